@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -66,7 +65,6 @@ def _sender(program: Program, remote: Remote) -> Sender:
         labels=labels,
         pseudonym=program.pseudonym,
         clock=program.clock,
-        zone=UTC,
     )
     return Sender(ends, PROXY, PROXY, _OWNER)
 

@@ -59,7 +59,7 @@ class Exporter:
         data_dir = settings.exporter_data_dir
         self._lock = DataDirectoryLock(data_dir)
         self._stopping = threading.Event()
-        parts = Parts(settings, clock, alone=True, statuses=self.statuses, stopping=self._stopping)
+        parts = Parts(settings, clock, alone=True, statuses=self.statuses)
         ledger = self._ledger = parts.ledger
         pseudonym = parts.pseudonym
         registry = CollectorRegistry(auto_describe=False)

@@ -1,6 +1,5 @@
 """Turns settings into objects, for the program and its commands: ledger, labels, prices, limits, Supabase, proxies."""
 
-import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,15 +35,14 @@ _DAY_MS = 86_400_000
 class Parts:
     """The parts that settings name, each made when it is first used. For one thread.
 
-    ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled; ``stopping``
-    ends what takes long. Making a part raises SettingsError and LedgerError.
+    ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled. Making a part
+    raises SettingsError and LedgerError.
     """
 
     settings: Settings
     clock: Clock = field(default_factory=Clock)
     alone: bool = False
     statuses: Statuses = tuple
-    stopping: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -129,7 +127,6 @@ class Parts:
                 labels=self.labels,
                 pseudonym=self.pseudonym,
                 clock=self.clock,
-                zone=zone,
             ),
             retention_ms=self.settings.exporter_retention_days * _DAY_MS,
             signs=proxy_signs(self.settings),
@@ -138,7 +135,7 @@ class Parts:
                 status_task(*at, self.limits, self.clock),
                 snapshot_task(self.remote, self.clock),
                 price_task(*at, self.prices.pricer, self.clock),
-                prune_task(*at, self.clock, zone=zone, days=days, stopping=self.stopping.is_set),
+                prune_task(*at, self.clock, zone=zone, days=days),
             ],
         )
 

@@ -8,7 +8,7 @@ from exporter.clock import Clock
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.export_state import ExportedClient
+from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.normalize.pseudonyms import Pseudonyms

@@ -1,7 +1,7 @@
 """``cliproxy-exporter import``: a past from another program."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
@@ -12,9 +12,9 @@ from exporter.commands.existing_ledger import check_exists
 from exporter.errors import LedgerError, LedgerLockedError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
-from exporter.imports.cpamp import cpamp
+from exporter.imports.cpamp import CpampRow, of_hashes
 from exporter.imports.items import Item
-from exporter.imports.keeper import keeper
+from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
 from exporter.ledger.database import DataDirectoryLock
@@ -48,14 +48,20 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
 
     Stop the exporter first; --dry-run may run beside it.
     """
-    with exit_codes():
+    with exit_codes(), ExitStack() as stack:
         settings = ready_settings()
         name = _proxy(settings, proxy)
         check_exists(settings)
-        lock = None if dry_run else _lock(settings)
-        _import(Parts(settings, alone=not dry_run), kind, name, file, dry_run=dry_run)
-        if lock is not None:
-            lock.release()
+        parts = Parts(settings, alone=not dry_run)
+        if not dry_run:
+            stack.callback(_lock(settings).release)
+        ledger = stack.enter_context(closing(parts.ledger))
+        _check_proxy(settings, ledger, name)
+        past = PastImport(
+            name, ledger=ledger, pricer=parts.prices.pricer, clock=parts.clock, zone=settings.zone, dry_run=dry_run
+        )
+        for line in _told(past.take(_source(parts, kind, name, file)), dry_run=dry_run):
+            click.echo(line)
 
 
 def _proxy(settings: Settings, name: str | None) -> str:
@@ -78,25 +84,6 @@ def _lock(settings: Settings) -> DataDirectoryLock:
         ) from exc
 
 
-def _import(parts: Parts, kind: str, proxy: str, file: Path, *, dry_run: bool) -> None:
-    with closing(parts.ledger) as ledger:
-        _check_proxy(parts.settings, ledger, proxy)
-        items = _source(parts, kind, proxy, file)
-        past = PastImport(
-            proxy,
-            ledger=ledger,
-            pricer=parts.prices.pricer,
-            clock=parts.clock,
-            zone=parts.settings.zone,
-            dry_run=dry_run,
-        )
-        findings = past.take(items)
-    for line in _told(findings, dry_run=dry_run):
-        click.echo(line)
-    if dry_run:
-        click.echo("Nothing was written.")
-
-
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
     if proxy not in ledger.dictionary.proxies or ledger.flow(proxy).last_success_ms is None:
         raise LedgerError(
@@ -114,10 +101,10 @@ def _source(parts: Parts, kind: str, proxy: str, file: Path) -> Iterator[Item]:
     """What the file holds."""
     pseudonym = parts.pseudonym
     if kind == "keeper":
-        return read_peer(file, keeper(pseudonym))
+        return read_peer(file, KeeperRow, pseudonym)
     if kind == "cpamp":
         keys = [alias.key.get_secret_value() for alias in parts.settings.aliases.clients if alias.key is not None]
-        return read_peer(file, cpamp(pseudonym, keys))
+        return read_peer(file, CpampRow, of_hashes(pseudonym, keys))
     if kind == "cpa-export":
         return read_cpa_export(file, pseudonym)
     return read_own_csv(file, proxy, Names(parts.ledger, parts.labels, proxy, pseudonym))
@@ -140,3 +127,5 @@ def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."
     for why, requests in findings.left_out.items():
         yield f"Left out, because {why}: {formats.count(requests)}."
+    if dry_run:
+        yield "Nothing was written."

@@ -6,20 +6,18 @@ because the confirmation was lost. A record that it refuses is found by halving 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
-from functools import partial
 
+import msgspec
 import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
 from exporter.history.client import PAGE_ROWS, Remote, Row, expect
-from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
-from exporter.history.rows import Rows, Unsent, label_rows, quota_rows
-from exporter.ledger.columns import Entry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.cursor import Outgoing
+from exporter.ledger.sync.backlog import Outgoing, SentEntry
+from exporter.ledger.sync.checkpoint import ProxyState, changed, checkpoint, sign_of_key
+from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 
@@ -27,6 +25,10 @@ _FEWEST_ROWS = 50
 _SUSPICIOUS = 8
 """After this many refusals in a row, samples from the rest of the batch are tried."""
 _HEARTBEAT_SECONDS = 240.0
+_CLIENTS = (
+    "select id, label from client where id in"
+    " (select s.client from series s join route r on r.id = s.route where r.proxy = ?)"
+)
 
 _log = structlog.get_logger("exporter.history")
 
@@ -40,7 +42,6 @@ class Ends:
     labels: Labels
     pseudonym: Pseudonym
     clock: Clock
-    zone: tzinfo
 
 
 class _AllRefusedError(HistoryMisconfiguredError):
@@ -56,10 +57,11 @@ class Sender:
         self._proxy = proxy
         self._owner = owner
         self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
-        self._rows = Rows(ends.ledger.dictionary, ends.zone)
-        self._labels = Unsent(partial(label_rows, ends.ledger, ends.labels, proxy), "kind", "label")
-        self._quotas = Unsent(partial(quota_rows, ends.ledger, proxy), "credential", "quota", "scope")
-        self._checkpoints = Checkpoints(sign_of_key(ends.pseudonym))
+        self._labels = ends.labels
+        self._key_sign = sign_of_key(ends.pseudonym)
+        self._sent_state: ProxyState | None = None
+        self._sent_labels: dict[tuple[str, str], str] = {}
+        self._sent_quotas: dict[tuple[str, str, str], QuotaWindow] = {}
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
         self._tried_refused = False
@@ -74,25 +76,22 @@ class Sender:
         """
         self._refusal = None
         outgoing = self._ledger.backlog.read(self._proxy, limit=self._most_rows)
-        checkpoint = self._checkpoints.changes(outgoing.state) if outgoing.state is not None else None
-        labels = self._labels.changed()
-        if outgoing.entries:
-            self._book(outgoing, labels, checkpoint)
-        else:
-            # Without a heartbeat, another exporter could take over the claim.
-            quiet = self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
-            if labels or checkpoint is not None or quiet:
-                self._send_apart(labels, checkpoint)
-            self._ledger.backlog.passed(self._proxy, outgoing.until)
-        self._labels.sent(labels)
-        if outgoing.state is None:
+        state, news = outgoing.state, None
+        if state is not None:
+            news = checkpoint(state, self._sent_state, key_sign=self._key_sign)
+        named = changed(shown_labels(self._ledger, self._labels, self._proxy), self._sent_labels)
+        labels = [{"kind": kind, "label": label, "shown": shown} for (kind, label), shown in named.items()]
+        # Without a heartbeat, another exporter could take over the claim.
+        quiet = self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
+        if outgoing.entries or labels or news is not None or quiet:
+            self._book(outgoing, labels, news)
+        self._sent_labels |= named
+        if state is None:
             return True
         if self._refusal is None:
-            self._checkpoints.sent(outgoing.state)
+            self._sent_state = state
         self._tell_left_out()
-        if quotas := self._quotas.changed():
-            self._call_leniently("exporter_save_quotas", p_rows=quotas)
-            self._quotas.sent(quotas)
+        self._send_quotas()
         if not self._tried_refused:
             self._tried_refused = True
             self._try_refused()
@@ -100,13 +99,13 @@ class Sender:
             raise self._refusal
         return False
 
-    def _book(self, outgoing: Outgoing, labels: list[Row], checkpoint: Row | None) -> None:
+    def _book(self, outgoing: Outgoing, labels: list[Row], news: Row | None) -> None:
         refused: dict[int, str] = {}
         try:
-            self._send_rows(outgoing.entries, p_labels=labels, p_checkpoint=checkpoint)
+            self._send_rows(outgoing.entries, p_labels=labels, p_checkpoint=news)
         except HistoryDataError:
             refused = self._halved(outgoing.entries)
-            self._send_apart(labels, checkpoint)
+            self._send_apart(labels, news)
         except HistoryAwayError:
             self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too many for a slow server
             raise
@@ -122,14 +121,14 @@ class Sender:
                 reason=next(iter(refused.values())),
             )
 
-    def _halved(self, entries: Sequence[Entry]) -> dict[int, str]:
+    def _halved(self, entries: Sequence[SentEntry]) -> dict[int, str]:
         """Send the entries in ever smaller halves. Returns the refused ones by id, each with the reason.
 
         Raises _AllRefusedError if the database seems to accept none: then their content is not the cause.
         """
         refused: dict[int, str] = {}
         taken = False
-        waiting = [entries]
+        waiting = [entries] if entries else []
         while waiting:
             part = waiting.pop()
             try:
@@ -139,7 +138,7 @@ class Sender:
                 if len(part) > 1:
                     waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half goes first
                     continue
-                refused[part[0].id] = str(exc)
+                refused[part[0][0]] = str(exc)
                 if len(refused) == _SUSPICIOUS and not taken:
                     taken = any(self._is_taken(later[-1]) for later in waiting)  # the batch's far end first
                     if not taken:
@@ -150,7 +149,7 @@ class Sender:
                         ) from exc
         return refused
 
-    def _is_taken(self, entry: Entry) -> bool:
+    def _is_taken(self, entry: SentEntry) -> bool:
         """Whether the database accepts this entry. If so, sending it again adds nothing."""
         try:
             self._send_rows([entry])
@@ -158,17 +157,18 @@ class Sender:
             return False
         return True
 
-    def _send_rows(self, entries: Sequence[Entry], **more: object) -> None:
-        answer = expect(dict, self._call("exporter_book", p_rows=self._rows.of(entries), **more))
+    def _send_rows(self, entries: Sequence[SentEntry], **more: object) -> None:
+        rows = f"[{','.join(row for _, row in entries)}]"
+        answer = expect(dict, self._call("exporter_book", p_rows=rows, **more))
         self._too_late += answer["refused"]
         self._frozen += answer["frozen"]
 
-    def _send_apart(self, labels: list[Row], checkpoint: Row | None) -> None:
-        if labels or checkpoint is None:  # either call is a heartbeat
+    def _send_apart(self, labels: list[Row], news: Row | None) -> None:
+        if labels:
             self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
-        if checkpoint is not None:
+        if news is not None:
             try:
-                self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
+                self._call("exporter_save_checkpoint", p_checkpoint=news)
             except HistoryDataError as exc:
                 what = say(
                     "This concerns the state of proxy {proxy!r}, from which a lost ledger is restored; its records are"
@@ -176,6 +176,22 @@ class Sender:
                     proxy=self._proxy,
                 )
                 self._refusal = HistoryDataError(joined(str(exc), what), reason=exc.reason)
+
+    def _send_quotas(self) -> None:
+        """Send the windows that the proxy's providers report, as far as they have changed."""
+        dictionary = self._ledger.dictionary
+        now: dict[tuple[str, str, str], QuotaWindow] = {}
+        for (id_, window, scope), quota in self._ledger.quotas.current().items():
+            if dictionary.credentials[id_].proxy == dictionary.proxies[self._proxy]:
+                now[dictionary.credentials[id_].label, window, scope] = quota
+        if quotas := changed(now, self._sent_quotas):
+            rows = [
+                msgspec.structs.asdict(quota.reading)
+                | {"credential": credential, "quota": window, "early_resets": quota.early_resets}
+                for (credential, window, _), quota in quotas.items()
+            ]
+            self._call_leniently("exporter_save_quotas", p_rows=rows)
+            self._sent_quotas |= quotas
 
     def _call_leniently(self, function: str, **parameters: object) -> None:
         """Send something other than records. A refusal is logged, and must not hold up the records."""
@@ -188,12 +204,12 @@ class Sender:
         """Try the set-aside records once after a start: a newer version or schema may get them accepted."""
         last = -(2**63)
         while entries := self._ledger.backlog.set_aside(self._proxy, after=last, limit=PAGE_ROWS):
-            last = entries[-1].id
+            last = entries[-1][0]
             try:
                 still = self._halved(entries)
             except _AllRefusedError:
                 continue  # the database accepts other records
-            self._ledger.backlog.accepted([entry.id for entry in entries if entry.id not in still])
+            self._ledger.backlog.accepted([id_ for id_, _ in entries if id_ not in still])
 
     def _tell_left_out(self) -> None:
         """Log, once for the whole backlog, the records of days that are closed in Supabase."""
@@ -217,3 +233,13 @@ class Sender:
         answer = self._remote.call(function, p_proxy=self.name, p_owner=self._owner, **parameters)
         self._called = self._clock.monotonic()
         return answer
+
+
+def shown_labels(ledger: Ledger, labels: Labels, proxy: str) -> dict[tuple[str, str], str]:
+    """How the clients and credentials of a proxy are shown, by kind and label."""
+    id_of_proxy = (ledger.dictionary.proxies[proxy],)
+    with ledger.reading() as connection:  # the dictionary may hold names that are not committed, and drop them
+        clients = connection.execute(_CLIENTS, id_of_proxy).fetchall()
+        credentials = connection.execute("select id, label from credential where proxy = ?", id_of_proxy).fetchall()
+    shown = {("client", label): labels.client(id_) for id_, label in clients}
+    return shown | {("credential", label): labels.credential(id_) for id_, label in credentials}

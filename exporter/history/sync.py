@@ -15,7 +15,7 @@ from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, Hi
 from exporter.history.claims import claim, owner_of
 from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
-from exporter.history.recovery.restore import Restore
+from exporter.history.restore import Restore
 from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
@@ -42,14 +42,14 @@ _log = structlog.get_logger("exporter.history")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Other periodic work with Supabase. ``run`` gets the owner's id and the claimed names.
+    """Other periodic work with Supabase. ``run`` gets the owner's id and the claimed names; True: there is more to do.
 
     It may raise HistoryError and LedgerError. ``needs_claim`` skips it while no name is claimed, ``when_complete``
     while records wait.
     """
 
     every_seconds: float
-    run: "Callable[[str, Sequence[str]], None]"
+    run: "Callable[[str, Sequence[str]], bool | None]"
     needs_claim: bool = True
     when_complete: bool = False
 
@@ -231,18 +231,15 @@ class History:
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            restore = Restore(self._ends, proxy, self._stopping.is_set)
-            if not restore.run(
-                retention_ms=self._retention_ms, deleted_before=deleted_before, tell=self._tell_restoring
-            ):
-                return
+            restore = Restore(self._ends, proxy)
+            for sentence in restore.steps(retention_ms=self._retention_ms, deleted_before=deleted_before):
+                if self._stopping.is_set():
+                    return
+                self._enter("restoring", sentence)
+                self._run_free_tasks()  # restoring may take long
         take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
-
-    def _tell_restoring(self, sentence: str) -> None:
-        self._enter("restoring", sentence)
-        self._run_free_tasks()  # restoring may take long
 
     def _recognize_project(self) -> None:
         """Start over if the project is another one, or was emptied: it lacks what was sent before."""
@@ -261,7 +258,9 @@ class History:
                 continue
             self._task_due[task] = self._clock.monotonic() + task.every_seconds
             try:
-                task.run(self._owner, [sender.name for sender in self._senders.values()])
+                while task.run(self._owner, [sender.name for sender in self._senders.values()]):
+                    if self._stopping.is_set():
+                        return
             except HistoryError as exc:
                 self._put_off(exc)
                 if exc.reason == "name_taken":

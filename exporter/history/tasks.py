@@ -1,6 +1,6 @@
 """Periodic work in Supabase besides the records: cumulative rows for older dashboards, and pruning."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 import structlog
@@ -42,29 +42,22 @@ def snapshot_task(remote: Remote, clock: Clock) -> Task:
     return Task(_LOOK_SECONDS, run)
 
 
-def prune_task(
-    remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, days: int, stopping: Callable[[], bool]
-) -> Task:
+def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, days: int) -> Task:
     """Deletes, every hour, old snapshots and the records of all days, in ``zone``, that ended more than ``days`` ago.
 
-    It runs only while no record waits: a waiting one may be of such a day, and would be refused afterwards. It ends
-    early if ``stopping``; the next run continues.
+    It runs only while no record waits: a waiting one may be of such a day, and would be refused afterwards. Each call
+    deletes a few rows, so that none takes long.
     """
 
-    def run(owner: str, proxies: Sequence[str]) -> None:
+    def run(owner: str, proxies: Sequence[str]) -> bool:
         newest_ms = ledger.newest_entry_ms()
         if newest_ms is None:
-            return
+            return False
         now_ms = believable_now_ms(clock.now_ms(), newest_ms)
         day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
-        for proxy in proxies:
-            _repeat("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day)
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * _DAY_MS) / 1000, UTC).isoformat()
-        _repeat("exporter_prune_snapshots", p_before=moment, p_limit=_SNAPSHOTS_AT_ONCE)
-
-    def _repeat(function: str, **parameters: object) -> None:
-        """Call a function that deletes a few rows at a time, so that no call takes long."""
-        while not stopping() and expect(int, remote.call(function, **parameters)):
-            pass
+        deleted = [remote.call("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day) for proxy in proxies]
+        deleted.append(remote.call("exporter_prune_snapshots", p_before=moment, p_limit=_SNAPSHOTS_AT_ONCE))
+        return any(expect(int, number) for number in deleted)
 
     return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)

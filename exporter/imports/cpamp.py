@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.imports.peer_files import Peer, PeerRow
+from exporter.imports.peer_files import PeerRow
 from exporter.normalize.pseudonyms import Pseudonym
 
 
-class _Row(PeerRow, kw_only=True):
-    """A row of ``usage_events``."""
+class CpampRow(PeerRow, kw_only=True):
+    program = "CPA-Manager-Plus"
+    tables = ("usage_events",)
+    order = "timestamp_ms"
 
     event_hash: Any
     timestamp_ms: Any
@@ -26,30 +28,20 @@ class _Row(PeerRow, kw_only=True):
     cache_creation_tokens: int | None = None
     fail_status_code: int | None = None
 
-
-def cpamp(pseudonym: Pseudonym, keys: Iterable[str]) -> Peer:
-    """How the file of a CPAMP is read. ``keys`` are the raw keys in the configuration."""
-    known = {hashlib.sha256(key.strip().encode()).hexdigest(): key for key in keys}
-
-    def of_hash(digest: str | None) -> str | None:
-        return digest and pseudonym(known.get(digest, digest))
-
-    def wire(row: _Row) -> dict[str, Any]:
-        has_cache = row.cache_read_tokens or row.cache_creation_tokens
-        return row.wire(
+    def wire(self, pseudonym: Pseudonym) -> dict[str, Any]:
+        has_cache = self.cache_read_tokens or self.cache_creation_tokens
+        return self.fields(
             *(("cache_read_tokens", "cache_creation_tokens") if has_cache else ()),
-            status=row.fail_status_code,
-            source=of_hash(row.source_hash),
-            model=row.resolved_model or row.model,
-            alias=row.requested_model,
-            api_key=of_hash(row.api_key_hash),
-            service_tier=row.request_service_tier or row.service_tier,
+            status=self.fail_status_code,
+            source=self.source_hash and pseudonym(self.source_hash),
+            model=self.resolved_model or self.model,
+            alias=self.requested_model,
+            api_key=self.api_key_hash and pseudonym(self.api_key_hash),
+            service_tier=self.request_service_tier or self.service_tier,
         )
 
-    return Peer(
-        name="CPA-Manager-Plus",
-        tables=("usage_events",),
-        row=_Row,
-        order="timestamp_ms",
-        wire=wire,
-    )
+
+def of_hashes(pseudonym: Pseudonym, keys: Iterable[str]) -> Pseudonym:
+    """The pseudonym of a hash; ``keys`` are the raw keys in the configuration, which have their own."""
+    known = {hashlib.sha256(key.strip().encode()).hexdigest(): key for key in keys}
+    return lambda digest: pseudonym(known.get(digest, digest))

@@ -7,13 +7,16 @@ account as the proxy names it.
 
 from typing import Any
 
-from exporter.imports.peer_files import Peer, PeerRow
+from exporter.imports.peer_files import PeerRow
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
 
 
-class _Row(PeerRow, kw_only=True):
-    """A row of ``usage_events``."""
+class KeeperRow(PeerRow, kw_only=True):
+    program = "cpa-usage-keeper"
+    tables = ("usage_events", "usage_events_archive")
+    order = "timestamp"
+    steps = ("20260601_backfill_claude_usage_tokens", "20260605_backfill_gemini_codex_token_format")
 
     event_key: Any
     api_group_key: str | None
@@ -25,36 +28,23 @@ class _Row(PeerRow, kw_only=True):
     generate: int | None = None
     status_code: int | None = None
 
-
-def keeper(pseudonym: Pseudonym) -> Peer:
-    """How the file of a Keeper is read."""
-
-    def wire(row: _Row) -> dict[str, Any]:
-        key = row.api_group_key or ""
-        return row.wire(
+    def wire(self, pseudonym: Pseudonym) -> dict[str, Any]:
+        key = self.api_group_key or ""
+        return self.fields(
             "cache_read_tokens",
             "cache_creation_tokens",
-            status=row.status_code,
+            status=self.status_code,
             # Older Keepers wrote a blank before the zone, which no RFC 3339 parser accepts.
-            timestamp=row.timestamp and row.timestamp.replace(" +", "+").replace(" -", "-"),
-            source=row.source and pseudonym(row.source),
-            generate=None if row.generate is None else bool(row.generate),
-            token_breakdown=_breakdown(row),
-            alias=row.model_alias,
-            api_key=None if key in (row.provider, row.endpoint) else client_of(key, pseudonym) or None,
+            timestamp=self.timestamp and self.timestamp.replace(" +", "+").replace(" -", "-"),
+            source=self.source and pseudonym(self.source),
+            generate=None if self.generate is None else bool(self.generate),
+            token_breakdown=_breakdown(self),
+            alias=self.model_alias,
+            api_key=None if key in (self.provider, self.endpoint) else client_of(key, pseudonym) or None,
         )
 
-    return Peer(
-        name="cpa-usage-keeper",
-        tables=("usage_events", "usage_events_archive"),
-        row=_Row,
-        order="timestamp",
-        wire=wire,
-        steps=("20260601_backfill_claude_usage_tokens", "20260605_backfill_gemini_codex_token_format"),
-    )
 
-
-def _breakdown(row: _Row) -> dict[str, Any]:
+def _breakdown(row: KeeperRow) -> dict[str, Any]:
     prompt, answer, reasoning = row.input_tokens or 0, row.output_tokens or 0, row.reasoning_tokens or 0
     write = row.cache_creation_tokens or 0
     # Before the schema 20260710, rows have a single number for the cache.
@@ -75,7 +65,7 @@ def _breakdown(row: _Row) -> dict[str, Any]:
     }
 
 
-def _is_claude(row: _Row) -> bool:
+def _is_claude(row: KeeperRow) -> bool:
     if row.executor_type or row.provider:
         return row.executor_type == "ClaudeExecutor" or (not row.executor_type and row.provider == "claude")
     return model_family(row.model or "")[0] == "claude"

@@ -5,17 +5,17 @@ become wrong money.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
 
 from exporter.errors import ImportFileError
 from exporter.imports.items import Item, misfit
+from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import Wire
 
 _MOST_TABLES_TOLD = 20
@@ -23,10 +23,16 @@ _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens",
 
 
 class PeerRow(msgspec.Struct, kw_only=True):
-    """What all peers keep of a record. Only newer versions have the columns with a default.
+    """A row of a peer, and what all peers keep of a record. Only newer versions have the columns with a default.
 
-    Texts are stripped; None stands for empty ones.
+    Texts are stripped; None stands for empty ones. Each row of ``tables`` is a record; the first table must exist, with
+    the columns that have no default. ``steps`` are the schema changes that give rows their present meaning.
     """
+
+    program: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]]
+    order: ClassVar[str]
+    steps: ClassVar[tuple[str, ...]] = ()
 
     timestamp: str | None
     provider: str | None
@@ -47,7 +53,11 @@ class PeerRow(msgspec.Struct, kw_only=True):
     response_service_tier: str | None = None
     ttft_ms: Any = None
 
-    def wire(self, *tokens: str, status: int | None, **fields: object) -> dict[str, Any]:
+    def wire(self, pseudonym: Pseudonym) -> dict[str, Any]:
+        """The fields of a redacted ``Wire``; ``pseudonym`` is of what the peer keeps of a key or account."""
+        raise NotImplementedError
+
+    def fields(self, *tokens: str, status: int | None, **fields: object) -> dict[str, Any]:
         """The fields of a wire record: those that a row has under the same name, counts of ``tokens``, and others."""
         same = {name: getattr(self, name) for name in PeerRow.__struct_fields__ if name in Wire.__struct_fields__}
         counts = {name: getattr(self, name) or 0 for name in (*_TOKENS, *tokens)}
@@ -55,34 +65,17 @@ class PeerRow(msgspec.Struct, kw_only=True):
         return same | {"failed": bool(self.failed), "fail": fail, "tokens": counts, **fields}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """A program, and how its file is read.
-
-    Each row of ``tables`` is a record; the first table must exist, with the fields of ``row`` that have no default.
-    ``steps`` are the schema changes that give rows their present meaning. ``wire`` turns a row into the fields of a
-    redacted ``Wire``.
-    """
-
-    name: str
-    tables: Sequence[str]
-    row: type[PeerRow]
-    order: str
-    wire: Callable[[Any], dict[str, Any]]
-    steps: Sequence[str] = ()
-
-
-def read_peer(path: Path, peer: Peer) -> Iterator[Item]:
+def read_peer(path: Path, peer: type[PeerRow], pseudonym: Pseudonym) -> Iterator[Item]:
     """The records of the file, oldest first. Raises ImportFileError if it is not a file of this peer."""
     try:
         with closing(_connect(path)) as connection:
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
             connection.row_factory = sqlite3.Row
             for row in connection.execute(_statement(connection, path, peer)):
-                yield _item(peer, row)
+                yield _item(peer, row, pseudonym)
     except sqlite3.Error as exc:
         raise ImportFileError(
-            f"{path} cannot be read as an SQLite file ({exc}). If {peer.name} runs, stop it, or copy the file by"
+            f"{path} cannot be read as an SQLite file ({exc}). If {peer.program} runs, stop it, or copy the file by"
             " sqlite3's .backup; a copy needs its -wal file beside it and a folder that can be written."
         ) from exc
 
@@ -101,9 +94,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:
+def _statement(connection: sqlite3.Connection, path: Path, peer: type[PeerRow]) -> str:
     found = {table: _columns(connection, table) for table in peer.tables}
-    fields = msgspec.structs.fields(peer.row)
+    fields = msgspec.structs.fields(peer)
     needed = {field.name for field in fields if field.required}
     missing = sorted(needed - found[peer.tables[0]])
     if missing:
@@ -112,15 +105,15 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:
         table = peer.tables[0]
         lacks = f"{table} lacks {', '.join(missing)}" if found[table] else f"it has no table {table}"
         raise ImportFileError(
-            f"{path} is not a {peer.name} database that this version knows: {lacks}."
+            f"{path} is not a {peer.program} database that this version knows: {lacks}."
             f" Its tables: {tables}. Nothing was imported."
         )
     done = _steps(connection) if peer.steps else set()
     undone = [step for step in peer.steps if step not in done]
     if undone:
         raise ImportFileError(
-            f"{path} comes from a {peer.name} that counted tokens differently: the change {undone[0]} of its schema is"
-            f" missing. Start a newer {peer.name} once with this file, which updates it, and then import it."
+            f"{path} comes from a {peer.program} that counted tokens differently: the change {undone[0]} of its schema"
+            f" is missing. Start a newer {peer.program} once with this file, which updates it, and then import it."
         )
     selects = []
     for table, columns in found.items():
@@ -141,13 +134,13 @@ def _steps(connection: sqlite3.Connection) -> set[str]:
     return {row["version"] for row in connection.execute("select version from schema_migrations")}
 
 
-def _item(peer: Peer, row: sqlite3.Row) -> Item:
+def _item(peer: type[PeerRow], row: sqlite3.Row, pseudonym: Pseudonym) -> Item:
     values = dict(row)
     try:
-        known = msgspec.convert({name: _clean(value) for name, value in values.items()}, peer.row)
-        return msgspec.convert(peer.wire(known), Wire, strict=False)
+        known = msgspec.convert({name: _clean(value) for name, value in values.items()}, peer)
+        return msgspec.convert(known.wire(pseudonym), Wire, strict=False)
     except (msgspec.ValidationError, TypeError, ValueError):
-        return misfit(peer.name, sorted(values.items()))
+        return misfit(peer.program, sorted(values.items()))
 
 
 def _clean(value: object) -> object:

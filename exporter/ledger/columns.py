@@ -1,7 +1,9 @@
-"""The columns of an entry and of its sums, each listed once: statements and rows are built from here.
+"""The columns of an entry and of its sums, each listed once: the ledger and Supabase take them from here.
 
-A new column of an entry takes a line in ``Entry`` and a migration. Booking fills it from the field of the same name of
-a record, its tokens or its cost; the history stores it only after a migration of its own.
+A new column of an entry takes a line in ``Entry`` and a file in ``exporter/ledger/migrations/``. Booking fills it from
+the field of that name of a record, its tokens or its cost (``exporter/records.py``). The history sends and restores it
+without more code: a file in ``supabase/migrations/`` adds it to ``usage_records``, ``exporter_book`` and
+``exporter_records``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -54,6 +56,8 @@ class Rollup(NamedTuple):
     unpriced: int
 
 
+OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?1)"
+"""A condition that entries and sums of a proxy meet, whose id is the first parameter."""
 AMOUNTS = (*Tokens.__struct_fields__, "nano_usd")
 """The columns of an entry that are summed as they are."""
 SUMS = ("requests", *AMOUNTS)
@@ -114,3 +118,8 @@ def insert(table: str, columns: Sequence[str], *, replace: bool = False) -> str:
     """The statement that inserts a row of ``columns``, in this order, or replaces the one with its key."""
     verb = "insert or replace" if replace else "insert"
     return f"{verb} into {table} ({listed(columns)}) values ({listed('?' * len(columns))})"
+
+
+def insert_named(table: str, columns: Sequence[str]) -> str:
+    """The statement that inserts a mapping, of which it takes the values of ``columns``."""
+    return f"insert into {table} ({listed(columns)}) values ({listed(columns, ':')})"

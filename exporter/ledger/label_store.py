@@ -42,15 +42,6 @@ class Series:
 _INSERT_ROUTE = insert("route", Route._fields)
 
 
-class SeriesNames(NamedTuple):
-    """A label set of a proxy as the history has it: credential and client are their labels there."""
-
-    provider: str
-    model: str
-    credential: str
-    client: str
-
-
 class LabelStore(CredentialStore):
     """Ids of proxies, clients, credentials, routes, series and prices.
 
@@ -68,7 +59,6 @@ class LabelStore(CredentialStore):
         self._client_ids: dict[str, int] = {}
         self._route_ids: dict[Route, int] = {}
         self._series_ids: dict[tuple[int, int, int], int] = {}
-        self.prices: dict[int, str] = {}
         self._price_ids: dict[str, int] = {}
         self._shown = 0
         self._recent: dict[tuple[int, str, str, str, str, str], int] = {}
@@ -88,8 +78,7 @@ class LabelStore(CredentialStore):
         sets = connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
         self.series = {id_: Series(*label_set) for id_, *label_set in sets}
         self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
-        self.prices = dict(connection.execute("select id, price from price"))
-        self._price_ids = {price: id_ for id_, price in self.prices.items()}
+        self._price_ids = dict(connection.execute("select price, id from price"))
         self._shown = sum(1 for id_, series in self.series.items() if series.shown == id_)
         self.labels_version += 1
 
@@ -97,12 +86,6 @@ class LabelStore(CredentialStore):
     def folded(self) -> int:
         """How many label sets are exported under ``other``."""
         return len(self.series) - self._shown
-
-    def names_of(self, series: int) -> SeriesNames:
-        """The label set of a series, in the history."""
-        found = self.series[series]
-        route, credential = self.routes[found.route], self.resolved(found.credential)
-        return SeriesNames(route.provider, route.model, credential.label, self.clients[found.client])
 
     def client_with(self, pseudonym: str) -> int | None:
         return self._client_ids.get(pseudonym)
@@ -126,7 +109,6 @@ class LabelStore(CredentialStore):
         id_ = self._price_ids.get(price)
         if id_ is None:
             id_ = self._price_ids[price] = insert_row(connection, "insert into price (price) values (?)", (price,))
-            self.prices[id_] = price
         return id_
 
     def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:

@@ -31,8 +31,8 @@ from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
-from exporter.ledger.sync.cursor import Backlog
-from exporter.ledger.sync.import_state import LedgerImporter
+from exporter.ledger.sync.backlog import Backlog
+from exporter.ledger.sync.restoring import Restoring
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, encode_key
@@ -75,7 +75,7 @@ class Ledger:
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.quotas = Quotas(self._database, self.dictionary)
-        self.backlog = Backlog(self._database, self.dictionary)
+        self.backlog = Backlog(self._database, self.dictionary, zone)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory)
         self._writing, self._changing = changes.writing, changes.changing
@@ -257,9 +257,9 @@ class Ledger:
             self.register(proxy)  # brings its flow in memory up to date
         return queued
 
-    def restoring(self, proxy: str) -> LedgerImporter:
+    def restoring(self, proxy: str) -> Restoring:
         """What takes over the past of the registered ``proxy`` from the history."""
-        return LedgerImporter(self._changes, self.dictionary.proxies[proxy])
+        return Restoring(self._changes, self.dictionary.proxies[proxy])
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A read-only connection, for exports and pages. Raises LedgerError."""

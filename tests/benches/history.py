@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class HistoryBench:
         self.ledger.register(proxy)
         self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), pseudonym)
         self.remote = Remote(url, key, answer_seconds=answer_seconds)
+        prune = partial(prune_task, self.remote, self.ledger, self.clock, zone=UTC)
+        pruning = [prune(days=history_days)] if history_days else []
         self.history = History(
             Ends(
                 remote=self.remote,
@@ -51,18 +54,12 @@ class HistoryBench:
                 labels=self.labels,
                 pseudonym=pseudonym,
                 clock=self.clock,
-                zone=UTC,
             ),
             retention_ms=90 * _DAY_MS,
             signs=dict.fromkeys(polled or (proxy, "home", "mine", "office", "laptop", "other"), sign),
-            tasks=[snapshot_task(self.remote, self.clock), *tasks, *self._prune_tasks(history_days)],
+            tasks=[snapshot_task(self.remote, self.clock), *tasks, *pruning],
         )
         self._number = 0
-
-    def _prune_tasks(self, days: int) -> list[Task]:
-        if not days:
-            return []
-        return [prune_task(self.remote, self.ledger, self.clock, zone=UTC, days=days, stopping=lambda: False)]
 
     def book(self, number: int = 1, *, proxy: str = "default", **changes: Any) -> None:
         """Book that many requests of now, each a little different."""

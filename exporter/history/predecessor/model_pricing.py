@@ -5,6 +5,7 @@ project what it is about to write, so that it recognizes a row after a crash or 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -25,11 +26,15 @@ _LONGEST_MODEL, _LONGEST_PROVIDER = 255, 50
 
 
 class _Price(NamedTuple):
-    """The content of a row. Prices are in USD per million tokens, as text."""
+    """The content of a row. Prices are in USD per million tokens, as text in its shortest form."""
 
     provider: str
     input: str
     output: str
+
+    @classmethod
+    def of(cls, provider: str, *prices: object) -> "_Price":
+        return cls(provider, *(f"{Decimal(str(price)).normalize():f}" for price in prices))
 
 
 def price_task(remote: Remote, ledger: Ledger, pricer: Pricer, clock: Clock) -> Task:
@@ -37,18 +42,18 @@ def price_task(remote: Remote, ledger: Ledger, pricer: Pricer, clock: Clock) -> 
     return Task(_LOOK_SECONDS, _ModelPrices(remote, ledger, pricer, clock).run)
 
 
+@dataclass
 class _ModelPrices:
-    def __init__(self, remote: Remote, ledger: Ledger, pricer: Pricer, clock: Clock) -> None:
-        self._remote = remote
-        self._ledger = ledger
-        self._pricer = pricer
-        self._clock = clock
-        self._done: dict[str, _Price] = {}
-        self._done_at = 0.0
+    remote: Remote
+    ledger: Ledger
+    pricer: Pricer
+    clock: Clock
+    _done: dict[str, _Price] = field(default_factory=dict, init=False)
+    _done_at: float = field(default=0.0, init=False)
 
     def run(self, owner: str, proxies: Sequence[str]) -> None:
         wanted = self._prices()
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if wanted == self._done and now - self._done_at < _AT_LEAST_EVERY_SECONDS:
             return
         self._write(wanted, owner, proxies)
@@ -56,52 +61,51 @@ class _ModelPrices:
 
     def _prices(self) -> dict[str, _Price]:
         """The current price of each model, from the provider that is used most for it."""
-        now_ms = self._clock.now_ms()
+        now_ms = self.clock.now_ms()
         found: dict[str, _Price] = {}
-        used = used_lately(self._ledger.periods.current, self._ledger.dictionary)
+        used = used_lately(self.ledger.periods.current, self.ledger.dictionary)
         for (provider, model), _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):
-            prices = self._pricer.current(provider, model, at_ms=now_ms)
+            prices = self.pricer.current(provider, model, at_ms=now_ms)
             is_storable = model != _DEFAULT and len(model) <= _LONGEST_MODEL and len(provider) <= _LONGEST_PROVIDER
             if is_storable and "input" in prices and "output" in prices and model not in found:
-                found[model] = _Price(provider, f"{prices['input']:f}", f"{prices['output']:f}")
+                found[model] = _Price.of(provider, prices["input"], prices["output"])
         return found
 
     def _write(self, wanted: Mapping[str, _Price], owner: str, proxies: Sequence[str]) -> None:
-        there = {row["model_pattern"]: row for row in self._remote.rows(_TABLE, order=("id",))}
+        there = {row["model_pattern"]: row for row in self.remote.rows(_TABLE, order=("id",))}
         noted = self._noted(proxies)
         added = {model: price for model, price in wanted.items() if model not in there}
+        ours = {model: _price_of(there[model]) for model in wanted if model in there and model in noted}
         changed = {
-            model: price
-            for model, price in wanted.items()
-            if model in there and _is(there[model], noted.get(model, [])) and not _is(there[model], [price])
+            model: wanted[model] for model, price in ours.items() if price in noted[model] and price != wanted[model]
         }
         if not added and not changed:
             return
         # The old value stays noted, because the row has it until it is written.
-        before = {model: [_price_of(there[model])] for model in changed}
-        notes = noted | {model: [*before.get(model, []), price] for model, price in (added | changed).items()}
-        self._remote.call(
+        notes = noted | {model: [price] for model, price in added.items()}
+        notes |= {model: [ours[model], price] for model, price in changed.items()}
+        self.remote.call(
             "exporter_save_checkpoint",
             p_proxy=proxies[0],
             p_owner=owner,
             p_checkpoint={"state": {_KIND: notes}},
         )
         if added:
-            self._remote.add(_TABLE, [self._row(model, price) for model, price in added.items()], on="model_pattern")
+            self.remote.add(_TABLE, [self._row(model, price) for model, price in added.items()], on="model_pattern")
         for model, price in changed.items():
             row = there[model]
             where = {column: row[column] for column in ("id", "input_price_per_million", "output_price_per_million")}
-            self._remote.update(_TABLE, self._row(model, price), where=where)
+            self.remote.update(_TABLE, self._row(model, price), where=where)
 
     def _noted(self, proxies: Sequence[str]) -> dict[str, list[_Price]]:
         """What this exporter has written or was about to write, by model."""
         noted: dict[str, list[_Price]] = {}
-        for row in self._remote.rows(
+        for row in self.remote.rows(
             "exporter_checkpoints", "proxy,value", order=("proxy", "kind"), where={"kind": _KIND}
         ):
             if row["proxy"] in proxies:
                 for model, prices in row["value"].items():
-                    noted.setdefault(model, []).extend(_Price(*price) for price in prices)
+                    noted.setdefault(model, []).extend(_Price.of(*price) for price in prices)
         return noted
 
     def _row(self, model: str, price: _Price) -> Row:
@@ -110,19 +114,9 @@ class _ModelPrices:
             "input_price_per_million": price.input,
             "output_price_per_million": price.output,
             "provider": price.provider,
-            "updated_at": datetime.fromtimestamp(self._clock.now(), UTC).isoformat(),
+            "updated_at": datetime.fromtimestamp(self.clock.now(), UTC).isoformat(),
         }
 
 
 def _price_of(row: Row) -> _Price:
-    return _Price(row["provider"], str(row["input_price_per_million"]), str(row["output_price_per_million"]))
-
-
-def _is(row: Row, prices: Sequence[_Price]) -> bool:
-    """Whether a row has one of these prices."""
-    there = _price_of(row)
-    return any(_numbers(price) == _numbers(there) for price in prices)
-
-
-def _numbers(price: _Price) -> tuple[str, Decimal, Decimal]:
-    return price.provider, Decimal(price.input), Decimal(price.output)
+    return _Price.of(row["provider"], row["input_price_per_million"], row["output_price_per_million"])

@@ -9,9 +9,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import Any
 
 from exporter.ledger.changes import Change
-from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, listed
+from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, insert_named, listed
 from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.records import Cost, Tokens, UsageRecord
@@ -29,7 +30,7 @@ _of_record, _of_tokens, _of_cost = attrgetter(*_OF_RECORD), attrgetter(*_OF_TOKE
 # Not "or ignore", which would swallow every constraint.
 _KNOWN_STAYS = "on conflict (ts_ms, fingerprint) do nothing"
 _INSERT_ENTRY = f"{insert('entry', FILLED)} {_KNOWN_STAYS}"
-_INSERT_RESTORED = f"{insert('entry', Entry._fields)} {_KNOWN_STAYS}"
+_INSERT_RESTORED = f"{insert_named('entry', Entry._fields)} {_KNOWN_STAYS}"
 _FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
 _SUMS_OF_ENTRIES = f"sum(e.counted), {', '.join(f'sum(e.{column})' for column in AMOUNTS)}"
 
@@ -56,7 +57,9 @@ _ADD_ROLLUP = (
     " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
     f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}, dearest = max(dearest, excluded.dearest)"
 )
-_ADD_ROLLUPS = f"{insert('rollup', Rollup._fields)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
+_ADD_ROLLUPS = (
+    f"{insert_named('rollup', Rollup._fields)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
+)
 _ADD_FAILED = (
     f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
     " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
@@ -129,13 +132,14 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     change.oldest_bucket = min(buckets[0] if change.oldest_bucket is None else change.oldest_bucket, *buckets)
 
 
-def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
+def insert_restored(connection: sqlite3.Connection, entries: Sequence[dict[str, Any]]) -> int:
     """Insert entries that another ledger booked, inside the caller's transaction; return how many were new.
 
-    Their ids are negative, so every cursor of the backlog is past them. They count only in the roll-up.
+    They are values by column. Their ids are negative, so every cursor of the backlog is past them. They count only in
+    the roll-up.
     """
     (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
-    numbered = [entry._replace(id=lowest - place) for place, entry in enumerate(entries, 1)]
+    numbered = [entry | {"id": lowest - place} for place, entry in enumerate(entries, 1)]
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     roll_up(connection, lowest - len(numbered), lowest - 1)
     forget_all_days(connection)
@@ -161,8 +165,8 @@ def roll_up(connection: sqlite3.Connection, first_id: int, last_id: int) -> None
     connection.execute(_ADD_ROLLUP, (first_id, last_id))
 
 
-def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
-    """Add rows to the roll-up, inside the caller's transaction."""
+def add_rollups(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows, values by column, to the roll-up, inside the caller's transaction."""
     connection.executemany(_ADD_ROLLUPS, rows)
     forget_all_days(connection)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from exporter.history.claims import owner_of
 from exporter.history.client import Remote
-from exporter.history.predecessor.raw_key_scan import PLACES
+from exporter.history.predecessor.raw_key_scan import PLACES, find_old_keys
 from exporter.history.preflight import FUNCTIONS, TABLES, Finding, check_project
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
@@ -57,11 +57,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def _findings(url: str, key: str, ledger: Ledger, clock: TurnableClock | None = None) -> list[Finding]:
-    remote = Remote(url, key)
-    try:
+    with closing(Remote(url, key)) as remote:
         return list(check_project(remote, ledger, clock or TurnableClock(), signs=_SIGNS))
-    finally:
-        remote.close()
 
 
 def _problem(url: str, key: str, ledger: Ledger) -> str:
@@ -80,6 +77,16 @@ def _api(postgres: Postgres, template: str, sql: str = "") -> Iterator[SupabaseA
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def _changed(api: SupabaseApi, sql: str) -> Iterator[None]:
+    """The project with a change that the migrations take back when they run again."""
+    api.database.run(sql)
+    try:
+        yield
+    finally:
+        api.database.migrate()
 
 
 def _everything(database: Database) -> dict[str, Any]:
@@ -173,22 +180,22 @@ def test_a_project_with_the_first_migration_only(postgres: Postgres, ledger: Led
     assert "usage_snapshots" not in said
 
 
-def test_a_project_of_an_older_version(postgres: Postgres, ledger: Ledger) -> None:
+def test_a_project_of_an_older_version(supabase_api: SupabaseApi, ledger: Ledger) -> None:
     older = "create or replace function exporter_schema_version() returns integer language sql immutable as 'select 0'"
-    with _api(postgres, "migrated", older) as api:
-        said = _problem(api.url, api.secret_key, ledger)
+    with _changed(supabase_api, older):
+        said = _problem(supabase_api.url, supabase_api.secret_key, ledger)
 
     assert said.startswith("The project's tables are those of an older version (0; this one needs 1).")
 
 
-def test_a_grant_that_is_missing_is_named(postgres: Postgres, ledger: Ledger) -> None:
+def test_a_grant_that_is_missing_is_named(supabase_api: SupabaseApi, ledger: Ledger) -> None:
     revoked = (
         "revoke all on usage_rollups from service_role; revoke all on exporter_days from service_role;"
         "revoke all on function exporter_prune(text, text, date, integer) from service_role;"
     )
-    with _api(postgres, "migrated", revoked) as api:
-        said = _problem(api.url, api.secret_key, ledger)
-        public = _problem(api.url, api.publishable_key, ledger)
+    with _changed(supabase_api, revoked):
+        said = _problem(supabase_api.url, supabase_api.secret_key, ledger)
+        public = _problem(supabase_api.url, supabase_api.publishable_key, ledger)
 
     assert said.startswith("The key may not use usage_rollups, exporter_days, exporter_prune, exporter_limit_use: ")
     assert "supabase/migrations/" in said
@@ -313,13 +320,9 @@ def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: Supabas
     has_summary = database.value("to_regclass('credential_usage_summary') is not null")
     there = PLACES if has_summary else PLACES[:-1]
 
-    def listed() -> list[str]:
-        found = _warnings(old_api, ledger)
-        assert RAW_KEY not in str(found)
-        return [place.table for place in PLACES if f"{place.table} ({place.what})" in str(found)]
-
-    assert listed() == [place.table for place in there]
     (warning,) = _warnings(old_api, ledger)
+    assert RAW_KEY not in warning
+    assert [place for place in PLACES if f"{place.table} ({place.what})" in warning] == list(there)
     assert "run this in the project's SQL editor, after the exporter has run with this project once:\n" in warning
     assert [line.strip() for line in warning.splitlines()[1:]] == [
         line.strip() for place in there for line in place.statement.splitlines()
@@ -331,13 +334,15 @@ def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: Supabas
     (warning,) = _warnings(old_api, ledger)
     assert "run this in the project's SQL editor:\n" in warning
 
-    for n, place in enumerate(there, 1):
-        database.run(place.statement)
-        assert listed() == [each.table for each in there[n:]]
+    with closing(Remote(old_api.url, old_api.secret_key)) as remote:
+        for n, place in enumerate(there, 1):
+            database.run(place.statement)
+            assert list(find_old_keys(remote)) == list(there[n:])
 
-    _book(database, ledger, f"{_SWITCH} 13:00")
-    assert database.value(f"(select breakdown ? 'endpoints' from daily_stats where stat_date = '{_SWITCH}')")
-    assert listed() == [], "the clients in that day's row are ours"
+        _book(database, ledger, f"{_SWITCH} 13:00")
+        assert database.value(f"(select breakdown ? 'endpoints' from daily_stats where stat_date = '{_SWITCH}')")
+        assert list(find_old_keys(remote)) == [], "the clients in that day's row are ours"
+    assert _warnings(old_api, ledger) == []
 
 
 def _book(database: Database, ledger: Ledger, *times: str) -> None:

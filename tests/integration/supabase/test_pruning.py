@@ -45,11 +45,11 @@ def remote(supabase_api: SupabaseApi) -> Iterator[Remote]:
 
 
 def _prune(remote: Remote, ledger: Ledger, *, years_ahead: int = 0, stops_after: int = 1000, zone: str = "UTC") -> None:
-    """One run of the task for the proxy home, stopped after some questions whether to stop."""
+    """The task for the proxy home, until it is done or was called so often."""
     clock = TurnableClock((_NOW + timedelta(days=365 * years_ahead)).timestamp())
-    asked = iter(range(stops_after))
-    task = prune_task(remote, ledger, clock, zone=ZoneInfo(zone), days=365, stopping=lambda: next(asked, None) is None)
-    task.run(OWNER, ["home"])
+    task = prune_task(remote, ledger, clock, zone=ZoneInfo(zone), days=365)
+    while task.run(OWNER, ["home"]) and stops_after > 1:
+        stops_after -= 1
 
 
 def _at(days: float) -> Row:

@@ -19,7 +19,7 @@ from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError
 from exporter.history.client import Remote
-from exporter.history.recovery.restore import Restore
+from exporter.history.restore import Restore
 from exporter.history.sender import Ends
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -451,7 +451,7 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         site.publish(60, hours_ago=30)  # more label sets in a bucket than a page has rows
         _fill(site, first)
     site.lose()
-    for module in ("recovery.restore", "client"):
+    for module in ("restore", "client"):
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
     clock = Clock()
@@ -463,10 +463,10 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         ledger.register("default")
         remote.left = 20 + cuts % 3  # more than it takes to look what is there
         labels = Labels(ledger.dictionary, Aliases(), str)
-        ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock, zone=UTC)
-        restore = Restore(ends, "default", lambda: False)
+        ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock)
         with suppress(HistoryAwayError):
-            is_complete = restore.run(retention_ms=24 * 3_600_000, deleted_before=None, tell=lambda _sentence: None)
+            list(Restore(ends, "default").steps(retention_ms=24 * 3_600_000, deleted_before=None))
+            is_complete = True
         assert ledger.totals.entries == site.entries().total()
         ledger.close()
         cuts += 1

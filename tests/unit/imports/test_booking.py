@@ -15,9 +15,9 @@ from exporter.commands.export import write_csv
 from exporter.errors import ImportFileError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
-from exporter.imports.cpamp import cpamp
+from exporter.imports.cpamp import CpampRow
 from exporter.imports.items import Item, misfit
-from exporter.imports.keeper import keeper
+from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
 from exporter.ledger.labels import Labels
@@ -68,11 +68,11 @@ def _import(ledger: Ledger, items: Iterable[Item], *, proxy: str = "p", dry_run:
 
 
 def _keeper(path: Path, records: Records) -> Iterable[Item]:
-    return read_peer(keeper_file(path, records, archived=len(records) // 3), keeper(PSEUDONYMS.of))
+    return read_peer(keeper_file(path, records, archived=len(records) // 3), KeeperRow, PSEUDONYMS.of)
 
 
 def _cpamp(path: Path, records: Records) -> Iterable[Item]:
-    return read_peer(cpamp_file(path, records), cpamp(PSEUDONYMS.of, ()))
+    return read_peer(cpamp_file(path, records), CpampRow, PSEUDONYMS.of)
 
 
 def _csv(folder: Path, ledger: Ledger, target: Ledger, *, proxy: str = "p") -> Iterable[Item]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.imports.cpamp import cpamp
+from exporter.imports.cpamp import CpampRow, of_hashes
 from exporter.imports.peer_files import read_peer
 from exporter.normalize.tokens import Family, tokens_of
 from exporter.normalize.wire import Wire
@@ -21,7 +21,7 @@ def _read(folder: Path, record: Mapping[str, Any] = GOOD, *, keys: tuple[str, ..
     with closing(sqlite3.connect(path)) as connection, connection:
         for name, value in columns.items():
             connection.execute(f"update usage_events set {name} = ?", (value,))
-    (wire,) = read_peer(path, cpamp(PSEUDONYMS.of, keys))
+    (wire,) = read_peer(path, CpampRow, of_hashes(PSEUDONYMS.of, keys))
     assert isinstance(wire, Wire)
     return wire
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.imports.keeper import keeper
+from exporter.imports.keeper import KeeperRow
 from exporter.imports.peer_files import read_peer
 from exporter.normalize.tokens import Family, tokens_of
 from exporter.normalize.usage_record import milliseconds
@@ -23,7 +23,7 @@ def _read(folder: Path, record: Mapping[str, Any] = GOOD, **columns: Any) -> Wir
     with closing(sqlite3.connect(path)) as connection, connection:
         for name, value in columns.items():
             connection.execute(f"update usage_events set {name} = ?", (value,))
-    (wire,) = read_peer(path, keeper(PSEUDONYMS.of))
+    (wire,) = read_peer(path, KeeperRow, PSEUDONYMS.of)
     assert isinstance(wire, Wire)
     return wire
 

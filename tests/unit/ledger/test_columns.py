@@ -3,61 +3,53 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from datetime import UTC
 from pathlib import Path
 
-from exporter.history.rows import Rows, restored_entry
 from exporter.ledger.columns import Entry
 from exporter.ledger.store.booking import FILLED
+from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
 _ROOT = Path(__file__).parents[3]
-_COLUMN = "    latency_ms: int\n"
 _TRIP = """
-import json, sys
-from datetime import UTC
+import json, sys, types
 from pathlib import Path
-from exporter.history.rows import Rows, restored_entry
-from exporter.ledger.sync.export_state import ExportedSnapshots
+import exporter.ledger
+from exporter.ledger import schema
+
+path = Path(exporter.ledger.__path__[0], "columns.py")
+columns = sys.modules["exporter.ledger.columns"] = types.ModuleType("exporter.ledger.columns")
+listed = path.read_text(encoding="utf-8")
+before = "    latency_ms: int\\n"
+assert listed.count(before) == 1
+exec(listed.replace(before, "    auth_index: str\\n" + before), columns.__dict__)
+steps = (*schema.migrations(), "alter table entry add column auth_index text not null default ''")
+schema.migrations = lambda: steps
+
+from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
 first, second = (open_ledger(Path(sys.argv[1]) / name) for name in ("first", "second"))
 take(intake_of(first), [GOOD])
-entries = first.backlog.read("p", limit=10).entries
-(row,) = json.loads(Rows(first.dictionary, UTC).of(entries))
+((_, sent),) = first.backlog.read("p", limit=10).entries
+row = json.loads(sent)
 second.register("p")
 progress = second.restoring("p").begin(
     since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
 )
-second.restoring("p").add_records([restored_entry(row)], progress)
-columns = "auth_index, latency_ms, nano_usd"
+second.restoring("p").add_records([row], progress)
 for ledger in (first, second):
     with ledger.reading() as connection:
-        print(connection.execute(f"select {columns} from entry").fetchall(), row["auth_index"])
+        print(connection.execute("select auth_index, latency_ms, nano_usd from entry").fetchall(), row["auth_index"])
 """
 
 
-def _edit(path: Path, before: str, after: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count(before) == 1, path
-    path.write_text(text.replace(before, after), encoding="utf-8")
-
-
 def test_new_column_with_a_field_of_a_record_needs_only_the_list_and_a_migration(tmp_path: Path) -> None:
-    for package in ("exporter", "tests/benches", "tests/fakes", "tests/stack"):
-        shutil.copytree(_ROOT / package, tmp_path / package)
-    ledger = tmp_path / "exporter/ledger"
-    _edit(ledger / "columns.py", _COLUMN, f"    auth_index: str\n{_COLUMN}")
-    added = "alter table entry add column auth_index text not null default '';\n"
-    (ledger / "migrations/9999_auth_index.sql").write_text(added, encoding="utf-8")
-
     trip = subprocess.run(
         [sys.executable, "-c", _TRIP, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -69,19 +61,26 @@ def test_new_column_with_a_field_of_a_record_needs_only_the_list_and_a_migration
 
 
 def test_restored_entry_is_what_was_sent(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
-    take(intake_of(ledger), [GOOD, GOOD | {"latency_ms": 7}])
-    entries = ledger.backlog.read("p", limit=10).entries
-    for entry, row in zip(entries, json.loads(Rows(ledger.dictionary, UTC).of(entries)), strict=True):
-        restored = restored_entry(row)
-        assert restored.price == ledger.dictionary.prices[entry.price]
-        assert restored.entry == entry._replace(id=0, series=0, price=0, live=0)
+    first, second = open_ledger(tmp_path), open_ledger(tmp_path / "second")
+    take(intake_of(first), [GOOD, GOOD | {"latency_ms": 7}])
+    second.register("p")
+    progress = second.restoring("p").begin(
+        since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
+    )
+    rows = [json.loads(sent) for _, sent in first.backlog.read("p", limit=10).entries]
+    second.restoring("p").add_records(rows, progress)
+
+    kept = ", ".join(name for name in Entry._fields if name not in ("id", "series", "price", "live"))
+    statement = f"select {kept}, p.price from entry e join price p on p.id = e.price order by fingerprint"
+    with first.reading() as one, second.reading() as other:
+        assert one.execute(statement).fetchall() == other.execute(statement).fetchall() != []
 
 
 def test_functions_of_the_history_take_and_give_every_column(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
-    (row,) = json.loads(Rows(ledger.dictionary, UTC).of(ledger.backlog.read("p", limit=1).entries))
+    ((_, sent),) = ledger.backlog.read("p", limit=1).entries
+    row = json.loads(sent)
     script = "\n".join(
         path.read_text(encoding="utf-8") for path in sorted((_ROOT / "supabase/migrations").glob("*.sql"))
     )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from exporter.history.rows import label_rows
+from exporter.history.sender import shown_labels
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -210,8 +210,8 @@ def test_two_credentials_of_one_account_from_before_are_merged(tmp_path: Path, l
         assert _shown(ledger) == {older: 2}
         assert _shown(ledger, _ALIASES) == {"dev-account": 2}
         assert _attempts(ledger) == attempts
-        rows = label_rows(ledger, Labels(ledger.dictionary, _ALIASES, PSEUDONYMS.of), "p")
-        credentials = {row["label"]: row["shown"] for row in rows if row["kind"] == "credential"}
+        shown = shown_labels(ledger, Labels(ledger.dictionary, _ALIASES, PSEUDONYMS.of), "p")
+        credentials = {label: name for (kind, label), name in shown.items() if kind == "credential"}
         assert credentials == dict.fromkeys(in_history, "dev-account"), "what is in the history follows"
         ledger.close()
         ledger = open_ledger(tmp_path)

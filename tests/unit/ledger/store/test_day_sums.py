@@ -73,7 +73,7 @@ def test_what_is_restored_takes_away_all_sums(bench: UsageBench) -> None:
     _book(bench, "2026-10-20T05:00")
     bench.ledger.days.refresh()
     with bench.ledger._database.transaction() as connection:
-        add_rollups(connection, [Rollup(100, 1, 0, 0, *([1] * 10))])
+        add_rollups(connection, [Rollup(100, 1, 0, 0, *([1] * 10))._asdict()])
 
     assert _summed(bench.ledger) == {}
 

@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 
 from exporter.ledger.columns import Entry
-from exporter.ledger.label_store import SeriesNames
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.export_state import (
+from exporter.ledger.sync.checkpoint import (
     ExportedClient,
     ExportedCredential,
     ExportedLimits,
     ExportedSession,
     ExportedSnapshots,
 )
-from exporter.ledger.sync.import_state import Progress, RestoredEntry
+from exporter.ledger.sync.restoring import Progress
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts
@@ -44,11 +43,11 @@ def _take_inventory(ledger: Ledger) -> None:
     ledger.take_inventory("p", [_ACCOUNT])
 
 
-def _past(n: int, label: str) -> RestoredEntry:
-    series = SeriesNames("claude", "claude-sonnet-4-5", label, _CLIENT.label)
-    nothing: dict[str, Any] = dict.fromkeys(Entry._fields, 0) | {"code": "", "unpriced": ""}
-    known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": n, "billing": 2, "counted": 1, "uncached": 1, "nano_usd": 5}
-    return RestoredEntry(series, "a price", Entry(**nothing | known))
+def _past(n: int, label: str) -> dict[str, Any]:
+    names = {"provider": "claude", "model": "claude-sonnet-4-5", "credential": label, "client": _CLIENT.label}
+    words = {"price": "a price", "basis": "exact", "billing": "subscription", "code": "", "unpriced": ""}
+    known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": str(n), "requests": 1, "uncached": 1, "nano_usd": 5}
+    return dict.fromkeys(Entry._fields, 0) | names | words | known
 
 
 def _begin(ledger: Ledger) -> Progress:

@@ -9,20 +9,21 @@ the entries. So nothing is counted twice.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from exporter.days import moment_ms
 from exporter.ledger.changes import Changes
-from exporter.ledger.columns import Entry, Rollup
+from exporter.ledger.columns import OF_PROXY
 from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route, SeriesNames
+from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.store.snapshots import MarkKey, save_marks
-from exporter.ledger.sync.export_state import (
+from exporter.ledger.sync.checkpoint import (
     ExportedClient,
     ExportedCredential,
     ExportedLimits,
@@ -31,9 +32,10 @@ from exporter.ledger.sync.export_state import (
 )
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
-from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
+from exporter.records import UNKNOWN_CREDENTIAL, Basis, Billing, CredentialFacts
 
-_OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?)"
+Row = dict[str, Any]
+"""A row of the history, values by column."""
 
 _SAVE_SESSION = """
 insert into limit_session (limit_id, scope, ended_ms, started_ms) values (?1, ?2, ?3, ?4)
@@ -54,22 +56,7 @@ class Progress(msgspec.Struct, frozen=True):
     after: tuple[int, int]
 
 
-class RestoredEntry(NamedTuple):
-    """An entry of the past. In ``entry``, series and price do not have this ledger's ids yet."""
-
-    series: SeriesNames
-    price: str
-    entry: Entry
-
-
-class RestoredRollup(NamedTuple):
-    """A row of the roll-up. In ``sums``, the series does not have this ledger's id yet."""
-
-    series: SeriesNames
-    sums: Rollup
-
-
-class LedgerImporter:
+class Restoring:
     """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
     def __init__(self, changes: Changes, proxy: int) -> None:
@@ -79,12 +66,6 @@ class LedgerImporter:
         self._dictionary = changes.dictionary
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
-
-    def progress(self) -> Progress | None:
-        """How far an earlier run came, None if there was none."""
-        with self._writing() as connection:
-            (stored,) = connection.execute("select history_restore from proxy where id = ?", (self._proxy,)).fetchone()
-        return None if stored is None else msgspec.json.decode(stored, type=Progress)
 
     def take_names(
         self, *, credentials: Iterable[ExportedCredential], clients: Iterable[tuple[ExportedClient, str]]
@@ -115,19 +96,21 @@ class LedgerImporter:
         """Decide what to take over as records and what as roll-ups, and take over the last snapshot.
 
         Records are wanted from ``since_ms`` on. The history's newest is from ``newest_ms``, and those before
-        ``deleted_before_ms`` may have been deleted there.
+        ``deleted_before_ms`` may have been deleted there. If an earlier run has begun, returns how far that came.
         """
         with self._writing() as connection:
-            (pruned_ms,) = connection.execute(
-                "select pruned_before_ms from proxy where id = ?", (self._proxy,)
+            stored, pruned_ms = connection.execute(
+                "select history_restore, pruned_before_ms from proxy where id = ?", (self._proxy,)
             ).fetchone()
+            if stored is not None:
+                return msgspec.json.decode(stored, type=Progress)
             deleted_ms = -(-(deleted_before_ms or 0) // BUCKET_MS) * BUCKET_MS
             if pruned_ms is not None:
                 # This ledger has a long past of its own, and knows the sums of what has been pruned.
                 progress = Progress(max(pruned_ms, deleted_ms), None, (max(pruned_ms, deleted_ms) - 1, 2**63 - 1))
             else:
                 (oldest_ms,) = connection.execute(
-                    f"select min(ts_ms) from entry where {_OF_PROXY}", (self._proxy,)
+                    f"select min(ts_ms) from entry where {OF_PROXY}", (self._proxy,)
                 ).fetchone()
                 moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
@@ -148,41 +131,34 @@ class LedgerImporter:
 
     def _forget(self, connection: sqlite3.Connection, before_ms: int) -> None:
         """Forget what a snapshot repeated from times for which the history has only the roll-up."""
-        forgotten = connection.execute(
-            f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, self._proxy)
-        ).rowcount
-        connection.execute(
-            f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, self._proxy)
-        )
+        forget = f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
+        forgotten = connection.execute(forget.format("entry", "ts_ms"), (self._proxy, before_ms)).rowcount
+        connection.execute(forget.format("rollup", "bucket"), (self._proxy, before_ms // BUCKET_MS))
         forget_all_days(connection)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, self._proxy))
         count_unbooked(connection, -forgotten)
         with self._changes.totals.lock:
             self._changes.totals.entries -= forgotten
 
-    def add_rollups(self, rows: Sequence[RestoredRollup], progress: Progress) -> None:
-        """Take over rows of the roll-up, and note the new ``progress``."""
+    def add_rollups(self, rows: Sequence[Row], progress: Progress) -> None:
+        """Take over rows of ``usage_rollups``, and note the new ``progress``."""
         with self._writing() as connection:
-            series = self._series(connection, {row.series for row in rows})
-            add_rollups(connection, [row.sums._replace(series=series[row.series]) for row in rows])
-            self._note(connection, progress)
-        self._changes.touched(min((row.sums.bucket for row in rows), default=None))
-
-    def add_records(self, rows: Sequence[RestoredEntry], progress: Progress) -> None:
-        """Take over records unless they are here already, and note the new ``progress``."""
-        with self._writing() as connection:
-            series = self._series(connection, {row.series for row in rows})
-            entries = [
-                row.entry._replace(
-                    series=series[row.series], price=self._dictionary.price_id(connection, row.price), live=0
-                )
-                for row in rows
+            sums = [
+                row | self._ids(connection, row) | {"bucket": moment_ms(row["bucket"]) // BUCKET_MS} for row in rows
             ]
+            add_rollups(connection, sums)
+            self._note(connection, progress)
+        self._changes.touched(min((row["bucket"] for row in sums), default=None))
+
+    def add_records(self, rows: Sequence[Row], progress: Progress) -> None:
+        """Take over records, as ``exporter_records`` returns them, unless they are here; note the new ``progress``."""
+        with self._writing() as connection:
+            entries = [row | self._ids(connection, row) | self._entry(connection, row) for row in rows]
             inserted = insert_restored(connection, entries)
             self._note(connection, progress)
         with self._changes.totals.lock:
             self._changes.totals.entries += inserted
-        self._changes.touched(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
+        self._changes.touched(min((row["ts_ms"] // BUCKET_MS for row in rows), default=None))
 
     def finish(
         self,
@@ -240,15 +216,23 @@ class LedgerImporter:
             return f"client:{self._dictionary.client_id(connection, value) if known is None else known}"
         return f"{kind}:{value}" if kind else ""
 
-    def _series(self, connection: sqlite3.Connection, wanted: Collection[SeriesNames]) -> dict[SeriesNames, int]:
+    def _ids(self, connection: sqlite3.Connection, row: Row) -> Row:
+        """What the ledger has in place of the names in a row of the history."""
+        series = self._dictionary.series_with(
+            connection,
+            Route(self._proxy, row["provider"], row["model"]),
+            self._credential(connection, row["credential"]),
+            self._client(connection, row["client"]),
+        )
+        basis, billing = Basis[row["basis"].upper()], Billing[row["billing"].upper()]
+        return {"series": series, "basis": basis.value, "billing": billing.value}
+
+    def _entry(self, connection: sqlite3.Connection, row: Row) -> Row:
         return {
-            series: self._dictionary.series_with(
-                connection,
-                Route(self._proxy, series.provider, series.model),
-                self._credential(connection, series.credential),
-                self._client(connection, series.client),
-            )
-            for series in wanted
+            "fingerprint": int(row["fingerprint"]),
+            "price": self._dictionary.price_id(connection, row["price"]),
+            "counted": row["requests"],
+            "live": 0,
         }
 
     def _credential(self, connection: sqlite3.Connection, label: str) -> int:

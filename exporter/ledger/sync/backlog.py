@@ -1,4 +1,4 @@
-"""What is booked and not in the history yet: a cursor over the entries of each proxy.
+"""What is booked and not in the history yet: a cursor over the entries of each proxy, and an entry's form there.
 
 Ids rise in the order of booking and are never reused, so everything up to the cursor has been sent, and pruning cannot
 hide anything from it. The cursor moves when Supabase has confirmed; Supabase recognizes what is sent twice.
@@ -7,18 +7,53 @@ hide anything from it. The cursor moves when Supabase has confirmed; Supabase re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
+from enum import IntEnum
+from functools import lru_cache
 
-from exporter.ledger.columns import Entry, listed
+from exporter.days import local_date
+from exporter.ledger.columns import OF_PROXY, Entry
+from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.schema import NEVER_CLAIMED
-from exporter.ledger.sync.export_state import ProxyState, read_state
+from exporter.ledger.schema import BUCKET_MS, NEVER_CLAIMED
+from exporter.ledger.sync.checkpoint import ProxyState, read_state
+from exporter.records import Basis, Billing
 
-_ENTRIES = f"select {listed(Entry._fields, 'e.')} from entry e"
-_OF_PROXY = (
-    "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
-    " where x.name = ?)"
-)
+SentEntry = tuple[int, str]
+"""The id of an entry, and the JSON object that ``exporter_book`` takes for it."""
+
+
+def _label_of(column: str, enum: type[IntEnum]) -> str:
+    cases = (f"when {each.value} then '{each.name.lower()}'" for each in enum)
+    return f"case {column} {' '.join(cases)} end"
+
+
+_SENT = {name: f"e.{name}" for name in Entry._fields if name not in ("id", "series", "counted")} | {
+    "fingerprint": "cast(e.fingerprint as text)",  # has more digits than a number in JSON may have
+    "day": "local_day(e.ts_ms)",
+    "provider": "r.provider",
+    "model": "r.model",
+    "credential": "c.label",
+    "client": "k.label",
+    "price": "p.price",
+    "basis": _label_of("e.basis", Basis),
+    "billing": _label_of("e.billing", Billing),
+    "live": "json(iif(e.live, 'true', 'false'))",
+    "requests": "e.counted",
+}
+"""What the history has of an entry: its columns, with names in place of ids. Nothing in it names a person."""
+_AS_JSON = ", ".join(f"'{name}', {value}" for name, value in _SENT.items())
+_ENTRIES = f"""
+{ROOTS} select e.id, json_object({_AS_JSON})
+from entry e
+cross join series s on s.id = e.series
+cross join route r on r.id = s.route and r.proxy = ?
+cross join root on root.id = s.credential
+cross join credential c on c.id = root.root
+cross join client k on k.id = s.client
+cross join price p on p.id = e.price
+"""  # crossed, so that the entries are read in the order of their ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +63,31 @@ class Outgoing:
     ``state`` is the proxy's in the same moment of the ledger, or None if further entries follow these.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[SentEntry]
     until: int
     state: ProxyState | None
 
 
 class Backlog:
-    """Reads what has to be sent, and remembers what was sent. For one thread. All methods raise LedgerError."""
+    """Reads what has to be sent, and stores what was sent. For one thread. All methods raise LedgerError."""
 
-    def __init__(self, database: Database, dictionary: LabelStore) -> None:
+    def __init__(self, database: Database, dictionary: LabelStore, zone: tzinfo) -> None:
+        """``day`` of an entry is its day in ``zone``."""
         self._database = database
         self._dictionary = dictionary
-        self._cursors: dict[str, int] = {}
+        self._zone = zone
 
     def read(self, proxy: str, *, limit: int) -> Outgoing:
         """At most ``limit`` entries of ``proxy`` that have not been sent, oldest first."""
         with self._database.reading() as connection:
-            cursor = self._cursor(connection, proxy)
-            (last,) = connection.execute("select coalesce(max(id), 0) from entry").fetchone()
-            rows = connection.execute(
-                f"{_ENTRIES} where e.id > ? and {_OF_PROXY} order by e.id limit ?", (cursor, proxy, limit)
-            )
-            entries = [Entry._make(row) for row in rows]
+            sent, last = connection.execute(
+                "select history_sent, (select coalesce(max(id), 0) from entry) from proxy where name = ?", (proxy,)
+            ).fetchone()
+            entries = self._entries(connection, proxy, "where e.id > ? order by e.id limit ?", sent, limit)
             if len(entries) == limit:
-                return Outgoing(entries, entries[-1].id, None)
+                return Outgoing(entries, entries[-1][0], None)
             state = read_state(connection, self._dictionary.proxies[proxy])
-        return Outgoing(entries, max(cursor, last), state)
+        return Outgoing(entries, max(sent, last), state)
 
     def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
         """Note that Supabase has the entries of ``proxy`` up to ``until``, but for ``refused``: entry → reason."""
@@ -63,20 +97,12 @@ class Backlog:
                 "insert or replace into set_aside (entry, proxy, reason, at_ms) values (?, ?, ?, ?)",
                 [(entry, self._dictionary.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
             )
-        self._cursors[proxy] = until
 
-    def passed(self, proxy: str, until: int) -> None:
-        """Note that ``proxy`` has no entry left up to ``until``. It is not stored: looking again is cheap."""
-        self._cursors[proxy] = until
-
-    def set_aside(self, proxy: str, *, after: int, limit: int) -> list[Entry]:
+    def set_aside(self, proxy: str, *, after: int, limit: int) -> list[SentEntry]:
         """At most ``limit`` refused entries with ids above ``after``."""
+        chosen = "where e.id in (select entry from set_aside) and e.id > ? order by e.id limit ?"
         with self._database.reading() as connection:
-            rows = connection.execute(
-                f"{_ENTRIES} join set_aside a on a.entry = e.id where {_OF_PROXY} and e.id > ? order by e.id limit ?",
-                (proxy, after, limit),
-            )
-            return [Entry._make(row) for row in rows]
+            return self._entries(connection, proxy, chosen, after, limit)
 
     def accepted(self, entries: Sequence[int]) -> None:
         """Note that these entries are no longer refused."""
@@ -86,9 +112,10 @@ class Backlog:
     def size(self, proxy: str) -> int:
         """How many entries of ``proxy`` wait."""
         with self._database.reading() as connection:
-            cursor = self._cursor(connection, proxy)
-            statement = f"select count(*) from entry e where e.id > ? and {_OF_PROXY}"
-            waiting: int = connection.execute(statement, (cursor, proxy)).fetchone()[0]
+            statement = (
+                f"select count(*) from entry where id > (select history_sent from proxy where id = ?1) and {OF_PROXY}"
+            )
+            waiting: int = connection.execute(statement, (self._dictionary.proxies[proxy],)).fetchone()[0]
         return waiting
 
     def refused(self) -> int:
@@ -118,7 +145,6 @@ class Backlog:
                 (-(2**62), NEVER_CLAIMED),
             )
             connection.execute("delete from set_aside")
-        self._cursors.clear()
         return True
 
     def made_ms(self) -> int | None:
@@ -126,8 +152,12 @@ class Backlog:
         made_ms: int | None = self._database.value("select made_ms from installation")
         return made_ms
 
-    def _cursor(self, connection: sqlite3.Connection, proxy: str) -> int:
-        if proxy not in self._cursors:
-            (sent,) = connection.execute("select history_sent from proxy where name = ?", (proxy,)).fetchone()
-            self._cursors[proxy] = sent
-        return self._cursors[proxy]
+    def _entries(self, connection: sqlite3.Connection, proxy: str, chosen: str, *values: int) -> list[SentEntry]:
+        connection.create_function("local_day", 1, lambda ts_ms: _day(ts_ms // BUCKET_MS, self._zone))
+        return connection.execute(_ENTRIES + chosen, (self._dictionary.proxies[proxy], *values)).fetchall()
+
+
+@lru_cache(maxsize=10_000)
+def _day(bucket: int, zone: tzinfo) -> str:
+    """The local day of a quarter of an hour, as ISO text. In every zone, days begin with such a quarter."""
+    return local_date(bucket * BUCKET_MS, zone).isoformat()

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.history.recovery.checkpoint import Checkpoints
-from exporter.ledger.sync.export_state import ExportedLimits, ProxyState
+from exporter.ledger.sync.checkpoint import ExportedLimits, ProxyState, checkpoint
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.normalize.snapshot import Mark
@@ -30,22 +29,19 @@ def _state(folder: Path) -> ProxyState:
 
 
 def test_the_first_one_is_whole_and_then_only_changes_are_sent(tmp_path: Path) -> None:
-    checkpoints = Checkpoints("a key")
     state = _state(tmp_path)
-    first = checkpoints.changes(state)
+    first = checkpoint(state, None, key_sign="a key")
     assert first is not None
     assert first["whole"]
     assert {"credentials", "limits", "snapshots", "hash_key", "clients/0"} == first["state"].keys()
-    assert checkpoints.changes(state) == first, "until it is there"
-    checkpoints.sent(state)
-    assert checkpoints.changes(state) is None
+    assert checkpoint(state, state, key_sign="a key") is None
 
     ((key, mark),) = state.marks.items()
     moved = ProxyState(
         state.documents | {"limits": ExportedLimits({"day": 6})},
         marks={key: Mark(mark.requests + 1, 9), ("c", "b"): mark},
     )
-    assert checkpoints.changes(moved) == {
+    assert checkpoint(moved, state, key_sign="a key") == {
         "state": {"limits": {"anchors": {"day": 6}, "sessions": []}},
         "baselines": [
             {"client": key[0], "model": "a", "requests": 4, "tokens": 9, "length": None, "sha256": None},
@@ -54,8 +50,7 @@ def test_the_first_one_is_whole_and_then_only_changes_are_sent(tmp_path: Path) -
         "gone": [],
         "whole": False,
     }
-    checkpoints.sent(moved)
-    back = checkpoints.changes(replace(moved, marks={("c", "b"): mark}))
+    back = checkpoint(replace(moved, marks={("c", "b"): mark}), moved, key_sign="a key")
     assert back is not None
     assert (back["state"], back["baselines"], back["gone"]) == ({}, [], [{"client": key[0], "model": "a"}])
 

@@ -1,6 +1,6 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -8,25 +8,27 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
+from exporter.days import moment_ms
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.client import PAGE_ROWS, Row, expect
-from exporter.history.recovery.checkpoint import HASH_KEY, sign_of_key
-from exporter.history.rows import moment_ms, restored_entry, restored_reading, restored_rollup
 from exporter.history.sender import Ends
 from exporter.ledger.store.snapshots import MarkKey
-from exporter.ledger.sync.export_state import (
+from exporter.ledger.sync.checkpoint import (
     CLIENTS,
     CREDENTIALS,
+    HASH_KEY,
     LIMITS,
     SNAPSHOTS,
     ExportedClient,
     ExportedCredential,
     ExportedLimits,
     ExportedSnapshots,
+    sign_of_key,
 )
-from exporter.ledger.sync.import_state import Progress
+from exporter.ledger.sync.restoring import Progress
 from exporter.normalize.snapshot import Mark
+from exporter.quotas.reading import Reading
 from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
@@ -43,18 +45,18 @@ class Restore:
 
     ends: Ends
     proxy: str
-    stopping: Callable[[], bool]
     _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
     _records: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._importer = self.ends.ledger.restoring(self.proxy)
+        self._restoring = self.ends.ledger.restoring(self.proxy)
 
-    def run(self, *, retention_ms: int, deleted_before: date | None, tell: Callable[[str], None]) -> bool:
-        """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
+    def steps(self, *, retention_ms: int, deleted_before: date | None) -> Iterator[str]:
+        """Merge what the project has, step by step; each yields a sentence on the progress.
 
-        Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone.
-        ``tell`` gets a sentence on the progress, if there is anything to do. It may be called again after a failure.
+        Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone. If
+        it was left after any step or failed, another ``Restore`` goes on from there. Raises HistoryError and
+        LedgerError.
         """
         now_ms = self.ends.clock.now_ms()
         mine = {"proxy": self.proxy}
@@ -64,40 +66,37 @@ class Restore:
         rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
         quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self._importer.finish(ExportedLimits(), now_ms=now_ms)
-            return True
+            self._restoring.finish(ExportedLimits(), now_ms=now_ms)
+            return
 
-        tell(self._sentence())
+        yield self._sentence()
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
-        progress = self._importer.progress()
-        if progress is None:
-            snapshots, marks = self._snapshots()
-            progress = self._importer.begin(
-                since_ms=now_ms - retention_ms,
-                newest_ms=None if newest is None else moment_ms(newest["ts"]),
-                deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
-                snapshots=snapshots,
-                marks=marks,
-            )
-        while progress.rollups is not None and not self.stopping():
+        snapshots, marks = self._snapshots()
+        progress = self._restoring.begin(
+            since_ms=now_ms - retention_ms,
+            newest_ms=None if newest is None else moment_ms(newest["ts"]),
+            deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
+            snapshots=snapshots,
+            marks=marks,
+        )
+        while progress.rollups is not None:
             progress = self._take_rollups(progress, progress.rollups)
-        more = True
-        while more and not self.stopping():
-            progress, more = self._take_records(progress)
-            tell(self._sentence())
-        if self.stopping():
-            return False
+            yield self._sentence()
+        while rows := self._records_after(progress):
+            progress = msgspec.structs.replace(progress, after=(rows[-1]["ts_ms"], int(rows[-1]["fingerprint"])))
+            self._restoring.add_records(rows, progress)
+            self._records += len(rows)
+            yield self._sentence()
         made_ms = self.ends.ledger.backlog.made_ms()
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        self._importer.finish(
-            self._document(LIMITS, ExportedLimits, ExportedLimits()),
+        self._restoring.finish(
+            self._document(LIMITS, ExportedLimits, {}),
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
-            readings=[(row["credential"], restored_reading(row)) for row in quotas],
+            readings=[(row["credential"], _reading(row)) for row in quotas],
             now_ms=now_ms,
         )
         _log.info("history_restored", proxy=self.proxy, records=self._records)
-        return True
 
     def _sentence(self) -> str:
         return say(
@@ -109,40 +108,31 @@ class Restore:
     # --- names --------------------------------------------------------------------------------------------------------
 
     def _take_names(self) -> None:
-        clients = [
-            client
-            for kind in self._documents
-            if kind.startswith(CLIENTS)
-            for client in self._document(kind, tuple[ExportedClient, ...], ())
-        ]
-        self._importer.take_names(
+        kinds = [kind for kind in self._documents if kind.startswith(CLIENTS)]
+        clients = [client for kind in kinds for client in self._document(kind, tuple[ExportedClient, ...], ())]
+        called = {} if self._has_same_key else self._pseudonyms_by_label()
+        self._restoring.take_names(
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
-            clients=self._renamed(clients),
+            clients=[(client, called.get(client.label) or client.pseudonym) for client in clients],
         )
 
     @property
     def _has_same_key(self) -> bool:
         return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.ends.pseudonym))
 
-    def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
-        """Clients with their current pseudonyms.
-
-        If the hash key was lost, a client is recognized by its alias.
-        """
-        if self._has_same_key:
-            return [(client, client.pseudonym) for client in clients]
+    def _pseudonyms_by_label(self) -> dict[str, str | None]:
+        """The current pseudonyms of clients with an alias, by which they are recognized if the hash key was lost."""
         rows = self.ends.remote.rows(
             "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
         shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
-        called = {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
-        return [(client, called.get(client.label) or client.pseudonym) for client in clients]
+        return {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def _snapshots(self) -> tuple[ExportedSnapshots, dict[MarkKey, Mark]]:
         """The proxy's last snapshot, with its marks."""
-        state = self._document(SNAPSHOTS, ExportedSnapshots, ExportedSnapshots())
+        state = self._document(SNAPSHOTS, ExportedSnapshots, {})
         if not self._has_same_key:
             # The series are under pseudonyms of the lost key, which fit nobody now.
             return msgspec.structs.replace(state, snapshot_ms=None), {}
@@ -167,11 +157,11 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self._importer.add_rollups([restored_rollup(row) for row in rows], progress)
+        self._restoring.add_rollups(rows, progress)
         return progress
 
-    def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
-        """Read the next page. Returns the progress, and whether more may follow."""
+    def _records_after(self, progress: Progress) -> list[Row]:
+        """The next page."""
         ts_ms, fingerprint = progress.after
         answer = self.ends.remote.call(
             "exporter_records",
@@ -180,20 +170,12 @@ class Restore:
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
         )
-        rows = expect(list, answer)
-        if rows:
-            entries = [restored_entry(row) for row in rows]
-            last = entries[-1].entry
-            progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
-            self._importer.add_records(entries, progress)
-            self._records += len(rows)
-        return progress, bool(rows)
+        return expect(list, answer)
 
-    def _document(self, kind: str, type_: type[_T], missing: _T) -> _T:
-        if kind not in self._documents:
-            return missing
+    def _document(self, kind: str, type_: type[_T], missing: object) -> _T:
+        """A document of the checkpoint, or ``missing`` as one."""
         try:
-            return msgspec.convert(self._documents[kind], type_)
+            return msgspec.convert(self._documents.get(kind, missing), type_)
         except msgspec.ValidationError as exc:
             raise HistoryMisconfiguredError(
                 "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, has a shape"
@@ -212,3 +194,14 @@ def _every_zones_start_ms(day: date) -> int:
 def _mark(row: Row) -> Mark:
     sha256 = row["sha256"]
     return Mark(row["requests"], row["tokens"], row["length"], None if sha256 is None else bytes.fromhex(sha256))
+
+
+def _reading(row: Row) -> Reading:
+    """A row of ``quota_readings``."""
+    told = {
+        "window": row["quota"],
+        "resets_ms": None if row["resets_at"] is None else moment_ms(row["resets_at"]),
+        "observed_ms": moment_ms(row["observed_at"]),
+        "ratio_inferred": row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
+    }
+    return msgspec.convert(row | told, Reading)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from exporter.history.rows import label_rows
+from exporter.history.sender import shown_labels
 from exporter.ledger.label_store import Route
 from exporter.ledger.labels import Labels
 from exporter.settings.proxies import Aliases
@@ -14,11 +14,11 @@ def test_a_name_that_may_be_rolled_back_is_not_sent(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
     labels = Labels(ledger.dictionary, Aliases(), str)
-    before = label_rows(ledger, labels, "p")
+    before = shown_labels(ledger, labels, "p")
     with suppress(RuntimeError), ledger._changes.changing("p") as change:
         client = change.dictionary.client_id(change.connection, "another")
         change.dictionary.series_with(change.connection, Route(change.proxy, "provider", "model"), 1, client)
-        assert label_rows(ledger, labels, "p") == before
+        assert shown_labels(ledger, labels, "p") == before
         raise RuntimeError
-    assert label_rows(ledger, labels, "p") == before
-    assert {row["kind"] for row in before} == {"client", "credential"}
+    assert shown_labels(ledger, labels, "p") == before
+    assert {kind for kind, _ in before} == {"client", "credential"}

@@ -1,22 +1,26 @@
 """What the ledger knows about a proxy besides its entries, in one moment: a lost ledger is restored from it.
 
 Ids mean nothing in another ledger, so clients appear here by pseudonym, credentials by what identifies them, and
-sessions of limits by the label that has a window of its own.
+sessions of limits by the label that has a window of its own. Nothing here names anybody.
 """
 
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from exporter.ledger.credential_store import LABEL, ROOTS
 from exporter.ledger.store.snapshots import MarkKey, read_marks
+from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
+from exporter.normalize.wire import without_nul
 
 _CLIENTS_PER_PART = 500
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class ExportedCredential(NamedTuple):
@@ -66,7 +70,7 @@ class ExportedLimits(msgspec.Struct, frozen=True):
     sessions: tuple[ExportedSession, ...] = ()
 
 
-CREDENTIALS, SNAPSHOTS, LIMITS = "credentials", "snapshots", "limits"
+CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
 CLIENTS = "clients/"
 """Kinds of documents. ``CLIENTS`` is followed by the number of a part; only the last part grows."""
 
@@ -92,6 +96,37 @@ class ProxyState:
 
     documents: dict[str, Any]
     marks: Mapping[MarkKey, Mark]
+
+
+def changed(now: Mapping[_K, _V], sent: Mapping[_K, _V]) -> dict[_K, _V]:
+    """What is not as it was sent."""
+    return {key: value for key, value in now.items() if sent.get(key) != value}
+
+
+def checkpoint(state: ProxyState, sent: ProxyState | None, *, key_sign: str) -> dict[str, Any] | None:
+    """The checkpoint that ``exporter_book`` takes: what ``state`` has and ``sent`` has not; None if that is nothing."""
+    if state == sent:
+        return None
+    known = sent or ProxyState({}, {})
+    documents = state.documents if sent is not None else {HASH_KEY: key_sign} | state.documents
+    found = {
+        "state": changed(documents, known.documents),
+        "baselines": [_baseline(*each) for each in changed(state.marks, known.marks).items()],
+        "gone": [{"client": client, "model": model} for client, model in known.marks.keys() - state.marks.keys()],
+        "whole": sent is None,
+    }
+    # A ledger of an older version may hold a NUL, which the database refuses.
+    return msgspec.json.decode(without_nul(msgspec.json.encode(found)), type=dict[str, Any])
+
+
+def _baseline(key: MarkKey, mark: Mark) -> dict[str, Any]:
+    sha256 = None if mark.sha256 is None else mark.sha256.hex()
+    return {"client": key[0], "model": key[1]} | msgspec.structs.asdict(mark) | {"sha256": sha256}
+
+
+def sign_of_key(pseudonym: Pseudonym) -> str:
+    """A text that changes only with the hash key of the pseudonyms, and reveals nothing else."""
+    return pseudonym("the hash key")
 
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
