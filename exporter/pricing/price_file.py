@@ -146,15 +146,15 @@ class _Tier(_Rates, title=say("A tier")):
 class _Prices(_Rates):
     tiers: tuple[_Tier, ...] = ()
 
-    def to_tariff(self) -> Tariff:
-        """Raises the error of tiers that do not fit together."""
+    def to_tariff(self, *at: str) -> Tariff:
+        """Raises the error of tiers that do not fit together. ``at`` leads from the row to these prices."""
         base = Tariff(**self.rates())
         tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
         for index, tier in enumerate(tiers):
-            _refuse_other_buckets(tier, base, say("The tier"), "tiers", index)
+            _refuse_other_buckets(tier, base, say("The tier"), *at, "tiers", index)
         sizes = [tier.above_tokens for tier in tiers]
         if sizes != sorted(set(sizes)):
-            raise wrong("The tiers do not rise.", "List each size once, the smallest first.", "tiers")
+            raise wrong("The tiers do not rise.", "List each size once, the smallest first.", *at, "tiers")
         return replace(base, tiers=tiers)
 
 
@@ -221,7 +221,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
 
     @cached_property
     def service_tiers(self) -> Mapping[str, Tariff]:
-        return {name: prices.to_tariff() for name, prices in self.service_tiers_.items()}
+        return {name: prices.to_tariff("service_tiers", name) for name, prices in self.service_tiers_.items()}
 
     @cached_property
     def from_ms(self) -> int | None:

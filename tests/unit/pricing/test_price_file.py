@@ -260,6 +260,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             id="a tier that leaves a bucket out",
         ),
         pytest.param(
+            ROW + "    service_tiers:\n      flex:\n        input: 2\n        tiers: [{above: 2, input: 2, output: 1}]",
+            7,
+            "The tier: it has a price for output, and the row has none",
+            id="a tier of a service tier with a bucket more",
+        ),
+        pytest.param(
             ROW + "    service_tiers:\n      flex: {input: 2, output: 1}\n",
             4,
             "it has a price for output, and the row has none",
