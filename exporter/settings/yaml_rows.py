@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from exporter.sentences import say
-from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -30,7 +31,7 @@ NOT_EMPTY = BeforeValidator(lambda value: value or None)
 
 @dataclass(frozen=True)
 class Missing:
-    """Beside the type of a field: the message if it is missing, or is not the list or mapping it must be.
+    """Beside the type of a field: the message if it is missing, or is not the text, list or mapping it must be.
 
     ``instead`` is another name under which it may be given.
     """
@@ -60,10 +61,11 @@ def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "",
 
 def text(value: object, info: ValidationInfo) -> str:
     """A validator: the text of a field."""
-    if not isinstance(value, str) or not value:
-        name = (info.field_name or "").rstrip("_")
-        raise wrong("{name} is not a text.", "Give {name} a text, or leave it out.", name=name)
-    return str(value)
+    if isinstance(value, str) and value:
+        return str(value)
+    name = (info.field_name or "").rstrip("_")
+    why, fix = say("{name} is not a text.", name=name), say("Give {name} a text, or leave it out.", name=name)
+    raise PydanticCustomError("no_text", "{why} {fix}", {"why": why, "fix": fix})
 
 
 def problems_of(
@@ -107,7 +109,7 @@ def why_and_fix(
     """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     missing = next((each for each in field if isinstance(each, Missing)), None)
-    if kind == "setting":
+    if kind == "setting" or (kind == "no_text" and missing is None):
         return error["ctx"]["why"], error["ctx"]["fix"]
     if kind in _OF_VALUES and missing is None:
         return _of_value(error, field)

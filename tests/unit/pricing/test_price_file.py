@@ -247,6 +247,7 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         pytest.param(ROW + "    tiers: 3\n", 4, "tiers is not a list", id="tiers that are a number"),
         pytest.param(ROW + "    tiers:\n      - input: 2\n", 5, "above how many tokens", id="a tier without a size"),
         pytest.param(ROW + "    tiers:\n      - {above: 200k, input: 2}\n", 5, "above how many", id="a size in words"),
+        pytest.param(ROW + "    tiers:\n      - {above: null, input: 2}\n", 5, "Add above: 200000", id="an empty size"),
         pytest.param(
             ROW + "    tiers:\n      - {above: 2, input: 2}\n      - {above: 1, input: 2}\n",
             4,
