@@ -24,8 +24,7 @@ from exporter.pricing.model_names import clean
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
 from exporter.settings.problems import shown, wrong
-from exporter.settings.yaml_fields import Day, Zone, read_by
-from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
+from exporter.settings.yaml_rows import NOT_EMPTY, Day, Missing, Row, Zone, read_by, read_rows, text
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model without a row anywhere."""

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from exporter.settings import validators
 from exporter.settings.model import Declared, Settings, declared
 from exporter.settings.problems import Problem, ProblemsError
-from exporter.settings.proxies import ProxySettings
-from exporter.settings.sources import Loaded, RawValue, read_dotenv, read_environment, secret_in_file
+from exporter.settings.proxies import ConfigFile, PlacedProxy, ProxySettings
+from exporter.settings.sources import Loaded, read_config, read_dotenv, read_environment
+from exporter.settings.validators import RawValue, secret_in_file
 from exporter.settings.yaml_rows import why_and_fix
-from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_settings
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
@@ -71,9 +71,9 @@ def load_settings(
     }
     layers = ChainMap(flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded))
     config = layers.get("EXPORTER_CONFIG")
-    yaml = YamlSettings(path=cwd)
+    yaml = ConfigFile(path=cwd)
     if config is not None and not config.text.startswith("~"):  # which is reported below
-        yaml = read_settings(config.base / config.text, loaded)
+        yaml = read_config(config.base / config.text, loaded)
         layers.maps.append(yaml.given)
     given: dict[str, RawValue] = {}
     for setting in declared():

@@ -1,4 +1,4 @@
-"""Raw values of settings, and how they are read from the environment and from the file ``.env``.
+"""Where the raw values of settings come from: the environment, the file ``.env`` and the YAML file.
 
 The environment belongs to many programs, so names of others are left alone. An unknown name that looks like ours gets a
 warning, because a misspelt setting would otherwise be ignored silently. An empty value counts as not set: that is how
@@ -9,13 +9,18 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv.parser import parse_stream
+from pydantic import ValidationError
 
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
+from exporter.settings.proxies import Aliases, ConfigFile
+from exporter.settings.validators import RawValue
+from exporter.settings.yaml_file import read_yaml
+from exporter.settings.yaml_rows import problems_of, unknown_setting
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
@@ -27,36 +32,7 @@ _EARLIER_NAMES = frozenset(
     {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
 )
 _EARLIER_FRONT_END = "VITE_"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawValue:
-    """The text of a setting before it is checked. ``name`` is the one that was used: an older one, or ``<NAME>_FILE``.
-
-    Paths in it are relative to ``base``. The text may be a secret, so it is not part of this object's own text.
-    """
-
-    name: str
-    text: str = field(repr=False)
-    place: str
-    base: Path
-
-    def problem(self, why: str, fix: str = "") -> Problem:
-        """A problem with what was given here."""
-        return Problem(setting=self.name, place=self.place, why=why, fix=fix)
-
-
-def secret_in_file(file: RawValue, *, plain: RawValue | None) -> RawValue:
-    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
-
-    Line breaks at the end of the file do not belong to it.
-    """
-    if plain is not None:
-        raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
-    text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
-    if not text.strip():
-        raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
-    return replace(file, text=text)
+_ROWS = ("proxies", "aliases")
 
 
 @dataclass(kw_only=True)
@@ -152,3 +128,45 @@ def _injected(name: str) -> Problem:
         why=f"Kubernetes injects this value because there is a Service named {service}; it is ignored.",
         fix="Set enableServiceLinks: false in the pod's spec, or rename the Service.",
     )
+
+
+def read_config(path: Path, loaded: Loaded) -> ConfigFile:
+    """The YAML file ``path``: the settings of the environment in lower case, the proxies, and the aliases."""
+    read = ConfigFile(path=path)
+    try:
+        tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    except ProblemsError as error:
+        loaded.problems += error.problems
+        return read
+    settings = {name.lower(): setting for setting in declared() for name in setting.names}
+    for name, node in tree.items():
+        if name in _ROWS:
+            continue
+        label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
+        if name not in settings:
+            label, why, fix = unknown_setting(name, (*settings, *_ROWS))
+        if name not in settings or not settings[name].in_yaml:
+            loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
+            continue
+        try:
+            value = read.raw_value(name, node, is_list=settings[name].is_list)
+        except ProblemsError as error:
+            loaded.problems += error.problems
+        else:
+            if value.text:
+                read.given[name.upper()] = value
+    try:
+        rows = {name: tree[name] for name in _ROWS if name in tree}
+        read.aliases = Settings.model_validate(rows, context=read).aliases
+    except ValidationError as error:
+        loaded.problems += problems_of(error, tree, Settings, file=path.name)
+    return read
+
+
+def read_aliases(path: Path) -> Aliases:
+    """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
+    loaded = Loaded()
+    read = read_config(path, loaded)
+    if loaded.problems:
+        raise ProblemsError(*loaded.problems)
+    return read.aliases

@@ -14,7 +14,7 @@ from exporter.limits.limit_file import read_limit_file
 from exporter.pricing.price_file import read_price_file
 from exporter.sentences import counted, joined, say
 from exporter.settings.problems import ProblemsError
-from exporter.settings.yaml_settings import read_aliases
+from exporter.settings.sources import read_aliases
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.languages import LANGUAGES as SPOKEN
 from exporter.web.languages import said
