@@ -1,7 +1,6 @@
 """All price lists in order: the user's file, the catalogue, the feed, the default price."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -28,7 +27,7 @@ class UserPrices:
         """Read the file. Raises ProblemsError."""
         self._file: WatchedFile[PriceFile] = WatchedFile(
             path,
-            partial(read_price_file, setting="EXPORTER_PRICES_FILE"),
+            read_price_file,
             kind=say("price file"),
             name=say("prices"),
             log=_log,

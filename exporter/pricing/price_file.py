@@ -36,9 +36,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00)):([0-5][0-9])", re.ASCII)
 
 
-def read_price_file(path: Path, *, setting: str) -> "PriceFile":
-    """Read a user's file. Raises ProblemsError. ``setting`` is the setting that names its path."""
-    return read_rows(path, PriceFile, setting=setting, needs="prices", context=[])
+def read_price_file(path: Path) -> "PriceFile":
+    """Read a user's file. Raises ProblemsError."""
+    return read_rows(path, PriceFile, setting="EXPORTER_PRICES_FILE", needs="prices", context=[])
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------

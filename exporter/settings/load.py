@@ -32,8 +32,8 @@ _NEEDS = {
 """Settings that are useless without another one."""
 
 
-FileReader = Callable[[Path, datetime.tzinfo], object]
-"""Reads a file whose path is a setting, with the zone of its days. Raises ProblemsError."""
+FileReader = Callable[[Path], object]
+"""Reads a file whose path is a setting. Raises ProblemsError."""
 
 
 def no_proxy_sentence() -> str:
@@ -95,7 +95,7 @@ def load_settings(
         _compare_zones(settings, given, loaded)
         _warn_of_open_door(settings, given.get("exporter_host"), loaded)
     for name, reader in (file_readers or {}).items():
-        _check_file(given.get(name), reader, settings.zone, loaded)
+        _check_file(given.get(name), reader, loaded)
     if not loaded.problems:
         loaded.settings = settings.model_copy(update={"proxies": proxies})
     return loaded
@@ -181,11 +181,11 @@ def _check_pairs(
             loaded.problems.append(lone.problem(why, "Set both or none of them."))
 
 
-def _check_file(given: RawValue | None, reader: FileReader, zone: datetime.tzinfo, loaded: Loaded) -> None:
+def _check_file(given: RawValue | None, reader: FileReader, loaded: Loaded) -> None:
     """Check a file even beside other problems, so that all are seen at once."""
     if given is not None and not loaded.blames(given):
         try:
-            reader(given.base / given.text, zone)
+            reader(given.base / given.text)
         except ProblemsError as error:
             loaded.problems.extend(error.problems)
 

@@ -23,13 +23,13 @@ def path(tmp_path: Path) -> Path:
 
 def read(path: Path, text: str) -> PriceFile:
     path.write_text(text, encoding="utf-8")
-    return read_price_file(path, setting="EXPORTER_PRICES_FILE")
+    return read_price_file(path)
 
 
 def problems(path: Path, text: str) -> list[str]:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ProblemsError) as raised:
-        read_price_file(path, setting="EXPORTER_PRICES_FILE")
+        read_price_file(path)
     return [str(problem) for problem in raised.value.problems]
 
 
@@ -350,4 +350,4 @@ def test_a_file_that_cannot_be_read_is_a_problem(path: Path, prepare: object, sa
     assert callable(prepare)
     prepare(path)
     with pytest.raises(ProblemsError, match=says):
-        read_price_file(path, setting="EXPORTER_PRICES_FILE")
+        read_price_file(path)

@@ -94,7 +94,7 @@ def test_parts_of_a_sentence_are_said_too() -> None:
             "'dayly' 不是有效的 strategy。",
         ),
         (
-            partial(read_price_file, setting="EXPORTER_PRICES_FILE"),
+            read_price_file,
             "prices:\n- {model: 'm{0}', input: free}",
             "EXPORTER_PRICES_FILE (file.yaml:2): 'free' is no price."
             " Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
