@@ -62,15 +62,18 @@ class Loaded:
 
 def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, RawValue]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
-    known = _known_names()
-    values: dict[str, RawValue] = {}
+    values: list[RawValue] = []
     for name, text in environ.items():
-        injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
-        if injected and name in known:
-            loaded.warnings.append(_injected(name))
-        if not injected and not _INJECTED_NAME.fullmatch(name):
-            values[name] = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
-    return _settings_in(values.values(), loaded)
+        value = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
+        if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
+            if name in _known_names():
+                service = name.removesuffix("_PORT").lower().replace("_", "-")
+                why = f"Kubernetes injects this value because there is a Service named {service}; it is ignored."
+                fix = "Set enableServiceLinks: false in the pod's spec, or rename the Service."
+                loaded.warnings.append(value.problem(why, fix))
+        elif not _INJECTED_NAME.fullmatch(name):
+            values.append(value)
+    return _settings_in(values, loaded)
 
 
 def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, RawValue]:
@@ -120,16 +123,6 @@ def _settings_in(values: Iterable[RawValue], loaded: Loaded) -> dict[str, RawVal
     return found
 
 
-def _injected(name: str) -> Problem:
-    service = name.removesuffix("_PORT").lower().replace("_", "-")
-    return Problem(
-        setting=name,
-        place=ENVIRONMENT,
-        why=f"Kubernetes injects this value because there is a Service named {service}; it is ignored.",
-        fix="Set enableServiceLinks: false in the pod's spec, or rename the Service.",
-    )
-
-
 def read_config(path: Path, loaded: Loaded) -> ConfigFile:
     """The YAML file ``path``: the settings of the environment in lower case, the proxies, and the aliases."""
     read = ConfigFile(path=path)
@@ -140,21 +133,20 @@ def read_config(path: Path, loaded: Loaded) -> ConfigFile:
         return read
     settings = {name.lower(): setting for setting in declared() for name in setting.names}
     for name, node in tree.items():
-        if name in _ROWS:
-            continue
-        label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
-        if name not in settings:
+        setting = settings.get(name)
+        if setting is not None and setting.in_yaml:
+            try:
+                value = read.raw_value(name, node, is_list=setting.is_list)
+            except ProblemsError as error:
+                loaded.problems += error.problems
+            else:
+                if value.text:
+                    read.given[name.upper()] = value
+        elif name not in _ROWS:
             label, why, fix = unknown_setting(name, (*settings, *_ROWS))
-        if name not in settings or not settings[name].in_yaml:
+            if setting is not None:
+                label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
             loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
-            continue
-        try:
-            value = read.raw_value(name, node, is_list=settings[name].is_list)
-        except ProblemsError as error:
-            loaded.problems += error.problems
-        else:
-            if value.text:
-                read.given[name.upper()] = value
     try:
         rows = {name: tree[name] for name in _ROWS if name in tree}
         read.aliases = Settings.model_validate(rows, context=read).aliases
