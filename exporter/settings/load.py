@@ -140,16 +140,13 @@ def _proxies(
             source=settings.cliproxy_source,
         )
         found.insert(0, (default, given["cliproxy_management_key"].place))
-    names: dict[str, str] = {}
-    servers: dict[tuple[str, str, int, str], str] = {}
+    seen: dict[object, str] = {}
     for proxy, place in found:
-        first = names.setdefault(proxy.name, place)
-        if first is not place:
+        if (first := seen.setdefault(proxy.name, place)) is not place:
             why = f"The name {proxy.name} is already used by another proxy ({first})."
             fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
             loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-        first = servers.setdefault(validators.same_server(proxy.url), place)
-        if first is not place:
+        if (first := seen.setdefault(validators.same_server(proxy.url), place)) is not place:
             why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
             fix = "Configure each server once."
             loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
