@@ -35,8 +35,8 @@ _DAY_MS = 86_400_000
 class Parts:
     """The parts that settings name, each made when it is first used. For one thread.
 
-    ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled. Making a part
-    raises SettingsError and LedgerError.
+    ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled. Making
+    a part raises SettingsError and LedgerError.
     """
 
     settings: Settings

@@ -12,7 +12,7 @@ import yaml
 from exporter import formats
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.proxies import Aliases
-from exporter.settings.yaml_settings import read_aliases
+from exporter.settings.sources import read_aliases
 
 _INDENT = 2
 

@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import tzinfo
+from datetime import UTC, tzinfo
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,9 +26,9 @@ from exporter.web.config_file import read_web_config
 FAILED, WRONG_SETTINGS = 1, 2
 
 _FILE_READERS: dict[str, FileReader] = {
-    "exporter_prices_file": lambda path, _: read_price_file(path, setting="EXPORTER_PRICES_FILE"),
-    "exporter_limits_file": lambda path, zone: read_limit_file(path, zone=zone),
-    "exporter_web_config": lambda path, _: read_web_config(path),
+    "exporter_prices_file": read_price_file,
+    "exporter_limits_file": partial(read_limit_file, zone=UTC),
+    "exporter_web_config": read_web_config,
 }
 
 

@@ -19,8 +19,8 @@ from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
 from exporter.sentences import say
 from exporter.settings.problems import nearest
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
+from exporter.settings.sources import read_aliases
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_settings import read_aliases
 
 _log = structlog.get_logger("exporter.labels")
 

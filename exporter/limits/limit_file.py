@@ -30,9 +30,8 @@ from exporter.limits.model import (
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_fields import Day, Zone, read_by
 from exporter.settings.yaml_file import Text
-from exporter.settings.yaml_rows import Missing, Row, read_rows, text
+from exporter.settings.yaml_rows import Day, Missing, Row, Zone, read_by, read_rows, text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST = 10**18

@@ -4,7 +4,7 @@ A row of the package outranks the overlay's, which fills a gap, unless that one 
 service tiers alone extend the package's row; there, too, the package's own tiers win.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import yaml
 
+from exporter.pricing.cost import Price
 from exporter.pricing.dated_rows import DatedRow, by_name
 from exporter.pricing.genai_prices import load_genai_rows
-from exporter.pricing.lookup import Listed, PriceList, Row, Rows, catalogue_ways
+from exporter.pricing.lookup import Cell, PriceList, Row, Rows, catalogue_ways
 from exporter.pricing.price_file import Overlay, OverlayRow
 from exporter.settings.yaml_rows import read_rows
 
@@ -64,23 +65,21 @@ class _Overlaid:
     def __init__(self, row: Row, extra: DatedRow[OverlayRow]) -> None:
         self._row = row
         self._extra = extra
-        self.origin = row.origin
-        self.dates: Sequence[int] = sorted({*row.dates, *extra.dates})
-        self.times = row.times
-        self.schedule = extra.schedule or row.schedule
+        first, second = row.cell, extra.cell
+        self.cell: Cell = second if first is None else lambda at_ms: (first(at_ms), second(at_ms))
 
-    def at(self, at_ms: int) -> Listed | None:
-        listed, extra = self._row.at(at_ms), self._extra.row_at(at_ms)
+    def at(self, at_ms: int) -> Price | None:
+        price, extra = self._row.at(at_ms), self._extra.row_at(at_ms)
         if extra is not None and extra.corrects:
             return self._extra.at(at_ms)
-        if listed is None or extra is None or extra.tariff is not None:
-            return listed
-        return replace(listed, service_tiers={**extra.service_tiers, **listed.service_tiers})
+        if price is None or extra is None or extra.tariff is not None:
+            return price
+        return replace(price, service_tiers={**extra.service_tiers, **price.service_tiers})
 
 
 class _SameAs(_Overlaid):
     """Another name of a row: it has that row's prices and service tiers while the overlay says so."""
 
-    def at(self, at_ms: int) -> Listed | None:
-        listed = self._row.at(at_ms) if self._extra.row_at(at_ms) is not None else None
-        return listed and replace(listed, origin=self._extra.origin)
+    def at(self, at_ms: int) -> Price | None:
+        price = self._row.at(at_ms) if self._extra.row_at(at_ms) is not None else None
+        return price and replace(price, origin=self._extra.origin)

@@ -124,8 +124,8 @@ class Price:
     """
 
     origin: str
-    matched_by: MatchedBy
     tariff: Tariff
+    matched_by: MatchedBy = MatchedBy.EXACT
     service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
     one_hour_writes: bool = False
 

@@ -1,40 +1,39 @@
 """The rows of a price file in their order of time."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, lru_cache
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Generic, TypeVar
 
-from exporter.pricing.lookup import MINUTE_MS, Listed
+from exporter.pricing.cost import Price
+from exporter.pricing.lookup import Cell
 from exporter.pricing.price_file import PriceRow
 
+_MINUTE_MS = 60_000
 _Row = TypeVar("_Row", bound=PriceRow)
 
 
 class DatedRow(Generic[_Row]):
     """The rows of one file for one provider and name, one after another in time. See ``lookup.Row``."""
 
-    times: tuple[int, ...] = ()
-
     def __init__(self, rows: Sequence[_Row], *, origin: str) -> None:
         self.rows = sorted(rows, key=lambda row: not row.has_hours)
         self.origin = origin
-        self.schedule: Callable[[int], object] | None = None
+        edges = {edge for row in rows for edge in (row.from_ms, row.until_ms) if edge is not None}
+        self.cell: Cell = partial(bisect_right, sorted(edges))
         if self.rows[0].has_hours:
-            self.schedule = lru_cache(maxsize=4096)(self._number_in)
+            number_in = lru_cache(maxsize=4096)(self._number_in)
+            self.cell = lambda at_ms: number_in(at_ms // _MINUTE_MS)
 
-    @cached_property
-    def dates(self) -> list[int]:
-        return sorted({edge for row in self.rows for edge in (row.from_ms, row.until_ms) if edge is not None})
-
-    def at(self, at_ms: int) -> Listed | None:
+    def at(self, at_ms: int) -> Price | None:
         row = self.row_at(at_ms)
         if row is None or row.tariff is None:
             return None
-        return Listed(tariff=row.tariff, service_tiers=row.service_tiers, origin=self.origin)
+        return Price(origin=self.origin, tariff=row.tariff, service_tiers=row.service_tiers)
 
     def _number_in(self, minute: int) -> int | None:
         """Which row holds in a minute since the epoch."""
-        return next((number for number, row in enumerate(self.rows) if row.holds_at(minute * MINUTE_MS)), None)
+        return next((number for number, row in enumerate(self.rows) if row.holds_at(minute * _MINUTE_MS)), None)
 
     def row_at(self, at_ms: int) -> _Row | None:
         """The row that holds at a moment (ms since the epoch)."""

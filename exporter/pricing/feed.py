@@ -7,6 +7,7 @@ holds from the moment when the feed first showed it.
 
 import threading
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Protocol
@@ -17,9 +18,9 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, PriceFeedError
-from exporter.pricing.cost import Price, Tariff
-from exporter.pricing.feed_format import Feed, FeedPrice, StoredFeed, read_feed, read_tariff, tariff_text
-from exporter.pricing.lookup import Listed, PriceList, Rows, catalogue_ways
+from exporter.pricing.cost import Price
+from exporter.pricing.feed_format import Feed, FeedPrice, StoredFeed, read_feed
+from exporter.pricing.lookup import PriceList, catalogue_ways
 from exporter.sentences import joined, say
 
 _DAY_SECONDS = 86_400.0
@@ -99,22 +100,18 @@ class PriceFeed:
         self._stopped.set()
 
     def _keep(self, stored: StoredFeed) -> None:
-        versions: dict[tuple[str, str], list[tuple[int, Tariff]]] = {}
+        rows: defaultdict[str, defaultdict[str, _FeedRow]] = defaultdict(lambda: defaultdict(_FeedRow))
         for price in stored.prices:
-            versions.setdefault((price.section, price.model), []).append((price.since_ms, read_tariff(price.tariff)))
-        rows: dict[str, dict[str, _FeedRow]] = {}
-        for (section, model), found in versions.items():
-            rows.setdefault(section, {})[model] = _FeedRow(found, origin=f"llm-prices.com {section}/{model}")
-        listed: Rows = rows
-        self._list = PriceList(listed, ways=catalogue_ways)
+            rows[price.section][price.model].add(price)
+        self._list = PriceList(rows, ways=catalogue_ways)
         self._stored = stored
-        self._models = len(versions)
+        self._models = sum(map(len, rows.values()))
 
     def _changes(self, feed: Feed) -> list[FeedPrice]:
-        last = {(price.section, price.model): read_tariff(price.tariff) for price in self._stored.prices}
+        last = {(price.section, price.model): price.tariff for price in self._stored.prices}
         now_ms = self._clock.now_ms()
         return [
-            FeedPrice(section=key[0], model=key[1], since_ms=now_ms if key in last else 0, tariff=tariff_text(tariff))
+            FeedPrice(*key, since_ms=now_ms if key in last else 0, tariff=tariff)
             for key, tariff in feed.items()
             if last.get(key) != tariff
         ]
@@ -172,13 +169,17 @@ def _host(url: str) -> str:
 class _FeedRow:
     """One model of the feed: its prices, and when each was first seen. See ``Row``."""
 
-    times: tuple[int, ...] = ()
-    schedule = None
+    def __init__(self) -> None:
+        self._since_ms: list[int] = []
+        self._prices: list[Price] = []
 
-    def __init__(self, versions: list[tuple[int, Tariff]], *, origin: str) -> None:
-        self.origin = origin
-        self.dates = [since_ms for since_ms, _ in versions]
-        self._tariffs = [tariff for _, tariff in versions]
+    def add(self, new: FeedPrice) -> None:
+        """Add a price that was first seen after the others."""
+        self._since_ms.append(new.since_ms)
+        self._prices.append(Price(origin=f"llm-prices.com {new.section}/{new.model}", tariff=new.tariff))
 
-    def at(self, at_ms: int) -> Listed | None:
-        return Listed(tariff=self._tariffs[max(0, bisect_right(self.dates, at_ms) - 1)])
+    def cell(self, at_ms: int) -> int:
+        return max(0, bisect_right(self._since_ms, at_ms) - 1)
+
+    def at(self, at_ms: int) -> Price:
+        return self._prices[self.cell(at_ms)]

@@ -61,12 +61,12 @@ Feed = dict[_Key, Tariff]
 
 
 class FeedPrice(msgspec.Struct, frozen=True):
-    """A price of the feed: ``tariff`` is text, ``since_ms`` is when it was first seen, 0 for a model's first price."""
+    """A price of the feed; ``since_ms`` is when it was first seen, 0 for a model's first price."""
 
     section: str
     model: str
     since_ms: int
-    tariff: str
+    tariff: Tariff
 
 
 class StoredFeed(msgspec.Struct, frozen=True):
@@ -114,16 +114,6 @@ def read_feed(body: bytes) -> Feed:
     if not feed:
         raise PriceFeedError("The price list that came has no price of a model that CPA could serve.")
     return feed
-
-
-def tariff_text(tariff: Tariff) -> str:
-    """A tariff as text to store."""
-    return msgspec.json.encode(tariff).decode()
-
-
-def read_tariff(text: str) -> Tariff:
-    """The tariff in a text of ``tariff_text``."""
-    return msgspec.json.decode(text, type=Tariff)
 
 
 def _is_price(row: _Row) -> bool:

@@ -18,21 +18,23 @@ and a long-context tier holds only for a variant that states it.
 
 import pickle
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from exporter.days import EPOCH, epoch_ms
-from exporter.pricing.cost import Tariff, Tier, pico_per_token
-from exporter.pricing.lookup import DAY_MS, Listed, Row, Rows
+from exporter.pricing.cost import Price, Tariff, Tier, pico_per_token
+from exporter.pricing.lookup import Cell, Row, Rows
 from exporter.pricing.vendors import SECTIONS
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
+_DAY_MS = 24 * 3600 * 1000
 _FREE = ":free"
 
 # The package names a service tier by what is special about the request: {"service_tier": "flex"}, {"processing":
@@ -98,14 +100,15 @@ def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
 class _GenaiRow:
     """One model of the package, packed: clients request few of them."""
 
-    schedule = None
-
     def __init__(self, model: "ModelInfo", *, origin: str) -> None:
         self._packed = pickle.dumps(replace(model, **_NOT_NEEDED))
-        self.origin = origin
-        self.dates, self.times = _changes(model)
+        self._origin = origin
+        dates, times = _changes(model)
+        self.cell: Cell | None = partial(bisect_right, dates) if dates else None
+        if times:
+            self.cell = lambda at_ms: (bisect_right(dates, at_ms), bisect_right(times, at_ms % _DAY_MS))
 
-    def at(self, at_ms: int) -> Listed | None:
+    def at(self, at_ms: int) -> Price | None:
         model: ModelInfo = pickle.loads(self._packed)  # noqa: S301 - as it was packed above
         moment = EPOCH + timedelta(milliseconds=at_ms)
         free = _is_free(model)
@@ -117,7 +120,7 @@ class _GenaiRow:
             at_tier = _tariff(model.get_prices(moment, when), free=free)
             if at_tier is not None:
                 service_tiers[name] = at_tier
-        return Listed(tariff=tariff, service_tiers=service_tiers)
+        return Price(origin=self._origin, tariff=tariff, service_tiers=service_tiers)
 
 
 def _service_tiers(model: "ModelInfo", moment: datetime) -> Iterator[tuple[str, dict[str, str]]]:
@@ -149,7 +152,7 @@ def _changes(model: "ModelInfo") -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _ms_of_day(moment: time) -> int:
     """A time of day in ms since midnight UTC; a time without a zone is UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return epoch_ms(datetime.combine(EPOCH, aware)) % DAY_MS
+    return epoch_ms(datetime.combine(EPOCH, aware)) % _DAY_MS
 
 
 def _has_price(model: "ModelInfo") -> bool:

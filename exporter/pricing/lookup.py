@@ -7,17 +7,14 @@ Every record needs a price, so a list remembers what it found for a name, or tha
 names, so that memory has a bound.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
-from exporter.pricing.cost import NO_SERVICE_TIERS, MatchedBy, Price, Tariff
+from exporter.pricing.cost import MatchedBy, Price
 from exporter.pricing.model_names import LONGEST_NAME, clean, spellings, without_vendor
 from exporter.pricing.vendors import OPENAI_COMPATIBLE, sections
-
-DAY_MS = 24 * 3600 * 1000
-MINUTE_MS = 60_000
 
 _REMEMBERED_NAMES = 10_000
 
@@ -37,40 +34,18 @@ class Catalogue(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """What a row says about one moment: the tariff, and the tariffs of its priced service tiers.
-
-    ``origin`` differs from the row's where the row joins two lists, and is empty elsewhere.
-    """
-
-    tariff: Tariff
-    origin: str = ""
-    service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
+Cell = Callable[[int], Hashable]
+"""Makes of a moment (ms since the epoch) a value that is equal only for moments with the same price."""
 
 
 class Row(Protocol):
-    """One model of a price list over time.
-
-    ``dates`` are the moments (ms since the epoch), ``times`` the times of day (ms since midnight UTC) when its price
-    may change, both rising. ``origin`` names the list and the row. ``schedule`` is for prices by weekday or local time:
-    it maps a minute since the epoch to a value that is equal only for equal prices.
-    """
+    """One model of a price list over time. ``cell`` is None if its price never changes."""
 
     @property
-    def origin(self) -> str: ...
+    def cell(self) -> Cell | None: ...
 
-    @property
-    def dates(self) -> Sequence[int]: ...
-
-    @property
-    def times(self) -> Sequence[int]: ...
-
-    @property
-    def schedule(self) -> Callable[[int], object] | None: ...
-
-    def at(self, at_ms: int) -> Listed | None:
-        """What the row says about a moment; ``None`` if it has no price then."""
+    def at(self, at_ms: int) -> Price | None:
+        """The price at a moment (ms since the epoch) for a name that is listed as it is; ``None`` if there is none."""
         ...
 
 
@@ -84,28 +59,16 @@ class PriceList:
     def __init__(self, rows: Rows, *, ways: Ways) -> None:
         self._rows = rows
         self._ways = ways
-        self._remembered: dict[tuple[str, str], _Match | None] = {}
+        self._match = lru_cache(maxsize=_REMEMBERED_NAMES)(self._search)
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``."""
-        match = self._match(provider, model)
+        match = self._match(provider, model) if len(model) <= LONGEST_NAME else None
         return match.price(at_ms) if match is not None else None
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether a model has a row, even one without a price at some moments."""
-        return self._match(provider, model) is not None
-
-    def _match(self, provider: str, model: str) -> "_Match | None":
-        asked = (provider, model)
-        try:
-            return self._remembered[asked]
-        except KeyError:
-            match = self._search(provider, model)
-            if len(model) <= LONGEST_NAME:
-                if len(self._remembered) >= _REMEMBERED_NAMES:
-                    self._remembered.clear()
-                self._remembered[asked] = match
-            return match
+        return len(model) <= LONGEST_NAME and self._match(provider, model) is not None
 
     def _search(self, provider: str, model: str) -> "_Match | None":
         for section, name, matched_by in self._ways(provider, model):
@@ -135,37 +98,20 @@ ANY_PROVIDER = ""
 
 
 class _Match:
-    """One row under one requested name: its price over time.
+    """One row under one requested name: its price over time, worked out once for each cell."""
 
-    Moments of change divide time into cells with one price each, which is computed once.
-    """
-
-    __slots__ = ("_dates", "_matched_by", "_prices", "_row", "_schedule", "_times")
+    __slots__ = ("_cell", "_matched_by", "_prices", "_row")
 
     def __init__(self, row: Row, matched_by: MatchedBy) -> None:
         self._row = row
+        self._cell = row.cell
         self._matched_by = matched_by
-        self._dates, self._times, self._schedule = row.dates, row.times, row.schedule
-        self._prices: dict[tuple[int, int, object], Price | None] = {}
+        self._prices: dict[Hashable, Price | None] = {}
 
     def price(self, at_ms: int) -> Price | None:
-        cell = (
-            bisect_right(self._dates, at_ms) if self._dates else 0,
-            bisect_right(self._times, at_ms % DAY_MS) if self._times else 0,
-            self._schedule(at_ms // MINUTE_MS) if self._schedule is not None else None,
-        )
+        cell = self._cell(at_ms) if self._cell is not None else None
         try:
             return self._prices[cell]
         except KeyError:
-            return self._prices.setdefault(cell, self._work_out(at_ms))
-
-    def _work_out(self, at_ms: int) -> Price | None:
-        listed = self._row.at(at_ms)
-        if listed is None:
-            return None
-        return Price(
-            origin=listed.origin or self._row.origin,
-            matched_by=self._matched_by,
-            tariff=listed.tariff,
-            service_tiers=listed.service_tiers,
-        )
+            found = self._row.at(at_ms)
+            return self._prices.setdefault(cell, found and replace(found, matched_by=self._matched_by))

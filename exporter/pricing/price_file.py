@@ -24,8 +24,7 @@ from exporter.pricing.model_names import clean
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
 from exporter.settings.problems import shown, wrong
-from exporter.settings.yaml_fields import Day, Zone, read_by
-from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
+from exporter.settings.yaml_rows import NOT_EMPTY, Day, Missing, Row, Zone, read_by, read_rows, text
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model without a row anywhere."""
@@ -37,9 +36,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00)):([0-5][0-9])", re.ASCII)
 
 
-def read_price_file(path: Path, *, setting: str) -> "PriceFile":
-    """Read a user's file. Raises ProblemsError. ``setting`` is the setting that names its path."""
-    return read_rows(path, PriceFile, setting=setting, needs="prices", context=[])
+def read_price_file(path: Path) -> "PriceFile":
+    """Read a user's file. Raises ProblemsError."""
+    return read_rows(path, PriceFile, setting="EXPORTER_PRICES_FILE", needs="prices", context=[])
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -146,15 +145,15 @@ class _Tier(_Rates, title=say("A tier")):
 class _Prices(_Rates):
     tiers: tuple[_Tier, ...] = ()
 
-    def to_tariff(self) -> Tariff:
-        """Raises the error of tiers that do not fit together."""
+    def to_tariff(self, *at: str) -> Tariff:
+        """Raises the error of tiers that do not fit together. ``at`` leads from the row to these prices."""
         base = Tariff(**self.rates())
         tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
         for index, tier in enumerate(tiers):
-            _refuse_other_buckets(tier, base, say("The tier"), "tiers", index)
+            _refuse_other_buckets(tier, base, say("The tier"), *at, "tiers", index)
         sizes = [tier.above_tokens for tier in tiers]
         if sizes != sorted(set(sizes)):
-            raise wrong("The tiers do not rise.", "List each size once, the smallest first.", "tiers")
+            raise wrong("The tiers do not rise.", "List each size once, the smallest first.", *at, "tiers")
         return replace(base, tiers=tiers)
 
 
@@ -221,7 +220,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
 
     @cached_property
     def service_tiers(self) -> Mapping[str, Tariff]:
-        return {name: prices.to_tariff() for name, prices in self.service_tiers_.items()}
+        return {name: prices.to_tariff("service_tiers", name) for name, prices in self.service_tiers_.items()}
 
     @cached_property
     def from_ms(self) -> int | None:

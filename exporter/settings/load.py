@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from exporter.settings import validators
 from exporter.settings.model import Declared, Settings, declared
 from exporter.settings.problems import Problem, ProblemsError
-from exporter.settings.proxies import ProxySettings
-from exporter.settings.sources import Loaded, RawValue, read_dotenv, read_environment, secret_in_file
+from exporter.settings.proxies import ConfigFile, PlacedProxy, ProxySettings
+from exporter.settings.sources import Loaded, read_config, read_dotenv, read_environment
+from exporter.settings.validators import RawValue, secret_in_file
 from exporter.settings.yaml_rows import why_and_fix
-from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_settings
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
@@ -32,8 +32,8 @@ _NEEDS = {
 """Settings that are useless without another one."""
 
 
-FileReader = Callable[[Path, datetime.tzinfo], object]
-"""Reads a file whose path is a setting, with the zone of its days. Raises ProblemsError."""
+FileReader = Callable[[Path], object]
+"""Reads a file whose path is a setting. Raises ProblemsError."""
 
 
 def no_proxy_sentence() -> str:
@@ -71,9 +71,9 @@ def load_settings(
     }
     layers = ChainMap(flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded))
     config = layers.get("EXPORTER_CONFIG")
-    yaml = YamlSettings(path=cwd)
+    yaml = ConfigFile(path=cwd)
     if config is not None and not config.text.startswith("~"):  # which is reported below
-        yaml = read_settings(config.base / config.text, loaded)
+        yaml = read_config(config.base / config.text, loaded)
         layers.maps.append(yaml.given)
     given: dict[str, RawValue] = {}
     for setting in declared():
@@ -95,7 +95,7 @@ def load_settings(
         _compare_zones(settings, given, loaded)
         _warn_of_open_door(settings, given.get("exporter_host"), loaded)
     for name, reader in (file_readers or {}).items():
-        _check_file(given.get(name), reader, settings.zone, loaded)
+        _check_file(given.get(name), reader, loaded)
     if not loaded.problems:
         loaded.settings = settings.model_copy(update={"proxies": proxies})
     return loaded
@@ -140,16 +140,13 @@ def _proxies(
             source=settings.cliproxy_source,
         )
         found.insert(0, (default, given["cliproxy_management_key"].place))
-    names: dict[str, str] = {}
-    servers: dict[tuple[str, str, int, str], str] = {}
+    seen: dict[object, str] = {}
     for proxy, place in found:
-        first = names.setdefault(proxy.name, place)
-        if first is not place:
+        if (first := seen.setdefault(proxy.name, place)) is not place:
             why = f"The name {proxy.name} is already used by another proxy ({first})."
             fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
             loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-        first = servers.setdefault(validators.same_server(proxy.url), place)
-        if first is not place:
+        if (first := seen.setdefault(validators.same_server(proxy.url), place)) is not place:
             why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
             fix = "Configure each server once."
             loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
@@ -181,11 +178,11 @@ def _check_pairs(
             loaded.problems.append(lone.problem(why, "Set both or none of them."))
 
 
-def _check_file(given: RawValue | None, reader: FileReader, zone: datetime.tzinfo, loaded: Loaded) -> None:
+def _check_file(given: RawValue | None, reader: FileReader, loaded: Loaded) -> None:
     """Check a file even beside other problems, so that all are seen at once."""
     if given is not None and not loaded.blames(given):
         try:
-            reader(given.base / given.text, zone)
+            reader(given.base / given.text)
         except ProblemsError as error:
             loaded.problems.extend(error.problems)
 

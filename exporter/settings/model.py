@@ -15,11 +15,19 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, SecretStr
 
 from exporter.settings import validators
+from exporter.settings.problems import wrong
 from exporter.settings.proxies import IN_LOWER_CASE, Aliases, ManagementKey, ProxySettings, Quotas, Secret, Source
 from exporter.settings.yaml_rows import Row
 
 _MOST = 999_999_999
 """Of what is calculated with and has no other bound: no float holds every number."""
+
+
+def _refuse_empty(value: object) -> object:
+    if value in ("", []):
+        raise wrong("The list is empty.", "Add a proxy, or remove the line.")
+    return value
+
 
 File = Annotated[Path, BeforeValidator(validators.path)]
 
@@ -32,8 +40,8 @@ def setting(default: object = None, *, ge: float | None = None, le: float | None
 class Settings(Row):
     """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
 
-    proxies: tuple[ProxySettings, ...] = ()
-    aliases: Aliases = Aliases()
+    proxies: Annotated[tuple[ProxySettings, ...], BeforeValidator(_refuse_empty)] = ()
+    aliases: Annotated[Aliases, BeforeValidator(lambda value: {} if value == "" else value)] = Aliases()
 
     cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
         "http://localhost:8317",

@@ -1,4 +1,4 @@
-"""Raw values of settings, and how they are read from the environment and from the file ``.env``.
+"""Where the raw values of settings come from: the environment, the file ``.env`` and the YAML file.
 
 The environment belongs to many programs, so names of others are left alone. An unknown name that looks like ours gets a
 warning, because a misspelt setting would otherwise be ignored silently. An empty value counts as not set: that is how
@@ -9,13 +9,18 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv.parser import parse_stream
+from pydantic import ValidationError
 
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
+from exporter.settings.proxies import Aliases, ConfigFile
+from exporter.settings.validators import RawValue
+from exporter.settings.yaml_file import read_yaml
+from exporter.settings.yaml_rows import problems_of, unknown_setting
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
@@ -27,36 +32,7 @@ _EARLIER_NAMES = frozenset(
     {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
 )
 _EARLIER_FRONT_END = "VITE_"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawValue:
-    """The text of a setting before it is checked. ``name`` is the one that was used: an older one, or ``<NAME>_FILE``.
-
-    Paths in it are relative to ``base``. The text may be a secret, so it is not part of this object's own text.
-    """
-
-    name: str
-    text: str = field(repr=False)
-    place: str
-    base: Path
-
-    def problem(self, why: str, fix: str = "") -> Problem:
-        """A problem with what was given here."""
-        return Problem(setting=self.name, place=self.place, why=why, fix=fix)
-
-
-def secret_in_file(file: RawValue, *, plain: RawValue | None) -> RawValue:
-    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
-
-    Line breaks at the end of the file do not belong to it.
-    """
-    if plain is not None:
-        raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
-    text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
-    if not text.strip():
-        raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
-    return replace(file, text=text)
+_ROWS = ("proxies", "aliases")
 
 
 @dataclass(kw_only=True)
@@ -86,15 +62,18 @@ class Loaded:
 
 def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, RawValue]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
-    known = _known_names()
-    values: dict[str, RawValue] = {}
+    values: list[RawValue] = []
     for name, text in environ.items():
-        injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
-        if injected and name in known:
-            loaded.warnings.append(_injected(name))
-        if not injected and not _INJECTED_NAME.fullmatch(name):
-            values[name] = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
-    return _settings_in(values.values(), loaded)
+        value = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
+        if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
+            if name in _known_names():
+                service = name.removesuffix("_PORT").lower().replace("_", "-")
+                why = f"Kubernetes injects this value because there is a Service named {service}; it is ignored."
+                fix = "Set enableServiceLinks: false in the pod's spec, or rename the Service."
+                loaded.warnings.append(value.problem(why, fix))
+        elif not _INJECTED_NAME.fullmatch(name):
+            values.append(value)
+    return _settings_in(values, loaded)
 
 
 def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, RawValue]:
@@ -144,11 +123,42 @@ def _settings_in(values: Iterable[RawValue], loaded: Loaded) -> dict[str, RawVal
     return found
 
 
-def _injected(name: str) -> Problem:
-    service = name.removesuffix("_PORT").lower().replace("_", "-")
-    return Problem(
-        setting=name,
-        place=ENVIRONMENT,
-        why=f"Kubernetes injects this value because there is a Service named {service}; it is ignored.",
-        fix="Set enableServiceLinks: false in the pod's spec, or rename the Service.",
-    )
+def read_config(path: Path, loaded: Loaded) -> ConfigFile:
+    """The YAML file ``path``: the settings of the environment in lower case, the proxies, and the aliases."""
+    read = ConfigFile(path=path)
+    try:
+        tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    except ProblemsError as error:
+        loaded.problems += error.problems
+        return read
+    settings = {name.lower(): setting for setting in declared() for name in setting.names}
+    for name, node in tree.items():
+        setting = settings.get(name)
+        if setting is not None and setting.in_yaml:
+            try:
+                value = read.raw_value(name, node, is_list=setting.is_list)
+            except ProblemsError as error:
+                loaded.problems += error.problems
+            else:
+                if value.text:
+                    read.given[name.upper()] = value
+        elif name not in _ROWS:
+            label, why, fix = unknown_setting(name, (*settings, *_ROWS))
+            if setting is not None:
+                label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
+            loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
+    try:
+        rows = {name: tree[name] for name in _ROWS if name in tree}
+        read.aliases = Settings.model_validate(rows, context=read).aliases
+    except ValidationError as error:
+        loaded.problems += problems_of(error, tree, Settings, file=path.name)
+    return read
+
+
+def read_aliases(path: Path) -> Aliases:
+    """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
+    loaded = Loaded()
+    read = read_config(path, loaded)
+    if loaded.problems:
+        raise ProblemsError(*loaded.problems)
+    return read.aliases

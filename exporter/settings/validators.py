@@ -9,6 +9,7 @@ import base64
 import ipaddress
 import re
 import zoneinfo
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from pydantic import SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from exporter.sentences import say
-from exporter.settings.problems import did_you_mean, shown, wrong
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text, shown, wrong
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -33,6 +34,36 @@ _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
 _SHORTEST_HASH_KEY = 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawValue:
+    """The text of a setting before it is checked. ``name`` is the one that was used: an older one, or ``<NAME>_FILE``.
+
+    Paths in it are relative to ``base``. The text may be a secret, so it is not part of this object's own text.
+    """
+
+    name: str
+    text: str = field(repr=False)
+    place: str
+    base: Path
+
+    def problem(self, why: str, fix: str = "") -> Problem:
+        """A problem with what was given here."""
+        return Problem(setting=self.name, place=self.place, why=why, fix=fix)
+
+
+def secret_in_file(file: RawValue, *, plain: RawValue | None) -> RawValue:
+    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
+
+    Line breaks at the end of the file do not belong to it.
+    """
+    if plain is not None:
+        raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
+    text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
+    if not text.strip():
+        raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
+    return replace(file, text=text)
 
 
 def _text(value: object) -> str:

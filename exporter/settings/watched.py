@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 from exporter.sentences import joined, say
 from exporter.settings.problems import ProblemsError
 
-_Version = tuple[int, int, int, int]
 _Content = TypeVar("_Content")
 
 
@@ -50,10 +49,12 @@ class WatchedFile(Generic[_Content]):
     def reload(self, *, now: bool = False) -> bool:
         """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
         with self._lock:
-            if not self._changed():
-                if not now:
-                    return False
-                self._read = self._seen
+            seen, self._seen = self._seen, _version(self.path)
+            # A file that is still being written is left alone, because half of it may be valid.
+            has_changed = self._seen == seen != self._read
+            if not has_changed and not now:
+                return False
+            self._read = self._seen
             try:
                 self.content, self.problem = self._read_file(self.path), ""
             except ProblemsError as error:
@@ -68,20 +69,8 @@ class WatchedFile(Generic[_Content]):
                 self._log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))
             return True
 
-    def _changed(self) -> bool:
-        """Whether the file has changed since it was last read, but not since the last look.
 
-        A file that is still being written is left alone, because half of it may be valid.
-        """
-        version, seen = _version(self.path), self._seen
-        self._seen = version
-        if version == self._read or version != seen:
-            return False
-        self._read = version
-        return True
-
-
-def _version(path: Path) -> _Version | None:
+def _version(path: Path) -> tuple[int, ...] | None:
     """Values that change when a file is edited or replaced; None without a file."""
     try:
         status = os.stat(path)

@@ -6,20 +6,26 @@ gets in between.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, tzinfo
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
+from exporter.settings.validators import zone_name
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Value = TypeVar("_Value")
 _Loc = tuple[str | int, ...]
 
+_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _OF_VALUES = {"literal_error", "bool_parsing", "int_parsing", "int_parsing_size", "float_parsing", "finite_number"}
 _OF_VALUES |= {"greater_than_equal", "less_than_equal"}
 """The errors of pydantic about a word or a number."""
@@ -30,7 +36,7 @@ NOT_EMPTY = BeforeValidator(lambda value: value or None)
 
 @dataclass(frozen=True)
 class Missing:
-    """Beside the type of a field: the message if it is missing, or is not the list or mapping it must be.
+    """Beside the type of a field: the message if it is missing, or is not the text, list or mapping it must be.
 
     ``instead`` is another name under which it may be given.
     """
@@ -60,10 +66,39 @@ def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "",
 
 def text(value: object, info: ValidationInfo) -> str:
     """A validator: the text of a field."""
-    if not isinstance(value, str) or not value:
-        name = (info.field_name or "").rstrip("_")
-        raise wrong("{name} is not a text.", "Give {name} a text, or leave it out.", name=name)
-    return str(value)
+    if isinstance(value, str) and value:
+        return str(value)
+    name = (info.field_name or "").rstrip("_")
+    why, fix = say("{name} is not a text.", name=name), say("Give {name} a text, or leave it out.", name=name)
+    raise PydanticCustomError("no_text", "{why} {fix}", {"why": why, "fix": fix})
+
+
+def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
+    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` of it and ``fix``."""
+
+    def check(value: object, info: ValidationInfo) -> _Value:
+        written = text(value, info)
+        try:
+            found = read(written)
+        except ValueError:
+            found = None
+        if found is None:
+            raise wrong(why, fix, value=shown(written), **values)
+        return found
+
+    return PlainValidator(check)
+
+
+def _day(written: str) -> date | None:
+    return date.fromisoformat(written) if _DATE.fullmatch(written) else None
+
+
+def _zone(value: object, info: ValidationInfo) -> ZoneInfo:
+    return ZoneInfo(zone_name(text(value, info)))
+
+
+Day = Annotated[date, read_by(_day, "{value} is no day.", "Write it as 2026-11-24.")]
+Zone = Annotated[tzinfo, PlainValidator(_zone)]
 
 
 def problems_of(
@@ -107,7 +142,7 @@ def why_and_fix(
     """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     missing = next((each for each in field if isinstance(each, Missing)), None)
-    if kind == "setting":
+    if kind == "setting" or (kind == "no_text" and missing is None):
         return error["ctx"]["why"], error["ctx"]["fix"]
     if kind in _OF_VALUES and missing is None:
         return _of_value(error, field)

@@ -9,7 +9,7 @@ import pytest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.pricing.cost import Tariff
-from exporter.pricing.feed_format import FeedPrice, tariff_text
+from exporter.pricing.feed_format import FeedPrice
 from tests.benches.books import TurnedClock
 from tests.stack.running import run_command
 
@@ -123,7 +123,7 @@ def test_the_users_file_and_the_daily_list_are_used_beside_a_running_exporter(tm
     (tmp_path / "my.yaml").write_text("prices:\n  - {model: house-model, input: 1, output: 2}\n")
     (tmp_path / "data").mkdir()
     ledger = Ledger(tmp_path / "data" / FILE_NAME, clock=TurnedClock(), zone=UTC)
-    tariff = tariff_text(Tariff(input=4_000_000, output=8_000_000, cache_read=None, cache_write=None))
+    tariff = Tariff(input=4_000_000, output=8_000_000, cache_read=None, cache_write=None)
     ledger.price_feed.save([FeedPrice(section="openai", model="gpt-99", since_ms=0, tariff=tariff)], fetched_ms=1)
 
     said = [

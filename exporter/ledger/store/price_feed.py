@@ -9,8 +9,11 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from exporter.errors import LedgerError
 from exporter.ledger.database import Database
+from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice, StoredFeed
 
 
@@ -30,7 +33,7 @@ class LedgerPriceFeed:
         with self._database.transaction() as connection:
             connection.executemany(
                 "insert or replace into feed_price (section, model, since_ms, tariff) values (?, ?, ?, ?)",
-                [(price.section, price.model, price.since_ms, price.tariff) for price in new],
+                [(each.section, each.model, each.since_ms, msgspec.json.encode(each.tariff).decode()) for each in new],
             )
             connection.execute("insert or replace into feed_state (id, fetched_ms) values (1, ?)", (fetched_ms,))
 
@@ -58,5 +61,8 @@ def _read(connection: sqlite3.Connection) -> StoredFeed:
     )
     return StoredFeed(
         fetched_ms=fetched[0] if fetched else None,
-        prices=tuple(FeedPrice(*row) for row in rows),
+        prices=tuple(
+            FeedPrice(section, model, since_ms, msgspec.json.decode(tariff, type=Tariff))
+            for section, model, since_ms, tariff in rows
+        ),
     )

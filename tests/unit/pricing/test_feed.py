@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.price_feed import read_price_feed
-from exporter.pricing.cost import Price
+from exporter.pricing.cost import Price, Tariff, Tier
 from exporter.pricing.feed import PriceFeed
+from exporter.pricing.feed_format import FeedPrice
 from exporter.pricing.lookup import PriceList
 from tests.benches.books import TurnedClock
 
@@ -289,6 +290,14 @@ def test_a_stop_ends_a_fetch_in_progress(site: Site, feed: PriceFeed) -> None:
     feed.stop()
     feed.refresh()
     assert "exporter stops" in feed.problem
+
+
+def test_a_price_survives_being_stored(ledger: Ledger) -> None:
+    long = Tier(above_tokens=200_000, input=4, output=12, cache_read=None, cache_write=None)
+    tariff = Tariff(input=2, output=6, cache_read=1, cache_write=None, tiers=(long,))
+    price = FeedPrice(section="openai", model="gpt-99", since_ms=0, tariff=tariff)
+    ledger.price_feed.save([price], fetched_ms=1)
+    assert ledger.price_feed.load().prices == (price,)
 
 
 def test_another_process_can_read_what_was_kept(

@@ -5,7 +5,7 @@ import pytest
 
 from exporter.errors import PriceFeedError
 from exporter.pricing.cost import Tariff, Tier
-from exporter.pricing.feed_format import Feed, read_feed, read_tariff, tariff_text
+from exporter.pricing.feed_format import Feed, read_feed
 
 
 def row(id_: str, vendor: str, *prices: float | None, name: str = "") -> dict[str, Any]:
@@ -161,9 +161,3 @@ def test_what_is_no_price_list_is_refused(body: bytes) -> None:
 def test_one_damaged_row_refuses_the_whole_list(damaged: dict[str, Any]) -> None:
     with pytest.raises(PriceFeedError):
         read(row("gpt-9", "openai", 1, 2), damaged)
-
-
-def test_a_tariff_survives_being_stored() -> None:
-    long = Tier(above_tokens=200_000, input=4, output=12, cache_read=None, cache_write=None)
-    tariff = Tariff(input=2, output=6, cache_read=1, cache_write=None, tiers=(long,))
-    assert read_tariff(tariff_text(tariff)) == tariff

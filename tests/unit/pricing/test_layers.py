@@ -11,7 +11,7 @@ import pytest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.pricing.cost import Tariff
-from exporter.pricing.feed_format import FeedPrice, tariff_text
+from exporter.pricing.feed_format import FeedPrice
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pricing.pricer import DEFAULT_PRICE
 from exporter.records import Basis, Cost, Tokens
@@ -39,7 +39,7 @@ prices:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger = Ledger(tmp_path / FILE_NAME, clock=TurnedClock(), zone=UTC)
-    tariff = tariff_text(Tariff(input=9_000_000, output=9_000_000, cache_read=None, cache_write=None))
+    tariff = Tariff(input=9_000_000, output=9_000_000, cache_read=None, cache_write=None)
     listed = [("openai", name) for name in ("gpt-98", "gpt-99", "gpt-5.4", "gpt-5.3-codex-spark")]
     ledger.price_feed.save(
         [FeedPrice(section=section, model=model, since_ms=0, tariff=tariff) for section, model in listed],

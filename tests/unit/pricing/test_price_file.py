@@ -23,13 +23,13 @@ def path(tmp_path: Path) -> Path:
 
 def read(path: Path, text: str) -> PriceFile:
     path.write_text(text, encoding="utf-8")
-    return read_price_file(path, setting="EXPORTER_PRICES_FILE")
+    return read_price_file(path)
 
 
 def problems(path: Path, text: str) -> list[str]:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ProblemsError) as raised:
-        read_price_file(path, setting="EXPORTER_PRICES_FILE")
+        read_price_file(path)
     return [str(problem) for problem in raised.value.problems]
 
 
@@ -247,6 +247,7 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         pytest.param(ROW + "    tiers: 3\n", 4, "tiers is not a list", id="tiers that are a number"),
         pytest.param(ROW + "    tiers:\n      - input: 2\n", 5, "above how many tokens", id="a tier without a size"),
         pytest.param(ROW + "    tiers:\n      - {above: 200k, input: 2}\n", 5, "above how many", id="a size in words"),
+        pytest.param(ROW + "    tiers:\n      - {above: null, input: 2}\n", 5, "Add above: 200000", id="an empty size"),
         pytest.param(
             ROW + "    tiers:\n      - {above: 2, input: 2}\n      - {above: 1, input: 2}\n",
             4,
@@ -258,6 +259,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             6,
             "the row has a price for output, and it has none",
             id="a tier that leaves a bucket out",
+        ),
+        pytest.param(
+            ROW + "    service_tiers:\n      flex:\n        input: 2\n        tiers: [{above: 2, input: 2, output: 1}]",
+            7,
+            "The tier: it has a price for output, and the row has none",
+            id="a tier of a service tier with a bucket more",
         ),
         pytest.param(
             ROW + "    service_tiers:\n      flex: {input: 2, output: 1}\n",
@@ -343,4 +350,4 @@ def test_a_file_that_cannot_be_read_is_a_problem(path: Path, prepare: object, sa
     assert callable(prepare)
     prepare(path)
     with pytest.raises(ProblemsError, match=says):
-        read_price_file(path, setting="EXPORTER_PRICES_FILE")
+        read_price_file(path)

@@ -14,7 +14,7 @@ from exporter.limits.limit_file import read_limit_file
 from exporter.pricing.price_file import read_price_file
 from exporter.sentences import counted, joined, say
 from exporter.settings.problems import ProblemsError
-from exporter.settings.yaml_settings import read_aliases
+from exporter.settings.sources import read_aliases
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.rendering import LANGUAGES as SPOKEN
 from exporter.web.rendering import add_filters, said
@@ -93,7 +93,7 @@ def test_parts_of_a_sentence_are_said_too() -> None:
             "'dayly' 不是有效的 strategy。",
         ),
         (
-            partial(read_price_file, setting="EXPORTER_PRICES_FILE"),
+            read_price_file,
             "prices:\n- {model: 'm{0}', input: free}",
             "EXPORTER_PRICES_FILE (file.yaml:2): 'free' is no price."
             " Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.pricing.cost import MatchedBy
-from exporter.pricing.overrides import UserPrices
+from exporter.pricing.layers import UserPrices
 from exporter.pricing.pricer import DEFAULT_PRICE
 
 AT_MS = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp()) * 1000
