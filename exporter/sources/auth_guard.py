@@ -5,8 +5,8 @@ the address has rested for two hours. So the guard promises: it tries one key at
 and three times in all, across restarts, and it waits as long as the proxy demands. A person who has fixed the key in
 CPA may ask for an immediate try: it counts like the others, and there are never more than three within 150 minutes.
 
-Keyed hashes over the key and each name of its server (see ``addresses.py``) identify a key. So another key or another
-server starts afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies
+Fingerprints of the key at its server (see ``addresses.py``) identify a key. So another key or another server starts
+afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies
 of one server take turns until it has accepted the key.
 
 The guard stores a repeated try before the call, so a crash or a lost answer cannot turn it into two. Within a process
@@ -25,7 +25,6 @@ import msgspec
 from exporter.clock import Clock
 from exporter.errors import BannedError, KeyRefusedError
 from exporter.sentences import counted, joined, say
-from exporter.sources.addresses import Resolve, addresses_of, server_names
 
 RETRY_SECONDS = 150 * 60.0
 """CPA forgets an address's failures after two hours of rest; half an hour more allows for clocks that differ."""
@@ -105,19 +104,14 @@ class KeyGuard:
         self,
         *,
         proxy: str,
-        url: str,
-        key: str,
-        keyed_hash: Callable[[bytes], str],
+        known_as: Callable[[], list[str]],
         store: RefusalStore,
         clock: Clock,
-        resolve: Resolve = addresses_of,
     ) -> None:
+        """``known_as`` tells the key's fingerprints at its server now."""
         self._proxy = proxy
-        self._url = url
-        self._resolve = resolve
-        self._key = key.encode()
-        self._keyed_hash = keyed_hash
-        self._fingerprints = self._known_as()
+        self._known_as = known_as
+        self._fingerprints = known_as()
         self._turn: threading.Lock | None = None
         self._is_accepted = False
         self._store = store
@@ -150,9 +144,6 @@ class KeyGuard:
         except BaseException:
             self._end_turn()
             raise
-
-    def _known_as(self) -> list[str]:
-        return [self._keyed_hash(name.encode() + b"\n" + self._key) for name in server_names(self._url, self._resolve)]
 
     def _take_turn(self) -> None:
         """Look the server's names up again until it accepts the key: a name may lead elsewhere by now."""
