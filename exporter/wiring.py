@@ -1,7 +1,7 @@
 """Turns settings into objects, for the program and its commands: ledger, labels, prices, limits, Supabase, proxies."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from exporter.clock import Clock
 from exporter.history.claims import proxy_signs
@@ -23,6 +23,7 @@ from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
+from exporter.sources.addresses import fingerprints
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.client import ProxyClient, Timeouts
 from exporter.sources.proxy_status import Statuses
@@ -144,15 +145,9 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeou
     """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
     ledger.register(proxy.name)
     key = proxy.management_key.get_secret_value()
-    guard = KeyGuard(
-        proxy=proxy.name,
-        url=proxy.url,
-        key=key,
-        # Not the hash key, because changing that must not cause another try of a refused key.
-        keyed_hash=Pseudonyms(ledger.salt).of_bytes,
-        store=ledger.refusals,
-        clock=clock,
-    )
+    # Not the hash key, because changing that must not cause another try of a refused key.
+    known_as = partial(fingerprints, proxy.url, key, Pseudonyms(ledger.salt).of_bytes)
+    guard = KeyGuard(proxy=proxy.name, known_as=known_as, store=ledger.refusals, clock=clock)
     return ProxyClient(
         name=proxy.name,
         url=proxy.url,

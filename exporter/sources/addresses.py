@@ -19,6 +19,29 @@ _RESOLVE_SECONDS = 2.0
 _LOOPBACK = "loopback"
 
 
+def addresses_of(host: str) -> Collection[str]:
+    """The addresses of ``host`` as the system resolves it; none if that fails or takes more than two seconds."""
+    found: list[str] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):
+            return
+
+    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+    thread.start()
+    thread.join(_RESOLVE_SECONDS)
+    return list(found)
+
+
+def fingerprints(
+    url: str, key: str, keyed_hash: Callable[[bytes], str], *, resolve: Resolve = addresses_of
+) -> list[str]:
+    """Hashes of ``key`` with each name of the server at ``url``, in the order of ``server_names``."""
+    return [keyed_hash(f"{name}\n{key}".encode()) for name in server_names(url, resolve)]
+
+
 def server_names(url: str, resolve: Resolve) -> list[str]:
     """The names of the server at ``url``: first as written, last the one that its other spellings share."""
     written = url.rstrip("/")
@@ -37,22 +60,6 @@ def server_names(url: str, resolve: Resolve) -> list[str]:
             addresses = [_LOOPBACK]
     # "\n" keeps these apart from any written URL.
     return [written, *(f"server\n{name}{tail}" for name in (host, *addresses))]
-
-
-def addresses_of(host: str) -> Collection[str]:
-    """The addresses of ``host`` as the system resolves it; none if that fails or takes more than two seconds."""
-    found: list[str] = []
-
-    def look_up() -> None:
-        try:
-            found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):
-            return
-
-    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
-    thread.start()
-    thread.join(_RESOLVE_SECONDS)
-    return list(found)
 
 
 def _plain(text: str) -> str:

@@ -5,13 +5,13 @@ the address has rested for two hours. So the guard promises: it tries one key at
 and three times in all, across restarts, and it waits as long as the proxy demands. A person who has fixed the key in
 CPA may ask for an immediate try: it counts like the others, and there are never more than three within 150 minutes.
 
-Keyed hashes over the key and each name of its server (see ``addresses.py``) identify a key. So another key or another
-server starts afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies
+Fingerprints of the key at its server (see ``addresses.py``) identify a key. So another key or another server starts
+afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies
 of one server take turns until it has accepted the key.
 
 The guard stores a repeated try before the call, so a crash or a lost answer cannot turn it into two. Within a process
-the monotonic clock counts; when somebody sets the wall clock, the stored times move along. Nobody can know about a
-clock that was set while no exporter ran.
+time passes as on the monotonic clock; when somebody sets the wall clock, the stored times move along. Nobody can know
+about a clock that was set while no exporter ran.
 """
 
 import threading
@@ -25,10 +25,10 @@ import msgspec
 from exporter.clock import Clock
 from exporter.errors import BannedError, KeyRefusedError
 from exporter.sentences import counted, joined, say
-from exporter.sources.addresses import Resolve, addresses_of, server_names
 
 RETRY_SECONDS = 150 * 60.0
 """CPA forgets an address's failures after two hours of rest; half an hour more allows for clocks that differ."""
+_RETRY_MS = round(RETRY_SECONDS * 1000)
 MAX_TRIES = 3
 BAN_TRIES = 5
 """After this many failed logins by any programs, CPA bans their address for 30 minutes."""
@@ -59,6 +59,18 @@ class RefusedKey(msgspec.Struct, frozen=True):
         """Whether one of these fingerprints is the key's."""
         return not {self.fingerprint, *self.also}.isdisjoint(fingerprints)
 
+    @property
+    def given_up(self) -> bool:
+        """Whether it is not tried again unless a person asks."""
+        return self.count >= MAX_TRIES
+
+    def at(self, now_ms: int, *, clock_set_by: int) -> "RefusedKey":
+        """The same after the wall clock was set by so many ms. A time in the future counts as now."""
+        refused_at_ms = min(self.refused_at_ms + clock_set_by, now_ms) if self.count else 0
+        banned_at_ms = min(self.banned_at_ms + clock_set_by, now_ms) if self.blocked_until_ms else 0
+        blocked_until_ms = banned_at_ms + self.blocked_until_ms - self.banned_at_ms
+        return RefusedKey(self.fingerprint, self.count, refused_at_ms, banned_at_ms, blocked_until_ms, self.also)
+
 
 class RefusalStore(Protocol):
     """Keeps refusals across restarts. Called from worker threads; a save is durable when it returns."""
@@ -80,24 +92,6 @@ class RefusalStore(Protocol):
         ...
 
 
-class _Held(msgspec.Struct, frozen=True):
-    """A refused key as this process knows it: a ``RefusedKey`` with times of the monotonic clock.
-
-    ``refused`` means nothing if ``count`` is 0. ``ban_seconds`` is the length of the ban that ends or has ended at
-    ``blocked_until``, 0 if there was none.
-    """
-
-    names: frozenset[str]
-    count: int
-    refused: float
-    blocked_until: float
-    ban_seconds: float = 0.0
-
-    @property
-    def given_up(self) -> bool:
-        return self.count >= MAX_TRIES
-
-
 class KeyGuard:
     """Allows or forbids each call to one proxy, and learns its result.
 
@@ -110,29 +104,23 @@ class KeyGuard:
         self,
         *,
         proxy: str,
-        url: str,
-        key: str,
-        keyed_hash: Callable[[bytes], str],
+        known_as: Callable[[], list[str]],
         store: RefusalStore,
         clock: Clock,
-        resolve: Resolve = addresses_of,
     ) -> None:
+        """``known_as`` tells the key's fingerprints at its server now."""
         self._proxy = proxy
-        self._url = url
-        self._resolve = resolve
-        self._key = key.encode()
-        self._keyed_hash = keyed_hash
-        self._fingerprints = self._known_as()
+        self._known_as = known_as
+        self._fingerprints = known_as()
         self._turn: threading.Lock | None = None
         self._is_accepted = False
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._held: _Held | None = None
-        self._stored = RefusedKey("", 0, 0)
-        """What the store has of it, or should have."""
+        self._began_ms, self._began = clock.now_ms(), clock.monotonic()
+        self._held: RefusedKey | None = None
         self._unsaved = False
-        self._before_try: _Held | None = None
+        self._before_try: RefusedKey | None = None
         self._asked = False
         # Not at the first check: the monotonic clock has to watch over a stored refusal from now on.
         self._recall()
@@ -157,9 +145,6 @@ class KeyGuard:
             self._end_turn()
             raise
 
-    def _known_as(self) -> list[str]:
-        return [self._keyed_hash(name.encode() + b"\n" + self._key) for name in server_names(self._url, self._resolve)]
-
     def _take_turn(self) -> None:
         """Look the server's names up again until it accepts the key: a name may lead elsewhere by now."""
         if self._is_accepted or self._turn is not None:
@@ -174,13 +159,13 @@ class KeyGuard:
         if turn is not None:
             turn.release()
 
-    def _begin_repeated_try(self, held: _Held, *, asked: bool) -> None:
-        now = self._clock.monotonic()
-        if (asked or not held.given_up) and held.blocked_until > now:
-            raise BannedError(self._sentence(held), retry_after_seconds=held.blocked_until - now)
+    def _begin_repeated_try(self, held: RefusedKey, *, asked: bool) -> None:
+        blocked_ms = held.blocked_until_ms - self._now_ms()
+        if (asked or not held.given_up) and blocked_ms > 0:
+            raise BannedError(self._sentence(held), retry_after_seconds=blocked_ms / 1000)
         if held.count == 0:
             return
-        has_rested = now - held.refused >= RETRY_SECONDS
+        has_rested = self._now_ms() - held.refused_at_ms >= _RETRY_MS
         # The proxy has forgotten failures from before the rest, so a person has one more try, given up or not.
         if not (has_rested and asked if held.given_up else has_rested or asked):
             raise KeyRefusedError(self._sentence(held))
@@ -205,9 +190,9 @@ class KeyGuard:
     def banned(self, seconds: float) -> None:
         """The proxy banned this address and stated a waiting time. It did not look at the key."""
         with self._judged() as before:
-            now, wait = self._clock.monotonic(), seconds + _BAN_MARGIN_SECONDS
-            known = before or _Held(frozenset(), 0, now, now)
-            self._hold(msgspec.structs.replace(known, blocked_until=now + wait, ban_seconds=wait))
+            now_ms, wait_ms = self._now_ms(), round((seconds + _BAN_MARGIN_SECONDS) * 1000)
+            known = before or RefusedKey(self._fingerprints[0], 0, 0, also=tuple(self._fingerprints[1:]))
+            self._hold(msgspec.structs.replace(known, banned_at_ms=now_ms, blocked_until_ms=now_ms + wait_ms))
 
     def not_judged(self) -> None:
         """The proxy never saw the key: the call did not get there, or something else answered."""
@@ -221,7 +206,7 @@ class KeyGuard:
             pass
 
     @contextmanager
-    def _judged(self) -> Iterator[_Held | None]:
+    def _judged(self) -> Iterator[RefusedKey | None]:
         """What was held before this try. Lets the server's other proxies go on once its result is stored."""
         try:
             with self._lock:
@@ -251,66 +236,45 @@ class KeyGuard:
         held = self._held
         return None if held is None else self._sentence(held)
 
-    def _recall(self) -> _Held | None:
+    def _now_ms(self) -> int:
+        """The time on a wall clock that nobody sets, but for ``_recall``."""
+        return self._began_ms + round((self._clock.monotonic() - self._began) * 1000)
+
+    def _recall(self) -> RefusedKey | None:
         """The refusal as of now: another process may have met one, and somebody may have set the wall clock."""
-        if not self._unsaved:
-            stored = _joined([key for key in self._store.load() if key.is_of(self._fingerprints)])
-            if stored is None:
-                self._held = None
-            elif self._held is None or stored != self._stored:
-                self._held, self._stored = self._anchored(stored), stored
-        if self._held is not None:
-            now, stored = self._as_stored(self._held), self._stored
-            moved_ms = now.refused_at_ms - stored.refused_at_ms, now.blocked_until_ms - stored.blocked_until_ms
-            # A restart would misread the stored times if somebody has set the wall clock.
-            if self._unsaved or max(map(abs, moved_ms)) > _TOLERATED_MS:
-                self._hold(self._held)
+        set_by = self._clock.now_ms() - self._now_ms()
+        if abs(set_by) <= _TOLERATED_MS:
+            set_by = 0
+        self._began_ms += set_by
+        keys = [self._held] if self._unsaved else self._store.load()
+        stored = _joined([key for key in keys if key is not None and key.is_of(self._fingerprints)])
+        held, self._held = self._held, stored
+        if stored is not None:
+            key = stored.at(self._now_ms(), clock_set_by=set_by if stored == held else 0)
+            if self._unsaved or key != stored:  # a restart would misread times of another clock
+                self._hold(key)
         return self._held
 
-    def _anchored(self, key: RefusedKey) -> _Held:
-        """Put stored times on the monotonic clock. One in the future counts as now: somebody set the clock back."""
-        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        ban_ms = key.blocked_until_ms - key.banned_at_ms
-        return _Held(
-            names=frozenset({key.fingerprint, *key.also}),
-            count=key.count,
-            refused=now - max(0, now_ms - key.refused_at_ms) / 1000,
-            blocked_until=now + (ban_ms - max(0, now_ms - key.banned_at_ms)) / 1000,
-            ban_seconds=ban_ms / 1000,
-        )
+    def _count_refusal(self, before: RefusedKey | None) -> None:
+        known = self._held
+        also = {*self._fingerprints[1:], *((known.fingerprint, *known.also) if known else ())}
+        count = before.count if before else 0
+        self._hold(RefusedKey(self._fingerprints[0], count + 1, self._now_ms(), also=tuple(sorted(also))))
 
-    def _as_stored(self, held: _Held) -> RefusedKey:
-        """``held`` with times of the wall clock as it is set now."""
-        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        blocked_until_ms = now_ms + round((held.blocked_until - now) * 1000) if held.ban_seconds else 0
-        return RefusedKey(
-            self._fingerprints[0],
-            held.count,
-            now_ms - round((now - held.refused) * 1000) if held.count else 0,
-            blocked_until_ms - round(held.ban_seconds * 1000),
-            blocked_until_ms,
-            tuple(sorted({*self._fingerprints[1:], *held.names})),
-        )
-
-    def _count_refusal(self, before: _Held | None) -> None:
-        names, now = self._held.names if self._held else frozenset(), self._clock.monotonic()
-        self._hold(_Held(names, (before.count if before else 0) + 1, now, now))
-
-    def _hold(self, held: _Held) -> None:
+    def _hold(self, key: RefusedKey) -> None:
         """Remember first, then store: if the store fails, this process still makes no further call."""
-        self._held, self._stored = held, self._as_stored(held)
+        self._held = key
         self._unsaved = True
-        self._store.save(self._proxy, self._stored)
+        self._store.save(self._proxy, key)
         self._unsaved = False
 
-    def _sentence(self, held: _Held) -> str:
-        left = held.blocked_until - self._clock.monotonic()
-        if left > 0 and not held.given_up:
+    def _sentence(self, held: RefusedKey) -> str:
+        if held.blocked_until_ms > self._now_ms() and not held.given_up:
             return say(
                 "Proxy {proxy!r} has banned this address after too many failed logins, of this or of another program."
                 " No call is made before {moment}.",
                 proxy=self._proxy,
-                moment=self._time_in(left),
+                moment=_moment(held.blocked_until_ms),
             )
         if held.count == 0:
             return say(
@@ -321,18 +285,19 @@ class KeyGuard:
             "The management key of proxy {proxy!r} was refused {number} times, last at {last}.",
             held.count,
             proxy=self._proxy,
-            last=self._time_in(held.refused - self._clock.monotonic()),
+            last=_moment(held.refused_at_ms),
         )
-        left = held.refused + RETRY_SECONDS - self._clock.monotonic()
+        again_ms = held.refused_at_ms + _RETRY_MS
+        has_rested = again_ms <= self._now_ms()
         if held.given_up:
-            once = say("once") if left <= 0 else say("once, from {moment} on", moment=self._time_in(left))
+            once = say("once") if has_rested else say("once, from {moment} on", moment=_moment(again_ms))
             advice = say(
                 "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
                 " cliproxy-exporter try-key tries it {once}.",
                 once=once,
             )
             return joined(told, advice)
-        when = say("with the next call") if left <= 0 else say("at {moment}", moment=self._time_in(left))
+        when = say("with the next call") if has_rested else say("at {moment}", moment=_moment(again_ms))
         advice = say(
             "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
             " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
@@ -341,9 +306,9 @@ class KeyGuard:
         )
         return joined(told, advice)
 
-    def _time_in(self, seconds: float) -> str:
-        moment = datetime.fromtimestamp(self._clock.now() + seconds, tz=UTC)
-        return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _joined(keys: list[RefusedKey]) -> RefusedKey | None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import msgspec
 
 from exporter.clock import Clock
+from exporter.sources.addresses import fingerprints
 from exporter.sources.auth_guard import KeyGuard, RefusedKey
 
 KEY = "mgmt-planted-Q7vXr2"
@@ -70,13 +71,12 @@ def make_guard(
     clock: TurnableClock | None = None,
     url: str = "http://proxy.example:8317",
     key: str = KEY,
+    addresses: tuple[str, ...] = (),
 ) -> KeyGuard:
+    """``addresses`` are those of the host in ``url``."""
     return KeyGuard(
         proxy="default",
-        url=url,
-        key=key,
-        keyed_hash=keyed_hash,
+        known_as=lambda: fingerprints(url, key, keyed_hash, resolve=lambda _host: addresses),
         store=store or MemoryRefusals(),
         clock=clock or TurnableClock(),
-        resolve=lambda _host: (),
     )

@@ -1,6 +1,7 @@
 """The key guard: how often a refused key is tried, whatever happens to the process and its clocks."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -153,7 +154,7 @@ def test_a_success_clears_the_refusal(store: MemoryRefusals, clock: TurnableCloc
         pytest.param({"url": "http://elsewhere.example:8317"}, id="another URL starts afresh"),
     ],
 )
-def test_change_and_return(store: MemoryRefusals, clock: TurnableClock, change: dict[str, str]) -> None:
+def test_change_and_return(store: MemoryRefusals, clock: TurnableClock, change: dict[str, Any]) -> None:
     _refuse(make_guard(store=store, clock=clock))
     other = make_guard(store=store, clock=clock, **change)
     other.check()
@@ -362,9 +363,7 @@ test_no_life_of_the_exporter_makes_it_try_a_wrong_key_often = WrongKeys.TestCase
 
 
 def _at(url: str, store: MemoryRefusals, clock: TurnableClock, *addresses: str) -> KeyGuard:
-    return KeyGuard(
-        proxy="default", url=url, key=KEY, keyed_hash=keyed_hash, store=store, clock=clock, resolve=lambda _: addresses
-    )
+    return make_guard(store=store, clock=clock, url=url, addresses=addresses)
 
 
 @pytest.mark.parametrize(
