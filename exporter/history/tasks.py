@@ -10,7 +10,6 @@ from exporter.days import local_date
 from exporter.history.client import Remote, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.retention import believable_now_ms
 
 _SLOT_SECONDS = 300
 _LOOK_SECONDS = 10.0
@@ -52,10 +51,9 @@ def prune_task(
     """
 
     def run(owner: str, proxies: Sequence[str]) -> None:
-        newest_ms = ledger.newest_entry_ms()
-        if newest_ms is None:
+        now_ms = ledger.retention.believable_now_ms(clock.now_ms())
+        if now_ms is None:
             return
-        now_ms = believable_now_ms(clock.now_ms(), newest_ms)
         day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
         for proxy in proxies:
             _repeat("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day)

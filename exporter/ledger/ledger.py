@@ -242,11 +242,6 @@ class Ledger:
             self.totals.publish(keys)
         return len(keys)
 
-    def newest_entry_ms(self) -> int | None:
-        """When the newest entry happened, by its proxy's clock."""
-        newest: int | None = self._database.value("select max(ts_ms) from entry")
-        return newest
-
     @property
     def salt(self) -> bytes:
         """Random bytes that no other ledger has."""
