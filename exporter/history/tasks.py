@@ -10,7 +10,6 @@ from exporter.days import local_date
 from exporter.history.client import Remote, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.retention import believable_now_ms
 
 _SLOT_SECONDS = 300
 _LOOK_SECONDS = 10.0
@@ -50,10 +49,9 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
     """
 
     def run(owner: str, proxies: Sequence[str]) -> bool:
-        newest_ms = ledger.newest_entry_ms()
-        if newest_ms is None:
+        now_ms = ledger.retention.believable_now_ms(clock.now_ms())
+        if now_ms is None:
             return False
-        now_ms = believable_now_ms(clock.now_ms(), newest_ms)
         day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * _DAY_MS) / 1000, UTC).isoformat()
         deleted = [remote.call("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day) for proxy in proxies]

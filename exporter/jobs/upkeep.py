@@ -12,7 +12,6 @@ from exporter.ingest.queue import QueueIngest
 from exporter.jobs.memory import give_back
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
@@ -84,10 +83,9 @@ class Upkeep:
 
     def prune(self) -> None:
         """Delete what has been kept long enough."""
-        newest_ms = self.ledger.newest_entry_ms()
-        if newest_ms is None:
+        now_ms = self.ledger.retention.believable_now_ms(self.clock.now_ms())
+        if now_ms is None:
             return
-        now_ms = believable_now_ms(self.clock.now_ms(), newest_ms)
         pruned = self.ledger.retention.prune(
             entries_before_ms=now_ms - self.retention_days * DAY_MS,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,

@@ -4,21 +4,20 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from exporter.ledger.columns import insert, listed
-from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
+from exporter.records import UNKNOWN_CREDENTIAL, CredentialFacts
 
 ACCOUNT_ID, EMAIL = "account_id", "email"
 """Kinds of keys and names that say whose a credential is."""
 LABEL = "label"
 """Kind of the keys that find a credential by one of its labels in the history."""
 
-_COLUMNS = ("proxy", "label", *CredentialFacts.__struct_fields__, "merged_into", "retired", "readable")
-_UPDATE = f"update credential set ({listed(_COLUMNS)}) = ({listed('?' * len(_COLUMNS))}) where id = ?"
 ROOTS = """
 with recursive root (id, root) as (
     select id, id from credential where merged_into is null
@@ -33,8 +32,7 @@ _LONGEST_PLAN = 20
 _UNREADABLE = re.compile(r"[^a-z0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
     """An account or key of a proxy. ``provider`` is empty until the inventory names it.
 
     ``label`` names it in the history. ``retired``: the proxy last listed another credential of the same name, and not
@@ -43,10 +41,9 @@ class Credential:
     older ledger gets one when the proxy lists it again.
     """
 
-    id: int
+    id: int = 0
     proxy: int
     label: str
-    facts: CredentialFacts
     merged_into: int | None = None
     retired: bool = False
     readable: str = ""
@@ -56,9 +53,10 @@ class Credential:
         """The label shown without an alias."""
         return self.readable or self.label
 
-    @property
-    def provider(self) -> str:
-        return self.facts.provider
+
+_COLUMNS = tuple(name for name in Credential.__struct_fields__ if name != "id")
+_values = attrgetter(*_COLUMNS)
+_UPDATE = f"update credential set ({listed(_COLUMNS)}) = ({listed('?' * len(_COLUMNS))}) where id = ?"
 
 
 class CredentialStore:
@@ -77,13 +75,9 @@ class CredentialStore:
         """Rises whenever a shown label may have changed, or a name was added that an alias can give."""
 
     def _load_credentials(self, connection: sqlite3.Connection) -> None:
-        credentials: dict[int, Credential] = {}
-        for id_, proxy, label, provider, billing, compatible, merged_into, retired, readable in connection.execute(
-            f"select id, {listed(_COLUMNS)} from credential"
-        ):
-            facts = CredentialFacts(provider, Billing(billing), bool(compatible))
-            credentials[id_] = Credential(id_, proxy, label, facts, merged_into, bool(retired), readable)
-        self.credentials = credentials
+        rows = connection.execute(f"select {listed(Credential.__struct_fields__)} from credential").fetchall()
+        named = [dict(zip(Credential.__struct_fields__, row, strict=True)) for row in rows]
+        self.credentials = {row["id"]: msgspec.convert(row, Credential, strict=False) for row in named}
         self._credential_keys = {
             (row[0], row[1], row[2]): row[3]
             for row in connection.execute("select proxy, kind, value, credential from credential_key")
@@ -107,7 +101,7 @@ class CredentialStore:
         if (proxy, auth_index) in self._shared_handles:
             auth_index = shared_handle(auth_index, provider)
         credential = self.find_credential(proxy, "auth_index", auth_index)
-        return UNKNOWN_CREDENTIAL if credential is None else credential.facts
+        return UNKNOWN_CREDENTIAL if credential is None else credential
 
     def is_listed(self, proxy: int, auth_index: str) -> bool:
         """Whether an inventory has named this ``auth_index``, for any provider."""
@@ -195,13 +189,13 @@ class CredentialStore:
         if restored is not None:
             id_ = restored.id
         else:
-            id_ = self.add_credential(connection, Credential(0, proxy, label, UNKNOWN_CREDENTIAL, readable=readable))
+            id_ = self.add_credential(connection, Credential(proxy=proxy, label=label, readable=readable))
         self.bind(connection, proxy, kind, value, id_)
         return id_
 
     def add_credential(self, connection: sqlite3.Connection, credential: Credential) -> int:
         """Store a new credential and return its id (``credential.id`` is ignored)."""
-        id_ = insert_row(connection, insert("credential", _COLUMNS), _row(credential))
+        id_ = insert_row(connection, insert("credential", _COLUMNS), _values(credential))
         self.credentials[id_] = replace(credential, id=id_)
         self.labels_version += 1
         return id_
@@ -211,7 +205,7 @@ class CredentialStore:
         known = self.credentials[id_]
         changed = replace(known, **fields)
         if changed != known:
-            connection.execute(_UPDATE, (*_row(changed), id_))
+            connection.execute(_UPDATE, (*_values(changed), id_))
             self.credentials[id_] = changed
             self.labels_version += 1
 
@@ -273,12 +267,6 @@ def shared_handle(auth_index: str, provider: str) -> str:
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""
-
-
-def _row(credential: Credential) -> tuple[object, ...]:
-    """The values of ``_COLUMNS``."""
-    named = (credential.proxy, credential.label, *msgspec.structs.astuple(credential.facts))
-    return (*named, credential.merged_into, credential.retired, credential.readable)
 
 
 def insert_row(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
+from exporter.ledger.views.totals import Attempts, Totals
 from exporter.logs import add_secrets
 from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
 from exporter.sentences import say
@@ -154,6 +155,19 @@ class Labels:
         self._refresh()
         found = self._dictionary.resolved(id_)
         return self._credentials.get(found.id) or found.masked
+
+    def attempts(self, totals: Totals, *, hidden: Collection[object] = ()) -> dict[CredentialLabels, Attempts]:
+        """The proxies' own counts of attempts: those of merged credentials are added up, ``hidden`` ids count as 0."""
+        sums: dict[CredentialLabels, Attempts] = {}
+        with totals.lock:
+            for id_, count in totals.attempts.items():
+                credential = self._dictionary.resolved(id_)
+                key = CredentialLabels(self.proxy(credential.proxy), self.credential(id_), credential.provider)
+                sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
+                if id_ not in hidden:
+                    sum_.success += count.success
+                    sum_.failed += count.failed
+        return sums
 
     def aliases_of_clients(self) -> dict[str, str]:
         """The aliases of clients, met or not, by pseudonym."""

@@ -120,7 +120,7 @@ class Ledger:
             lines = batch.lines
             change.count_received(batch.received)
             for what in batch.unreadable:  # there is nothing to try again
-                reject(change.connection, change.proxy, received_ms, what, what.why)
+                reject(change, received_ms, what, what.why)
             if not lines:
                 return None
             id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
@@ -133,7 +133,7 @@ class Ledger:
         if self._database.value(stored, proxy) is None:
             return []
         with self._changing(proxy) as change:
-            return take_stored(change.connection, proxy, change.proxy)
+            return take_stored(change, proxy)
 
     def book(self, batch: StoredBatch, found: Interpreted) -> None:
         """Book a stored batch. Raises LedgerError if the ledger cannot be written; the batch then stays stored."""
@@ -158,7 +158,7 @@ class Ledger:
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:
-            reject(connection, proxy, at_ms, lines[place], why)
+            reject(change, at_ms, lines[place], why)
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
@@ -239,11 +239,6 @@ class Ledger:
             self.totals.scrapers.stored = scrapers
             self.totals.publish(keys)
         return len(keys)
-
-    def newest_entry_ms(self) -> int | None:
-        """When the newest entry happened, by its proxy's clock."""
-        newest: int | None = self._database.value("select max(ts_ms) from entry")
-        return newest
 
     @property
     def salt(self) -> bytes:

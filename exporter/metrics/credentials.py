@@ -5,7 +5,6 @@ from collections import defaultdict
 from exporter.clock import Clock
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import Samples, counter, filling, gauge
@@ -91,7 +90,7 @@ def attempt_families(
     """The proxy's own counts of attempts. Credentials that are new are shown at 0, and join ``shown_at_zero``."""
     with ledger.totals.lock:
         young = [key for key in ledger.totals.pending_zero if key[0] == "a"] if for_prometheus else []
-        sums = shown_attempts(ledger, labels, hidden={key[1] for key in young})
+        sums = labels.attempts(ledger.totals, hidden={key[1] for key in young})
     shown_at_zero += young
     for shown, count in sums.items():
         yield CREDENTIAL_ATTEMPTS(count.success, **shown._asdict(), result="success")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 from exporter.sentences import say
@@ -34,7 +33,7 @@ def credential_states(
 ) -> list[CredentialState]:
     """The credentials of the last inventories; those that do not work come first."""
     found: dict[CredentialLabels, CredentialState] = {}
-    attempts = shown_attempts(ledger, labels)
+    attempts = labels.attempts(ledger.totals)
     for status in statuses:
         for id_, account in status.accounts:
             key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)

@@ -14,6 +14,7 @@ from itertools import groupby
 
 import zstandard
 
+from exporter.ledger.changes import Change
 from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.database import Database
@@ -82,10 +83,10 @@ def insert_batch(
     return insert_row(connection, _INSERT, (proxy, received_ms, replayed, len(lines), packed))
 
 
-def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[StoredBatch]:
-    """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
-    rows = connection.execute(
-        "select id, received_ms, lines, replayed, records from batch where proxy = ? order by id", (proxy,)
+def take_stored(change: Change, name: str) -> list[StoredBatch]:
+    """The stored batches of the proxy ``name``, oldest first. One that cannot be unpacked is rejected as a whole."""
+    rows = change.connection.execute(
+        "select id, received_ms, lines, replayed, records from batch where proxy = ? order by id", (change.proxy,)
     ).fetchall()
     batches: list[StoredBatch] = []
     for id_, received_ms, packed, replayed, records in rows:
@@ -95,8 +96,9 @@ def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[S
             lines = []
         if len(lines) == records:
             batches.append(StoredBatch(id_, name, received_ms, lines, replayed=bool(replayed)))
-            continue
-        spoilt = Unreadable.of(packed, "spoilt_batch", f"{records} stored records cannot be read back: a damaged disk?")
-        connection.execute("delete from batch where id = ?", (id_,))
-        reject(connection, proxy, received_ms, spoilt, spoilt.why, records=records)
+        else:
+            said = f"{records} stored records cannot be read back: a damaged disk?"
+            spoilt = Unreadable.of(packed, "spoilt_batch", said)
+            change.connection.execute("delete from batch where id = ?", (id_,))
+            reject(change, received_ms, spoilt, spoilt.why, records=records)
     return batches

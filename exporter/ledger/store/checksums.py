@@ -8,7 +8,6 @@ every record have none, as that would cost a tenth of booking: ``verification.py
 
 import contextlib
 import json
-import os
 import sqlite3
 import zlib
 from pathlib import Path
@@ -34,18 +33,9 @@ def number_of_row(*values: object) -> int:
 
 
 def note_end(path: Path) -> None:
-    """Note the digest of the closed ledger at ``path``. Without a note the next start checks everything."""
-    note = _note(path)
-    new = note.with_name(note.name + ".new")
+    """Note the digest of the closed ledger at ``path``. Without a whole note the next start checks everything."""
     with contextlib.suppress(OSError):  # a full disk, for example
-        if (state := _state(path)) is None:
-            note.unlink(missing_ok=True)
-            return
-        with new.open("w", encoding="ascii") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(note)
+        _note(path).write_text(json.dumps(_state(path)), encoding="ascii")
 
 
 def is_as_it_ended(path: Path) -> bool:

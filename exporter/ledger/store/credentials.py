@@ -6,6 +6,8 @@ continues from the last one: a count that fell is all new, any other adds its di
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import asdict, replace
+
 from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, LABEL_DIGITS, Credential, shared_handle
 from exporter.ledger.views.totals import Attempts
@@ -137,12 +139,13 @@ class _Binder:
             # The older one's label stays.
             id_ = min(credential.id for credential in found)
             readable = dictionary.credentials[id_].readable or self._readable(account)
-            dictionary.change_credential(connection, id_, facts=account.facts, readable=readable)
+            dictionary.change_credential(connection, id_, **asdict(account.facts), readable=readable)
         else:
             labels = _labels(account)
             unused = (label for label in labels if dictionary.credential_labelled(self._proxy, label) is None)
             label = next(unused, labels[0])
-            new = Credential(0, self._proxy, label, account.facts, readable=self._readable(account))
+            facts, readable = asdict(account.facts), self._readable(account)
+            new = Credential(proxy=self._proxy, label=label, readable=readable, **facts)
             id_ = dictionary.add_credential(connection, new)
         for kind, value in self._keys(account):
             if kind != "file":
@@ -198,7 +201,7 @@ class _Binder:
         if row is None or dictionary.resolved(row).id != id_ or self._counted.get(row, file) != file:
             row = id_
             if dictionary.known_as(id_, "file"):
-                own = Credential(0, self._proxy, dictionary.credentials[id_].label, account.facts, merged_into=id_)
+                own = replace(dictionary.credentials[id_], merged_into=id_, readable="", retired=False)
                 row = dictionary.add_credential(connection, own)
             if before is not None and dictionary.resolved(before.id).id != id_:
                 # The file was another account's; the proxy keeps counting.

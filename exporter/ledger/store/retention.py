@@ -34,18 +34,18 @@ class Pruned:
     rejected: int
 
 
-def believable_now_ms(now_ms: int, newest_entry_ms: int) -> int:
-    """The time by which age is judged: ours, or the proxies' if ours is far ahead of it. All in ms.
-
-    A clock that is wrong once must not delete recent entries.
-    """
-    return min(now_ms, newest_entry_ms + _CLOCK_DOUBT_MS)
-
-
 class Retention:
     def __init__(self, database: Database, totals: Totals) -> None:
         self._database = database
         self._totals = totals
+
+    def believable_now_ms(self, now_ms: int) -> int | None:
+        """The time by which age is judged: ours, or the proxies' if ours is far ahead of it; None without entries.
+
+        A clock that is wrong once must not delete recent entries.
+        """
+        newest_ms: int | None = self._database.value("select max(ts_ms) from entry")
+        return None if newest_ms is None else min(now_ms, newest_ms + _CLOCK_DOUBT_MS)
 
     def prune(
         self,

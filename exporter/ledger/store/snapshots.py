@@ -166,7 +166,7 @@ class Snapshots:
             connection = change.connection
             identities = [(record.ts_ms, record.fingerprint) for record, _, _ in records]
             known = known_details(connection, change.proxy, identities)
-            kept = [(line, why) for line, why in rejected if not is_rejected(connection, change.proxy, line)]
+            kept = [(line, why) for line, why in rejected if not is_rejected(change, line)]
             new = [each for each, identity in zip(records, identities, strict=True) if identity not in known]
             past, live = (
                 [(record, cost) for record, cost, is_live in new if is_live is wanted] for wanted in (False, True)
@@ -174,7 +174,7 @@ class Snapshots:
             book_entries(change, past, live=False)
             book_entries(change, live, live=True)
             for line, why in kept:
-                reject(connection, change.proxy, self._clock.now_ms(), line, why)
+                reject(change, self._clock.now_ms(), line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
             connection.execute(
                 "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from exporter.days import moment_ms
 from exporter.ledger.changes import Changes
@@ -255,14 +256,16 @@ class Restoring:
         found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
         met = (*keys, *kept.names)
         known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
-        facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
+        facts = asdict(CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible))
         if known is None:
             # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
-            id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
+            id_ = dictionary.add_credential(
+                connection, Credential(proxy=proxy, label=kept.labels[0], retired=True, **facts)
+            )
         else:
             id_ = known.id
             if not known.provider:
-                dictionary.change_credential(connection, id_, facts=facts)
+                dictionary.change_credential(connection, id_, **facts)
             if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
                 dictionary.change_credential(connection, id_, label=kept.labels[0])
         for kind, value in (*keys, *labels):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -194,10 +195,11 @@ def _take_back(file: Path, version: int) -> None:
 
 
 def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> None:
+    used = _used(tmp_path)
     for version in range(1, len(migrations()) + 1):
         folder = tmp_path / str(version)
         folder.mkdir()
-        file = _used(folder)
+        file = Path(shutil.copy(used, folder))
         _take_back(file, version)
         ledger = open_ledger(folder)
         take(intake_of(ledger), [GOOD])

@@ -12,7 +12,6 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.quotas import LONGEST_MS, MOST_POINTS, STEP, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.quotas.reading import MAX_WINDOWS, Reading
-from exporter.records import UNKNOWN_CREDENTIAL
 from tests.fakes.guarding import TurnableClock
 
 _HOUR_MS = 3_600_000
@@ -108,8 +107,8 @@ def test_points_and_changes_go_on_as_those_of_the_account_that_a_login_turned_ou
         since_ms = _START_MS + (10 * credential + 1) * 60_000
         bench.ledger.quotas.note_change((credential, "5h", ""), since_ms=since_ms, shrank=True)
     bench.ledger.dictionary.credentials = {
-        1: Credential(1, 1, "codex-1", UNKNOWN_CREDENTIAL),
-        2: Credential(2, 1, "codex-2", UNKNOWN_CREDENTIAL, merged_into=1),
+        1: Credential(id=1, proxy=1, label="codex-1"),
+        2: Credential(id=2, proxy=1, label="codex-2", merged_into=1),
     }
     with bench.ledger._database.transaction() as connection:
         bench.ledger.quotas.join(connection)
