@@ -163,10 +163,6 @@ def _codex_usage(account: _Windows) -> dict[str, Any]:
             "primary_window": window(account.short, FIVE_HOURS),
             "secondary_window": window(account.week, SEVEN_DAYS),
         },
-        "code_review_rate_limit": None,
-        "additional_rate_limits": [],
-        "credits": {"has_credits": False, "unlimited": False, "overage_limit_reached": False, "balance": "0"},
-        "rate_limit_reached_type": None,
     }
 
 
@@ -215,7 +211,6 @@ def _claude_profile(account: _Windows) -> dict[str, Any]:
     return {
         "account": {
             "email": credential.email,
-            "full_name": credential.name,
             "has_claude_max": credential.plan.startswith("max"),
             "has_claude_pro": credential.plan == "pro",
         },

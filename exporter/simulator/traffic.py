@@ -156,7 +156,7 @@ class Traffic:
             latency = ttft + self._random.randint(200, 12000)
         else:
             status = int(failure)
-            body = _error_body(credential, status)
+            body = json.dumps({"error": {"message": f"the demo vendor says {status}"}})
             latency = ttft + self._random.randint(1, 40)
         return {"latency_ms": latency, "ttft_ms": ttft, "failed": True, "status": status, "error_body": body}
 
@@ -233,22 +233,3 @@ def _fails_with(credential: Credential, failure: str) -> bool:
     if failure == "canceled":
         return credential.provider != "codex"  # CPA leaves no record when a Codex client hangs up
     return True
-
-
-def _error_body(credential: Credential, status: int) -> str:
-    kind = {
-        400: "invalid_request_error",
-        401: "authentication_error",
-        429: "rate_limit_error",
-        529: "overloaded_error",
-    }.get(status, "api_error")
-    text = f"the demo vendor says {status}"
-    if credential.provider == "claude":
-        return json.dumps({"type": "error", "error": {"type": kind, "message": text}})
-    if credential.family == "gemini":
-        error: dict[str, Any] = {"code": status, "message": text, "status": kind.upper()}
-        if status == 429:
-            retry = "type.googleapis.com/google.rpc.RetryInfo"
-            error["details"] = [{"@type": retry, "retryDelay": "3.9s"}]
-        return json.dumps({"error": error})
-    return json.dumps({"error": {"message": text, "type": kind, "code": str(status)}})

@@ -4,6 +4,7 @@ Addresses come from the ranges reserved for documentation.
 """
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -95,3 +96,23 @@ def _anthropic_key_headers(at: float) -> dict[str, str]:
         "Anthropic-Ratelimit-Tokens-Remaining": "79000",
         "Anthropic-Ratelimit-Tokens-Reset": reset,
     }
+
+
+def error_body(credential: Credential, status: int) -> str:
+    """What a provider says about a failure."""
+    kind = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        429: "rate_limit_error",
+        529: "overloaded_error",
+    }.get(status, "api_error")
+    text = f"the demo vendor says {status}"
+    if credential.provider == "claude":
+        return json.dumps({"type": "error", "error": {"type": kind, "message": text}})
+    if credential.family == "gemini":
+        error: dict[str, Any] = {"code": status, "message": text, "status": kind.upper()}
+        if status == 429:
+            retry = "type.googleapis.com/google.rpc.RetryInfo"
+            error["details"] = [{"@type": retry, "retryDelay": "3.9s"}]
+        return json.dumps({"error": error})
+    return json.dumps({"error": {"message": text, "type": kind, "code": str(status)}})
