@@ -31,6 +31,7 @@ _GIVE_UP_SHARE = 0.3
 _FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
 _MAX_ATTEMPTS = 3
 _STEADY_SECONDS = 180
+_STEADY_LATENCY_MS = 9_000
 _STEADY_TOKENS = Tokens(uncached=3_000, cache_read=20_000, output=600)
 
 
@@ -89,24 +90,20 @@ class Traffic:
         So that account's readings reveal what its windows are worth.
         """
         client = next(each for each in CLIENTS if each.name == "batch")
-        events = []
-        for credential in (each for each in self.credentials if each.trouble == "shrinks"):
-            model, latency_ms = credential.models[0], 9_000
-            for turn in range(int(since // _STEADY_SECONDS) + 1, int(until // _STEADY_SECONDS) + 1):
-                self._serial += 1
-                event = Event(
-                    client=client,
-                    credential=credential,
-                    model=model.name,
-                    alias=model.alias or model.name,
-                    started=turn * _STEADY_SECONDS - latency_ms / 1000,
-                    latency_ms=latency_ms,
-                    request_id=f"{turn:08x}",
-                    tokens=_STEADY_TOKENS,
-                    serial=self._serial,
-                )
-                events.append(event)
-        return events
+        return [
+            self._new(
+                client,
+                credential,
+                credential.models[0],
+                started=turn * _STEADY_SECONDS - _STEADY_LATENCY_MS / 1000,
+                latency_ms=_STEADY_LATENCY_MS,
+                request_id=f"{turn:08x}",
+                tokens=_STEADY_TOKENS,
+            )
+            for credential in self.credentials
+            if credential.trouble == "shrinks"
+            for turn in range(int(since // _STEADY_SECONDS) + 1, int(until // _STEADY_SECONDS) + 1)
+        ]
 
     def _spread(self, span_seconds: float, ending: float) -> float:
         """Random seconds to go back from ``ending``, chosen so that busy hours get more traffic."""
@@ -118,19 +115,16 @@ class Traffic:
     def _choose(self, things: tuple[_Shared, ...]) -> _Shared:
         return self._random.choices(things, weights=[thing.share for thing in things])[0]
 
-    def _event(self, client: Client, credential: Credential, model: Model, *, request_id: str, ending: float) -> Event:
+    def _new(self, client: Client, credential: Credential, model: Model, **details: Any) -> Event:
         self._serial += 1
-        event = Event(
-            client=client,
-            credential=credential,
-            model=model.name,
-            alias=model.alias or model.name,
-            started=ending,
-            latency_ms=0,
-            request_id=request_id,
-            stream=self._random.random() < 0.7,
-            serial=self._serial,
+        alias = model.alias or model.name
+        return Event(
+            client=client, credential=credential, model=model.name, alias=alias, serial=self._serial, **details
         )
+
+    def _event(self, client: Client, credential: Credential, model: Model, *, request_id: str, ending: float) -> Event:
+        stream = self._random.random() < 0.7
+        event = self._new(client, credential, model, started=ending, latency_ms=0, request_id=request_id, stream=stream)
         failure = self._failure(credential, ending)
         return replace(event, **(self._failed(credential, failure) if failure else self._served(event)))
 
@@ -191,11 +185,7 @@ class Traffic:
         if credential.family == "gemini":
             cache_write = 0  # Google's answers name no cache writes
         return Tokens(
-            uncached=uncached,
-            cache_read=cache_read,
-            cache_write=cache_write,
-            output=output,
-            reasoning=reasoning,
+            uncached=uncached, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning
         )
 
     def _next_credential(self, credential: Credential, model: Model) -> Credential:
@@ -205,9 +195,8 @@ class Traffic:
             for other in self.credentials
             if other.share
             and other is not credential
-            and other.provider == credential.provider
-            and other.kind == credential.kind
-            if model.name in {served.name for served in other.models}
+            and (other.provider, other.kind) == (credential.provider, credential.kind)
+            and model.name in {served.name for served in other.models}
         ]
         return self._random.choice(others) if others else credential
 
