@@ -61,9 +61,6 @@ def claude_headers(credential: Credential, at: float, model: str = "") -> dict[s
     five_hour_decides = windows.short.used_ratio >= windows.week.used_ratio
     deciding = windows.short if five_hour_decides else windows.week
     headers = {
-        "Fallback-Percentage": "0.5",
-        "Overage-Disabled-Reason": "org_level_disabled",
-        "Overage-Status": "rejected",
         "Representative-Claim": "five_hour" if five_hour_decides else "seven_day",
         "Reset": str(deciding.resets_at),
         "Status": _status(deciding.used_ratio),
@@ -83,11 +80,7 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
     headers = {
         "Active-Limit": "codex",
         "Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark",
-        "Credits-Balance": "",
-        "Credits-Has-Credits": "False",
-        "Credits-Unlimited": "False",
         "Plan-Type": credential.plan,
-        "Primary-Over-Secondary-Limit-Percent": "0",
         "Primary-Reset-After-Seconds": str(windows.short.resets_at - int(at)),
         "Secondary-Reset-After-Seconds": str(windows.week.resets_at - int(at)),
     }

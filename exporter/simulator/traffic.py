@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from exporter.records import Tokens
 from exporter.simulator import quotas
-from exporter.simulator.wire import Event
+from exporter.simulator.wire import IMAGE_MODEL, Event
 from exporter.simulator.world import CLIENTS, CREDENTIALS, Client, Credential, Model
 
 _Shared = TypeVar("_Shared", Client, Credential, Model)
@@ -21,7 +21,6 @@ _DAY_SWING = 0.75
 _QUIETEST_HOUR = 3.0
 _FAILURE_SHARE = 0.085
 _LONG_CONTEXT_SHARE = 0.015
-IMAGE_MODEL = "gpt-image-2"
 _IMAGE_SHARE = 0.02
 _PREWARM_SHARE = 0.02
 _PRIORITY_SHARE = 0.06
@@ -211,7 +210,7 @@ class Traffic:
     def _image_extra(self, event: Event) -> Event:
         """The second record of Codex's image tool: same request, start and headers, but the image model's tokens."""
         tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
-        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False, reports_tier=False)
+        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False)
 
 
 def _fails_with(credential: Credential, failure: str) -> bool:

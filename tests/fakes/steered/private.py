@@ -14,6 +14,21 @@ from exporter.simulator.world import ORGANIZATION_ID, Credential
 SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
 
 
+_ANTHROPIC = {
+    "Anthropic-Organization-Id": ORGANIZATION_ID,
+    "Anthropic-Ratelimit-Unified-Fallback-Percentage": "0.5",
+    "Anthropic-Ratelimit-Unified-Overage-Disabled-Reason": "org_level_disabled",
+    "Anthropic-Ratelimit-Unified-Overage-Status": "rejected",
+}
+_CODEX = {
+    "Set-Cookie": SESSION_COOKIE,
+    "X-Codex-Credits-Balance": "",
+    "X-Codex-Credits-Has-Credits": "False",
+    "X-Codex-Credits-Unlimited": "False",
+    "X-Codex-Primary-Over-Secondary-Limit-Percent": "0",
+}
+
+
 class Caller(NamedTuple):
     """Where a client's requests come from."""
 
@@ -71,11 +86,11 @@ def _all_headers(event: Event) -> dict[str, str]:
     if credential.provider == "claude":
         headers["Request-Id"] = request_id
         if credential.kind == "oauth":
-            return headers | {"Anthropic-Organization-Id": ORGANIZATION_ID}
+            return headers | _ANTHROPIC
         return headers | _anthropic_key_headers(event.started + event.ttft_ms / 1000)
     headers["X-Request-Id"] = request_id
     if credential.provider == "codex":
-        return headers | {"Set-Cookie": SESSION_COOKIE}
+        return headers | _CODEX
     return headers | {
         "X-Ratelimit-Limit-Requests": "500",
         "X-Ratelimit-Limit-Tokens": "200000",
