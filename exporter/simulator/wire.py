@@ -64,7 +64,7 @@ def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
         "failed": event.failed,
         "generate": event.generate,
         "fail": {"status_code": event.status, "body": event.error_body},
-        "response_headers": {name: [value] for name, value in response_headers(event).items()},
+        "response_headers": {name: [value] for name, value in _response_headers(event).items()},
         "token_breakdown": _breakdown(event),
         "provider": "openai-compatible-openrouter" if credential.provider == "openrouter" else credential.provider,
         "executor_type": PROVIDERS[credential.provider].executor,
@@ -107,7 +107,7 @@ def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
     return f"{text}.{fraction}{suffix}" if fraction else text + suffix
 
 
-def response_headers(event: Event) -> dict[str, str]:
+def _response_headers(event: Event) -> dict[str, str]:
     """Those headers of the upstream that tell of an account's limits, and when they were told."""
     at, credential = event.started + event.ttft_ms / 1000, event.credential
     headers = {"Date": formatdate(at, usegmt=True)}

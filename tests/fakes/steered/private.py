@@ -8,7 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from exporter.simulator.wire import Event, response_headers
+from exporter.simulator.wire import Event
 from exporter.simulator.world import ORGANIZATION_ID, Credential
 
 SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
@@ -57,22 +57,24 @@ def token_sha256(credential: Credential) -> str:
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
 
 
-def private_fields(event: Event) -> dict[str, Any]:
-    """The fields of a record of v7.2.140 that the demo proxy leaves out."""
+def private_fields(event: Event, headers: dict[str, list[str]]) -> dict[str, Any]:
+    """What the demo proxy leaves out of a record of v7.2.140 and its ``headers``."""
     caller, token = CALLERS[event.client.name], token_sha256(event.credential)
     return ({"access_token_sha256": token} if token else {}) | {
         "client_ip": caller.address,
         "x_forwarded_for": caller.forwarded,
         "user_agent": caller.user_agent,
-        "response_headers": {name: [value] for name, value in sorted(_all_headers(event).items())},
+        "response_headers": dict(
+            sorted((headers | {name: [value] for name, value in _other_headers(event).items()}).items())
+        ),
         "accounting_version": 2,
         "reasoning_effort": "medium" if event.tokens.reasoning else "",
     }
 
 
-def _all_headers(event: Event) -> dict[str, str]:
-    """The upstream's headers: quota windows, organisation, cookies."""
-    headers = response_headers(event)
+def _other_headers(event: Event) -> dict[str, str]:
+    """Headers of the upstream that tell nothing of limits: organisation, cookies."""
+    headers: dict[str, str] = {}
     if event.stream and not event.failed:
         headers |= {"Cache-Control": "no-cache", "Content-Type": "text/event-stream"}
     else:

@@ -61,7 +61,8 @@ def in_shape(event: Event, shape: Shape) -> Event:
 
 def record_of(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     """The event's record with all fields of that shape, in CPA's order."""
-    newest = wire_record(event, zone) | private_fields(event)
+    newest = wire_record(event, zone)
+    newest |= private_fields(event, newest["response_headers"])
     known = _SHAPES[: _SHAPES.index(shape) + 1]
     record = {name: newest[name] for name, since in _FIELDS.items() if name in newest and since in known}
     if shape == "7.2":
