@@ -189,8 +189,16 @@ class Snapshots:
         with self._changing(proxy) as change:
             connection = change.connection
             _book_deltas(change, deltas)
-            if before.is_first:
-                _remember_first(connection, change.proxy, without_details, now_ms)
+            if before.is_first and without_details:
+                # Once the history has been read, nothing can have been counted before.
+                connection.executemany(
+                    "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
+                    f" select id, ?, ?, ?, ?, ?, ? from proxy where id = ? and history_stage < {RESTORED}",
+                    [
+                        (each.key, each.client, each.model, each.requests, each.tokens, now_ms, change.proxy)
+                        for each in without_details
+                    ],
+                )
             elif without_details:
                 connection.execute(
                     "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
@@ -274,14 +282,3 @@ def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
         "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, change.proxy)
     )
     record_observation(change.connection, change.proxy, "snapshot", restarted=deltas.restarted)
-
-
-def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[SnapshotSeries], now_ms: int) -> None:
-    """Store the first counts, unless the history has been read: then nothing can have been counted before."""
-    (stage,) = connection.execute("select history_stage from proxy where id = ?", (proxy,)).fetchone()
-    if stage < RESTORED:
-        connection.executemany(
-            "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
-            " values (?, ?, ?, ?, ?, ?, ?)",
-            [(proxy, each.key, each.client, each.model, each.requests, each.tokens, now_ms) for each in first],
-        )
