@@ -61,26 +61,17 @@ def book_demo_past(settings: Settings, clock: Clock) -> int:
 def _book(parts: Parts) -> int:
     settings, ledger, clock, pseudonym = parts.settings, parts.ledger, parts.clock, parts.pseudonym
     name, now = settings.proxies[0].name, clock.now()
-    demo = DemoProxy(key=MANAGEMENT_KEY, accounts=SHOWN)
-    accounts = _list_accounts(name, demo, ledger, pseudonym, clock)
+    accounts = _list_accounts(name, ledger, pseudonym, clock)
     traffic = Traffic(seed=_SEED, zone=settings.zone, credentials=SHOWN)
     until = now - _UNTIL_SECONDS
     events = [
         *traffic.batch(RECORDS, ending=until, span_seconds=DAYS * 86_400 - _UNTIL_SECONDS),
         *traffic.steady(since=now - _STEADY_SECONDS, until=until),
     ]
-    batch = read_batch(
-        msgspec.json.encode([wire_record(event, settings.zone) for event in events]), pseudonym=pseudonym
-    )
-    past = PastImport(
-        name,
-        ledger=ledger,
-        pricer=parts.prices.pricer,
-        clock=clock,
-        zone=settings.zone,
-        dry_run=False,
-    )
-    new = past.take(wire for wire in batch.wires if isinstance(wire, Wire)).new
+    body = msgspec.json.encode([wire_record(event, settings.zone) for event in events])
+    pricer = parts.prices.pricer
+    past = PastImport(name, ledger=ledger, pricer=pricer, clock=clock, zone=settings.zone, dry_run=False)
+    new = past.take(wire for wire in read_batch(body, pseudonym=pseudonym).wires if isinstance(wire, Wire)).new
     watch = CapacityWatch(ledger, parts.labels)
     _read_windows(name, accounts, ledger, watch, until=int(until))
     return new
@@ -106,12 +97,11 @@ def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, watch:
             watch.look(at_ms)
 
 
-def _list_accounts(name: str, demo: DemoProxy, ledger: Ledger, pseudonym: Pseudonym, clock: Clock) -> Sequence[Account]:
+def _list_accounts(name: str, ledger: Ledger, pseudonym: Pseudonym, clock: Clock) -> Sequence[Account]:
     """Register the accounts, as the first poll would: the demo's own proxy may not have started yet."""
-    with DemoServer(demo) as server:
-        client = connect(
-            ProxySettings(name=name, url=server.url, management_key=SecretStr(MANAGEMENT_KEY)), ledger, clock
-        )
+    with DemoServer(DemoProxy(accounts=SHOWN)) as server:
+        proxy = ProxySettings(name=name, url=server.url, management_key=SecretStr(MANAGEMENT_KEY))
+        client = connect(proxy, ledger, clock)
         inventory = fetch_inventory(client, V0, pseudonym, now_ms=int(clock.now() * 1000))
         client.close()
     ledger.take_inventory(name, inventory.accounts, whole=False)

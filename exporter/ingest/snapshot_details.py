@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import structlog
 
@@ -73,8 +74,7 @@ class _Part:
         return self.mark is not None and self.mark.requests > 0 and self.mark.length is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
+class _Times(NamedTuple):
     """Which details count, and how.
 
     What ended in the span ``counted_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
@@ -83,17 +83,6 @@ class _Times:
 
     counted_ms: range
     live_from_ms: int
-
-    @classmethod
-    def of(cls, before: Checkpoint, *, taken_ms: int) -> "_Times":
-        counted_from_ms, counted_until_ms = before.counted_ms
-        return cls(
-            counted_ms=range(counted_from_ms - _DATE_MS, counted_until_ms + _DATE_MS),
-            # The earlier of the two: the proxy's clock may have been set back in between.
-            live_from_ms=_NOTHING_IS_LIVE
-            if before.taken_ms is None
-            else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
-        )
 
     @property
     def end_of_counting_ms(self) -> range:
@@ -108,6 +97,21 @@ class _Times:
             return False
         part.counted_ends[ended_ms] -= 1
         return True
+
+
+class _Found(NamedTuple):
+    """A detail that may be new. ``ts_ms`` and ``ended_ms`` are its beginning and its end."""
+
+    part: _Part
+    wire: Wire
+    ts_ms: int
+    ended_ms: int
+
+
+class _Rejected(NamedTuple):
+    part: _Part
+    line: bytes
+    why: Rejected
 
 
 class DetailIngest:
@@ -144,7 +148,13 @@ class DetailIngest:
             parts.append(_Part(series, known, added))
         if before.taken_ms is not None or before.marks:
             before_booking(self._look(parts))
-        times = _Times.of(before, taken_ms=taken_ms)
+        times = _Times(
+            counted_ms=range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS),
+            # The earlier of the two: the proxy's clock may have been set back in between.
+            live_from_ms=_NOTHING_IS_LIVE
+            if before.taken_ms is None
+            else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
+        )
         if before.had_no_details and not restarted:
             for part in parts:
                 part.counted_ends = self._counted_ends(part, times)
@@ -172,12 +182,12 @@ class DetailIngest:
         some_unread = any(part.added is not None for part in parts)
         handles: set[str] = set()
         models: dict[Identity, str] = {}
-        for part, item in self._items(parts):
-            if isinstance(item, Wire):
-                if isinstance(item.auth_index, str):
-                    handles.add(item.auth_index)
-                if some_unread and not isinstance(ts_ms := milliseconds(item.timestamp), Rejected):
-                    models[ts_ms, snapshot_fingerprint(self._proxy, item)] = identity_model(part.series)
+        for item in self._items(parts):
+            if isinstance(item, _Found):
+                if isinstance(item.wire.auth_index, str):
+                    handles.add(item.wire.auth_index)
+                if some_unread:
+                    models[item.ts_ms, snapshot_fingerprint(self._proxy, item.wire)] = identity_model(item.part.series)
         moments: defaultdict[str, set[int]] = defaultdict(set)
         for identity in self._ledger.snapshots.known(self._proxy, models):
             moments[models[identity]].add(identity[0])
@@ -189,76 +199,67 @@ class DetailIngest:
 
     def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
         """See ``_Part``. The last ``risen`` details are new, so the last snapshot did not count any of them."""
-        ends = sorted(
-            ts_ms + duration(item.latency_ms)
-            for _, item in self._items([part])
-            if isinstance(item, Wire) and not isinstance(ts_ms := milliseconds(item.timestamp), Rejected)
-        )
+        ends = sorted(each.ended_ms for each in self._items([part]) if isinstance(each, _Found))
         doubtful = [ended_ms for ended_ms in ends if ended_ms in times.end_of_counting_ms]
         later = sum(ended_ms >= times.counted_ms.stop for ended_ms in ends)
         new = max(0, part.risen - later)
         return Counter(doubtful[: max(0, len(doubtful) - new)])
 
-    def _items(self, parts: Iterable[_Part]) -> Iterator[tuple[_Part, Wire | bytes]]:
-        """What may be new, each with its series."""
+    def _items(self, parts: Iterable[_Part]) -> Iterator[_Found | _Rejected]:
+        """What may be new."""
         for part in parts:
             details = part.series.details if part.added is None else part.added
-            if details is not None:
-                yield from ((part, item) for item in read_details(details, part.series, self._pseudonym))
+            for item in read_details(details, part.series, self._pseudonym) if details is not None else ():
+                if isinstance(item, bytes):
+                    yield _Rejected(part, item, OTHER_SHAPE)
+                elif isinstance(ts_ms := milliseconds(item.timestamp), Rejected):
+                    yield _Rejected(part, rejected_line(item), ts_ms)
+                else:
+                    yield _Found(part, item, ts_ms, ts_ms + duration(item.latency_ms))
 
-    def _book_chunk(self, chunk: Sequence[tuple[_Part, Wire | bytes]], times: _Times, equal: Counter[int]) -> None:
+    def _book_chunk(self, chunk: Sequence[_Found | _Rejected], times: _Times, equal: Counter[int]) -> None:
         """``equal`` counts how often each fingerprint has come up."""
-        found: list[tuple[_Part, Wire, Identity, bool]] = []
-        rejected: list[tuple[_Part, bytes, Rejected]] = []
+        found: dict[Identity, _Found] = {}
+        rejected: list[_Rejected] = []
         duplicates = 0
-        for part, item in chunk:
-            part.details += 1
-            if isinstance(item, bytes):
-                rejected.append((part, item, OTHER_SHAPE))
-                continue
-            ts_ms = milliseconds(item.timestamp)
-            if isinstance(ts_ms, Rejected):
-                rejected.append((part, rejected_line(item), ts_ms))
-                continue
-            ended_ms = ts_ms + duration(item.latency_ms)
-            if times.were_counted(part, ended_ms):
+        for item in chunk:
+            item.part.details += 1
+            if isinstance(item, _Rejected):
+                rejected.append(item)
+            elif times.were_counted(item.part, item.ended_ms):
                 duplicates += 1
-                continue
-            fingerprint = snapshot_fingerprint(self._proxy, item)
-            identity = (ts_ms, fingerprint_of_equal(fingerprint, equal[fingerprint]))
-            equal[fingerprint] += 1
-            found.append((part, item, identity, ended_ms >= times.live_from_ms))
+            else:
+                fingerprint = snapshot_fingerprint(self._proxy, item.wire)
+                found[item.ts_ms, fingerprint_of_equal(fingerprint, equal[fingerprint])] = item
+                equal[fingerprint] += 1
         # Interpreting a record costs more than looking it up.
-        known = self._ledger.snapshots.known(self._proxy, [identity for _, _, identity, _ in found])
-        records: list[tuple[_Part, UsageRecord, bool]] = []
-        for part, wire, identity, live in found:
+        known = self._ledger.snapshots.known(self._proxy, found)
+        records: list[tuple[_Found, UsageRecord]] = []
+        for identity, each in found.items():
             if identity in known:
                 continue
-            record = self._normalize(wire, identity)
+            record = normalize(
+                attributed(each.wire, self._facts),
+                proxy=self._proxy,
+                received_ms=self._clock.now_ms(),
+                facts=self._facts,
+                fingerprint=lambda *_: identity[1],  # noqa: B023 - called at once
+            )
             if isinstance(record, Rejected):
-                rejected.append((part, rejected_line(wire), record))
+                rejected.append(_Rejected(each.part, rejected_line(each.wire), record))
             else:
-                records.append((part, record, live))
+                records.append((each, record))
         booked_before = self._ledger.snapshots.book_details(
             self._proxy,
-            [(record, self._pricer.price(record), live) for _, record, live in records],
+            [(record, self._pricer.price(record), each.ended_ms >= times.live_from_ms) for each, record in records],
             rejected=[(line, why) for _, line, why in rejected],
             duplicates=duplicates + len(known),
         )
-        for part, record, _ in records:
-            part.booked += (record.ts_ms, record.fingerprint) not in booked_before
+        for each, record in records:
+            each.part.booked += (record.ts_ms, record.fingerprint) not in booked_before
         for part, _, why in rejected:
             part.rejected += 1
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
-
-    def _normalize(self, wire: Wire, identity: Identity) -> UsageRecord | Rejected:
-        return normalize(
-            attributed(wire, self._facts),
-            proxy=self._proxy,
-            received_ms=self._clock.now_ms(),
-            facts=self._facts,
-            fingerprint=lambda _proxy, _wire: identity[1],
-        )
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:

@@ -16,8 +16,7 @@ import msgspec
 from exporter.clock import Clock
 from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
 from exporter.simulator.quotas import FIVE_HOURS
-from exporter.simulator.traffic import IMAGE_MODEL
-from exporter.simulator.wire import Event, go_timestamp, usage_detail, wire_record
+from exporter.simulator.wire import IMAGE_MODEL, Event, go_timestamp, usage_detail, wire_record
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, Client, Credential
 
 _ZONE_OF_OFFICIAL_IMAGE = "Asia/Shanghai"

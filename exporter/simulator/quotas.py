@@ -25,24 +25,19 @@ class Reading:
     resets_at: int
 
 
-def reading(credential: Credential, window_seconds: int, at: float) -> Reading:
-    """The state of the credential's window of 5 hours or 7 days at Unix time ``at``."""
+def reading(credential: Credential, window_seconds: int, at: float, *, scoped: bool = False) -> Reading:
+    """The state of the credential's window of 5 hours or 7 days at Unix time ``at``.
+
+    ``scoped``: of the one that a single model has, Opus at Claude and Spark at Codex.
+    """
     start = int(at // window_seconds) * window_seconds
-    if window_seconds == SEVEN_DAYS and credential.trouble == "exhausted":
-        return Reading(1.0, start + window_seconds)
     ceiling = credential.ceiling_5h if window_seconds == FIVE_HOURS else credential.ceiling_7d
-    if window_seconds == FIVE_HOURS and credential.trouble == "shrinks" and start // _DAY % 2:
+    if scoped:
+        ceiling = credential.ceiling_scoped
+    elif window_seconds == FIVE_HOURS and credential.trouble == "shrinks" and start // _DAY % 2:
         ceiling *= 1.5
-    return _evenly(ceiling, window_seconds, at)
-
-
-def scoped_reading(credential: Credential, window_seconds: int, at: float) -> Reading:
-    """The state of a single model's window: Opus at Claude, Spark at Codex."""
-    return _evenly(credential.ceiling_scoped, window_seconds, at)
-
-
-def _evenly(ceiling: float, window_seconds: int, at: float) -> Reading:
-    start = int(at // window_seconds) * window_seconds
+    elif window_seconds == SEVEN_DAYS and credential.trouble == "exhausted":
+        return Reading(1.0, start + window_seconds)
     return Reading(ceiling * (at - start) / window_seconds, start + window_seconds)
 
 
@@ -66,9 +61,6 @@ def claude_headers(credential: Credential, at: float, model: str = "") -> dict[s
     five_hour_decides = windows.short.used_ratio >= windows.week.used_ratio
     deciding = windows.short if five_hour_decides else windows.week
     headers = {
-        "Fallback-Percentage": "0.5",
-        "Overage-Disabled-Reason": "org_level_disabled",
-        "Overage-Status": "rejected",
         "Representative-Claim": "five_hour" if five_hour_decides else "seven_day",
         "Reset": str(deciding.resets_at),
         "Status": _status(deciding.used_ratio),
@@ -88,15 +80,11 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
     headers = {
         "Active-Limit": "codex",
         "Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark",
-        "Credits-Balance": "",
-        "Credits-Has-Credits": "False",
-        "Credits-Unlimited": "False",
         "Plan-Type": credential.plan,
-        "Primary-Over-Secondary-Limit-Percent": "0",
         "Primary-Reset-After-Seconds": str(windows.short.resets_at - int(at)),
         "Secondary-Reset-After-Seconds": str(windows.week.resets_at - int(at)),
     }
-    spark = scoped_reading(credential, FIVE_HOURS, at)
+    spark = reading(credential, FIVE_HOURS, at, scoped=True)
     for group, of, minutes in (
         ("Primary", windows.short, 300),
         ("Secondary", windows.week, 10_080),
@@ -118,7 +106,7 @@ class _Windows:
         self.at = at
         self.short = reading(credential, FIVE_HOURS, at)
         self.week = reading(credential, SEVEN_DAYS, at)
-        self.scoped_week = scoped_reading(credential, SEVEN_DAYS, at)
+        self.scoped_week = reading(credential, SEVEN_DAYS, at, scoped=True)
 
 
 def _iso(at: int) -> str:
@@ -126,22 +114,21 @@ def _iso(at: int) -> str:
 
 
 def _claude_usage(account: _Windows) -> dict[str, Any]:
-    extra: dict[str, Any] = {"is_enabled": False, "monthly_limit": None, "used_credits": None, "utilization": None}
-    if account.credential.plan.startswith("max"):
-        extra = {"is_enabled": True, "monthly_limit": 5000, "used_credits": 1200, "utilization": 24.0}
-    breakdown = [
-        {"key": "claude_code", "display_name": "Claude Code", "percent": 70},
-        {"key": "chat", "display_name": "Claude", "percent": 30},
-    ]
     windows = {"five_hour": account.short, "seven_day": account.week, "seven_day_opus": account.scoped_week}
+    has_extra = account.credential.plan.startswith("max")
     return {
         **{
             name: {"utilization": round(of.used_ratio * 100, 1), "resets_at": _iso(of.resets_at)}
             for name, of in windows.items()
         },
         "seven_day_sonnet": {"utilization": 4.0, "resets_at": _iso(account.week.resets_at)},
-        "extra_usage": extra,
-        "seven_day_breakdown": {"rows": breakdown},
+        "extra_usage": {"is_enabled": has_extra, "monthly_limit": 5000, "used_credits": 1200} if has_extra else None,
+        "seven_day_breakdown": {
+            "rows": [
+                {"key": "claude_code", "display_name": "Claude Code", "percent": 70},
+                {"key": "chat", "display_name": "Claude", "percent": 30},
+            ]
+        },
     }
 
 
@@ -163,22 +150,14 @@ def _codex_usage(account: _Windows) -> dict[str, Any]:
             "primary_window": window(account.short, FIVE_HOURS),
             "secondary_window": window(account.week, SEVEN_DAYS),
         },
-        "code_review_rate_limit": None,
-        "additional_rate_limits": [],
-        "credits": {"has_credits": False, "unlimited": False, "overage_limit_reached": False, "balance": "0"},
-        "rate_limit_reached_type": None,
     }
 
 
 def _kimi_usage(account: _Windows) -> dict[str, Any]:
     def detail(of: Reading, limit: int) -> dict[str, str]:
         used = round(of.used_ratio * limit)
-        return {
-            "limit": str(limit),
-            "used": str(used),
-            "remaining": str(limit - used),
-            "resetTime": _iso(of.resets_at),
-        }
+        figures = {"limit": limit, "used": used, "remaining": limit - used}
+        return {name: str(figure) for name, figure in figures.items()} | {"resetTime": _iso(of.resets_at)}
 
     five_hours = {"duration": 300, "timeUnit": "TIME_UNIT_MINUTE"}
     return {
@@ -201,24 +180,15 @@ def _antigravity_usage(account: _Windows) -> dict[str, Any]:
 
 
 def _xai_usage(account: _Windows) -> dict[str, Any]:
-    period = {
-        "type": "USAGE_PERIOD_TYPE_WEEKLY",
-        "start": _iso(account.week.resets_at - SEVEN_DAYS),
-        "end": _iso(account.week.resets_at),
-    }
+    period = {"type": "USAGE_PERIOD_TYPE_WEEKLY", "end": _iso(account.week.resets_at)}
     return {"config": {"currentPeriod": period, "creditUsagePercent": round(account.week.used_ratio * 100, 1)}}
 
 
 def _claude_profile(account: _Windows) -> dict[str, Any]:
-    credential = account.credential
-    tier = "default_claude_max_20x" if credential.plan == "max-20x" else "default_claude_ai"
+    plan = account.credential.plan
+    tier = "default_claude_max_20x" if plan == "max-20x" else "default_claude_ai"
     return {
-        "account": {
-            "email": credential.email,
-            "full_name": credential.name,
-            "has_claude_max": credential.plan.startswith("max"),
-            "has_claude_pro": credential.plan == "pro",
-        },
+        "account": {"has_claude_max": plan.startswith("max"), "has_claude_pro": plan == "pro"},
         "organization": {"uuid": ORGANIZATION_ID, "organization_type": "claude_max", "rate_limit_tier": tier},
     }
 

@@ -14,7 +14,6 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.quotas import vendor_answer
-from exporter.simulator.world import Credential
 
 V0 = "/v0/management/"
 V8 = "/v8/management/"
@@ -31,11 +30,7 @@ Handler = Callable[[Request], Answer]
 Refusal = tuple[int, str]
 """The status of a refused call, and CPA's own words."""
 
-VendorAnswer = tuple[int, dict[str, list[str]], str]
-"""A vendor's status, headers and body."""
-
 _LOCAL = {"127.0.0.1", "::1"}
-VENDOR_HEADERS = {"Content-Type": ["application/json"]}
 
 # v8 path -> the name of the same route under v0.
 _V8_NAMES = {
@@ -145,20 +140,13 @@ class Routes:
         listed = [{"name": provider, "api-key-entries": keys}] if route == "openai-compatibility" else keys
         return lambda _: (200, {route: listed})
 
-    def _credential(self, body: dict[str, Any]) -> Credential | None:
-        return next((each for each in self._proxy.accounts if each.auth_index == body.get("auth_index")), None)
-
     def _api_call(self, call: Request) -> Answer:
         body = call.get_json()
-        told = self._ask_vendor(self._credential(body), body)
+        credential = next((each for each in self._proxy.accounts if each.auth_index == body.get("auth_index")), None)
+        told = vendor_answer(credential, body["url"], self._proxy.clock.now())
         if told is None:
             return 502, {"error": "request failed"}
-        status, header, text = told
-        return 200, {"status_code": status, "header": header, "body": text}
-
-    def _ask_vendor(self, credential: Credential | None, call: dict[str, Any]) -> VendorAnswer | None:
-        page = vendor_answer(credential, call["url"], self._proxy.clock.now())
-        return None if page is None else (page[0], VENDOR_HEADERS, page[1])
+        return 200, {"status_code": told[0], "header": {"Content-Type": ["application/json"]}, "body": told[1]}
 
 
 class HttpHandler(WSGIRequestHandler):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from exporter.records import Tokens
 from exporter.simulator import quotas
-from exporter.simulator.wire import Event
+from exporter.simulator.wire import IMAGE_MODEL, Event
 from exporter.simulator.world import CLIENTS, CREDENTIALS, Client, Credential, Model
 
 _Shared = TypeVar("_Shared", Client, Credential, Model)
@@ -21,7 +21,6 @@ _DAY_SWING = 0.75
 _QUIETEST_HOUR = 3.0
 _FAILURE_SHARE = 0.085
 _LONG_CONTEXT_SHARE = 0.015
-IMAGE_MODEL = "gpt-image-2"
 _IMAGE_SHARE = 0.02
 _PREWARM_SHARE = 0.02
 _PRIORITY_SHARE = 0.06
@@ -31,6 +30,7 @@ _GIVE_UP_SHARE = 0.3
 _FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
 _MAX_ATTEMPTS = 3
 _STEADY_SECONDS = 180
+_STEADY_LATENCY_MS = 9_000
 _STEADY_TOKENS = Tokens(uncached=3_000, cache_read=20_000, output=600)
 
 
@@ -89,24 +89,20 @@ class Traffic:
         So that account's readings reveal what its windows are worth.
         """
         client = next(each for each in CLIENTS if each.name == "batch")
-        events = []
-        for credential in (each for each in self.credentials if each.trouble == "shrinks"):
-            model, latency_ms = credential.models[0], 9_000
-            for turn in range(int(since // _STEADY_SECONDS) + 1, int(until // _STEADY_SECONDS) + 1):
-                self._serial += 1
-                event = Event(
-                    client=client,
-                    credential=credential,
-                    model=model.name,
-                    alias=model.alias or model.name,
-                    started=turn * _STEADY_SECONDS - latency_ms / 1000,
-                    latency_ms=latency_ms,
-                    request_id=f"{turn:08x}",
-                    tokens=_STEADY_TOKENS,
-                    serial=self._serial,
-                )
-                events.append(event)
-        return events
+        return [
+            self._new(
+                client,
+                credential,
+                credential.models[0],
+                started=turn * _STEADY_SECONDS - _STEADY_LATENCY_MS / 1000,
+                latency_ms=_STEADY_LATENCY_MS,
+                request_id=f"{turn:08x}",
+                tokens=_STEADY_TOKENS,
+            )
+            for credential in self.credentials
+            if credential.trouble == "shrinks"
+            for turn in range(int(since // _STEADY_SECONDS) + 1, int(until // _STEADY_SECONDS) + 1)
+        ]
 
     def _spread(self, span_seconds: float, ending: float) -> float:
         """Random seconds to go back from ``ending``, chosen so that busy hours get more traffic."""
@@ -118,19 +114,16 @@ class Traffic:
     def _choose(self, things: tuple[_Shared, ...]) -> _Shared:
         return self._random.choices(things, weights=[thing.share for thing in things])[0]
 
-    def _event(self, client: Client, credential: Credential, model: Model, *, request_id: str, ending: float) -> Event:
+    def _new(self, client: Client, credential: Credential, model: Model, **details: Any) -> Event:
         self._serial += 1
-        event = Event(
-            client=client,
-            credential=credential,
-            model=model.name,
-            alias=model.alias or model.name,
-            started=ending,
-            latency_ms=0,
-            request_id=request_id,
-            stream=self._random.random() < 0.7,
-            serial=self._serial,
+        alias = model.alias or model.name
+        return Event(
+            client=client, credential=credential, model=model.name, alias=alias, serial=self._serial, **details
         )
+
+    def _event(self, client: Client, credential: Credential, model: Model, *, request_id: str, ending: float) -> Event:
+        stream = self._random.random() < 0.7
+        event = self._new(client, credential, model, started=ending, latency_ms=0, request_id=request_id, stream=stream)
         failure = self._failure(credential, ending)
         return replace(event, **(self._failed(credential, failure) if failure else self._served(event)))
 
@@ -156,7 +149,7 @@ class Traffic:
             latency = ttft + self._random.randint(200, 12000)
         else:
             status = int(failure)
-            body = _error_body(credential, status)
+            body = json.dumps({"error": {"message": f"the demo vendor says {status}"}})
             latency = ttft + self._random.randint(1, 40)
         return {"latency_ms": latency, "ttft_ms": ttft, "failed": True, "status": status, "error_body": body}
 
@@ -191,11 +184,7 @@ class Traffic:
         if credential.family == "gemini":
             cache_write = 0  # Google's answers name no cache writes
         return Tokens(
-            uncached=uncached,
-            cache_read=cache_read,
-            cache_write=cache_write,
-            output=output,
-            reasoning=reasoning,
+            uncached=uncached, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning
         )
 
     def _next_credential(self, credential: Credential, model: Model) -> Credential:
@@ -205,9 +194,8 @@ class Traffic:
             for other in self.credentials
             if other.share
             and other is not credential
-            and other.provider == credential.provider
-            and other.kind == credential.kind
-            if model.name in {served.name for served in other.models}
+            and (other.provider, other.kind) == (credential.provider, credential.kind)
+            and model.name in {served.name for served in other.models}
         ]
         return self._random.choice(others) if others else credential
 
@@ -222,7 +210,7 @@ class Traffic:
     def _image_extra(self, event: Event) -> Event:
         """The second record of Codex's image tool: same request, start and headers, but the image model's tokens."""
         tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
-        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False, reports_tier=False)
+        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False)
 
 
 def _fails_with(credential: Credential, failure: str) -> bool:
@@ -233,22 +221,3 @@ def _fails_with(credential: Credential, failure: str) -> bool:
     if failure == "canceled":
         return credential.provider != "codex"  # CPA leaves no record when a Codex client hangs up
     return True
-
-
-def _error_body(credential: Credential, status: int) -> str:
-    kind = {
-        400: "invalid_request_error",
-        401: "authentication_error",
-        429: "rate_limit_error",
-        529: "overloaded_error",
-    }.get(status, "api_error")
-    text = f"the demo vendor says {status}"
-    if credential.provider == "claude":
-        return json.dumps({"type": "error", "error": {"type": kind, "message": text}})
-    if credential.family == "gemini":
-        error: dict[str, Any] = {"code": status, "message": text, "status": kind.upper()}
-        if status == 429:
-            retry = "type.googleapis.com/google.rpc.RetryInfo"
-            error["details"] = [{"@type": retry, "retryDelay": "3.9s"}]
-        return json.dumps({"error": error})
-    return json.dumps({"error": {"message": text, "type": kind, "code": str(status)}})

@@ -15,6 +15,7 @@ from exporter.simulator.world import PROVIDERS, Client, Credential
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 """What a detail of ``/usage`` names."""
 
+IMAGE_MODEL = "gpt-image-2"
 # Providers whose answers name the tier that served the request.
 _TIER_REPORTERS = {"codex", "xai"}
 
@@ -43,7 +44,6 @@ class Event:
     inconsistent: bool = False
     service_tier: str = "auto"
     response_tier: str = "default"
-    reports_tier: bool = True
     serial: int = 0
 
     @property
@@ -64,7 +64,7 @@ def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
         "failed": event.failed,
         "generate": event.generate,
         "fail": {"status_code": event.status, "body": event.error_body},
-        "response_headers": {name: [value] for name, value in response_headers(event).items()},
+        "response_headers": {name: [value] for name, value in _response_headers(event).items()},
         "token_breakdown": _breakdown(event),
         "provider": "openai-compatible-openrouter" if credential.provider == "openrouter" else credential.provider,
         "executor_type": PROVIDERS[credential.provider].executor,
@@ -76,7 +76,7 @@ def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
         "request_id": event.request_id,
         "service_tier": event.service_tier,
     }
-    if credential.provider in _TIER_REPORTERS and event.reports_tier and not event.failed:
+    if credential.provider in _TIER_REPORTERS and event.model != IMAGE_MODEL and not event.failed:
         record["response_service_tier"] = event.response_tier
     return record
 
@@ -107,7 +107,7 @@ def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
     return f"{text}.{fraction}{suffix}" if fraction else text + suffix
 
 
-def response_headers(event: Event) -> dict[str, str]:
+def _response_headers(event: Event) -> dict[str, str]:
     """Those headers of the upstream that tell of an account's limits, and when they were told."""
     at, credential = event.started + event.ttft_ms / 1000, event.credential
     headers = {"Date": formatdate(at, usegmt=True)}

@@ -9,7 +9,7 @@ from typing import Literal
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.logs import configure_logging
-from exporter.simulator.traffic import IMAGE_MODEL
+from exporter.simulator.wire import IMAGE_MODEL
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.planted import secrets

@@ -74,7 +74,7 @@ class QuotaBench:
             version=version, clock=self.clock, accounts=tuple(accounts), retention_seconds=3600, zone=UTC
         )
         self.vendors = self.proxy.vendors
-        self._traffic = Traffic(seed=5, zone=UTC, shape=self.proxy.shape)
+        self._traffic = Traffic(seed=8, zone=UTC, shape=self.proxy.shape)
         self._folder = folder
         self._active = active
         self._timeouts = timeouts

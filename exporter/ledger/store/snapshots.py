@@ -6,7 +6,7 @@ that; the marks only say which details need no look.
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -38,19 +38,14 @@ class Checkpoint:
     """The last good snapshot of a proxy.
 
     ``taken_ms`` is its time by the proxy's clock; if another source was read since, the time of that read by our clock;
-    None at the first contact. ``continues``: no other source was read since. ``counted_ms``: the span in which the
-    proxy sent no details, so that its counts were booked instead.
+    None at the first contact. ``is_first``: there is nothing that counts can have risen from. ``counted_ms``: the span
+    in which the proxy sent no details, so that its counts were booked instead.
     """
 
     taken_ms: int | None
-    continues: bool = False
-    marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
-    counted_ms: tuple[int, int] = (0, 0)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether there is nothing that counts can have risen from."""
-        return not (self.continues or self.marks)
+    is_first: bool
+    marks: Mapping[MarkKey, Mark]
+    counted_ms: tuple[int, int]
 
     @property
     def had_no_details(self) -> bool:
@@ -69,8 +64,7 @@ class FalseStart(NamedTuple):
     nano_usd: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
+class Restored(NamedTuple):
     """The last snapshot that was restored from the history, with its ``marks``.
 
     ``first`` is what a proxy without details had counted at ``first_ms``, at this ledger's first contact with it; empty
@@ -107,32 +101,22 @@ class Snapshots:
                 " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where name = ?",
                 (proxy,),
             ).fetchone()
-            if row is None:
-                return Checkpoint(taken_ms=None)
-            return Checkpoint(
-                taken_ms=row[1] if row[2] else self._poll_times.latest(*row[:2]),
-                marks=read_marks(connection, "snapshot_series", row[0]),
-                continues=bool(row[2]),
-                counted_ms=row[3:],
-            )
+            id_, at_ms, continues, *counted_ms = row or (0, None, False, 0, 0)
+            marks = read_marks(connection, "snapshot_series", id_)
+            taken_ms = at_ms if continues or row is None else self._poll_times.latest(id_, at_ms)
+            return Checkpoint(taken_ms, not (continues or marks), marks, (counted_ms[0], counted_ms[1]))
 
     def restored(self, proxy: str) -> Restored | None:
         """A proxy's last snapshot, if it was restored since the last look at one."""
         with self._database.transaction() as connection:
             row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
-            if row is None:
-                return None
-            marks = read_marks(connection, "restored_series", row[0])
-            if row[1] is None and not marks:
+            marks = read_marks(connection, "restored_series", row[0]) if row else {}
+            if row is None or (row[1] is None and not marks):
                 return None
             first = connection.execute(
                 "select key, client, model, requests, tokens, null, at_ms from first_series where proxy = ?", row[:1]
             ).fetchall()
-        return Restored(
-            marks=marks,
-            first=[SnapshotSeries(*series) for *series, _ in first],
-            first_ms=first[0][-1] if first else 0,
-        )
+        return Restored(marks, [SnapshotSeries(*series) for *series, _ in first], first[0][-1] if first else 0)
 
     def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
         """The identities of a registered proxy that are booked, or were."""
@@ -203,8 +187,16 @@ class Snapshots:
         with self._changing(proxy) as change:
             connection = change.connection
             _book_deltas(change, deltas)
-            if before.is_first:
-                _remember_first(connection, change.proxy, without_details, now_ms)
+            if before.is_first and without_details:
+                # Once the history has been read, nothing can have been counted before.
+                connection.executemany(
+                    "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
+                    f" select id, ?, ?, ?, ?, ?, ? from proxy where id = ? and history_stage < {RESTORED}",
+                    [
+                        (each.key, each.client, each.model, each.requests, each.tokens, now_ms, change.proxy)
+                        for each in without_details
+                    ],
+                )
             elif without_details:
                 connection.execute(
                     "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
@@ -289,14 +281,3 @@ def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
         (len(deltas.increments), change.proxy),
     )
     record_observation(change.connection, change.proxy, "snapshot", restarted=deltas.restarted)
-
-
-def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[SnapshotSeries], now_ms: int) -> None:
-    """Store the first counts, unless the history has been read: then nothing can have been counted before."""
-    (stage,) = connection.execute("select history_stage from proxy where id = ?", (proxy,)).fetchone()
-    if stage < RESTORED:
-        connection.executemany(
-            "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
-            " values (?, ?, ?, ?, ?, ?, ?)",
-            [(proxy, each.key, each.client, each.model, each.requests, each.tokens, now_ms) for each in first],
-        )

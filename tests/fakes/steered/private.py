@@ -4,13 +4,29 @@ Addresses come from the ranges reserved for documentation.
 """
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from exporter.simulator.wire import Event, response_headers
+from exporter.simulator.wire import Event
 from exporter.simulator.world import ORGANIZATION_ID, Credential
 
 SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
+
+
+_ANTHROPIC = {
+    "Anthropic-Organization-Id": ORGANIZATION_ID,
+    "Anthropic-Ratelimit-Unified-Fallback-Percentage": "0.5",
+    "Anthropic-Ratelimit-Unified-Overage-Disabled-Reason": "org_level_disabled",
+    "Anthropic-Ratelimit-Unified-Overage-Status": "rejected",
+}
+_CODEX = {
+    "Set-Cookie": SESSION_COOKIE,
+    "X-Codex-Credits-Balance": "",
+    "X-Codex-Credits-Has-Credits": "False",
+    "X-Codex-Credits-Unlimited": "False",
+    "X-Codex-Primary-Over-Secondary-Limit-Percent": "0",
+}
 
 
 class Caller(NamedTuple):
@@ -41,22 +57,24 @@ def token_sha256(credential: Credential) -> str:
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
 
 
-def private_fields(event: Event) -> dict[str, Any]:
-    """The fields of a record of v7.2.140 that the demo proxy leaves out."""
+def private_fields(event: Event, headers: dict[str, list[str]]) -> dict[str, Any]:
+    """What the demo proxy leaves out of a record of v7.2.140 and its ``headers``."""
     caller, token = CALLERS[event.client.name], token_sha256(event.credential)
     return ({"access_token_sha256": token} if token else {}) | {
         "client_ip": caller.address,
         "x_forwarded_for": caller.forwarded,
         "user_agent": caller.user_agent,
-        "response_headers": {name: [value] for name, value in sorted(_all_headers(event).items())},
+        "response_headers": dict(
+            sorted((headers | {name: [value] for name, value in _other_headers(event).items()}).items())
+        ),
         "accounting_version": 2,
         "reasoning_effort": "medium" if event.tokens.reasoning else "",
     }
 
 
-def _all_headers(event: Event) -> dict[str, str]:
-    """The upstream's headers: quota windows, organisation, cookies."""
-    headers = response_headers(event)
+def _other_headers(event: Event) -> dict[str, str]:
+    """Headers of the upstream that tell nothing of limits: organisation, cookies."""
+    headers: dict[str, str] = {}
     if event.stream and not event.failed:
         headers |= {"Cache-Control": "no-cache", "Content-Type": "text/event-stream"}
     else:
@@ -70,11 +88,11 @@ def _all_headers(event: Event) -> dict[str, str]:
     if credential.provider == "claude":
         headers["Request-Id"] = request_id
         if credential.kind == "oauth":
-            return headers | {"Anthropic-Organization-Id": ORGANIZATION_ID}
+            return headers | _ANTHROPIC
         return headers | _anthropic_key_headers(event.started + event.ttft_ms / 1000)
     headers["X-Request-Id"] = request_id
     if credential.provider == "codex":
-        return headers | {"Set-Cookie": SESSION_COOKIE}
+        return headers | _CODEX
     return headers | {
         "X-Ratelimit-Limit-Requests": "500",
         "X-Ratelimit-Limit-Tokens": "200000",
@@ -95,3 +113,23 @@ def _anthropic_key_headers(at: float) -> dict[str, str]:
         "Anthropic-Ratelimit-Tokens-Remaining": "79000",
         "Anthropic-Ratelimit-Tokens-Reset": reset,
     }
+
+
+def error_body(credential: Credential, status: int) -> str:
+    """What a provider says about a failure."""
+    kind = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        429: "rate_limit_error",
+        529: "overloaded_error",
+    }.get(status, "api_error")
+    text = f"the demo vendor says {status}"
+    if credential.provider == "claude":
+        return json.dumps({"type": "error", "error": {"type": kind, "message": text}})
+    if credential.family == "gemini":
+        error: dict[str, Any] = {"code": status, "message": text, "status": kind.upper()}
+        if status == 429:
+            retry = "type.googleapis.com/google.rpc.RetryInfo"
+            error["details"] = [{"@type": retry, "retryDelay": "3.9s"}]
+        return json.dumps({"error": error})
+    return json.dumps({"error": {"message": text, "type": kind, "code": str(status)}})

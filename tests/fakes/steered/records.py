@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from exporter.records import Tokens
 from exporter.simulator.wire import TOKEN_FIELDS, Event, usage_detail, wire_record
-from tests.fakes.steered.private import private_fields
+from tests.fakes.steered.private import error_body, private_fields
 from tests.fakes.steered.versions import VersionNumber
 
 Shape = Literal["7.2", "7.1", "6.10"]
@@ -50,13 +50,19 @@ _SHAPES: tuple[Shape, ...] = ("6.10", "7.1", "7.2")
 
 
 def in_shape(event: Event, shape: Shape) -> Event:
-    """The event in a version of that shape: 499 for a client that hung up exists from v7.2.124 on."""
+    """The event in a version of that shape, with its provider's own words.
+
+    499 for a client that hung up exists from v7.2.124 on.
+    """
+    if event.error_body.startswith("{"):
+        event = replace(event, error_body=error_body(event.credential, event.status))
     return replace(event, status=500) if event.status == 499 and shape != "7.2" else event
 
 
 def record_of(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     """The event's record with all fields of that shape, in CPA's order."""
-    newest = wire_record(event, zone) | private_fields(event)
+    newest = wire_record(event, zone)
+    newest |= private_fields(event, newest["response_headers"])
     known = _SHAPES[: _SHAPES.index(shape) + 1]
     record = {name: newest[name] for name, since in _FIELDS.items() if name in newest and since in known}
     if shape == "7.2":

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.server import USAGE, V8, Answer, Handler, Refusal, Routes, VendorAnswer, route_name
+from exporter.simulator.server import USAGE, V8, Answer, Handler, Refusal, Routes, route_name
 from exporter.simulator.world import Credential
 from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy
@@ -190,15 +190,18 @@ class SteeredRoutes(Routes):
         return listed
 
     def _api_call(self, call: Request) -> Answer:
-        problem = _api_call_problem(call.get_json(force=True, silent=True))
-        return (400, {"error": problem}) if problem else super()._api_call(call)
+        body: Any = call.get_json(force=True, silent=True)
+        problem = _api_call_problem(body)
+        if problem:
+            return 400, {"error": problem}
+        told = self._proxy.vendors.answer(self._credential(body), body)
+        if told is None:
+            return 502, {"error": "request failed"}
+        return 200, {"status_code": told[0], "header": told[1], "body": told[2]}
 
     def _credential(self, body: dict[str, Any]) -> Credential | None:
         handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
         return handles.get(body.get("auth_index", ""))
-
-    def _ask_vendor(self, credential: Credential | None, call: dict[str, Any]) -> VendorAnswer | None:
-        return self._proxy.vendors.answer(credential, call)
 
     def _set_switch(self, call: Request) -> Answer:
         body = call.get_json(force=True, silent=True)

@@ -13,8 +13,10 @@ from typing import Any
 
 from exporter.clock import Clock
 from exporter.simulator.quotas import vendor_answer
-from exporter.simulator.server import VENDOR_HEADERS, VendorAnswer
 from exporter.simulator.world import Credential
+
+VendorAnswer = tuple[int, dict[str, list[str]], str]
+"""A vendor's status, headers and body."""
 
 _WINDOWS = ("/usage", "/usages", ":retrieveUserQuotaSummary", "/billing?format=credits")
 _BUCKETS = "https://daily-cloudcode-pa.googleapis.com/v1internal:retrieveUserQuotaSummary"
@@ -53,7 +55,7 @@ class Vendors:
             credential = None
         now = self._clock.now()
         page = vendor_answer(credential, call["url"], now)
-        answer = None if page is None else (page[0], VENDOR_HEADERS, page[1])
+        answer = None if page is None else (page[0], {"Content-Type": ["application/json"]}, page[1])
         if answer is None or credential is None:
             return answer
         with self._lock:

@@ -9,7 +9,6 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.records import Tokens
-from exporter.simulator.live import LiveTraffic
 from exporter.simulator.wire import Event
 from exporter.simulator.world import CLIENTS, CREDENTIALS, Credential, Family
 from tests.fakes.recordings import recorded
@@ -449,17 +448,6 @@ def test_without_statistics_counting_stops_and_the_figures_stay() -> None:
     proxy.publishing = True
     proxy.publish(_traffic(10, seed=13))
     assert _usage(proxy)["total_requests"] == before["total_requests"] + 10
-
-
-def test_a_legacy_server_has_run_for_hours_when_it_is_met() -> None:
-    proxy = _proxy()
-    traffic = LiveTraffic(proxy, rate=0, seed=3, burst=0, history_hours=96)
-    traffic.start()
-    usage = _usage(proxy)
-
-    assert usage["total_requests"] == 20_000, "more would only make each answer longer"
-    assert len(usage["requests_by_day"]) == 5
-    assert sum(usage["requests_by_day"].values()) == sum(proxy.truth.attempts.values()) == 20_000
 
 
 def test_a_fork_may_have_both_sources_or_none() -> None:

@@ -1,0 +1,31 @@
+"""The demo proxy itself, without what tests add to it: its past, its statistics, and its queue."""
+
+import json
+
+from exporter.simulator.live import LiveTraffic
+from exporter.simulator.options import VERSIONS
+from exporter.simulator.proxy import DemoProxy
+from tests.fakes.guarding import TurnableClock
+
+
+def test_a_legacy_server_has_run_for_hours_when_it_is_met() -> None:
+    proxy = DemoProxy(version=VERSIONS["6.9"], clock=TurnableClock(now=1795503600.0))
+    LiveTraffic(proxy, rate=0, seed=3, burst=0, history_hours=96).start()
+    apis = json.loads(proxy.usage_snapshot())["usage"]["apis"]
+    models = [model for api in apis.values() for model in api["models"].values()]
+    details = [detail for model in models for detail in model["details"]]
+
+    assert len(details) == 20_000, "more would only make each answer longer"
+    assert len(details) == sum(model["total_requests"] for model in models)
+    assert sum(detail["tokens"]["total_tokens"] for detail in details) == sum(each["total_tokens"] for each in models)
+    assert len({detail["timestamp"][:10] for detail in details}) == 5
+
+
+def test_a_queue_forgets_its_past_and_what_waits_too_long() -> None:
+    clock = TurnableClock()
+    proxy = DemoProxy(clock=clock)
+    LiveTraffic(proxy, rate=0, seed=3, burst=40, history_hours=1).start()
+    clock.advance(59)
+    assert len(proxy.pop(10)) == 10
+    clock.advance(2)
+    assert proxy.pop(100) == []
