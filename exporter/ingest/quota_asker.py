@@ -78,10 +78,10 @@ class _Known(Struct, frozen=True):
 
 
 class QuotaAsker:
-    """Asks, with one call per run. Any thread may read ``outlook`` and ``unknown``; they are replaced, never changed.
+    """Asks, with one call per run.
 
-    ``outlook`` is by credential, for its windows. ``unknown`` lists, by proxy, the accounts whose windows only a
-    question could reveal, and that are not asked about.
+    ``unknown`` lists, by proxy, the accounts whose windows only a question could reveal, and that are not asked about.
+    Any thread may read it; it is replaced, never changed.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class QuotaAsker:
 
         ``fetches`` counts questions by proxy, provider and result.
         """
-        self.outlook: Mapping[int, LastAsked] = {}
         self.unknown: Mapping[str, tuple[str, ...]] = {}
         self._statuses = statuses
         self._clients = clients
@@ -120,7 +119,7 @@ class QuotaAsker:
         last_told = _last_told(windows)
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told, now_ms)]
         lanes = self._lanes()
-        self.outlook = {
+        self._asks.outlook = {
             turn.credential: replace(self._last(turn.key), next_ms=max(turn.due_ms, lanes[turn.lane]))
             for turn in turns
             if turn.number == _WINDOWS

@@ -127,7 +127,6 @@ class QuotaBench:
             limits=self.limits,
             clock=clock,
             registry=registry,
-            outlooks=lambda: self.asker.outlook,
         )
         self.poller.poll()
 

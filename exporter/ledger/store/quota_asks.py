@@ -25,12 +25,14 @@ _SAVE = insert("quota_ask", _COLUMNS, replace=True)
 class QuotaAsks:
     """Stores questions and answers: ``asked`` is every question's last time, ``told`` the answers by credential.
 
-    Both are replaced, never changed.
+    ``outlook`` is in memory only: by credential, the question about its windows, and when it is due with all others
+    considered. All three are replaced, never changed.
     """
 
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
         self._quotas = quotas
+        self.outlook: Mapping[int, LastAsked] = {}
         with database.transaction() as connection:
             told = connection.execute("select credential, told from quota_account").fetchall()
             asked = connection.execute(f"select {listed(_COLUMNS)} from quota_ask").fetchall()
