@@ -143,7 +143,6 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
-            outlooks=lambda: self.asker.outlook,
             clock=clock,
             registry=registry,
         )

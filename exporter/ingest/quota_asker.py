@@ -78,10 +78,10 @@ class _Known(Struct, frozen=True):
 
 
 class QuotaAsker:
-    """Asks, with one call per run. Any thread may read ``outlook`` and ``unknown``; they are replaced, never changed.
+    """Asks, with one call per run.
 
-    ``outlook`` is by credential, for its windows. ``unknown`` lists, by proxy, the accounts whose windows only a
-    question could reveal, and that are not asked about.
+    ``unknown`` lists, by proxy, the accounts whose windows only a question could reveal, and that are not asked about.
+    Any thread may read it; it is replaced, never changed.
     """
 
     def __init__(
@@ -96,31 +96,30 @@ class QuotaAsker:
     ) -> None:
         """``clients`` by name belong to the proxies whose accounts are asked about; nobody else uses them.
 
-        ``fetches`` counts questions by proxy, provider and result. Raises LedgerError.
+        ``fetches`` counts questions by proxy, provider and result.
         """
-        self.outlook: Mapping[int, LastAsked] = {}
         self.unknown: Mapping[str, tuple[str, ...]] = {}
         self._statuses = statuses
         self._clients = clients
         self._ledger = ledger
+        self._asks = ledger.quota_asks
         self._labels = labels
         self._clock = clock
         self._fetches = fetches
         self._stopping = False
         self._told: set[str] = set()
         self._known: dict[str, _Known] = {}
-        self._asked = ledger.quota_asks.load()
 
     def ask_next(self) -> None:
         """Make the call whose turn it is, if there is one. Raises LedgerError."""
         now_ms = self._clock.now_ms()
         windows = self._ledger.quotas.current()
         self._note_unknown(windows, now_ms)
-        self._asked = {key: last.at(now_ms) for key, last in self._asked.items()}
+        self._asks.follow_clock(now_ms)
         last_told = _last_told(windows)
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told, now_ms)]
         lanes = self._lanes()
-        self.outlook = {
+        self._asks.outlook = {
             turn.credential: replace(self._last(turn.key), next_ms=max(turn.due_ms, lanes[turn.lane]))
             for turn in turns
             if turn.number == _WINDOWS
@@ -170,7 +169,7 @@ class QuotaAsker:
         dictionary = self._ledger.dictionary
         networks = {dictionary.proxies[name]: client.network for name, client in self._clients.items()}
         lanes: defaultdict[_Lane, int] = defaultdict(int)
-        for (credential, _), last in self._asked.items():
+        for (credential, _), last in self._asks.asked.items():
             found = dictionary.credentials.get(credential)
             if found is not None and found.proxy in networks:
                 lane = found.provider, networks[found.proxy]
@@ -178,17 +177,17 @@ class QuotaAsker:
         return lanes
 
     def _ask(self, turn: _Turn) -> None:
-        question = turn.questions[turn.number]
+        question, label = turn.questions[turn.number], self._labels.credential(turn.credential)
         before = self._last(turn.key)
         begun = before.begun(question, now_ms=self._clock.now_ms())
-        self._save(turn.key, begun)
+        self._asks.save(turn.key, begun)
         way = question.ways[begun.way % len(question.ways)]
         try:
             report = self._report(turn, way)
         except ProxyError as exc:
             # No provider was called, so nobody else has to wait.
-            self._save(turn.key, replace(begun, lane_ms=before.lane_ms))
-            _log.info("quota_not_asked", proxy=turn.status.name, credential=self._label(turn), message=str(exc))
+            self._asks.save(turn.key, replace(begun, lane_ms=before.lane_ms))
+            _log.info("quota_not_asked", proxy=turn.status.name, credential=label, message=str(exc))
             return
         if self._stopping:
             return  # what was cut off says nothing about the provider
@@ -201,12 +200,11 @@ class QuotaAsker:
             for key in [(turn.credential, number) for number in range(len(turn.questions))]:
                 other = self._last(key)
                 asked.setdefault(key, replace(other, next_ms=max(other.next_ms, ended.next_ms)))
-        self._ledger.quota_asks.take(turn.credential, asked, report, now_ms=now_ms)
-        self._asked |= asked
+        self._asks.take(turn.credential, asked, report, now_ms=now_ms)
         self._fetches.labels(turn.status.name, turn.account.facts.provider, ended.result).inc()
         if ended.result != begun.result:
             log = _log.info if ended.result == OK else _log.warning
-            log("quota_asked", proxy=turn.status.name, credential=self._label(turn), result=ended.result)
+            log("quota_asked", proxy=turn.status.name, credential=label, result=ended.result)
 
     def _report(self, turn: _Turn, way: Call | None) -> Report:
         """The result of one call; raises what ends all calls to the proxy."""
@@ -230,15 +228,8 @@ class QuotaAsker:
         )
         return report
 
-    def _save(self, key: QuestionKey, last: LastAsked) -> None:
-        self._ledger.quota_asks.save({key: last})
-        self._asked[key] = last
-
     def _last(self, key: QuestionKey) -> LastAsked:
-        return self._asked.get(key) or LastAsked()
-
-    def _label(self, turn: _Turn) -> str:
-        return self._labels.credential(turn.credential)
+        return self._asks.asked.get(key) or LastAsked()
 
     def _note_unknown(self, windows: Mapping[QuotaKey, QuotaWindow], now_ms: int) -> None:
         read = {key[0] for key, quota in windows.items() if is_current(quota.reading, now_ms)}

@@ -32,7 +32,6 @@ from exporter.metrics import (
     usage,
 )
 from exporter.metrics.family import families_of
-from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
@@ -55,7 +54,6 @@ class Exposition:
     clock: Clock
     registry: CollectorRegistry
     history: HistoryState = lambda: None
-    outlooks: Outlooks = dict
 
     def __post_init__(self) -> None:
         self._text = usage.LedgerText(self.ledger.totals, self.labels)
@@ -109,7 +107,7 @@ class Exposition:
             "pools": lambda: limits.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
-            "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock, self.outlooks()),
+            "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock),
             "attempts": lambda: credentials.attempt_families(
                 book, labels, shown_at_zero, for_prometheus=for_prometheus
             ),

@@ -1,7 +1,5 @@
 """Questions to providers about accounts: how often, when next, and what the answers say besides windows."""
 
-from collections.abc import Callable, Mapping
-
 from prometheus_client import CollectorRegistry, Counter
 
 from exporter.clock import Clock
@@ -9,15 +7,11 @@ from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.quotas.asking import AccountState
-from exporter.quotas.pacing import LastAsked
 from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields
 _WEEK = window_name(7 * DAY)
-
-Outlooks = Callable[[], Mapping[int, LastAsked]]
-"""By credential: the question about its windows, as ``QuotaAsker.outlook`` has it."""
 
 QUOTA_FETCHES = counter(
     "cliproxy_quota_fetches",
@@ -60,10 +54,8 @@ def quota_fetches(registry: CollectorRegistry | None) -> Counter:
 
 
 @filling(QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE)
-def quota_families(
-    ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, outlooks: Mapping[int, LastAsked]
-) -> Samples:
-    """What is known about the accounts in the last inventory; ``outlooks`` are by credential."""
+def quota_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
+    """What is known about the accounts in the last inventory."""
     now_ms = int(clock.now() * 1000)
     windows = ledger.quotas.current()
     known: set[CredentialLabels] = set()
@@ -74,7 +66,7 @@ def quota_families(
                 continue
             known.add(key)
             told = ledger.quota_asks.told.get(id_, AccountState())
-            if (outlook := outlooks.get(id_)) is not None:
+            if (outlook := ledger.quota_asks.outlook.get(id_)) is not None:
                 yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())
                 yield QUOTA_LAST_RESULT(1 if outlook.result else None, **key._asdict(), result=outlook.result)
             for left in told.balances:

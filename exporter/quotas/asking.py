@@ -62,29 +62,13 @@ class Balance(msgspec.Struct, frozen=True):
     nano_usd: int
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer says. Whatever it leaves out is "not said", never 0 and never gone.
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider has reported about an account besides its windows. Whatever is left out is "not said".
 
     ``plan`` is one of a few words, ``other`` among them, and empty for "not said". ``reset_credits``: how many times
     the user may reset a window at once (Codex). ``elsewhere_ratio``: the share of a Claude account's weekly use that
-    came from surfaces other than Claude Code, and so not through the proxy. ``refusal`` is None if there was an
-    answer; ``retry_after_s`` is then None, too. Otherwise it is the number of seconds for which the provider wants no
-    call, None if it states none or 0.
-    """
-
-    readings: tuple[Reading, ...] = ()
-    plan: str = ""
-    balances: tuple[Balance, ...] = ()
-    reset_credits: int | None = None
-    elsewhere_ratio: float | None = None
-    refusal: Refusal | None = None
-    retry_after_s: int | None = None
-
-
-class AccountState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider has reported about an account besides its windows: the last value of each field of ``Report``.
-
-    ``elsewhere_ms`` dates the share, in ms since the epoch.
+    came from surfaces other than Claude Code, and so not through the proxy; ``elsewhere_ms`` dates it, in ms since the
+    epoch.
     """
 
     plan: str = ""
@@ -93,13 +77,24 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere_ratio: float | None = None
     elsewhere_ms: int = 0
 
-    def after(self, report: Report, *, now_ms: int) -> "AccountState":
+    def after(self, report: "Report", *, now_ms: int) -> "AccountState":
         """The values after one more answer: what it leaves out stays as it was."""
-        told = {name: getattr(report, name, None) for name in self.__struct_fields__}
+        told = {name: getattr(report, name) for name in self.__struct_fields__}
         said = {name: value for name, value in told.items() if value not in (None, "", ())}
-        if "elsewhere_ratio" in said:
-            said["elsewhere_ms"] = now_ms
+        said["elsewhere_ms"] = now_ms if "elsewhere_ratio" in said else self.elsewhere_ms
         return msgspec.structs.replace(self, **said)
+
+
+class Report(AccountState, frozen=True, kw_only=True):
+    """What one answer says, never 0 and never gone for what it leaves out. ``elsewhere_ms`` is left to ``after``.
+
+    ``refusal`` is None if there was an answer; ``retry_after_s`` is then None, too. Otherwise it is the number of
+    seconds for which the provider wants no call, None if it states none or 0.
+    """
+
+    readings: tuple[Reading, ...] = ()
+    refusal: Refusal | None = None
+    retry_after_s: int | None = None
 
 
 Reader = Callable[[Answer], Report | None]

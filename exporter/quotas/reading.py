@@ -107,23 +107,23 @@ class Answer(msgspec.Struct, frozen=True):
                 return value
         return None
 
-    def text(self, *names: str) -> str:
-        return text(self.get(*names))
+    def text(self, name: str) -> str:
+        return text(self.get(name))
 
-    def amount(self, *names: str) -> float | None:
-        return amount(self.get(*names))
+    def amount(self, name: str) -> float | None:
+        return amount(self.get(name))
 
-    def share(self, *names: str) -> float | None:
+    def share(self, name: str) -> float | None:
         """A share of 1 from a fraction, or from text such as ``95%``; it may exceed 1."""
-        value = self.get(*names)
+        value = self.get(name)
         if isinstance(value, str) and value.strip().endswith("%"):
-            return self.percent(*names)
+            return self.percent(name)
         fraction = amount(value)
         return fraction if fraction is not None and fraction <= HIGHEST_RATIO else None
 
-    def percent(self, *names: str) -> float | None:
+    def percent(self, name: str) -> float | None:
         """A share of 1 from percents, or from text with or without a percent sign."""
-        value = self.get(*names)
+        value = self.get(name)
         return quotient(amount(value.strip().removesuffix("%") if isinstance(value, str) else value), 100)
 
     def part(self, *path: str) -> "Answer":

@@ -85,8 +85,10 @@ def text(value: object) -> str:
 
 def first(values: object) -> str:
     """The first value that is not empty. Header maps hold lists, auth-files hold plain text."""
-    listed = values if isinstance(values, list) else [values]
-    return next((value.strip() for value in listed if isinstance(value, str) and value.strip()), "")
+    for value in values if isinstance(values, list) else [values]:
+        if isinstance(value, str) and (stripped := value.strip()):
+            return stripped
+    return ""
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

@@ -126,7 +126,6 @@ class QuotaBench:
             limits=self.limits,
             clock=clock,
             registry=registry,
-            outlooks=lambda: self.asker.outlook,
         )
         self.poller.poll()
 

@@ -1,6 +1,6 @@
 """What providers were asked, and what they said besides windows.
 
-It is on disk, so that a restart asks nobody sooner than they want. ``told`` is in memory as well, for the scrape.
+It is on disk, so that a restart asks nobody sooner than they want, and in memory.
 """
 
 from collections.abc import Mapping
@@ -23,32 +23,36 @@ _SAVE = insert("quota_ask", _COLUMNS, replace=True)
 
 
 class QuotaAsks:
-    """Stores questions and answers. ``told`` is by credential; it is replaced, never changed."""
+    """Stores questions and answers: ``asked`` is every question's last time, ``told`` the answers by credential.
+
+    ``outlook`` is in memory only: by credential, the question about its windows, and when it is due with all others
+    considered. All three are replaced, never changed.
+    """
 
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
         self._quotas = quotas
+        self.outlook: Mapping[int, LastAsked] = {}
         with database.transaction() as connection:
-            rows = connection.execute("select credential, told from quota_account").fetchall()
+            told = connection.execute("select credential, told from quota_account").fetchall()
+            asked = connection.execute(f"select {listed(_COLUMNS)} from quota_ask").fetchall()
         self.told: Mapping[int, AccountState] = {
-            id_: msgspec.json.decode(text, type=AccountState) for id_, text in rows
+            id_: msgspec.json.decode(text, type=AccountState) for id_, text in told
         }
+        self.asked: Mapping[QuestionKey, LastAsked] = {(row[0], row[1]): LastAsked(*row[2:]) for row in asked}
 
     def plan_of(self, credential: int, listed: str) -> str:
         """An account's plan: as its provider says, else as the proxy lists it; empty if nobody knows."""
         told = self.told.get(credential, AccountState()).plan
         return told if told not in ("", OTHER) else listed or told
 
-    def load(self) -> dict[QuestionKey, LastAsked]:
-        """Every question's last time. Raises LedgerError."""
-        with self._database.reading() as connection:
-            rows = connection.execute(f"select {listed(_COLUMNS)} from quota_ask").fetchall()
-        return {(row[0], row[1]): LastAsked(*row[2:]) for row in rows}
+    def follow_clock(self, now_ms: int) -> None:
+        """Keep the waits, and no more, if somebody has set the clock back."""
+        self.asked = {key: last.at(now_ms) for key, last in self.asked.items()}
 
-    def save(self, asked: Mapping[QuestionKey, LastAsked]) -> None:
-        """Store when questions were asked. Raises LedgerError."""
-        with self._database.transaction() as connection:
-            connection.executemany(_SAVE, _rows(asked))
+    def save(self, key: QuestionKey, last: LastAsked) -> None:
+        """Store when a question was asked. Raises LedgerError."""
+        self.take(key[0], {key: last}, Report(), now_ms=last.asked_ms)
 
     def take(self, credential: int, asked: Mapping[QuestionKey, LastAsked], report: Report, *, now_ms: int) -> None:
         """Store what was asked about ``credential``, and the answer. Raises LedgerError.
@@ -58,7 +62,7 @@ class QuotaAsks:
         before = self.told.get(credential, AccountState())
         told = before.after(report, now_ms=now_ms)
         with self._database.transaction() as connection:
-            connection.executemany(_SAVE, _rows(asked))
+            connection.executemany(_SAVE, [(*key, *msgspec.structs.astuple(last)) for key, last in asked.items()])
             readings = [(credential, reading) for reading in report.readings]
             quotas = self._quotas.note(connection, readings, now_ms=now_ms)
             if told != before:
@@ -68,7 +72,4 @@ class QuotaAsks:
                 )
         self._quotas.take_over(quotas)
         self.told = {**self.told, credential: told}
-
-
-def _rows(asked: Mapping[QuestionKey, LastAsked]) -> list[tuple[int | str, ...]]:
-    return [(*key, *msgspec.structs.astuple(last)) for key, last in asked.items()]
+        self.asked = {**self.asked, **asked}

@@ -58,12 +58,13 @@ _LOAD = (
     f" {listed(_DETAIL[1:])} from quota_window left join quota_detail using ({listed(_KEY)})"
 )
 
-_OF_KEY = "where credential = ? and window = ? and scope = ?"
+_OF_KEY = "where credential = ?1 and window = ?2 and scope = ?3"
 _LAST_TWO = f"select observed_ms, used_ratio, resets_ms from quota_point {_OF_KEY} order by observed_ms desc limit 2"
-_OLDEST_KEPT = (
-    f"select observed_ms from quota_point {_OF_KEY} order by observed_ms desc limit 1 offset {MOST_POINTS - 1}"
-)
 _FORGET = f"delete from quota_point {_OF_KEY}"
+_FORGET_OLD = (
+    f"{_FORGET} and (observed_ms < ?4 or observed_ms <"
+    f" (select observed_ms from quota_point {_OF_KEY} order by observed_ms desc limit 1 offset {MOST_POINTS - 1}))"
+)
 
 
 class QuotaWindow(Struct, frozen=True):
@@ -254,9 +255,7 @@ def _note_point(connection: sqlite3.Connection, key: QuotaKey, reading: Reading)
     if _is_beside([*reversed(before), point]):
         connection.execute(f"{_FORGET} and observed_ms = ?", (*key, before[0].observed_ms))
     connection.execute("insert or replace into quota_point values (?, ?, ?, ?, ?, ?)", (*key, *point))
-    (oldest_ms,) = connection.execute(_OLDEST_KEPT, key).fetchone() or (0,)
-    oldest_ms = max(oldest_ms, point.observed_ms - LONGEST_MS)
-    connection.execute(f"{_FORGET} and observed_ms < ?", (*key, oldest_ms))
+    connection.execute(_FORGET_OLD, (*key, point.observed_ms - LONGEST_MS))
 
 
 def _join_points(connection: sqlite3.Connection, merged: Mapping[int, int]) -> None:

@@ -43,12 +43,12 @@ def test_a_restart_knows_what_was_asked_and_told(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     report = _report(0.4, plan="max", balances=(Balance("credits", 12_000_000_000),), elsewhere_ratio=0.3)
     ledger.quota_asks.take(CREDENTIAL, {(CREDENTIAL, 0): LAST}, report, now_ms=NOW)
-    ledger.quota_asks.save({(CREDENTIAL, 1): LastAsked(asked_ms=NOW)})
+    ledger.quota_asks.save((CREDENTIAL, 1), LastAsked(asked_ms=NOW))
     ledger.close()
 
     again = open_ledger(tmp_path)
 
-    assert again.quota_asks.load() == {(CREDENTIAL, 0): LAST, (CREDENTIAL, 1): LastAsked(asked_ms=NOW)}
+    assert again.quota_asks.asked == {(CREDENTIAL, 0): LAST, (CREDENTIAL, 1): LastAsked(asked_ms=NOW)}
     assert again.quota_asks.told == {
         CREDENTIAL: AccountState(
             plan="max", balances=(Balance("credits", 12_000_000_000),), elsewhere_ratio=0.3, elsewhere_ms=NOW
