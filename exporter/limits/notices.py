@@ -18,7 +18,7 @@ from exporter.clock import Clock
 from exporter.errors import SettingsError
 from exporter.ledger.store.limits import LimitStore, Told
 from exporter.limits.board import LimitBoard
-from exporter.limits.model import PROVIDER, SHARE, LimitWindow
+from exporter.limits.model import PROVIDER, LimitWindow, Unit
 
 INTERVAL_SECONDS = 10.0
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30_000, 15 * 60_000
@@ -150,11 +150,11 @@ def _used(window: LimitWindow) -> str:
 
 
 def _amount(budget: float, unit: str) -> str:
-    return f"{budget:,.2f}".removesuffix(".00") if unit == "usd" else formats.short(round(budget))
+    return f"{budget:,.2f}".removesuffix(".00") if unit == Unit.USD else formats.short(round(budget))
 
 
 def _unit(window: LimitWindow) -> str:
-    return "USD" if window.unit == "usd" else "share" if window.unit == SHARE else window.unit
+    return "USD" if window.unit == Unit.USD else window.unit
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
