@@ -15,7 +15,6 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
-from exporter.limits.model import LimitSource
 from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_source import StoredLimits
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
@@ -57,14 +56,11 @@ def open_limits(
 ) -> LimitBoard:
     """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
     file = settings.exporter_limits_file
-    user = watch_limit_file(file, zone=settings.zone) if file is not None else None
-    sources: list[LimitSource] = [user] if user is not None else []
-    if settings.supabase_url is not None:
-        sources.append(StoredLimits(ledger.limits, zone=settings.zone, file=user))
     return LimitBoard(
         ledger=ledger,
         labels=labels,
-        sources=sources,
+        file=watch_limit_file(file, zone=settings.zone) if file is not None else None,
+        stored=StoredLimits(ledger.limits, zone=settings.zone) if settings.supabase_url is not None else None,
         zone=settings.zone,
         clock=clock,
         statuses=statuses,
