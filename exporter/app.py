@@ -156,7 +156,7 @@ class Exporter:
         self.reload = upkeep.reload
         history = self._history
         self._historians = [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
-        notifier = self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
+        notifier = open_notifier(settings, self.limits, stopping=self._stopping.is_set)
         notifiers = [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
         days = self._ledger.days
         self._writers = [
@@ -262,8 +262,6 @@ class Exporter:
             self.prices.feed.stop()
         if self._history is not None:
             self._history.stop()
-        if self._notifier is not None:
-            self._notifier.stop()
         self.web.stop()  # takes up to 2 s, in which pops continue
         self._await_workers(began + _PATIENCE_SECONDS)
         for poller, client in zip(self._pollers, self._clients, strict=True):

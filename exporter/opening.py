@@ -67,11 +67,11 @@ def open_limits(
     )
 
 
-def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: Clock) -> Notifier | None:
+def open_notifier(settings: Settings, board: LimitBoard, *, stopping: Callable[[], bool]) -> Notifier | None:
     """The sender of notices about limits, None without EXPORTER_NOTIFY_URLS. Raises SettingsError and LedgerError."""
     if not settings.notify_urls:
         return None
-    return Notifier(board=board, store=ledger.limits, services=Services(settings.notify_urls), clock=clock)
+    return Notifier(board, Services(settings.notify_urls), stopping=stopping)
 
 
 def open_remote(settings: Settings) -> Remote | None:
@@ -99,8 +99,8 @@ def open_history(
         retention_ms=settings.exporter_retention_days * _DAY_MS,
         signs=proxy_signs(settings),
         tasks=[
-            config_task(remote, ledger, limits, clock),
-            status_task(remote, ledger, limits, clock),
+            config_task(remote, limits),
+            status_task(remote, limits),
             snapshot_task(remote, clock),
             price_task(remote, ledger, pricer, clock),
             prune_task(
