@@ -243,7 +243,6 @@ def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:
     """
     found: dict[tuple[str, ...], LimitWindow] = {}
     for window in windows:
-        other = found.get(window.labels)
-        if other is None or other.used_ratio < window.used_ratio:
+        if found.setdefault(window.labels, window).used_ratio < window.used_ratio:
             found[window.labels] = window
     return tuple(found.values())
