@@ -107,7 +107,6 @@ class Exporter:
         self.limits = parts.limits
         self._remote = parts.remote
         self._history = parts.history
-        self._notifier = parts.notifier
         upkeep = Upkeep(
             ledger=ledger,
             limits=self.limits,
@@ -124,7 +123,8 @@ class Exporter:
         self.reload = upkeep.reload
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
         self._historians = [Worker("history", self._history.work, lambda: INTERVAL_SECONDS)] if self._history else []
-        notifiers = [Worker("notices", self._notifier.work, lambda: NOTICE_SECONDS)] if self._notifier else []
+        notifier = parts.notifier(self._stopping.is_set)
+        notifiers = [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)] if notifier else []
         days = ledger.days
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
@@ -219,7 +219,7 @@ class Exporter:
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
-        for part in (*self._pollers, self.asker, self.prices.feed, self._history, self._notifier):
+        for part in (*self._pollers, self.asker, self.prices.feed, self._history):
             if part is not None:
                 part.stop()
         self.web.stop()  # takes up to 2 s, in which pops continue

@@ -1,5 +1,6 @@
 """Turns settings into objects, for the program and its commands: ledger, labels, prices, limits, Supabase, proxies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -16,7 +17,6 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
-from exporter.limits.model import LimitSource
 from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_source import StoredLimits
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
@@ -86,27 +86,23 @@ class Parts:
     @cached_property
     def limits(self) -> LimitBoard:
         """The limits of the file come before those in Supabase."""
-        file, zone = self.settings.exporter_limits_file, self.settings.zone
-        user = watch_limit_file(file, zone=zone) if file is not None else None
-        sources: list[LimitSource] = [user] if user is not None else []
-        if self.settings.supabase_url is not None:
-            sources.append(StoredLimits(self.ledger.limits, zone=zone, file=user))
+        settings = self.settings
+        file, zone = settings.exporter_limits_file, settings.zone
         return LimitBoard(
             ledger=self.ledger,
             labels=self.labels,
-            sources=sources,
+            file=watch_limit_file(file, zone=zone) if file is not None else None,
+            stored=StoredLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
             zone=zone,
             clock=self.clock,
             statuses=self.statuses,
         )
 
-    @cached_property
-    def notifier(self) -> Notifier | None:
+    def notifier(self, stopping: Callable[[], bool]) -> Notifier | None:
         """None without EXPORTER_NOTIFY_URLS."""
         if not self.settings.notify_urls:
             return None
-        services = Services(self.settings.notify_urls)
-        return Notifier(board=self.limits, store=self.ledger.limits, services=services, clock=self.clock)
+        return Notifier(self.limits, Services(self.settings.notify_urls), stopping=stopping)
 
     @cached_property
     def remote(self) -> Remote | None:
@@ -132,8 +128,8 @@ class Parts:
             retention_ms=self.settings.exporter_retention_days * _DAY_MS,
             signs=proxy_signs(self.settings),
             tasks=[
-                config_task(*at, self.limits, self.clock),
-                status_task(*at, self.limits, self.clock),
+                config_task(self.remote, self.limits),
+                status_task(self.remote, self.limits),
                 snapshot_task(self.remote, self.clock),
                 price_task(*at, self.prices.pricer, self.clock),
                 prune_task(*at, self.clock, zone=zone, days=days),

@@ -15,21 +15,13 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
-from exporter.limits.model import (
-    PROVIDER,
-    SHARE,
-    Limit,
-    LimitSource,
-    LimitWindow,
-    Plan,
-    ProviderWindow,
-    Thresholds,
-    Unit,
-)
+from exporter.limits.model import PROVIDER, SHARE, Limit, LimitSet, LimitWindow, Plan, ProviderWindow, Unit
 from exporter.limits.pools import Pool, PoolKey, pools
+from exporter.limits.supabase_source import StoredLimits
 from exporter.quotas.reading import is_current
 from exporter.records import Billing
 from exporter.sentences import say
+from exporter.settings.watched import WatchedFile
 from exporter.sources.proxy_status import ProxyStatus, Statuses
 
 _log = structlog.get_logger("exporter.limits")
@@ -70,18 +62,21 @@ class Board:
 class LimitBoard:
     """Keeps ``current`` up to date. Safe to use from several threads.
 
-    The thresholds of the first source also apply to the windows of providers. Days begin in ``zone``. ``statuses`` list
-    the accounts that are in pools or have plans.
+    Limits come from the user's ``file``, and from Supabase as ``stored`` in the ledger. Days begin in ``zone``.
+    ``statuses`` list the accounts that are in pools or have plans.
     """
 
     ledger: Ledger
     labels: Labels
     clock: Clock
-    sources: Sequence[LimitSource] = ()
+    file: WatchedFile[LimitSet] | None = None
+    stored: StoredLimits | None = None
     zone: tzinfo = UTC
     statuses: Statuses = tuple
 
     def __post_init__(self) -> None:
+        if self.stored is not None:
+            self.stored.reload(self._content.thresholds)
         self.current = Board()
         self._capacities = CapacityWatch(self.ledger, self.labels)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
@@ -91,7 +86,7 @@ class LimitBoard:
     @property
     def problems(self) -> list[str]:
         """A sentence for each recent change of the limits that is not in use."""
-        doubled: list[str] = [
+        found: list[str] = [
             say(
                 "The limits file and the table rate_limit_configs both have a limit {id}; the file's is in force. Give"
                 " one of them another id.",
@@ -100,16 +95,22 @@ class LimitBoard:
             for id_, number in Counter(limit.id for limit in self._configured()).items()
             if number > 1
         ]
-        return [*doubled, *(problem for source in self.sources for problem in source.problems)]
+        if self.file is not None and self.file.problem:
+            found.append(self.file.problem)
+        if self.stored is not None:
+            found += self.stored.problems
+        return found
 
     def refresh(self, *, now: bool = False) -> None:
         """Take over changed limits, and evaluate all of them. Raises LedgerError.
 
-        ``now``: see ``LimitSource.reload``.
+        ``now`` takes the file even if it is just being written.
         """
         with self._lock:
-            for source in self.sources:
-                source.reload(now=now)
+            if self.file is not None:
+                self.file.reload(now=now)
+            if self.stored is not None:
+                self.stored.reload(self._content.thresholds)
             self._look()
 
     def find(self, limit: str) -> Limit | None:
@@ -127,8 +128,12 @@ class LimitBoard:
             return found
 
     def _configured(self) -> list[Limit]:
-        """The limits of all sources. Of several with one id the first is in force."""
-        return [limit for source in self.sources for limit in source.content.limits]
+        """The limits of the file and of Supabase. Of several with one id the first is in force."""
+        return [*self._content.limits, *(self.stored.limits if self.stored is not None else ())]
+
+    @property
+    def _content(self) -> LimitSet:
+        return self.file.content if self.file is not None else LimitSet()
 
     def _look(self) -> None:
         now_ms = self.clock.now_ms()
@@ -164,7 +169,7 @@ class LimitBoard:
         Their value is without what is folded into ``other``.
         """
         day = local_date(now_ms, self.zone)
-        plans = [plan for source in self.sources for plan in source.content.plans]
+        plans = self._content.plans
         dictionary = self.ledger.dictionary
         used: Counter[int] = Counter()
         for row in self.ledger.periods.current.rows[MONTH] if plans else ():
@@ -185,7 +190,6 @@ class LimitBoard:
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
-        thresholds = self.sources[0].content.thresholds if self.sources else Thresholds()
         for key, quota in self.ledger.quotas.current().items():
             id_, reading = key[0], quota.reading
             credential = self.ledger.dictionary.credentials[id_]
@@ -207,7 +211,7 @@ class LimitBoard:
                         kind=PROVIDER,
                         unit=SHARE if reading.limit_nano_usd is None else Unit.USD,
                         used_ratio=reading.used_ratio,
-                        thresholds=thresholds,
+                        thresholds=self._content.thresholds,
                         used=_usd(reading.used_nano_usd),
                         budget=_usd(reading.limit_nano_usd),
                         start_ms=reading.starts_ms,
@@ -239,7 +243,6 @@ def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:
     """
     found: dict[tuple[str, ...], LimitWindow] = {}
     for window in windows:
-        other = found.get(window.labels)
-        if other is None or other.used_ratio < window.used_ratio:
+        if found.setdefault(window.labels, window).used_ratio < window.used_ratio:
             found[window.labels] = window
     return tuple(found.values())

@@ -53,7 +53,7 @@ def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
 
 
 def watch_limit_file(path: Path, *, zone: tzinfo) -> WatchedFile[LimitSet]:
-    """A ``LimitSource``: the file is read now, and again when it has changed. Raises ProblemsError."""
+    """The file is read now, and again when it has changed. Raises ProblemsError."""
     return WatchedFile(
         path,
         partial(read_limit_file, zone=zone),

@@ -5,13 +5,12 @@ a plan. Pure.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.ledger.labels import SeriesLabels
@@ -160,29 +159,11 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSet:
-    """The content of a source. ``thresholds`` also apply to the windows that providers report."""
+    """The content of the limits file. ``thresholds`` also apply to limits from Supabase and windows of providers."""
 
     limits: tuple[Limit, ...] = ()
     plans: tuple[Plan, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
-
-
-class LimitSource(Protocol):
-    """Where limits and the prices of subscriptions come from."""
-
-    @property
-    def content(self) -> LimitSet:
-        """The last good set."""
-        ...
-
-    @property
-    def problems(self) -> Sequence[str]:
-        """A sentence for each part of the last change that is not in use."""
-        ...
-
-    def reload(self, *, now: bool = False) -> object:
-        """Take over changes; ``now`` takes a file even if it is just being written."""
-        ...
 
 
 def is_like(wanted: str, name: str) -> bool:

@@ -6,7 +6,7 @@ for a while, or a new window has begun. "Runs out early" uses the numbers of ``p
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,11 +14,10 @@ from typing import Any
 import structlog
 
 from exporter import formats
-from exporter.clock import Clock
 from exporter.errors import SettingsError
-from exporter.ledger.store.limits import LimitStore, Told
+from exporter.ledger.store.limits import Told
 from exporter.limits.board import LimitBoard
-from exporter.limits.model import PROVIDER, SHARE, LimitWindow
+from exporter.limits.model import PROVIDER, LimitWindow, Unit
 
 INTERVAL_SECONDS = 10.0
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30_000, 15 * 60_000
@@ -150,11 +149,11 @@ def _used(window: LimitWindow) -> str:
 
 
 def _amount(budget: float, unit: str) -> str:
-    return f"{budget:,.2f}".removesuffix(".00") if unit == "usd" else formats.short(round(budget))
+    return f"{budget:,.2f}".removesuffix(".00") if unit == Unit.USD else formats.short(round(budget))
 
 
 def _unit(window: LimitWindow) -> str:
-    return "USD" if window.unit == "usd" else "share" if window.unit == SHARE else window.unit
+    return "USD" if window.unit == Unit.USD else window.unit
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
@@ -204,23 +203,22 @@ class Services:
 
 
 class Notifier:
-    """Sends the notices that are due. ``work`` is for one thread."""
+    """Sends the notices that are due, and none any more once it is ``stopping``. ``work`` is for one thread."""
 
-    def __init__(self, *, board: LimitBoard, store: LimitStore, services: Services, clock: Clock) -> None:
+    def __init__(self, board: LimitBoard, services: Services, *, stopping: Callable[[], bool]) -> None:
         """Raises LedgerError."""
-        self._board, self._store, self._services, self._clock = board, store, services, clock
-        self._told = store.notices()
+        self._board, self._services, self._stopping = board, services, stopping
+        self._told = board.ledger.limits.notices()
         self._watch = LimitWatch(self._told)
         self._pause_ms = self._next_ms = 0
-        self._stopping = False
 
     def work(self) -> None:
         """Send and remember the notices that are due. One that no service took is due again, after growing pauses."""
-        board, now_ms = self._board.current, self._clock.now_ms()
+        board, now_ms = self._board.current, self._board.clock.now_ms()
         if board.at_ms is None or now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
             return
         for notice in self._watch.due(board.windows, now_ms):
-            if self._stopping:
+            if self._stopping():
                 return
             failed = self._services.send(_TYPES[notice.kind], notice.title, notice.text)
             if failed:
@@ -232,9 +230,5 @@ class Notifier:
             self._pause_ms = self._next_ms = 0
             self._told[notice.window] = notice.told
             # Saved after sending: after a crash, people may get a notice twice, but never miss it.
-            self._store.save_notice(notice.window, notice.told)
+            self._board.ledger.limits.save_notice(notice.window, notice.told)
             _log.info("notice_sent", notice=notice.title)
-
-    def stop(self) -> None:
-        """Start no further message."""
-        self._stopping = True

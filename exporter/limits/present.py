@@ -10,7 +10,7 @@ from exporter.limits.pools import STATES
 from exporter.sentences import listed, pattern, say
 
 _DASH = "\N{EN DASH}"
-_UNITS = {"tokens": say("tokens"), "requests": say("requests")}
+_UNITS = {SHARE: "", "tokens": say("tokens"), "requests": say("requests")}
 _PER = {"day": say("per day"), "week": say("per week"), "month": say("per month")}
 _IN_STATE = {
     "usable": pattern("{number} usable"),
@@ -49,8 +49,7 @@ class LimitRow:
     def about(self) -> str:
         """Account or provider, model, unit and window."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
-        unit = "" if self.window.unit == SHARE else self.window.unit
-        span = self.window.window
+        unit, span = self.window.unit, self.window.window
         time = _PER.get(span) or say("{span} window", span=span)
         proxy = self.window.proxy if self.names_proxy else ""
         return listed(of_account, self.window.scope, _UNITS.get(unit, unit), time, proxy)

@@ -1,4 +1,4 @@
-"""The limits that users keep in Supabase, in the table ``rate_limit_configs``: a ``LimitSource``.
+"""The limits that users keep in Supabase, in the table ``rate_limit_configs``.
 
 The history's thread puts the rows into the ledger, where everything else reads them. So nothing waits for Supabase, and
 the limits hold while it is away, after a restart, and on the command line.
@@ -18,8 +18,6 @@ from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import (
     LONGEST_WINDOW_MINUTES,
     Limit,
-    LimitSet,
-    LimitSource,
     Strategy,
     Thresholds,
     Unit,
@@ -50,34 +48,32 @@ _log = structlog.get_logger("exporter.limits")
 
 
 class StoredLimits:
-    """The limits of ``rate_limit_configs``. A ``LimitSource``; a mistake in one row does not affect the others.
+    """The ``limits`` of ``rate_limit_configs``; a mistake in one row does not affect the others.
 
-    All of them have the thresholds of the limits ``file``, if there is one.
+    ``problems`` says why rows are not in force.
     """
 
-    def __init__(self, store: LimitStore, *, zone: tzinfo, file: LimitSource | None) -> None:
-        """Read them. Raises LedgerError."""
-        self.content = LimitSet()
+    def __init__(self, store: LimitStore, *, zone: tzinfo) -> None:
+        self.limits: tuple[Limit, ...] = ()
         self.problems: Sequence[str] = ()
-        self._store, self._zone, self._file = store, zone, file
+        self._store = store
+        self._zone = zone
         self._read: tuple[Sequence[str], Thresholds] | None = None
         self._wrong: list[str] = []
-        self.reload()
 
-    def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
-        """Take over the rows in the ledger if they have changed. Raises LedgerError."""
-        thresholds = self._file.content.thresholds if self._file is not None else Thresholds()
+    def reload(self, thresholds: Thresholds) -> None:
+        """Take over the rows in the ledger, and the thresholds of all, if they have changed. Raises LedgerError."""
         read = rows, _ = self._store.configs(), thresholds
         if read == self._read:
             return
         found = [limit_of(json.loads(row), zone=self._zone, thresholds=thresholds) for row in rows]
-        self.content = LimitSet(limits=tuple(each for each in found if isinstance(each, Limit)), thresholds=thresholds)
+        self.limits = tuple(each for each in found if isinstance(each, Limit))
         wrong = [each for each in found if isinstance(each, str)]
         for problem in wrong:
             if problem not in self._wrong:
                 _log.warning("limit_not_used", message=problem)
         if self._read is not None:
-            _log.info("limits_reloaded", table=TABLE, limits=len(self.content.limits))
+            _log.info("limits_reloaded", table=TABLE, limits=len(self.limits))
         self._read, self._wrong = read, wrong
         self.problems = wrong[:_MOST_PROBLEMS]
         if (more := len(wrong) - _MOST_PROBLEMS) > 0:

@@ -41,11 +41,6 @@ class WatchedFile(Generic[_Content]):
         self._read = self._seen = _version(path)
         self.content: _Content = read(path)
 
-    @property
-    def problems(self) -> list[str]:
-        """``problem``, if there is one."""
-        return [self.problem] if self.problem else []
-
     def reload(self, *, now: bool = False) -> bool:
         """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
         with self._lock:

@@ -69,7 +69,7 @@ class LimitBench:
             ledger=self.ledger,
             labels=Labels(self.ledger.dictionary, self.aliases, str),
             clock=self.clock,
-            sources=[user] if user else [],
+            file=user,
             zone=self._zone,
         )
 

@@ -12,11 +12,9 @@ from datetime import UTC, datetime
 import structlog
 
 from exporter import formats
-from exporter.clock import Clock
 from exporter.errors import HistoryDataError
 from exporter.history.client import Remote, Row, expect
 from exporter.history.sync import Task
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
@@ -33,7 +31,7 @@ _AT_LEAST_EVERY_SECONDS = 300.0
 _log = structlog.get_logger("exporter.history")
 
 
-def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> Task:
+def config_task(remote: Remote, board: LimitBoard) -> Task:
     """Reads ``rate_limit_configs``, even if another exporter owns the proxies' names."""
 
     def run(_owner: str, _proxies: Sequence[str]) -> None:
@@ -43,10 +41,10 @@ def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock)
         """
         read = remote.rows(TABLE, ",".join(COLUMNS), order=("id",))
         rows = [{column: row[column] for column in COLUMNS} for row in read]
-        now_ms = clock.now_ms()
+        now_ms = board.clock.now_ms()
         settled: dict[str, int] = {}
         behind: list[tuple[Row, int]] = []
-        anchors = ledger.limits.anchors()
+        anchors = board.ledger.limits.anchors()
         for row in rows:
             id_ = str(row["id"])
             here_ms, limit = anchors.get(id_), board.find(id_)
@@ -57,7 +55,7 @@ def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock)
                 behind.append((row, here_ms))
             elif there_ms <= now_ms:  # a future one has not happened, so the ledger's still counts
                 settled[id_] = there_ms
-        ledger.limits.take_configs(rows, settled=settled)
+        board.ledger.limits.take_configs(rows, settled=settled)
         for row, here_ms in behind:
             column = "reset_anchor_timestamp"
             # Do not overwrite a newer reset that was set after the row was read; the next run reads it.
@@ -70,15 +68,15 @@ def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock)
 # --- what is left -----------------------------------------------------------------------------------------------------
 
 
-def status_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> Task:
+def status_task(remote: Remote, board: LimitBoard) -> Task:
     """Writes the status of each limit when it changes, and now and then to show that it is up to date."""
     written: dict[int, tuple[Row, float]] = {}
 
     def run(owner: str, _proxies: Sequence[str]) -> None:
-        now = clock.monotonic()
+        now = board.clock.monotonic()
         rows = []
-        for measured in _with_others(remote, ledger, board, owner):
-            row = _status(measured, now_ms=clock.now_ms())
+        for measured in _with_others(remote, board, owner):
+            row = _status(measured, now_ms=board.clock.now_ms())
             known, at = written.get(row["config_id"], ({}, 0.0))
             if _without_time(row) != known or now - at >= _AT_LEAST_EVERY_SECONDS:
                 rows.append(row)
@@ -88,11 +86,12 @@ def status_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock)
     return Task(_WRITE_EVERY_SECONDS, run)
 
 
-def _with_others(remote: Remote, ledger: Ledger, board: LimitBoard, owner: str) -> list[Measured]:
+def _with_others(remote: Remote, board: LimitBoard, owner: str) -> list[Measured]:
     """The use of this exporter's proxies and other exporters' proxies."""
     here = {each.limit.config_id: each for each in board.current.measured if each.limit.config_id is not None}
     windows = [{"config_id": id_, "since_ms": each.start_ms} for id_, each in here.items() if each.start_ms is not None]
     if windows:
+        ledger = board.ledger
         known = [proxy for proxy in list(ledger.dictionary.proxies) if ledger.backlog.stage(proxy) != NEVER_CLAIMED]
         used = remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
         for row in expect(list, used):

@@ -142,10 +142,7 @@ class WindowLook:
         self._connection = connection
         self._known = known
         self._quiet = quiet
-        self._sessions = {
-            (limit, scope): Session(ended_ms, started_ms)
-            for limit, scope, ended_ms, started_ms in connection.execute("select * from limit_session")
-        }
+        self._sessions = {row[:2]: Session(*row[2:]) for row in connection.execute("select * from limit_session")}
         self.moved: dict[tuple[str, str], Session] = {}
         self.kept_sums: dict[tuple[int, int], WindowSums] = {}
 
@@ -166,15 +163,12 @@ class WindowLook:
         """
         known = ended, started = self._sessions.get(key, Session(0, None))
         wanted = frozenset(series)
-        if started is not None:
-            # It stays, even if its entries have been pruned, unless a late record came before it.
-            started = self._first_use(key, ended, started, wanted) or started
-        while True:
-            if started is None:
-                started = self._first_use(key, ended, _EVERYTHING_MS, wanted)
-            if started is None or started + length_ms > now_ms:
-                break
-            ended, started = started + length_ms, None
+        before_ms = _EVERYTHING_MS if started is None else started
+        # An open one stays, even if its entries have been pruned, unless a late record came before it.
+        started = self._first_use(key, ended, before_ms, wanted) or started
+        while started is not None and started + length_ms <= now_ms:
+            ended = started + length_ms
+            started = self._first_use(key, ended, _EVERYTHING_MS, wanted)
         # A record from the future opens its session when its time has come.
         session = Session(ended, started if started is not None and started <= now_ms else None)
         if session != known:
@@ -183,18 +177,9 @@ class WindowLook:
 
     def _first_use(self, key: tuple[str, str], since_ms: int, before_ms: int, series: frozenset[int]) -> int | None:
         """When ``series`` were first used, from ``since_ms`` until before ``before_ms``."""
-        from_ms = since_ms
-        quiet = self._quiet.get(key)
-        if quiet is not None and (quiet.since_ms, quiet.series) == (since_ms, series):
-            from_ms = min(quiet.until_ms, before_ms)
-        found, until_ms = self._search(from_ms, before_ms, series)
-        if found is None:
-            self._quiet[key] = _Quiet(since_ms, series, until_ms)
-        return found
-
-    def _search(self, from_ms: int, before_ms: int, series: frozenset[int]) -> tuple[int | None, int]:
-        """The first use, or None and the moment before which there surely is none unless something is booked."""
-        until_ms = from_ms
+        quiet = self._quiet.get(key, _Quiet(since_ms, series, since_ms))
+        is_same = (quiet.since_ms, quiet.series) == (since_ms, series)
+        from_ms = until_ms = min(quiet.until_ms, before_ms) if is_same else since_ms
         span = (from_ms // BUCKET_MS, -(-before_ms // BUCKET_MS))
         for bucket, rows in groupby(self._connection.execute(_USED_BUCKETS, span), itemgetter(0)):
             start_ms, end_ms = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
@@ -204,8 +189,9 @@ class WindowLook:
                 if found is None and from_ms < start_ms and end_ms <= before_ms:
                     found = start_ms  # its entries have been pruned: only the quarter of an hour is known
                 if found is not None:
-                    return found, found
-        return None, until_ms if before_ms == _EVERYTHING_MS else before_ms
+                    return found
+        self._quiet[key] = _Quiet(since_ms, series, until_ms if before_ms == _EVERYTHING_MS else before_ms)
+        return None
 
     def _first_entry(self, start_ms: int, end_ms: int, series: frozenset[int]) -> int | None:
         rows = self._connection.execute(_USED_ENTRIES, (start_ms, end_ms))

@@ -42,7 +42,7 @@ class _Bench:
         self.board.current = Board(at_ms=now_ms, windows=(window,))
 
     def notifier(self, *urls: str) -> Notifier:
-        return Notifier(board=self.board, store=self.ledger.limits, services=Services(urls), clock=self.clock)
+        return Notifier(self.board, Services(urls), stopping=bool)
 
 
 @pytest.fixture

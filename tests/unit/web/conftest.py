@@ -12,10 +12,11 @@ from prometheus_client import CollectorRegistry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.limits.model import LimitSource
+from exporter.limits.model import LimitSet
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases
+from exporter.settings.watched import WatchedFile
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.usage.question import Questions
 from exporter.web.access import Access
@@ -33,7 +34,7 @@ class WebBench:
         self.statuses: list[ProxyStatus] = []
         self.triggered = threading.Event()
         self.reload_problems: list[str] = []
-        self.sources: list[LimitSource] = []
+        self.limits_file: WatchedFile[LimitSet] | None = None
         self.unasked: dict[str, tuple[str, ...]] = {}
         self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
@@ -59,7 +60,7 @@ class WebBench:
             ledger=self.ledger,
             labels=labels,
             clock=self._clock,
-            sources=self.sources,
+            file=self.limits_file,
             statuses=lambda: self.statuses,
         )
         exposition = Exposition(

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC
 from html import unescape
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +15,8 @@ from exporter.ledger.labels import CredentialLabels
 from exporter.ledger.views.quotas import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
-from exporter.limits.model import Limit, LimitSet, LimitWindow, Per, Plan, ProviderWindow, Strategy, Thresholds, Unit
+from exporter.limits.limit_file import watch_limit_file
+from exporter.limits.model import LimitWindow, Plan, ProviderWindow, Thresholds
 from exporter.limits.pools import Pool, PoolKey
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
@@ -323,28 +325,19 @@ def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_no_n
 # --- the reset endpoint -----------------------------------------------------------------------------------------------
 
 
-class _Source:
-    """Limits that stand in no file."""
-
-    problems = ()
-    content = LimitSet(
-        limits=tuple(
-            Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
-            for id_, budgets, per in (
-                ("a", ((Unit.TOKENS, 5_000_000), (Unit.USD, 12_000_000_000)), None),
-                ("7", ((Unit.USD, 12_500_000_000),), None),
-                ("people", ((Unit.REQUESTS, 5),), Per.CLIENT),
-            )
-        )
-    )
-
-    def reload(self, *, now: bool = False) -> None:
-        pass
+_LIMITS = """\
+limits:
+- {id: a, tokens: 5_000_000, usd: 12, strategy: daily}
+- {id: "7", usd: 12.50, strategy: daily}
+- {id: people, requests: 5, strategy: daily, per: client}
+"""
 
 
 @pytest.fixture
-def limited(web: WebBench) -> WebBench:
-    web.sources = [_Source()]
+def limited(web: WebBench, tmp_path: Path) -> WebBench:
+    path = tmp_path / "limits.yaml"
+    path.write_text(_LIMITS, encoding="utf-8")
+    web.limits_file = watch_limit_file(path, zone=UTC)
     return web
 
 
