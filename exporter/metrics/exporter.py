@@ -143,9 +143,8 @@ def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Me
     for name, make in parts.items():
         try:
             found += make()
+            succeeded[name] = True
         except Exception:  # noqa: BLE001 - whatever it is, it must not cost the whole scrape
             _log.exception("collector_failed", collector=name)
             succeeded[name] = False
-        else:
-            succeeded[name] = True
     return [*found, *_collector_families(succeeded)]
