@@ -57,9 +57,6 @@ CONFIG_RELOAD = gauge(
     "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase,"
     " the aliases in EXPORTER_CONFIG) is in use as it is now, 0 if the last edit is wrong and not in use.",
 )
-PRICE_FEED = gauge(
-    "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
-)
 BUILD_INFO = gauge("cliproxy_exporter_build_info", ("version", "python"), "Version of the exporter, always 1.")
 COLLECTOR_UP = gauge(
     "cliproxy_exporter_collector_success",
@@ -117,12 +114,6 @@ def _history_families(status: HistoryStatus) -> Samples:
 def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> Samples:
     """Whether the files that are read again are in use as they are now."""
     yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
-
-
-@filling(PRICE_FEED)
-def feed_families(prices: PriceLayers) -> Samples:
-    if prices.feed is not None:
-        yield PRICE_FEED.at(prices.feed.fetched_ms)
 
 
 @filling(BUILD_INFO)

@@ -7,10 +7,11 @@ import pytest
 
 from exporter.metrics import quotas
 from exporter.metrics.credentials import CREDENTIAL_ROOM
-from exporter.metrics.exporter import HISTORY, PRICE_FEED
+from exporter.metrics.exporter import HISTORY
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY
+from exporter.metrics.periods import PRICE_FEED
 from exporter.metrics.pools import POOL_EMPTY
 from tests.stack.pages.reference import main, pages
 
