@@ -4,29 +4,16 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC
 from pathlib import Path
 
-from flask import Flask
 from flask.testing import FlaskClient
-from prometheus_client import CollectorRegistry
 
 from benchmarks.grown import fill
 from benchmarks.measure import by_turns, cpu_seconds
 from benchmarks.program import Program
 from benchmarks.records import SECONDS_BETWEEN_RECORDS, Stream, random_labels
 from benchmarks.report import Section
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
-from exporter.limits.board import LimitBoard
-from exporter.metrics.exposition import Exposition
-from exporter.pricing.layers import open_prices
-from exporter.settings.proxies import Aliases
-from exporter.usage.question import Questions
-from exporter.web.access import Access
-from exporter.web.overview import Overview
-from exporter.web.page import Page
-from exporter.web.site import Site, make_app
+from tests.benches.web import WebBench
 
 _MILLION = 1_000_000
 _LABEL_SETS = 1_250
@@ -56,7 +43,7 @@ def measure(directory: Path, full: bool) -> Section:
         folder = directory / str(entries)
         fill(folder, entries, _LABEL_SETS)
         program = Program(folder)
-        client = _application(program).test_client()
+        client = WebBench(program.ledger, program.clock).client()
         without = _page(client, "/usage")()
         seconds = cpu_seconds(program.ledger.days.refresh)
         section.add(f"**{entries:,} entries**: sums of days, s", seconds, "{:.1f}")
@@ -74,42 +61,6 @@ def measure(directory: Path, full: bool) -> Section:
         _measure_booking(section, program, client)
         program.close()
     return section
-
-
-def _application(program: Program) -> Flask:
-    ledger: Ledger = program.ledger
-    labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
-    prices = open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=program.clock)
-    limits = LimitBoard(ledger=ledger, labels=labels, clock=program.clock)
-    registry = CollectorRegistry()
-    site = Site(
-        proxies=[],
-        scrape=Exposition(
-            ledger=ledger,
-            labels=labels,
-            statuses=list,
-            prices=prices,
-            limits=limits,
-            clock=program.clock,
-            registry=registry,
-        ).scrape,
-        page=Page(
-            overview=Overview(ledger=ledger, labels=labels, clock=program.clock, zone=UTC),
-            ledger=ledger,
-            labels=labels,
-            statuses=list,
-            prices=prices,
-            limits=limits,
-            clock=program.clock,
-        ),
-        questions=Questions(ledger=ledger, labels=labels, clock=program.clock, zone=UTC),
-        trigger=lambda: None,
-        reload=list,
-        limits=limits,
-        clock=program.clock,
-        access=Access(token=None),
-    )
-    return make_app(site)
 
 
 def _page(client: FlaskClient, path: str) -> Callable[[], float]:

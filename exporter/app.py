@@ -148,14 +148,11 @@ class Exporter:
         )
         page = Page(
             overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
-            ledger=ledger,
-            labels=labels,
             statuses=self.statuses,
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
             unasked=lambda: self.asker.unknown,
-            clock=clock,
         )
         token = settings.exporter_token
         web_file = settings.exporter_web_config

@@ -57,9 +57,6 @@ CONFIG_RELOAD = gauge(
     "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase,"
     " the aliases in EXPORTER_CONFIG) is in use as it is now, 0 if the last edit is wrong and not in use.",
 )
-PRICE_FEED = gauge(
-    "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
-)
 BUILD_INFO = gauge("cliproxy_exporter_build_info", ("version", "python"), "Version of the exporter, always 1.")
 COLLECTOR_UP = gauge(
     "cliproxy_exporter_collector_success",
@@ -119,12 +116,6 @@ def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> 
     yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
 
 
-@filling(PRICE_FEED)
-def feed_families(prices: PriceLayers) -> Samples:
-    if prices.feed is not None:
-        yield PRICE_FEED.at(prices.feed.fetched_ms)
-
-
 @filling(BUILD_INFO)
 def build_families() -> Samples:
     yield BUILD_INFO(1, version=__version__, python=platform.python_version())
@@ -143,9 +134,8 @@ def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Me
     for name, make in parts.items():
         try:
             found += make()
+            succeeded[name] = True
         except Exception:  # noqa: BLE001 - whatever it is, it must not cost the whole scrape
             _log.exception("collector_failed", collector=name)
             succeeded[name] = False
-        else:
-            succeeded[name] = True
     return [*found, *_collector_families(succeeded)]

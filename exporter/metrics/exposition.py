@@ -97,10 +97,7 @@ class Exposition:
         book, labels, statuses, prices = self.ledger, self.labels, self.statuses, self.prices
         return {
             "periods": lambda: periods.period_families(book, labels),
-            "prices": lambda: [
-                *periods.price_families(book, prices, self.clock),
-                *exporter.feed_families(prices),
-            ],
+            "prices": lambda: periods.price_families(book, prices, self.clock),
             "reload": lambda: exporter.reload_families(prices, self.limits, self.labels),
             "limits": lambda: limits.limit_families(self.limits),
             "plans": lambda: limits.plan_families(self.limits),

@@ -30,6 +30,9 @@ PRICE = gauge(
     "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
     " input, cache_read, cache_write, output; reasoning if its price differs. Absent without a price.",
 )
+PRICE_FEED = gauge(
+    "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
+)
 
 
 @filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS)
@@ -45,9 +48,11 @@ def period_families(ledger: Ledger, labels: Labels) -> Samples:
             yield family(number, **labels.route(route)._asdict(), period=period)
 
 
-@filling(PRICE)
+@filling(PRICE, PRICE_FEED)
 def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> Samples:
-    """The current prices of models used today or yesterday."""
+    """The current prices of models used today or yesterday, and the age of the daily list."""
     for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
         for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
             yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
+    if prices.feed is not None:
+        yield PRICE_FEED.at(prices.feed.fetched_ms)

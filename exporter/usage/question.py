@@ -36,14 +36,14 @@ class Question:
     groups: Mapping[int, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
     """Reads questions about one ledger."""
 
-    def __init__(self, *, ledger: Ledger, labels: Labels, clock: Clock, zone: tzinfo) -> None:
-        self.ledger = ledger
-        self.labels = labels
-        self.zone = zone
-        self._clock = clock
+    ledger: Ledger
+    labels: Labels
+    clock: Clock
+    zone: tzinfo
 
     def read(self, connection: sqlite3.Connection, parameters: Mapping[str, str], *, default_range: str) -> Question:
         """Read the question that these parameters ask: see ``PARAMETERS``. Raises QuestionError.
@@ -64,7 +64,7 @@ class Questions:
         name, since, until = (parameters.get(each, "") for each in RANGE_PARAMETERS)
         if name and (since or until):
             raise QuestionError("Give a range, or since and until, but not both.")
-        now_ms = self._clock.now_ms()
+        now_ms = self.clock.now_ms()
         (oldest_bucket,) = connection.execute("select min(bucket) from rollup").fetchone()
         oldest_ms = now_ms if oldest_bucket is None else min(now_ms, oldest_bucket * BUCKET_MS)
         if since or until:

@@ -4,10 +4,9 @@ Page, command and API all show this one answer, so their figures cannot differ. 
 as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a subscription's use have no sum.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from operator import methodcaller
 
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.columns import Amounts
@@ -42,14 +41,6 @@ class Usage:
         """In nano-USD, over the requests of this kind; None if there are none."""
         amounts = self.by_billing.get(billing, Amounts())
         return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
-
-
-VALUES: Mapping[str, Callable[[Usage], int]] = {
-    **{billing.label: methodcaller("cost", billing) for billing in MONEY_FIRST},
-    "requests": lambda usage: usage.total.requests,
-    "tokens": lambda usage: usage.total.tokens,
-}
-"""What bars can show, and tables be sorted by."""
 
 
 @dataclass(frozen=True, slots=True)

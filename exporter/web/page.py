@@ -12,11 +12,8 @@ from typing import Any
 from flask import Response, render_template
 
 from exporter import formats
-from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.history.state import HistoryState
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
@@ -47,12 +44,9 @@ class Page:
     """Renders the status page."""
 
     overview: Overview
-    ledger: Ledger
-    labels: Labels
     statuses: Statuses
     prices: PriceLayers
     limits: LimitBoard
-    clock: Clock
     history: HistoryState = lambda: None
     unasked: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
@@ -65,15 +59,15 @@ class Page:
         )
 
     def _context(self) -> dict[str, Any]:
-        zone = self.overview.zone
-        now_ms = self.clock.now() * 1000
+        ledger, labels, zone = self.overview.ledger, self.overview.labels, self.overview.zone
+        now_ms = self.overview.clock.now() * 1000
         moment = partial(formats.moment, zone=zone)
         figures, ledger_problem = self._figures()
         statuses = list(self.statuses())
-        with self.ledger.totals.lock:
-            flows = {self.labels.proxy(id_): flow for id_, flow in self.ledger.totals.flows.items()}
+        with ledger.totals.lock:
+            flows = {labels.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
         history = self.history()
-        credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
+        credentials = credential_states(statuses, ledger=ledger, labels=labels, now_ms=now_ms)
         worth = worth_rows(self.limits.current, names_proxy=len(statuses) > 1)
         cards = _cards(
             [
@@ -101,10 +95,10 @@ class Page:
                     price_problems=self.prices.problems,
                     limit_problems=self.limits.problems,
                     unmatched_limits=self.limits.current.unmatched,
-                    alias_problem=self.labels.file_problem,
-                    misfits=self.labels.misfits,
+                    alias_problem=labels.file_problem,
+                    misfits=labels.misfits,
                     history=history,
-                    folded=self.ledger.dictionary.folded,
+                    folded=ledger.dictionary.folded,
                     moment=moment,
                     now_ms=now_ms,
                 )
@@ -122,7 +116,7 @@ class Page:
             "credentials": credentials,
             "pools": pool_rows(self.limits.current, names_proxy=len(statuses) > 1),
             "unasked": [name for names in self.unasked().values() for name in names],
-            "without_alias": self.labels.without_alias,
+            "without_alias": labels.without_alias,
             "history": history,
         }
 

@@ -76,9 +76,9 @@ def compile_templates() -> None:
 
 def add_filters(app: Flask, *, language: str = AUTO) -> None:
     """Give the templates of ``app`` filters for numbers, and ``language``; ``auto`` is that of the browser."""
-    _add_languages(app, language)
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.bytecode_cache = _Compiled(str(_COMPILED), f"%s-{__version__}.cache")
+    environment = app.jinja_env
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.bytecode_cache = _Compiled(str(_COMPILED), f"%s-{__version__}.cache")
     for filter_ in (
         formats.usd,
         formats.exact_usd,
@@ -89,16 +89,27 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
         formats.cut,
         formats.full,
     ):
-        app.jinja_env.filters[filter_.__name__] = filter_
+        environment.filters[filter_.__name__] = filter_
+    app.config["LANGUAGE"] = language
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.add_extension("jinja2.ext.i18n")
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        lambda message: _catalogue().gettext(message),
+        lambda one, many, number: _catalogue().ngettext(one, many, number),
+        newstyle=True,
+    )
+    environment.finalize = said
+    environment.filters["said"] = said
+    environment.globals["language"] = lambda: LANGUAGES[_language()]
 
 
-def page(template: str, *, script: str = "", status: int = 200, **context: Any) -> Response:
+def page(template: str, *, script: str = "", **context: Any) -> Response:
     """A page, within a request of an application prepared by ``add_filters``."""
     style = render_template("page.css")
     text = render_template(
         template, style=style, script=script, version=__version__, spent=SPENT, brief=BRIEF, nouns=NOUNS, **context
     )
-    answer = make_response(text, status)
+    answer = make_response(text)
     # Hashes, not a nonce: the script parses a fresh page under the policy of its own page.
     scripts = f"script-src {_source(script)}; connect-src 'self'; " if script else ""
     answer.headers["Content-Security-Policy"] = (
@@ -115,22 +126,6 @@ def page(template: str, *, script: str = "", status: int = 200, **context: Any) 
 def _source(inline: str) -> str:
     """The name of an inline element in a policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
-
-
-def _add_languages(app: Flask, language: str) -> None:
-    """Make the pages of ``app`` use ``language``, or with ``auto`` that of the browser."""
-    app.config["LANGUAGE"] = language
-    environment = app.jinja_env
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.add_extension("jinja2.ext.i18n")
-    environment.install_gettext_callables(  # type: ignore[attr-defined]
-        lambda message: _catalogue().gettext(message),
-        lambda one, many, number: _catalogue().ngettext(one, many, number),
-        newstyle=True,
-    )
-    environment.finalize = said
-    environment.filters["said"] = said
-    environment.globals["language"] = lambda: LANGUAGES[_language()]
 
 
 def said(text: Any) -> Any:

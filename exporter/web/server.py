@@ -35,12 +35,11 @@ _log = structlog.get_logger("exporter.web")
 class AddressInUseError(ExporterError):
     """The server cannot listen on the address."""
 
-
-def _in_use(host: str, port: int, exc: OSError) -> AddressInUseError:
-    return AddressInUseError(
-        f"{host}:{port} cannot be listened on ({exc}). Is another exporter running? Set EXPORTER_PORT or EXPORTER_HOST"
-        " to an address that is free."
-    )
+    def __init__(self, host: str, port: int, exc: OSError) -> None:
+        super().__init__(
+            f"{host}:{port} cannot be listened on ({exc}). Is another exporter running? Set EXPORTER_PORT or"
+            " EXPORTER_HOST to an address that is free."
+        )
 
 
 def check_address(host: str, port: int) -> None:
@@ -52,7 +51,7 @@ def check_address(host: str, port: int) -> None:
                 listener.bind(address)
                 listener.listen(1)
     except OSError as exc:
-        raise _in_use(host, port, exc) from exc
+        raise AddressInUseError(host, port, exc) from exc
 
 
 class WebServer:
@@ -72,7 +71,7 @@ class WebServer:
         try:
             self._server.prepare()
         except OSError as exc:
-            raise _in_use(host, port, exc) from exc
+            raise AddressInUseError(host, port, exc) from exc
         self._thread = threading.Thread(target=self._server.serve, name="web", daemon=True)
 
     @property

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from zlib import crc32
 
 from exporter import formats
 from exporter.records import MONEY_FIRST, Billing
 from exporter.sentences import Sentence, say
-from exporter.usage.report import VALUES, Report, Usage
+from exporter.usage.report import Report, Usage
 from exporter.web.rendering import SPENT
 
 _MOST_PARTS = 5
@@ -28,9 +29,9 @@ class Measure:
 
 
 MEASURES = {
-    **{each.label: Measure(SPENT[each], VALUES[each.label], formats.usd, each) for each in MONEY_FIRST},
-    "requests": Measure(say("Requests"), VALUES["requests"], formats.count),
-    "tokens": Measure(say("Tokens"), VALUES["tokens"], formats.short),
+    **{each.label: Measure(SPENT[each], methodcaller("cost", each), formats.usd, each) for each in MONEY_FIRST},
+    "requests": Measure(say("Requests"), lambda usage: usage.total.requests, formats.count),
+    "tokens": Measure(say("Tokens"), lambda usage: usage.total.tokens, formats.short),
 }
 
 

@@ -19,7 +19,7 @@ from exporter.ledger.views.usage import SingleRequest, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
-from exporter.usage.report import VALUES, Report, Row, Usage, answer
+from exporter.usage.report import Report, Row, Usage, answer
 from exporter.usage.tables import as_csv, as_json
 from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
@@ -199,7 +199,7 @@ def _address(path: str, question: Question, given: Mapping[str, str]) -> Address
 # --- the table -----------------------------------------------------------------------------------------------------
 
 _NUMBERS: Mapping[str, Callable[[Usage], float]] = {
-    **VALUES,
+    **{name: measure.value for name, measure in MEASURES.items()},
     "cache": lambda usage: usage.total.cache_share or 0.0,
     "failed": lambda usage: usage.total.failed_share or 0.0,
 }
@@ -253,12 +253,8 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
         rows.sort(key=lambda row: _NUMBERS[by](row.usage), reverse=order == "descending")
     else:
         rows.sort(key=lambda row: (row.range.since_ms, row.name), reverse=order == "descending")
-    columns = {
-        name: Column(address.but(sort=name, order=_OPPOSITE[order]), order)
-        if name == by
-        else Column(address.but(sort=name, order=None), "")
-        for name in ("name", *_NUMBERS)
-    }
+    columns = {name: Column(address.but(sort=name, order=None), "") for name in ("name", *_NUMBERS)}
+    columns[by] = Column(address.but(sort=by, order=_OPPOSITE[order]), order)
     return Table(columns, [_line(row, report, address) for row in rows[:longest]], max(0, len(rows) - longest))
 
 

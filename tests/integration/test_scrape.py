@@ -30,10 +30,11 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.metrics import quotas
-from exporter.metrics.exporter import HISTORY, PRICE_FEED
+from exporter.metrics.exporter import HISTORY
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
+from exporter.metrics.periods import PRICE_FEED
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for

@@ -7,10 +7,11 @@ import pytest
 
 from exporter.metrics import quotas
 from exporter.metrics.credentials import CREDENTIAL_ROOM
-from exporter.metrics.exporter import HISTORY, PRICE_FEED
+from exporter.metrics.exporter import HISTORY
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
+from exporter.metrics.periods import PRICE_FEED
 from tests.stack.pages.reference import main, pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent

@@ -7,17 +7,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.limits.board import LimitBoard
-from exporter.metrics.exposition import Exposition
-from exporter.pricing.layers import open_prices
 from exporter.records import Basis, Billing, Cost
 from exporter.usage.question import BY, NAMES
 from exporter.usage.ranges import Range
 from exporter.usage.report import Report
 from tests.benches.usage import CLIENTS, MODELS, UsageBench, plain, plain_sums, usage_bench
+from tests.benches.web import WebBench
 
 _ZONES: list[tzinfo] = [
     UTC,
@@ -129,16 +126,7 @@ def test_the_running_month_is_that_of_metrics(tmp_path: Path) -> None:
     bench.book(*(bench.record(now_ms - draw.randrange(40 * _DAY_MS), draw) for _ in range(400)))
     bench.ledger.days.refresh()
     bench.ledger.periods.refresh()
-    exposition = Exposition(
-        ledger=bench.ledger,
-        labels=bench.labels,
-        statuses=list,
-        prices=open_prices(file=None, feed_url=None, store=bench.ledger.price_feed, clock=bench.clock),
-        limits=LimitBoard(ledger=bench.ledger, labels=bench.labels, clock=bench.clock),
-        clock=bench.clock,
-        registry=CollectorRegistry(auto_describe=False),
-    )
-    text = exposition.scrape(accept="", accept_encoding="", scraper="").body.decode()
+    text = WebBench(bench.ledger, bench.clock).client().get("/metrics").text
     gauges: dict[tuple[str, str, str], int] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

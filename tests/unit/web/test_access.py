@@ -5,7 +5,7 @@ from base64 import b64encode
 import bcrypt
 import pytest
 
-from tests.unit.web.conftest import WebBench
+from tests.benches.web import WebBench
 
 HASHED = bcrypt.hashpw(b"planted-password", bcrypt.gensalt(4)).decode()
 TOKEN = "planted-token"

@@ -205,12 +205,9 @@ def _page(books: Books) -> tuple[Flask, Page]:
     add_filters(app)
     page = Page(
         overview=books.overview,
-        ledger=books.ledger,
-        labels=books.labels,
         statuses=lambda: [ProxyStatus(name="p", state="ok", sentence="It is read.")],
         limits=LimitBoard(ledger=books.ledger, labels=books.labels, clock=books.clock),
         prices=open_prices(file=None, feed_url=None, store=books.ledger.price_feed, clock=books.clock),
-        clock=books.clock,
     )
     return app, page
 

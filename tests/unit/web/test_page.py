@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from exporter.sources.proxy_status import STATES, ProxyStatus
-from tests.unit.web.conftest import WebBench
+from tests.benches.web import WebBench
 
 HOSTILE = [
     "<script>alert(1)</script>",

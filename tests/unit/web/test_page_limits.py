@@ -21,7 +21,7 @@ from exporter.limits.pools import Pool, PoolKey
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
-from tests.unit.web.conftest import WebBench
+from tests.benches.web import WebBench
 from tests.unit.web.test_page import HOSTILE
 
 _NOW_MS = 1_795_000_000_000

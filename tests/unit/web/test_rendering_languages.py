@@ -18,8 +18,8 @@ from exporter.settings.sources import read_aliases
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.rendering import LANGUAGES as SPOKEN
 from exporter.web.rendering import add_filters, said
+from tests.benches.web import WebBench
 from tests.stack.pages import translations
-from tests.unit.web.conftest import WebBench
 
 _ENGLISH, _CHINESE = ("en", "No request failed in this range."), ("zh-Hans", "此时间范围内没有失败的请求。")
 

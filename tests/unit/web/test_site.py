@@ -7,7 +7,7 @@ import pytest
 from werkzeug.test import create_environ, run_wsgi_app
 
 from exporter.sources.proxy_status import ProxyStatus
-from tests.unit.web.conftest import WebBench
+from tests.benches.web import WebBench
 
 
 @pytest.mark.parametrize(("path", "sentence"), [("/-/healthy", "is running"), ("/-/ready", "is ready")])

@@ -15,8 +15,8 @@ from exporter.ledger.database import FILE_NAME
 from exporter.records import Billing
 from exporter.usage.question import BY
 from tests.benches.usage import UsageBench
+from tests.benches.web import WebBench
 from tests.fakes.guarding import TurnableClock
-from tests.unit.web.conftest import WebBench
 from tests.unit.web.test_page import HOSTILE, Outline
 
 _DAY_MS = 86_400_000

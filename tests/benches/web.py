@@ -1,0 +1,95 @@
+"""The web application over a ledger, asked without a socket."""
+
+import threading
+from collections.abc import Mapping
+from datetime import UTC
+from pathlib import Path
+
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+
+from exporter.clock import Clock
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
+from exporter.limits.model import LimitSet
+from exporter.metrics.exposition import Exposition
+from exporter.pricing.layers import open_prices
+from exporter.settings.proxies import Aliases
+from exporter.settings.watched import WatchedFile
+from exporter.sources.proxy_status import ProxyStatus
+from exporter.usage.question import Questions
+from exporter.web.access import Access
+from exporter.web.overview import Overview
+from exporter.web.page import Page
+from exporter.web.site import Site, make_app
+from tests.fakes.guarding import TurnableClock
+
+
+class WebBench:
+    """Makes clients of applications with different rules over the same parts."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self.ledger = ledger
+        self.statuses: list[ProxyStatus] = []
+        self.triggered = threading.Event()
+        self.reload_problems: list[str] = []
+        self.limits_file: WatchedFile[LimitSet] | None = None
+        self.unasked: dict[str, tuple[str, ...]] = {}
+        self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
+        self._clock = clock
+
+    @classmethod
+    def at(cls, folder: Path) -> "WebBench":
+        """Over an empty ledger in ``folder``."""
+        clock = TurnableClock()
+        return cls(Ledger(folder / "ledger.sqlite3", clock=clock, zone=UTC), clock)
+
+    def client(
+        self,
+        *,
+        token: str | None = None,
+        allowed_hosts: tuple[str, ...] = (),
+        users: Mapping[str, str] | None = None,
+        is_demo: bool = False,
+        language: str = "auto",
+    ) -> FlaskClient:
+        labels = Labels(self.ledger.dictionary, Aliases(), str)
+        prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
+        self.limits = LimitBoard(
+            ledger=self.ledger,
+            labels=labels,
+            clock=self._clock,
+            file=self.limits_file,
+            statuses=lambda: self.statuses,
+        )
+        exposition = Exposition(
+            ledger=self.ledger,
+            labels=labels,
+            statuses=lambda: self.statuses,
+            prices=prices,
+            limits=self.limits,
+            clock=self._clock,
+            registry=CollectorRegistry(auto_describe=False),
+        )
+        page = Page(
+            overview=Overview(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
+            statuses=lambda: self.statuses,
+            prices=prices,
+            limits=self.limits,
+            unasked=lambda: self.unasked,
+        )
+        site = Site(
+            scrape=exposition.scrape,
+            page=page,
+            questions=Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
+            trigger=self.triggered.set,
+            reload=lambda: self.reload_problems,
+            proxies=["home", "office"],
+            limits=self.limits,
+            clock=self._clock,
+            access=Access(token=token, allowed_hosts=allowed_hosts, users=users),
+            is_demo=is_demo,
+            language=language,
+        )
+        return make_app(site).test_client()
