@@ -24,16 +24,6 @@ def owner_of(ledger: Ledger) -> str:
     return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
 
 
-def proxy_fingerprint(management_key: str, *, project_key: str) -> str:
-    """A sign by which a project knows that two exporters read the same proxy: they have the same management key.
-
-    It is keyed with the project's secret key, which is in none of its tables, so that a reader of the tables cannot
-    guess management keys.
-    """
-    secret = hashlib.blake2b(project_key.encode()).digest()
-    return hashlib.blake2b(management_key.encode(), key=secret, digest_size=16).hexdigest()
-
-
 def claim(remote: Remote, ledger: Ledger, proxy: str, *, sign: str | None) -> date | None:
     """Claim the name ``proxy``. Returns the day before which its records have been deleted, None if none have been.
 
@@ -91,12 +81,17 @@ def in_utc(moment: datetime) -> str:
 
 
 def proxy_signs(settings: Settings) -> dict[str, str]:
-    """The fingerprint of each proxy of the settings, by name, for their Supabase project; empty without a key."""
-    key = settings.supabase_secret_key
-    if key is None:
+    """A sign of each proxy of the settings, by name; empty for one without a management key.
+
+    By it a project knows that two exporters read the same proxy: they have the same management key. It is keyed with
+    the project's secret key, which is in none of its tables, so that a reader of the tables cannot guess management
+    keys.
+    """
+    if settings.supabase_secret_key is None:
         return {}
+    secret = hashlib.blake2b(settings.supabase_secret_key.get_secret_value().encode()).digest()
+    keys = {proxy.name: proxy.management_key.get_secret_value() for proxy in settings.proxies}
     return {
-        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
-        for proxy in settings.proxies
-        for management_key in [proxy.management_key.get_secret_value()]
+        name: key and hashlib.blake2b(key.encode(), key=secret, digest_size=16).hexdigest()
+        for name, key in keys.items()
     }

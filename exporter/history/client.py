@@ -4,7 +4,6 @@ The client is imported with the first call: it costs 40 MB and a fifth of a seco
 should not pay. Nothing is retried here; callers know whether and when.
 """
 
-import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,7 +109,7 @@ class Remote:
         The columns in ``order`` must be unique together, so that no row is read twice or missed. Raises HistoryError.
         """
         start = 0
-        while page := self.some(table, columns, order=order, where=where or {}, start=start):
+        while page := self.some(table, columns, order=order, where=where, start=start):
             yield from page
             start += len(page)  # a short page is not the end: a project may have a lower limit
 
@@ -153,14 +152,16 @@ class Remote:
                 raise
             return None
 
-    def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
-        """Write rows, all with the same keys, over those with the same value in ``on``. Raises HistoryError."""
-        self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, returning=_MINIMAL))
+    def upsert(self, table: str, rows: Sequence[Row], *, on: str, only_new: bool = False) -> None:
+        """Write rows, all with the same keys, over those with the same value in ``on``. Raises HistoryError.
 
-    def add(self, table: str, rows: Sequence[Row], *, on: str) -> list[Row]:
-        """Write and return the rows whose value in ``on`` is new. Raises HistoryError."""
-        added = self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True))
-        return expect(list, added)
+        ``only_new`` leaves those as they are.
+        """
+        self._run(
+            lambda client: client.table(table).upsert(
+                list(rows), on_conflict=on, ignore_duplicates=only_new, returning=_MINIMAL
+            )
+        )
 
     def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
         """Change the rows whose columns have these values. Raises HistoryError."""
@@ -170,8 +171,11 @@ class Remote:
         if self._cancellation.cancelled:
             raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
         client = self._client()
-        with _explained(), self._cancellation.limited(_WHOLE_SECONDS):
-            return query(client).execute().data
+        try:
+            with self._cancellation.limited(_WHOLE_SECONDS):
+                return query(client).execute().data
+        except Exception as exc:
+            raise _error_of(exc) from exc
 
     def _client(self) -> "Client":
         if self._made is None:
@@ -201,25 +205,16 @@ def expect(kind: type[_T], data: object) -> _T:
     return data
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn the client's errors into ours. Their texts may repeat what was sent, so only codes are kept."""
-    try:
-        yield
-    except HistoryError:
-        raise
-    except httpx.TransportError as exc:
-        raise HistoryAwayError(
-            "Supabase cannot be reached, or does not answer ({kind}).",
-            kind=type(exc).__name__,
-            reason="unreachable",
-        ) from exc
-    except Exception as exc:
-        raise _error_of(exc) from exc
-
-
 def _error_of(exc: Exception) -> HistoryError:
-    """Our error for a ``postgrest.APIError``, told by its attributes to spare the import, or any other exception."""
+    """Our error for the client's. Its text may repeat what was sent, so only the code of it is kept.
+
+    A ``postgrest.APIError`` is told by its attributes, to spare the import.
+    """
+    if isinstance(exc, httpx.TransportError):
+        kind = type(exc).__name__
+        return HistoryAwayError(
+            "Supabase cannot be reached, or does not answer ({kind}).", kind=kind, reason="unreachable"
+        )
     code = str(getattr(exc, "code", "") or "")
     message = str(getattr(exc, "message", "") or "").lower()
     if code == "P0001" and message == "proxy_not_claimed":

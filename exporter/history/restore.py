@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta, timezone
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from exporter.days import moment_ms
+from exporter.days import day_start_ms, moment_ms
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.client import PAGE_ROWS, Row, expect
@@ -32,8 +32,8 @@ from exporter.quotas.reading import Reading
 from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
-_LATEST_DAY = timedelta(hours=12)
-"""How long after midnight UTC the day begins in the last time zone."""
+_LAST_ZONE = timezone(timedelta(hours=-12))
+"""Where a day has begun, it has begun everywhere: the exporter that wrote the history may have had another zone."""
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("exporter.history")
@@ -76,7 +76,7 @@ class Restore:
         progress = self._restoring.begin(
             since_ms=now_ms - retention_ms,
             newest_ms=None if newest is None else moment_ms(newest["ts"]),
-            deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
+            deleted_before_ms=None if deleted_before is None else day_start_ms(deleted_before, _LAST_ZONE),
             snapshots=snapshots,
             marks=marks,
         )
@@ -184,11 +184,6 @@ class Restore:
                 proxy=self.proxy,
                 reason="bad_data",
             ) from exc
-
-
-def _every_zones_start_ms(day: date) -> int:
-    """When a day has begun everywhere: the exporter that wrote the history may have had another zone."""
-    return round((datetime(day.year, day.month, day.day, tzinfo=UTC) + _LATEST_DAY).timestamp() * 1000)
 
 
 def _mark(row: Row) -> Mark:

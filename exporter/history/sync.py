@@ -18,7 +18,7 @@ from exporter.history.predecessor.takeover import take_over
 from exporter.history.restore import Restore
 from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
-from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
+from exporter.ledger.schema import CLAIMED, RESTORED
 from exporter.sentences import joined, say
 
 SCHEMA_VERSION = 1
@@ -228,9 +228,8 @@ class History:
         backlog = self._ledger.backlog
         deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
-        if backlog.stage(proxy) == NEVER_CLAIMED:
+        if backlog.stage(proxy) != RESTORED:
             backlog.enter_stage(proxy, CLAIMED)
-        if backlog.stage(proxy) == CLAIMED:
             restore = Restore(self._ends, proxy)
             for sentence in restore.steps(retention_ms=self._retention_ms, deleted_before=deleted_before):
                 if self._stopping.is_set():

@@ -91,7 +91,8 @@ class _ModelPrices:
             p_checkpoint={"state": {_KIND: notes}},
         )
         if added:
-            self.remote.add(_TABLE, [self._row(model, price) for model, price in added.items()], on="model_pattern")
+            rows = [self._row(model, price) for model, price in added.items()]
+            self.remote.upsert(_TABLE, rows, on="model_pattern", only_new=True)
         for model, price in changed.items():
             row = there[model]
             where = {column: row[column] for column in ("id", "input_price_per_million", "output_price_per_million")}

@@ -118,7 +118,7 @@ def test_what_was_written_is_remembered_over_a_restart(project: LimitProject, pr
         assert _rows(project)["house"] == _price("claude", price, "2.5")
 
 
-@pytest.mark.parametrize("lost", ["add", "update"])
+@pytest.mark.parametrize("lost", ["upsert", "update"])
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_row_of_a_broken_call_is_still_the_exporters(
     project: LimitProject, prices: Path, monkeypatch: pytest.MonkeyPatch, lost: str, *, arrives: bool
