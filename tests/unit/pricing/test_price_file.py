@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from exporter.pricing.cost import Tariff, Tier, pico_per_token
-from exporter.pricing.dated_rows import by_name
 from exporter.pricing.lookup import PriceList, override_ways
-from exporter.pricing.price_file import PriceFile, read_price_file
+from exporter.pricing.price_file import PriceFile, by_name, read_price_file
 from exporter.settings.problems import ProblemsError
 
 
