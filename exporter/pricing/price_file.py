@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -189,7 +190,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
             if tariff is not None:
                 what = say("The service tier {name}", name=name)
                 _refuse_other_buckets(special, tariff, what, "service_tiers")
-        if row.from_ms is not None and row.until_ms is not None and row.until_ms <= row.from_ms:
+        if row.until_ms <= row.from_ms:
             raise wrong("The row ends before it begins.", "Give a day after from.", "to")
         if row.holidays and not row.has_hours:
             raise wrong("The row has holidays, and no days or hours.", "Add days or hours.", "holidays")
@@ -224,13 +225,13 @@ class PriceRow(_Prices, title=say("A row of prices")):
         return {name: prices.to_tariff("service_tiers", name) for name, prices in self.service_tiers_.items()}
 
     @cached_property
-    def from_ms(self) -> int | None:
-        """In ms since the epoch, as ``until_ms``."""
-        return None if self.from_ is None else day_start_ms(self.from_, self.zone)
+    def from_ms(self) -> float:
+        """In ms since the epoch, as ``until_ms``; infinite where it is open-ended."""
+        return -inf if self.from_ is None else day_start_ms(self.from_, self.zone)
 
     @cached_property
-    def until_ms(self) -> int | None:
-        return None if self.to is None else day_start_ms(self.to, self.zone)
+    def until_ms(self) -> float:
+        return inf if self.to is None else day_start_ms(self.to, self.zone)
 
     @property
     def has_hours(self) -> bool:
@@ -239,9 +240,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
 
     def holds_at(self, at_ms: int) -> bool:
         """Whether it holds at a moment (ms since the epoch). Nothing changes within a minute."""
-        if (self.from_ms is not None and at_ms < self.from_ms) or (
-            self.until_ms is not None and at_ms >= self.until_ms
-        ):
+        if not self.from_ms <= at_ms < self.until_ms:
             return False
         if not self.has_hours:
             return True
@@ -262,8 +261,8 @@ class PriceRow(_Prices, title=say("A row of prices")):
         return (
             self.has_hours == other.has_hours
             and week_meets
-            and (self.from_ms is None or other.until_ms is None or self.from_ms < other.until_ms)
-            and (other.from_ms is None or self.until_ms is None or other.from_ms < self.until_ms)
+            and self.from_ms < other.until_ms
+            and other.from_ms < self.until_ms
         )
 
 
@@ -329,7 +328,7 @@ def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) 
 def _default(row: PriceRow) -> Tariff:
     """The default price: for every model and time, so that there always is one."""
     tariff = row.tariff
-    limited = row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.has_hours or row.service_tiers
+    limited = row.provider or len(row.names) > 1 or row.from_ or row.to or row.has_hours or row.service_tiers
     if limited or tariff is None:
         why = pattern("{name} is for every provider, time and service tier.")
         raise wrong(why, "Give it prices and tiers only.", name=DEFAULT_MODEL)
@@ -358,7 +357,7 @@ class DatedRow(Generic[_Row]):
     def __init__(self, rows: Sequence[_Row], *, origin: str) -> None:
         self.rows = sorted(rows, key=lambda row: not row.has_hours)
         self.origin = origin
-        edges = {edge for row in rows for edge in (row.from_ms, row.until_ms) if edge is not None}
+        edges = {edge for row in rows for edge in (row.from_ms, row.until_ms)}
         self.cell: Cell = partial(bisect_right, sorted(edges))
         if self.rows[0].has_hours:
             number_in = lru_cache(maxsize=4096)(self._number_in)

@@ -1,6 +1,7 @@
 """The format of price files: what a good one says, and what is said about a bad one."""
 
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -175,7 +176,7 @@ prices:
 def test_the_shortest_row_is_a_model_and_its_input_price(path: Path) -> None:
     [row] = read(path, "prices:\n  - {model: text-embedding-house, input: 0.02}\n").rows
     assert row.tariff == Tariff(input=20_000, cache_read=None, cache_write=20_000, output=None)
-    assert (row.from_ms, row.until_ms, row.provider) == (None, None, "")
+    assert (row.from_ms, row.until_ms, row.provider) == (-inf, inf, "")
 
 
 def test_a_price_is_read_as_it_was_written(path: Path) -> None:
