@@ -27,13 +27,6 @@ _HOW = {
     MatchedBy.SUFFIX: "without a suffix that does not change the price the name is listed",
     MatchedBy.DEFAULT: "no list has it",
 }
-_BUCKETS = {
-    "input": "uncached",
-    "cache_read": "cache_read",
-    "cache_write": "cache_write",
-    "output": "output",
-    "reasoning": "reasoning",
-}
 _count = click.IntRange(min=0)
 
 
@@ -145,7 +138,7 @@ def _sum(tariff: Tariff, tokens: Tokens) -> Iterator[str]:
     yield ""
     yield f"A request with a prompt of {tokens.prompt:,} tokens"
     for bucket, rate in rates.by_bucket().items():
-        count: int = getattr(tokens, _BUCKETS[bucket])
+        count: int = getattr(tokens, "uncached" if bucket == "input" else bucket)
         if bucket == "output" and rates.reasoning is not None:
             count -= tokens.reasoning
         if count and rate is None:

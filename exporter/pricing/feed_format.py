@@ -22,14 +22,8 @@ _HIGHEST_PRICE = Decimal(100_000)
 """USD per million tokens. A higher price comes from mixed-up units."""
 
 _SECTIONS: Mapping[str, str] = {
-    "anthropic": "anthropic",
-    "deepseek": "deepseek",
-    "google": "google",
-    "minimax": "minimax",
-    "mistral": "mistral",
+    **{name: name for name in ("anthropic", "deepseek", "google", "minimax", "mistral", "openai", "qwen")},
     "moonshot-ai": "moonshotai",
-    "openai": "openai",
-    "qwen": "qwen",
     "xai": "x-ai",
     "z.ai": "zai",
 }

@@ -8,10 +8,9 @@ import structlog
 from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.cost import Price
-from exporter.pricing.dated_rows import by_name
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import Catalogue, PriceList, override_ways
-from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, read_price_file
+from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.sentences import say

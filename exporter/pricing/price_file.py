@@ -6,20 +6,22 @@ as a whole, because half a price list is a wrong one.
 """
 
 import re
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
+from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, Generic, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import day_start_ms
-from exporter.pricing.cost import Rates, Tariff, Tier, pico_per_token
-from exporter.pricing.lookup import ANY_PROVIDER
+from exporter.pricing.cost import Price, Rates, Tariff, Tier, pico_per_token
+from exporter.pricing.lookup import ANY_PROVIDER, Cell
 from exporter.pricing.model_names import clean
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
@@ -188,7 +190,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
             if tariff is not None:
                 what = say("The service tier {name}", name=name)
                 _refuse_other_buckets(special, tariff, what, "service_tiers")
-        if row.from_ms is not None and row.until_ms is not None and row.until_ms <= row.from_ms:
+        if row.until_ms <= row.from_ms:
             raise wrong("The row ends before it begins.", "Give a day after from.", "to")
         if row.holidays and not row.has_hours:
             raise wrong("The row has holidays, and no days or hours.", "Add days or hours.", "holidays")
@@ -223,13 +225,13 @@ class PriceRow(_Prices, title=say("A row of prices")):
         return {name: prices.to_tariff("service_tiers", name) for name, prices in self.service_tiers_.items()}
 
     @cached_property
-    def from_ms(self) -> int | None:
-        """In ms since the epoch, as ``until_ms``."""
-        return None if self.from_ is None else day_start_ms(self.from_, self.zone)
+    def from_ms(self) -> float:
+        """In ms since the epoch, as ``until_ms``; infinite where it is open-ended."""
+        return -inf if self.from_ is None else day_start_ms(self.from_, self.zone)
 
     @cached_property
-    def until_ms(self) -> int | None:
-        return None if self.to is None else day_start_ms(self.to, self.zone)
+    def until_ms(self) -> float:
+        return inf if self.to is None else day_start_ms(self.to, self.zone)
 
     @property
     def has_hours(self) -> bool:
@@ -238,9 +240,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
 
     def holds_at(self, at_ms: int) -> bool:
         """Whether it holds at a moment (ms since the epoch). Nothing changes within a minute."""
-        if (self.from_ms is not None and at_ms < self.from_ms) or (
-            self.until_ms is not None and at_ms >= self.until_ms
-        ):
+        if not self.from_ms <= at_ms < self.until_ms:
             return False
         if not self.has_hours:
             return True
@@ -261,8 +261,8 @@ class PriceRow(_Prices, title=say("A row of prices")):
         return (
             self.has_hours == other.has_hours
             and week_meets
-            and (self.from_ms is None or other.until_ms is None or self.from_ms < other.until_ms)
-            and (other.from_ms is None or self.until_ms is None or other.from_ms < self.until_ms)
+            and self.from_ms < other.until_ms
+            and other.from_ms < self.until_ms
         )
 
 
@@ -328,7 +328,7 @@ def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) 
 def _default(row: PriceRow) -> Tariff:
     """The default price: for every model and time, so that there always is one."""
     tariff = row.tariff
-    limited = row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.has_hours or row.service_tiers
+    limited = row.provider or len(row.names) > 1 or row.from_ or row.to or row.has_hours or row.service_tiers
     if limited or tariff is None:
         why = pattern("{name} is for every provider, time and service tier.")
         raise wrong(why, "Give it prices and tiers only.", name=DEFAULT_MODEL)
@@ -343,3 +343,49 @@ _R = TypeVar("_R", bound=Rates)
 def _with_cache(rates: _R) -> _R:
     """The prices; cached input without its own price has the price of other input."""
     return rates if rates.cache_read is not None else replace(rates, cache_read=rates.input)
+
+
+# --- rows in order of time --------------------------------------------------------------------------------------------
+
+_MINUTE_MS = 60_000
+_Row = TypeVar("_Row", bound=PriceRow)
+
+
+class DatedRow(Generic[_Row]):
+    """The rows of one file for one provider and name, one after another in time. See ``lookup.Row``."""
+
+    def __init__(self, rows: Sequence[_Row], *, origin: str) -> None:
+        self.rows = sorted(rows, key=lambda row: not row.has_hours)
+        self.origin = origin
+        edges = {edge for row in rows for edge in (row.from_ms, row.until_ms)}
+        self.cell: Cell = partial(bisect_right, sorted(edges))
+        if self.rows[0].has_hours:
+            number_in = lru_cache(maxsize=4096)(self._number_in)
+            self.cell = lambda at_ms: number_in(at_ms // _MINUTE_MS)
+
+    def at(self, at_ms: int) -> Price | None:
+        row = self.row_at(at_ms)
+        if row is None or row.tariff is None:
+            return None
+        return Price(origin=self.origin, tariff=row.tariff, service_tiers=row.service_tiers)
+
+    def _number_in(self, minute: int) -> int | None:
+        """Which row holds in a minute since the epoch."""
+        return next((number for number, row in enumerate(self.rows) if row.holds_at(minute * _MINUTE_MS)), None)
+
+    def row_at(self, at_ms: int) -> _Row | None:
+        """The row that holds at a moment (ms since the epoch)."""
+        return next((row for row in self.rows if row.holds_at(at_ms)), None)
+
+
+def by_name(rows: Iterable[_Row], *, list_name: str) -> dict[str, dict[str, DatedRow[_Row]]]:
+    """The rows by provider and name. Each origin begins with ``list_name``."""
+    grouped: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        for name in row.names:
+            grouped.setdefault((row.provider, name), []).append(row)
+    sections: dict[str, dict[str, DatedRow[_Row]]] = {}
+    for (provider, name), found in grouped.items():
+        shown_name = "/".join(filter(None, (provider, found[0].model)))
+        sections.setdefault(provider, {})[name] = DatedRow(found, origin=f"{list_name} {shown_name}")
+    return sections

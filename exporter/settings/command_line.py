@@ -19,18 +19,14 @@ def given() -> dict[str, str]:
 
 
 def _keep(context: click.Context, option: click.Parameter, text: str | None) -> None:
-    if text is not None:
-        context.find_root().ensure_object(dict)[option.name] = text
-
-
-def _keep_address(context: click.Context, _: click.Parameter, text: str | None) -> None:
-    if text is None:
-        return
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit():
-        raise click.BadParameter(f"{text!r} is not an address. Write HOST:PORT, or :PORT for all interfaces.")
     found = context.find_root().ensure_object(dict)
-    found["EXPORTER_HOST"], found["EXPORTER_PORT"] = host.strip("[]") or ALL_INTERFACES, port
+    if text is not None and option.name == "EXPORTER_HOST":
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdigit():
+            raise click.BadParameter(f"{text!r} is not an address. Write HOST:PORT, or :PORT for all interfaces.")
+        found["EXPORTER_HOST"], found["EXPORTER_PORT"] = host.strip("[]") or ALL_INTERFACES, port
+    elif text is not None:
+        found[option.name] = text
 
 
 def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +38,6 @@ def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         ("--web.listen-address", "[HOST]:PORT", "EXPORTER_HOST", " and EXPORTER_PORT; without a host, all interfaces."),
         ("--config.file", "FILE", "EXPORTER_CONFIG", "."),
     ):
-        keep = _keep_address if setting == "EXPORTER_HOST" else _keep
-        option = click.option(flag, setting, metavar=metavar, expose_value=False, callback=keep, help=setting + more)
+        option = click.option(flag, setting, metavar=metavar, expose_value=False, callback=_keep, help=setting + more)
         command = option(command)
     return command

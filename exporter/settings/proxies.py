@@ -26,11 +26,8 @@ Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
 class _FileRow(Row):
     """A mapping in the file of settings, where an empty value counts as missing.
 
-    The field named by ``in_file`` may be given as ``<name>_file``, the name of a file with the secret. The context of
-    validation is the ``ConfigFile``; rows that the program makes itself have none.
+    The context of validation is the ``ConfigFile``; rows that the program makes itself have none.
     """
-
-    in_file: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -58,10 +55,7 @@ class ProxySettings(_FileRow):
     in_file = "management_key"
     name: Annotated[str, BeforeValidator(validators.proxy_name)]
     url: Annotated[str, BeforeValidator(validators.proxy_url)]
-    management_key: Annotated[
-        ManagementKey,
-        Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
-    ]
+    management_key: Annotated[ManagementKey, Missing("It is missing.", "Add management_key or management_key_file.")]
     source: Source = "queue"
     quotas: Quotas | None = None
 
@@ -107,7 +101,7 @@ class ClientAlias(_AliasRow):
 
     ways = "key, key_file and label"
     in_file = "key"
-    key: Annotated[Secret | None, Missing("It is missing.", "Add key or key_file.", instead="key_file")] = None
+    key: Secret | None = None
     label: _Shown | None = None
 
 

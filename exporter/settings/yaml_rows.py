@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError, ValidationInfo
@@ -21,7 +21,7 @@ from exporter.settings.problems import Problem, ProblemsError, did_you_mean, sho
 from exporter.settings.validators import zone_name
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
 _Loc = tuple[str | int, ...]
 
@@ -36,19 +36,19 @@ NOT_EMPTY = BeforeValidator(lambda value: value or None)
 
 @dataclass(frozen=True)
 class Missing:
-    """Beside the type of a field: the message if it is missing, or is not the text, list or mapping it must be.
-
-    ``instead`` is another name under which it may be given.
-    """
+    """Beside the type of a field: the message if it is missing, or is not the text, list or mapping it must be."""
 
     why: str
     fix: str
-    instead: str = ""
 
 
 class Row(BaseModel):
-    """A mapping in a file. Its ``title`` names one in sentences."""
+    """A mapping in a file. Its ``title`` names one in sentences.
 
+    The field named by ``in_file`` may be given as ``<name>_file`` instead, the name of a file with it.
+    """
+
+    in_file: ClassVar[str] = ""
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
@@ -102,7 +102,7 @@ Zone = Annotated[tzinfo, PlainValidator(_zone)]
 
 
 def problems_of(
-    error: ValidationError, tree: Mapping, model: type[BaseModel], *, file: str, setting: str = ""
+    error: ValidationError, tree: Mapping, model: type[Row], *, file: str, setting: str = ""
 ) -> list[Problem]:
     """The mistakes that pydantic found in ``tree``, in the order of its lines.
 
@@ -136,9 +136,7 @@ def label_of(loc: _Loc) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def why_and_fix(
-    error: Any, row: type[BaseModel] = Row, field: Sequence[object] = (), subject: str = "It"
-) -> tuple[str, str]:
+def why_and_fix(error: Any, row: type[Row] = Row, field: Sequence[object] = (), subject: str = "It") -> tuple[str, str]:
     """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     missing = next((each for each in field if isinstance(each, Missing)), None)
@@ -181,19 +179,16 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
     return why, say("Give {what} from {low} to {high}.", what=what, low=f"{low:g}", high=high)
 
 
-def _known(row: type[BaseModel]) -> str:
+def _known(row: type[Row]) -> str:
     return say("Known here: {known}.", known=", ".join(_names(row)))
 
 
-def _names(row: type[BaseModel]) -> list[str]:
+def _names(row: type[Row]) -> list[str]:
     names = [field.alias or name for name, field in row.model_fields.items()]
-    others = [
-        each.instead for field in row.model_fields.values() for each in field.metadata if isinstance(each, Missing)
-    ]
-    return [*names, *filter(None, others)]
+    return [*names, f"{row.in_file}_file"] if row.in_file else names
 
 
-def _declaration(model: type[BaseModel], loc: _Loc) -> tuple[type[BaseModel], Sequence[object]]:
+def _declaration(model: type[Row], loc: _Loc) -> tuple[type[Row], Sequence[object]]:
     """The innermost model at a place, and the metadata of its field there."""
     metadata: Sequence[object] = ()
     for part in loc:
@@ -206,8 +201,8 @@ def _declaration(model: type[BaseModel], loc: _Loc) -> tuple[type[BaseModel], Se
     return model, metadata
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _model_in(annotation: object) -> type[Row] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Row):
         return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 

@@ -1,14 +1,14 @@
 """The format of price files: what a good one says, and what is said about a bad one."""
 
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from exporter.pricing.cost import Tariff, Tier, pico_per_token
-from exporter.pricing.dated_rows import by_name
 from exporter.pricing.lookup import PriceList, override_ways
-from exporter.pricing.price_file import PriceFile, read_price_file
+from exporter.pricing.price_file import PriceFile, by_name, read_price_file
 from exporter.settings.problems import ProblemsError
 
 
@@ -176,7 +176,7 @@ prices:
 def test_the_shortest_row_is_a_model_and_its_input_price(path: Path) -> None:
     [row] = read(path, "prices:\n  - {model: text-embedding-house, input: 0.02}\n").rows
     assert row.tariff == Tariff(input=20_000, cache_read=None, cache_write=20_000, output=None)
-    assert (row.from_ms, row.until_ms, row.provider) == (None, None, "")
+    assert (row.from_ms, row.until_ms, row.provider) == (-inf, inf, "")
 
 
 def test_a_price_is_read_as_it_was_written(path: Path) -> None:
