@@ -182,8 +182,12 @@ class QuotaAsker:
         begun = before.begun(question, now_ms=self._clock.now_ms())
         self._asks.save(turn.key, begun)
         way = question.ways[begun.way % len(question.ways)]
+        client, paths, auth_index = turn.client, _paths(turn.status), turn.account.auth_index
         try:
-            report = self._report(turn, way)
+            facts = find_facts(client, paths, auth_index)
+            report = Report(refusal=Refusal.GONE)
+            if facts is not None:
+                report = ask(client, paths, auth_index, way, facts, now_ms=self._clock.now_ms)
         except ProxyError as exc:
             # No provider was called, so nobody else has to wait.
             self._asks.save(turn.key, replace(begun, lane_ms=before.lane_ms))
@@ -205,15 +209,6 @@ class QuotaAsker:
         if ended.result != begun.result:
             log = _log.info if ended.result == OK else _log.warning
             log("quota_asked", proxy=turn.status.name, credential=label, result=ended.result)
-
-    def _report(self, turn: _Turn, way: Call | None) -> Report:
-        """The result of one call; raises what ends all calls to the proxy."""
-        paths, auth_index = _paths(turn.status), turn.account.auth_index
-        facts = find_facts(turn.client, paths, auth_index)
-        if facts is None:
-            return Report(refusal=Refusal.GONE)
-        report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._clock.now_ms)
-        return report or Report(refusal=Refusal.NOT_FOUND)  # the proxy names no project for the account
 
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
         """A plugin may not know an account that the proxy can call for; a proxy that cannot call never can."""

@@ -58,14 +58,14 @@ _BALANCES = ("credits", "balance")
 
 def ask(
     client: ProxyClient, paths: Paths, auth_index: str, call: Call | None, facts: Facts, *, now_ms: Callable[[], int]
-) -> Report | None:
-    """What ``call``, or without one the quota API, says about the account; None if too little is known for the call.
+) -> Report:
+    """What ``call``, or without one the quota API, says about the account: nothing if its project is not known.
 
     Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
     request = {"auth_index": auth_index} if call is None else call.request(auth_index, facts)
     if request is None:
-        return None
+        return Report(refusal=Refusal.NOT_FOUND)
     path = paths.quota_fetch if call is None else paths.api_call
     try:
         answer = client.post(path, msgspec.json.encode(request), accept=_ANSWERED, max_bytes=MAX_ANSWER + 1)

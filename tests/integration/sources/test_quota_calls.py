@@ -46,7 +46,7 @@ def test_version_8_has_another_path(connect: Connect) -> None:
 
 def test_too_little_known_for_a_call_is_no_call(connect: Connect) -> None:
     with ReplayProxy([RECORDED]) as replay:
-        assert _ask(connect, replay.url, call=ANTIGRAVITY) is None
+        assert _ask(connect, replay.url, call=ANTIGRAVITY).refusal is Refusal.NOT_FOUND
         assert replay.received == []
 
 
