@@ -121,9 +121,9 @@ def anchor_of(row: Mapping[str, object]) -> int | None:
         return None
 
 
-def anchor_text(anchor_ms: int) -> str:
+def moment_text(ms: int) -> str:
     """A moment in the table's notation."""
-    return (EPOCH + timedelta(milliseconds=anchor_ms)).isoformat(timespec="milliseconds")
+    return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
 
 
 def _text(row: Mapping[str, object], column: str) -> str:

@@ -7,7 +7,6 @@ same windows, so that all exporters of a project write the same figures.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import structlog
 
@@ -19,7 +18,7 @@ from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
 from exporter.limits.model import Limit, Unit
-from exporter.limits.supabase_source import COLUMNS, TABLE, anchor_of, anchor_text
+from exporter.limits.supabase_source import COLUMNS, TABLE, anchor_of, moment_text
 
 _STATUS = "rate_limit_status"
 _READ_EVERY_SECONDS = 15.0
@@ -60,7 +59,7 @@ def config_task(remote: Remote, board: LimitBoard) -> Task:
             column = "reset_anchor_timestamp"
             # Do not overwrite a newer reset that was set after the row was read; the next run reads it.
             where = {"id": row["id"], column: row[column]}
-            remote.update(TABLE, {column: anchor_text(here_ms)}, where=where)
+            remote.update(TABLE, {column: moment_text(here_ms)}, where=where)
 
     return Task(_READ_EVERY_SECONDS, run, needs_claim=False)
 
@@ -137,9 +136,9 @@ def _status(measured: Measured, *, now_ms: int) -> Row:
         "status_label": label,
         "used_tokens": used[Unit.TOKENS],
         "used_requests": used[Unit.REQUESTS],
-        "window_start": _moment(start_ms),
-        "next_reset": None if measured.reset_ms is None else _moment(measured.reset_ms),
-        "last_updated": _moment(now_ms),
+        "window_start": moment_text(start_ms),
+        "next_reset": None if measured.reset_ms is None else moment_text(measured.reset_ms),
+        "last_updated": moment_text(now_ms),
     }
 
 
@@ -147,10 +146,6 @@ def _without_time(row: Row) -> Row:
     """The row without what changes with time alone, such as the start of a window that has no end."""
     moving = {"last_updated"} if row["next_reset"] is not None else {"last_updated", "window_start"}
     return {column: value for column, value in row.items() if column not in moving}
-
-
-def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
 def label_after_reset(limit: Limit) -> str:

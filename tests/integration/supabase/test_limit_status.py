@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.supabase_source import anchor_text
+from exporter.limits.supabase_source import moment_text
 from exporter.records import Tokens
 from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
@@ -115,7 +115,7 @@ _ROLLING = {"reset_strategy": "rolling", "window_minutes": 300}
             id="no budget",
         ),
         pytest.param(
-            {"token_limit": 8_000_000, "reset_anchor_timestamp": anchor_text(_NOW_MS - _HOUR_MS)},
+            {"token_limit": 8_000_000, "reset_anchor_timestamp": moment_text(_NOW_MS - _HOUR_MS)},
             _row(
                 (7_000_000, 1),
                 (1_000_000, 0),
@@ -127,12 +127,12 @@ _ROLLING = {"reset_strategy": "rolling", "window_minutes": 300}
             id="an anchor in the window",
         ),
         pytest.param(
-            {"token_limit": 10_000_000, "reset_anchor_timestamp": anchor_text(_MIDNIGHT_MS - 1)},
+            {"token_limit": 10_000_000, "reset_anchor_timestamp": moment_text(_MIDNIGHT_MS - 1)},
             _row((_DAY, 4), (10_000_000 - _DAY, 0), 23, "7,654,000/10,000,000 Tokens", **_TODAY),
             id="an anchor before the window",
         ),
         pytest.param(
-            {"request_limit": 3, **_ROLLING, "reset_anchor_timestamp": anchor_text(_NOW_MS - _HOUR_MS)},
+            {"request_limit": 3, **_ROLLING, "reset_anchor_timestamp": moment_text(_NOW_MS - _HOUR_MS)},
             _row((7_000_000, 1), (0, 2), 66, "1/3 Requests", start=_NOW_MS - _HOUR_MS, reset=None),
             id="an anchor in a rolling window",
         ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.supabase_source import anchor_text
+from exporter.limits.supabase_source import moment_text
 from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
 from tests.stack.supabase import eras
@@ -205,7 +205,7 @@ def test_a_newer_anchor_that_was_set_there_by_hand_wins(project: LimitProject) -
     id_ = project.insert(model_pattern="claude", token_limit=1000)
     project.work()
     reset_ms = _reset(project, id_)
-    by_hand = anchor_text(reset_ms + 20_000)
+    by_hand = moment_text(reset_ms + 20_000)
     project.change(id_, reset_anchor_timestamp=by_hand)
 
     project.work(2)
@@ -218,14 +218,14 @@ def test_an_anchor_that_is_set_there_in_the_same_moment_is_not_lost(
     project: LimitProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = project.insert(
-        model_pattern="claude", token_limit=1000, reset_anchor_timestamp=anchor_text(_NOON_MS - _HOUR_MS)
+        model_pattern="claude", token_limit=1000, reset_anchor_timestamp=moment_text(_NOON_MS - _HOUR_MS)
     )
     project.work()
     reset_ms = _reset(project, id_)
     take = project.ledger.limits.take_configs
 
     def edited_after_reading(*given: Any, **more: Any) -> None:
-        project.change(id_, reset_anchor_timestamp=anchor_text(reset_ms + 5000))
+        project.change(id_, reset_anchor_timestamp=moment_text(reset_ms + 5000))
         take(*given, **more)
 
     monkeypatch.setattr(project.ledger.limits, "take_configs", edited_after_reading)
@@ -239,7 +239,7 @@ def test_an_anchor_that_is_set_there_in_the_same_moment_is_not_lost(
 
 def test_an_older_anchor_gives_way_to_a_reset_and_one_of_the_future_waits(project: LimitProject) -> None:
     id_ = project.insert(
-        model_pattern="claude", token_limit=1000, reset_anchor_timestamp=anchor_text(_NOON_MS - _HOUR_MS)
+        model_pattern="claude", token_limit=1000, reset_anchor_timestamp=moment_text(_NOON_MS - _HOUR_MS)
     )
     project.work()
     assert project.window(str(id_)).start_ms == _NOON_MS - _HOUR_MS
@@ -248,7 +248,7 @@ def test_an_older_anchor_gives_way_to_a_reset_and_one_of_the_future_waits(projec
     assert _moment(project.config(id_)["reset_anchor_timestamp"]) == first_ms
 
     later_ms = project.now_ms + 4 * PASS_SECONDS * 1000
-    project.change(id_, reset_anchor_timestamp=anchor_text(later_ms))
+    project.change(id_, reset_anchor_timestamp=moment_text(later_ms))
     reset_ms = _reset(project, id_)
     project.work(2)
     assert project.window(str(id_)).start_ms == reset_ms

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.ledger.labels import SeriesLabels
 from exporter.limits.model import Limit, Strategy, Thresholds, Unit
-from exporter.limits.supabase_source import COLUMNS, anchor_of, anchor_text, limit_of
+from exporter.limits.supabase_source import COLUMNS, anchor_of, limit_of, moment_text
 
 _SEED = {
     "id": 1,
@@ -98,7 +98,7 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
     moment = datetime(2026, 11, 24, 17, 30, 0, 250_000, tzinfo=UTC)
     anchor_ms = _limit(reset_anchor_timestamp=text).anchor_ms
     assert anchor_ms == round(moment.timestamp() * 1000)
-    assert anchor_of({"reset_anchor_timestamp": anchor_text(anchor_ms)}) == anchor_ms
+    assert anchor_of({"reset_anchor_timestamp": moment_text(anchor_ms)}) == anchor_ms
 
 
 @pytest.mark.parametrize(
