@@ -13,8 +13,9 @@ from benchmarks.report import Section
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.limits.evaluate import Evaluator
-from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, Strategy, Thresholds, Unit
+from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, Thresholds, Unit
 from exporter.limits.pools import Member, member_of, pool_of
+from exporter.limits.strategies import Strategy
 from exporter.settings.proxies import Aliases
 
 _ROUNDS = 7

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.views.usage_sums import WindowLook
-from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Strategy, Unit, calendar_window
+from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
+from exporter.limits.strategies import open_window
 
 MOST_WINDOWS = 200
 """Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""
@@ -114,17 +115,15 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    start_ms: int | None
-    reset_ms: int | None = None
-    if limit.window_ms is None:
-        start_ms, reset_ms = calendar_window(limit.strategy, now_ms, limit.zone)
-    elif limit.strategy is Strategy.ROLLING:
-        start_ms = now_ms - limit.window_ms
-    else:
-        start_ms = look.session_start(
-            (limit.id, group.key), length_ms=limit.window_ms, series=group.series, now_ms=now_ms
-        )
-        reset_ms = None if start_ms is None else start_ms + limit.window_ms
+    start_ms, reset_ms = open_window(
+        limit.strategy,
+        now_ms,
+        zone=limit.zone,
+        length_ms=limit.window_ms,
+        session_start=lambda length_ms: look.session_start(
+            (limit.id, group.key), length_ms=length_ms, series=group.series, now_ms=now_ms
+        ),
+    )
     if start_ms is not None and anchor_ms is not None:
         start_ms = max(start_ms, anchor_ms)
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)

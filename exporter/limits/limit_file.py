@@ -16,17 +16,8 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import moment_ms
-from exporter.limits.model import (
-    LONGEST_WINDOW_MINUTES,
-    Limit,
-    LimitSet,
-    Per,
-    Plan,
-    Strategy,
-    Thresholds,
-    Unit,
-    window_length_ms,
-)
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Thresholds, Unit
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile

@@ -1,4 +1,4 @@
-"""What a limit is: the user's budget, which usage counts against it, and when its windows begin and end.
+"""What a limit is: the user's budget and which usage counts against it.
 
 A ``LimitWindow`` is the one form in which both kinds of limits reach metrics, page and command line. Also the price of
 a plan. Pure.
@@ -6,14 +6,14 @@ a plan. Pure.
 
 import re
 from dataclasses import dataclass, field
-from datetime import date, timedelta, tzinfo
+from datetime import date, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.ledger.labels import SeriesLabels
+from exporter.limits.strategies import Strategy, window_name
 
 CONFIGURED, PROVIDER = "configured", "provider"
 SHARE = "share"
@@ -21,33 +21,8 @@ SHARE = "share"
 LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 """The fields that identify a ``LimitWindow``: the labels of its metrics."""
 
-LONGEST_WINDOW_MINUTES = 366 * 24 * 60
-
-_MINUTE_MS = 60_000
 _LEAST_ELAPSED = 0.02
 """Share of a window that must have passed before its pace means anything."""
-
-
-class Strategy(StrEnum):
-    """When a window begins.
-
-    ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
-    ``session`` opens with the first request after the previous session has ended.
-    """
-
-    DAILY = "daily"
-    WEEKLY = "weekly"
-    MONTHLY = "monthly"
-    ROLLING = "rolling"
-    SESSION = "session"
-
-    @property
-    def has_length(self) -> bool:
-        """Whether its windows have a length of their own instead of the calendar's."""
-        return self in (Strategy.ROLLING, Strategy.SESSION)
-
-
-_CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}
 
 
 class Per(StrEnum):
@@ -127,14 +102,10 @@ class Limit:
         text = "".join(wildcards.get(other) or re.escape(escaped or other) for escaped, other in parts)
         return re.compile(text, re.IGNORECASE | re.DOTALL)
 
-    @cached_property
+    @property
     def window(self) -> str:
-        """The window's name in metrics: ``day``, ``week``, ``month``, or a length: ``90m``, ``5h``, ``7d``."""
-        if self.window_ms is None:
-            return _CALENDAR_NAMES[self.strategy]
-        minutes = self.window_ms // _MINUTE_MS
-        units = ((24 * 60, "d"), (60, "h"), (1, "m"))
-        return next(f"{minutes // size}{unit}" for size, unit in units if minutes % size == 0)
+        """The window's name in metrics."""
+        return window_name(self.strategy, self.window_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,20 +219,3 @@ class LimitWindow:
         if self.used_ratio >= 1:
             return now_ms
         return self.start_ms + round((self.reset_ms - self.start_ms) / pace)
-
-
-def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int, int]:
-    """The start of the day, week (from Monday) or month of ``now_ms``, and of the next one."""
-    first = last = local_date(now_ms, zone)
-    if strategy is Strategy.WEEKLY:
-        first -= timedelta(days=first.weekday())
-        last = first + timedelta(days=6)
-    elif strategy is Strategy.MONTHLY:
-        first = first.replace(day=1)
-        last = next_month(first) - timedelta(days=1)
-    return day_start_ms(first, zone), day_start_ms(next_day(last), zone)
-
-
-def window_length_ms(minutes: int) -> int | None:
-    """The length of a rolling window or session in ms; None if it is too short or too long."""
-    return minutes * _MINUTE_MS if 1 <= minutes <= LONGEST_WINDOW_MINUTES else None

@@ -15,14 +15,8 @@ import structlog
 
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
-from exporter.limits.model import (
-    LONGEST_WINDOW_MINUTES,
-    Limit,
-    Strategy,
-    Thresholds,
-    Unit,
-    window_length_ms,
-)
+from exporter.limits.model import Limit, Thresholds, Unit
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import counted, say
 from exporter.settings.problems import shown
 

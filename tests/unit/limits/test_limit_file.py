@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.limits.limit_file import read_limit_file
-from exporter.limits.model import LimitSet, Per, Plan, Strategy, Thresholds, Unit
+from exporter.limits.model import LimitSet, Per, Plan, Thresholds, Unit
+from exporter.limits.strategies import Strategy
 from exporter.settings.problems import ProblemsError
 from tests.benches.limits import limits_of
 

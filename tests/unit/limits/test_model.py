@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.model import Limit, Strategy, Unit
+from exporter.limits.model import Limit, Unit
+from exporter.limits.strategies import Strategy
 
 _USAGE = SeriesLabels(
     proxy="office",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.model import Limit, Strategy, Thresholds, Unit
+from exporter.limits.model import Limit, Thresholds, Unit
+from exporter.limits.strategies import Strategy
 from exporter.limits.supabase_source import COLUMNS, anchor_of, limit_of, moment_text
 
 _SEED = {

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.days import day_start_ms, local_date, next_day
 from exporter.ledger.ledger import Ledger
-from exporter.limits.model import Strategy, calendar_window
+from exporter.limits.strategies import Strategy, calendar_window
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 
