@@ -162,7 +162,7 @@ class _Book:
         return [self._client(*each) for each in names.items()]
 
     def _client(self, pseudonym: str, name: str) -> _Named:
-        id_ = self._dictionary.client_with(pseudonym)
+        id_ = self._dictionary.client_ids.get(pseudonym)
         masked = self._dictionary.client_label(pseudonym)
         label = self._client_aliases.get(pseudonym) or masked
         is_open = pseudonym and pseudonym not in self._client_aliases

@@ -92,8 +92,8 @@ class Database:
         self.path = path
         self._alone = alone
         self._lock = threading.RLock()
-        self._spare_lock = threading.Lock()
-        self._spare_reader: sqlite3.Connection | None = None
+        self._reader_lock = threading.Lock()
+        self._reader: sqlite3.Connection | None = None
         self._is_closed = False
         with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
@@ -207,7 +207,11 @@ class Database:
         the connection is kept, and its next user would see the moment of the cursor.
         """
         with _explained(self.path):
-            connection = self._take_spare() or self._new_reader()
+            with self._reader_lock:
+                connection, self._reader = self._reader, None
+            if connection is None:  # which takes a millisecond to parse the schema
+                connection = self._connect("ro")
+                connection.execute("pragma temp_store = memory")
             try:
                 connection.execute("begin")
                 yield connection
@@ -216,26 +220,11 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-            if not self._keep_spare(connection):
+            with self._reader_lock:
+                if is_kept := self._reader is None and not self._is_closed:
+                    self._reader = connection
+            if not is_kept:
                 connection.close()
-
-    def _take_spare(self) -> sqlite3.Connection | None:
-        """The reader that was kept, because a new one takes a millisecond to parse the schema."""
-        with self._spare_lock:
-            spare, self._spare_reader = self._spare_reader, None
-        return spare
-
-    def _keep_spare(self, connection: sqlite3.Connection) -> bool:
-        with self._spare_lock:
-            if self._is_closed or self._spare_reader is not None:
-                return False
-            self._spare_reader = connection
-        return True
-
-    def _new_reader(self) -> sqlite3.Connection:
-        connection = self._connect("ro")
-        connection.execute("pragma temp_store = memory")
-        return connection
 
     def value(self, query: str, *parameters: object) -> Any:
         """The first value that a short query finds, or None. Without a transaction, so no other process has to wait."""
@@ -249,10 +238,10 @@ class Database:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
-        with self._spare_lock:
+        with self._reader_lock:
             self._is_closed = True
-        if (spare := self._take_spare()) is not None:
-            spare.close()
+            if self._reader is not None:
+                self._reader.close()
         with self._lock:
             self._connection.close()  # the last one: a reader could not empty the log
 

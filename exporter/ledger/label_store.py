@@ -56,7 +56,7 @@ class LabelStore(CredentialStore):
         self.clients: dict[int, str] = {}
         self.routes: dict[int, Route] = {}
         self.series: dict[int, Series] = {}
-        self._client_ids: dict[str, int] = {}
+        self.client_ids: dict[str, int] = {}
         self._route_ids: dict[Route, int] = {}
         self._series_ids: dict[tuple[int, int, int], int] = {}
         self._price_ids: dict[str, int] = {}
@@ -70,7 +70,7 @@ class LabelStore(CredentialStore):
         self.proxies = dict(connection.execute("select name, id from proxy"))
         clients = connection.execute("select id, pseudonym, label from client").fetchall()
         self.clients = {row[0]: row[2] for row in clients}
-        self._client_ids = {row[1]: row[0] for row in clients}
+        self.client_ids = {row[1]: row[0] for row in clients}
         self._load_credentials(connection)
         routes = connection.execute("select id, proxy, provider, model from route")
         self.routes = {id_: Route(*route) for id_, *route in routes}
@@ -87,16 +87,13 @@ class LabelStore(CredentialStore):
         """How many label sets are exported under ``other``."""
         return len(self.series) - self._shown
 
-    def client_with(self, pseudonym: str) -> int | None:
-        return self._client_ids.get(pseudonym)
-
     def clients_by_pseudonym(self) -> dict[str, str]:
         """The labels of all clients."""
-        return {pseudonym: self.clients[id_] for pseudonym, id_ in list(self._client_ids.items())}
+        return {pseudonym: self.clients[id_] for pseudonym, id_ in list(self.client_ids.items())}
 
     def client_label(self, pseudonym: str) -> str:
         """The label of a client without an alias, even before it is first met."""
-        id_ = self._client_ids.get(pseudonym)
+        id_ = self.client_ids.get(pseudonym)
         return _client_label(pseudonym) if id_ is None else self.clients[id_]
 
     def proxy_id(self, connection: sqlite3.Connection, name: str) -> int:
@@ -145,11 +142,8 @@ class LabelStore(CredentialStore):
     def _add_series(
         self, connection: sqlite3.Connection, route: int, credential: int, client: int, *, shown: int | None
     ) -> int:
-        id_ = insert_row(
-            connection,
-            "insert into series (route, credential, client, shown) values (?, ?, ?, ?)",
-            (route, credential, client, shown),
-        )
+        values = (route, credential, client, shown)
+        id_ = insert_row(connection, insert("series", ("route", "credential", "client", "shown")), values)
         self._series_ids[(route, credential, client)] = id_
         self.series[id_] = Series(route, credential, client, id_ if shown is None else shown)
         self._shown += shown is None
@@ -158,18 +152,18 @@ class LabelStore(CredentialStore):
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
         id_ = self._route_ids.get(route)
         if id_ is None:
-            id_ = self._route_ids[route] = insert_row(connection, _INSERT_ROUTE, route)
+            id_ = self._route_ids[route] = insert_row(connection, insert("route", Route._fields), route)
             self.routes[id_] = route
         return id_
 
     def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
         """Return the id of a client, creating it if it is new."""
-        id_ = self._client_ids.get(pseudonym)
+        id_ = self.client_ids.get(pseudonym)
         if id_ is None:
             label = label or _client_label(pseudonym)
             id_ = self._identify_client(connection, pseudonym, label)
         if id_ is None:
-            id_ = self._client_ids[pseudonym] = insert_row(
+            id_ = self.client_ids[pseudonym] = insert_row(
                 connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label)
             )
             self.clients[id_] = label
@@ -178,10 +172,10 @@ class LabelStore(CredentialStore):
 
     def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
         """Give its pseudonym to a client known only by its label; None if there is no such client."""
-        id_ = self._client_ids.pop(BY_LABEL + label, None)
+        id_ = self.client_ids.pop(BY_LABEL + label, None)
         if id_ is not None:
             connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
-            self._client_ids[pseudonym] = id_
+            self.client_ids[pseudonym] = id_
             self.labels_version += 1
         return id_
 

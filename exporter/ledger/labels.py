@@ -237,7 +237,7 @@ class Labels:
             self._clients = {
                 id_: alias
                 for pseudonym, alias in self.aliases_of_clients().items()
-                if (id_ := self._dictionary.client_with(pseudonym)) is not None
+                if (id_ := self._dictionary.client_ids.get(pseudonym)) is not None
             }
             self._credentials = self._aliased_credentials()
             self._seen = version

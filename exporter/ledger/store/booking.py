@@ -15,6 +15,7 @@ from exporter.ledger.changes import Change
 from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, insert_named, listed
 from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
+from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.records import Cost, Tokens, UsageRecord
 
 _LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
@@ -39,15 +40,14 @@ def _add(columns: tuple[str, ...]) -> str:
     return ", ".join(f"{column} = {column} + excluded.{column}" for column in columns)
 
 
-_NEW_LIVE = "from entry e join series s on s.id = e.series where e.id > ? and e.live"
-_SHOWN = "coalesce(s.shown, s.id)"
 _NEW_LIVE_SHOWN = (
     "from entry e join series i on i.id = e.series join series s on s.id = coalesce(i.shown, i.id)"
     " where e.id > ? and e.live"
 )
 
 _ADD_TOTALS = (
-    f"insert into total ({listed(TOTAL)}) select {_SHOWN}, e.basis, e.billing, {_SUMS_OF_ENTRIES} {_NEW_LIVE}"
+    f"insert into total ({listed(TOTAL)}) select coalesce(s.shown, s.id), e.basis, e.billing, {_SUMS_OF_ENTRIES}"
+    " from entry e join series s on s.id = e.series where e.id > ? and e.live"
     f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
 )
 _ADD_ROLLUP = (
@@ -191,5 +191,4 @@ def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, 
     for row in rows:
         values = dict(zip(FILLED, row, strict=True))
         while connection.execute(_INSERT_ENTRY, tuple(values.values())).rowcount == 0:
-            fingerprint = int(values["fingerprint"])
-            values["fingerprint"] = -(2**63) if fingerprint == 2**63 - 1 else fingerprint + 1
+            values["fingerprint"] = fingerprint_of_equal(int(values["fingerprint"]), 1)

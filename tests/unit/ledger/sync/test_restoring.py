@@ -188,7 +188,7 @@ def test_sessions_of_before_the_loss_replace_what_followed(
     ledger.limits.set_anchor("a", 9)
     ledger.restoring("p").finish(past, precedes=precedes, now_ms=0)
 
-    client = ledger.dictionary.client_with(_PSEUDONYM)
+    client = ledger.dictionary.client_ids.get(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
     assert _sessions(ledger) == expected
     assert ledger.limits.anchors() == {"a": 9}, "the newer reset"
