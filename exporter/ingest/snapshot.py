@@ -20,7 +20,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.snapshot import Mark, SnapshotSeries, compare, has_restarted, model_family, read_snapshot
+from exporter.normalize.snapshot import Mark, SnapshotSeries, has_restarted, model_family, read_snapshot
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, Cost, Tokens, UsageRecord
 
@@ -77,7 +77,7 @@ class SnapshotIngest:
         # The first snapshot is a baseline: nobody knows when its counts were used.
         first = before.is_first
         deltas = SnapshotDeltas() if first else self._count(snapshot, before.marks, at_ms=self._clock.now_ms())
-        marks = {(series.key, series.model): compare(series, None)[0] for series in snapshot}
+        marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
         self._ledger.snapshots.close(
             self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot
         )

@@ -158,9 +158,8 @@ class DetailIngest:
         if before.had_no_details and not restarted:
             for part in parts:
                 part.counted_ends = self._counted_ends(part, times)
-        items = self._items(parts)
         equal: Counter[int] = Counter()
-        while chunk := list(islice(items, _PER_TRANSACTION)):
+        for chunk in self._chunks(parts):
             self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
         self._ledger.snapshots.close(
@@ -181,16 +180,17 @@ class DetailIngest:
         """
         some_unread = any(part.added is not None for part in parts)
         handles: set[str] = set()
-        models: dict[Identity, str] = {}
-        for item in self._items(parts):
-            if isinstance(item, _Found):
-                if isinstance(item.wire.auth_index, str):
-                    handles.add(item.wire.auth_index)
-                if some_unread:
-                    models[item.ts_ms, snapshot_fingerprint(self._proxy, item.wire)] = identity_model(item.part.series)
         moments: defaultdict[str, set[int]] = defaultdict(set)
-        for identity in self._ledger.snapshots.known(self._proxy, models):
-            moments[models[identity]].add(identity[0])
+        for chunk in self._chunks(parts):
+            found = [item for item in chunk if isinstance(item, _Found)]
+            handles.update(item.wire.auth_index for item in found if isinstance(item.wire.auth_index, str))
+            if some_unread:
+                models = {
+                    (item.ts_ms, snapshot_fingerprint(self._proxy, item.wire)): identity_model(item.part.series)
+                    for item in found
+                }
+                for identity in self._ledger.snapshots.known(self._proxy, models):
+                    moments[models[identity]].add(identity[0])
         for part in parts:
             of_model, details = moments[identity_model(part.series)], part.series.details
             if part.added is not None and of_model and details and may_have_moments(details, of_model):
@@ -216,6 +216,12 @@ class DetailIngest:
                     yield _Rejected(part, rejected_line(item), ts_ms)
                 else:
                     yield _Found(part, item, ts_ms, ts_ms + duration(item.latency_ms))
+
+    def _chunks(self, parts: Iterable[_Part]) -> Iterator[list[_Found | _Rejected]]:
+        """What may be new, in pieces for a transaction each."""
+        items = self._items(parts)
+        while chunk := list(islice(items, _PER_TRANSACTION)):
+            yield chunk
 
     def _book_chunk(self, chunk: Sequence[_Found | _Rejected], times: _Times, equal: Counter[int]) -> None:
         """``equal`` counts how often each fingerprint has come up."""

@@ -11,9 +11,6 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic, load
 from exporter.simulator.world import MANAGEMENT_KEY, SHOWN
 
-DEFAULT_HISTORY_HOURS = 6.0
-"""For a proxy with cumulative statistics: it should not look freshly started."""
-
 _BURST_SPAN_SECONDS = 240.0
 # Each adds 258 bytes to every answer, so weeks of history are thinned out.
 _MOST_HISTORY = 20_000
@@ -29,7 +26,7 @@ def live_demo(
     allow_remote: bool = False,
     rate: float = 1.0,
     seed: int | None = None,
-    history_hours: float | None = None,
+    history_hours: float = 0.0,
     upgrade_after: float | None = None,
     upgrade_to: str = DEFAULT_VERSION,
     upgraded: Callable[[], None],
@@ -37,13 +34,10 @@ def live_demo(
     """Serve a demo proxy with live traffic while the context lasts. Raises ``OSError`` if the port is not available.
 
     Without a ``seed`` each start has a new one: no proxy sends the same records again. ``history_hours`` is how long it
-    has already run, by default 6 for a version with ``/usage``; others forget. After ``upgrade_after`` seconds it
-    becomes ``upgrade_to``, and ``upgraded`` is called.
+    has already run. After ``upgrade_after`` seconds it becomes ``upgrade_to``, and ``upgraded`` is called.
     """
     proxy = DemoProxy(key=key, version=version, accounts=SHOWN)
     proxy.allow_remote = allow_remote
-    if history_hours is None:
-        history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
 
     def upgrade() -> None:
         proxy.upgrade(upgrade_to)

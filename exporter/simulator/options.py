@@ -10,6 +10,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 VERSIONS = {"6.9": "v6.9.49", "7.2": "v7.2.140", "8": "v8.0.3"}
 """What a person types, and the version of CPA that the demo proxy then plays."""
 DEFAULT_VERSION = VERSIONS["7.2"]
+_HISTORY_HOURS = 6.0
+"""Of a proxy with cumulative statistics: it should not look freshly started."""
 
 
 def has_usage(version: str) -> bool:
@@ -21,11 +23,11 @@ def _full(_context: click.Context, _parameter: click.Parameter, text: str) -> st
     return VERSIONS[text]
 
 
-def _history(context: click.Context, _parameter: click.Parameter, hours: float | None) -> float | None:
+def _history(context: click.Context, _parameter: click.Parameter, hours: float | None) -> float:
     version = context.params["version"]
     if hours and not has_usage(version):
         raise click.BadParameter(f"{version} has a queue, which remembers no history.")
-    return hours
+    return _HISTORY_HOURS * has_usage(version) if hours is None else hours
 
 
 def play_options(version_flag: str) -> Callable[[_Command], _Command]:

@@ -160,7 +160,7 @@ class Traffic:
             return {"latency_ms": 180, "ttft_ms": 150, "generate": False}
         tokens = self._tokens(event.credential)
         ttft = self._random.randint(250, 2800)
-        tier = "priority" if codex and self._random.random() < _PRIORITY_SHARE else "auto"
+        has_priority = codex and self._random.random() < _PRIORITY_SHARE
         contradicts = event.credential.provider == "openrouter" and tokens.reasoning > 0
         return {
             "latency_ms": ttft + int(tokens.output * 12.5),
@@ -168,8 +168,7 @@ class Traffic:
             "ttft_ms": ttft if event.stream else 0,
             "tokens": tokens,
             "inconsistent": contradicts and self._random.random() < _INCONSISTENT_SHARE,
-            "service_tier": tier,
-            "response_tier": "priority" if tier == "priority" else "default",
+            "service_tier": "priority" if has_priority else "auto",
         }
 
     def _tokens(self, credential: Credential) -> Tokens:

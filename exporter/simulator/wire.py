@@ -43,7 +43,6 @@ class Event:
     generate: bool = True
     inconsistent: bool = False
     service_tier: str = "auto"
-    response_tier: str = "default"
     serial: int = 0
 
     @property
@@ -77,7 +76,7 @@ def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
         "service_tier": event.service_tier,
     }
     if credential.provider in _TIER_REPORTERS and event.model != IMAGE_MODEL and not event.failed:
-        record["response_service_tier"] = event.response_tier
+        record["response_service_tier"] = "default" if event.service_tier == "auto" else event.service_tier
     return record
 
 
