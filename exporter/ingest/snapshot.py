@@ -2,19 +2,15 @@
 
 ``snapshot_details`` books a snapshot with details. Of one without (forks strip them) the rise of the counts is booked
 here. Counts only rise while the proxy runs: if one falls, or a series vanishes, the whole proxy has restarted, and
-every count is new.
-
-The rule about false starts: forks of CPA 6.9 or older can show a new series with the count of a whole life. The first
-value of a series beside known ones is kept apart and listed if it is too dear to be true, and only what comes after it
-counts.
+every count is new. ``false_starts`` judges the first value of a series beside known ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
 import structlog
 
 from exporter.clock import Clock
+from exporter.ingest.false_starts import find_false_start
 from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
@@ -121,16 +117,12 @@ class SnapshotIngest:
                 tokens=Tokens(unclassified=max(0, tokens)),
                 counted=max(0, requests),
             )
-            if mark is None and not restarted and (worth := self._worth(record)) > self._most_nano_usd:
-                false_starts.append(FalseStart(at_ms, record.client, record.model, requests, tokens, nano_usd=worth))
+            is_first = mark is None and not restarted
+            if is_first and (found := find_false_start(record, self._pricer, most_nano=self._most_nano_usd)):
+                false_starts.append(found)
             else:
                 increments.append((record, self._pricer.price(record)))
         return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
-
-    def _worth(self, record: UsageRecord) -> int:
-        """In nano-USD, at most: the proxy does not say what kind of tokens they are, so all are priced as input."""
-        as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
-        return self._pricer.price(as_input).nano_usd
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         if not false_starts:
