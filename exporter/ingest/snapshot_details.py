@@ -128,7 +128,7 @@ class DetailIngest:
         *,
         taken_ms: int,
         restarted: bool,
-        before_booking: Callable[[set[str]], None],
+        before_booking: Callable[[set[str]], object],
     ) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
