@@ -239,7 +239,6 @@ def _child(
     receiver = Receiver(
         records=unexpected,
         snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms),
-        pushed=unexpected,
     )
 
     def poll() -> None:

@@ -17,7 +17,7 @@ from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
 from exporter.ingest.snapshot import SnapshotIngest
-from exporter.jobs.scheduler import Loop, Worker
+from exporter.jobs.scheduler import Worker, run_loop
 from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
 from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
@@ -135,7 +135,6 @@ class Exporter:
             *self._historians,
         ]
         self._workers = [*self._writers, *_price_workers(self.prices), *notifiers]
-        self._loop = Loop(self._workers)
         exposition = Exposition(
             ledger=ledger,
             labels=labels,
@@ -208,7 +207,7 @@ class Exporter:
             worker.start()
         self.web.start()
         _log.info("started", version=__version__, url=self.web.url, **self._told)
-        self._loop.run(stop)
+        run_loop(self._workers, stop)
         self._stop()
 
     def _stop(self) -> None:

@@ -7,7 +7,6 @@ reason, and is logged when it changes, not when it repeats.
 import contextlib
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -31,8 +30,6 @@ from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus
 from exporter.sources.resp_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
-_STORES_PER_RETENTION = 10
-"""After a crash, the last success is known to this fraction of the retention."""
 _REFRESH_SECONDS = 60.0
 """Time between reads of inventory and flags: ten calls, each of which costs the proxy a password check."""
 
@@ -84,13 +81,12 @@ class Poller:
         ledger.register(self.name)
         self._losses = LossWatch(client, ledger=ledger, clock=clock)
         self._receiver = Receiver(
-            records=lambda body: self._take(body, self._know_credentials),
+            records=self._take,
             snapshot=lambda body, taken_ms: snapshots.take(
-                body, taken_ms=taken_ms, before_booking=self._know_credentials
+                body, taken_ms=taken_ms, before_booking=self._meet_credentials
             ),
             may_take=self._losses.begin_pop,
             taken=self._losses.end_pop,
-            pushed=lambda body: self._take(body, self._leave_unknown),
             missed=self._losses.note_missed,
         )
         self._comparable = False
@@ -114,7 +110,7 @@ class Poller:
             if not self._to_look_up:
                 self._work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
+            self._ledger.polled(self.name, at_ms=self._clock.now_ms())
         except ProxyError as exc:
             self._is_doubtful |= isinstance(exc, ProxyUnreachableError | UnsupportedProxyError)
             self._enter(exc.reason, str(exc))
@@ -156,7 +152,7 @@ class Poller:
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._losses.read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # already logged; the next start sees too long a gap
-                self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
+                self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, for_good=True)
         self._client.close()
 
     def _read(self) -> None:
@@ -231,40 +227,35 @@ class Poller:
         if whole or not self.status.accounts:  # a partial inventory must not make accounts vanish
             self.status = replace(self.status, accounts=tuple(taken))
 
-    def _know_credentials(self, handles: set[str]) -> None:
-        """Look up credentials that no inventory has named, once, so that their first records get the right labels."""
-        source, new = self._source, self._unknown(handles)
-        if source is not None and new:
-            self._take_inventory(source)
-            self._comparable = False  # its counts include attempts whose records are still to come
-            # A credential in no list stays unknown: there is no reason to ask again before the next regular inventory.
-            self._unlisted |= new
+    def _meet_credentials(self, handles: set[str]) -> bool:
+        """Look up credentials that no inventory has named, once, so that their first records get the right labels.
 
-    def _leave_unknown(self, handles: set[str]) -> bool:
-        """Leave the look-up to the next poll; return whether there is anything to look up."""
-        new = self._unknown(handles)
-        self._to_look_up |= new
-        return bool(new)
-
-    def _unknown(self, handles: set[str]) -> set[str]:
-        """The ``handles`` that were in no inventory so far, and may be in a new one."""
-        if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
-            return set()
+        What a thread of the source's own brings must not wait for that: True leaves it to the next poll.
+        """
+        source = self._source
+        if source is None or self._refreshed_at is None:
+            return False
+        if self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
+            return False
         new = {handle for handle in handles - self._unlisted if handle}
-        return new if any(not self._ledger.knows_credential(self.name, handle) for handle in new) else set()
+        if all(self._ledger.knows_credential(self.name, handle) for handle in new):
+            return False
+        if source.is_pushed:
+            self._to_look_up |= new
+            return True
+        self._take_inventory(source)
+        self._comparable = False  # its counts include attempts whose records are still to come
+        # A credential in no list stays unknown: there is no reason to ask again before the next regular inventory.
+        self._unlisted |= new
+        return False
 
-    def _take(self, body: bytes | bytearray, before_booking: Callable[[set[str]], bool | None]) -> int:
+    def _take(self, body: bytes | bytearray) -> int:
         with self._taking:
-            return self._queue.take(body, before_booking=before_booking)
+            return self._queue.take(body, before_booking=self._meet_credentials)
 
     def _work_off(self) -> None:
         with self._taking:
             self._queue.work_off()
-
-    @property
-    def _store_every_ms(self) -> int:
-        retention = self.status.retention_seconds
-        return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(self.status, **msgspec.structs.asdict(flags))

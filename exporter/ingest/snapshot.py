@@ -52,7 +52,7 @@ class SnapshotIngest:
         body: bytes | bytearray,
         *,
         taken_ms: int,
-        before_booking: Callable[[set[str]], None] = lambda _handles: None,
+        before_booking: Callable[[set[str]], object] = lambda _handles: None,
     ) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
 

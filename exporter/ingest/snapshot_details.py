@@ -132,7 +132,7 @@ class DetailIngest:
         before: Checkpoint,
         *,
         taken_ms: int,
-        before_booking: Callable[[set[str]], None],
+        before_booking: Callable[[set[str]], object],
     ) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 

@@ -57,39 +57,29 @@ class Worker:
                 _log.exception("job_failed", job=self.name)
 
 
-class Loop:
-    """Asks each worker at its interval until it is told to stop."""
-
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        self._workers = workers
-        self._scheduler = schedule.Scheduler()
-
-    def run(self, stop: threading.Event) -> None:
-        """Ask all workers at once, then at their intervals. Returns when ``stop`` is set."""
-        for worker in self._workers:
-            worker.ask()
-        local, steady = _local_time(), time.monotonic()
-        while not stop.wait(_TICK_SECONDS):
-            local_now, steady_now = _local_time(), time.monotonic()
-            # schedule plans by local time without its zone: if the clock goes back by a day, or by an hour at the end
-            # of daylight saving time, it would do nothing for that long.
-            jump = (local_now - local).total_seconds() - (steady_now - steady)
-            local, steady = local_now, steady_now
-            if abs(jump) > _JUMP_SECONDS:
-                _log.warning("clock_jump", seconds=round(jump))
-                self._scheduler.clear()
-                for worker in self._workers:
-                    worker.ask()  # after a suspend, everything is due
-            self._plan()
-            self._scheduler.run_pending()
-
-    def _plan(self) -> None:
-        """Plan workers that have no job yet or a new interval; the others keep waiting."""
-        for worker in self._workers:
+def run_loop(workers: Sequence[Worker], stop: threading.Event) -> None:
+    """Ask all workers at once, then at their intervals. Returns when ``stop`` is set."""
+    scheduler = schedule.Scheduler()
+    for worker in workers:
+        worker.ask()
+    local, steady = _local_time(), time.monotonic()
+    while not stop.wait(_TICK_SECONDS):
+        local_now, steady_now = _local_time(), time.monotonic()
+        # schedule plans by local time without its zone: if the clock goes back by a day, or by an hour at the end of
+        # daylight saving time, it would do nothing for that long.
+        jump = (local_now - local).total_seconds() - (steady_now - steady)
+        local, steady = local_now, steady_now
+        if abs(jump) > _JUMP_SECONDS:
+            _log.warning("clock_jump", seconds=round(jump))
+            scheduler.clear()
+            for worker in workers:
+                worker.ask()  # after a suspend, everything is due
+        for worker in workers:  # those that have no job yet or a new interval; the others keep waiting
             interval = max(1, int(worker.interval_seconds()))
-            if [job.interval for job in self._scheduler.get_jobs(worker.name)] != [interval]:
-                self._scheduler.clear(worker.name)
-                self._scheduler.every(interval).seconds.do(worker.ask).tag(worker.name)
+            if [job.interval for job in scheduler.get_jobs(worker.name)] != [interval]:
+                scheduler.clear(worker.name)
+                scheduler.every(interval).seconds.do(worker.ask).tag(worker.name)
+        scheduler.run_pending()
 
 
 def _local_time() -> datetime:

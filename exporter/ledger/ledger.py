@@ -164,16 +164,16 @@ class Ledger:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
         return self.dictionary.resolved(series.credential).id
 
-    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
+    def polled(self, proxy: str, *, at_ms: int, for_good: bool = False) -> None:
         """Remember that a poll of the registered ``proxy`` succeeded at ``at_ms``: see ``PollTimes``.
 
-        The time on disk may lag by ``store_every_ms``; 0 writes it to the ledger itself.
+        ``for_good`` writes it to the ledger itself.
         """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
-        if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
+        if before is None or at_ms < before or for_good:  # the first poll, or a clock set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
-        self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
+        self._poll_times.note(proxy_id, at_ms)
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 

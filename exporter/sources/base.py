@@ -54,20 +54,18 @@ class Way:
 
 @dataclass(frozen=True)
 class Receiver:
-    """Where a source delivers. Its ``poll`` calls these and lets their errors pass; its own thread may call ``pushed``
-    and ``missed``, too.
+    """Where a source delivers. Its ``poll`` calls these and lets their errors pass; the thread of a pushed one calls
+    ``records`` and ``missed``, too.
 
     ``records`` gets a JSON array of records, stores it durably before it returns, and returns the number of its
-    elements. ``snapshot`` gets a whole ``/usage`` and the time in ms when the proxy sent it. A source that takes
-    records away asks ``may_take`` before each such request; after it and ``records`` it calls ``taken``, saying whether
-    records are lost because an answer is missing or incomplete. ``pushed`` is ``records`` that never waits for the
-    proxy. ``missed`` learns that records of the last so many seconds may have gone elsewhere; None means since the
-    last poll.
+    elements; for a pushed source it never waits for the proxy. ``snapshot`` gets a whole ``/usage`` and the time in ms
+    when the proxy sent it. A source that takes records away asks ``may_take`` before each such request; after it and
+    ``records`` it calls ``taken``, saying whether records are lost because an answer is missing or incomplete.
+    ``missed`` learns that records of the last so many seconds may have gone elsewhere; None means since the last poll.
     """
 
     records: Callable[[bytes | bytearray], int]
     snapshot: Callable[[bytes | bytearray, int], None]
-    pushed: Callable[[bytes | bytearray], int]
     may_take: Callable[[], bool] = lambda: True
     taken: Callable[[bool], None] = lambda _answer_lost: None
     missed: Callable[[float | None], None] = lambda _seconds: None

@@ -20,7 +20,6 @@ import ssl
 import threading
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from typing import Any, NoReturn, Self
 
 import hiredis
@@ -217,7 +216,7 @@ class UsageSubscription(UsageQueue):
         number = self._number
         if number and number == self._emptied_for:
             return self._catch_up()
-        is_emptied = super().poll(replace(receiver, records=receiver.pushed), now_ms)
+        is_emptied = super().poll(receiver, now_ms)
         if is_emptied:
             self._emptied_for = number
         is_subscribed = number or self._number  # it may have ended or begun meanwhile
@@ -325,7 +324,7 @@ class UsageSubscription(UsageQueue):
     def _hand_over(self, receiver: Receiver) -> None:
         held, self._held = self._held, []
         if held:
-            receiver.pushed(b"[" + b",".join(held) + b"]")
+            receiver.records(b"[" + b",".join(held) + b"]")
 
     def _catch_up(self) -> bool:
         """Wait until the thread has handed over all that precedes the answer to a PING; False after a time-out."""

@@ -59,7 +59,7 @@ def _poll(client: ProxyClient, kept: Callable[[bytes | bytearray], int]) -> bool
         if isinstance(kept, Kept):
             kept.answers_lost.append(answer_lost)
 
-    receiver = Receiver(records=kept, snapshot=_no_snapshot, pushed=kept, taken=note)
+    receiver = Receiver(records=kept, snapshot=_no_snapshot, taken=note)
     return UsageQueue(client, V0).poll(receiver, 0)
 
 

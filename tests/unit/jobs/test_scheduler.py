@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from exporter.jobs.scheduler import Loop, Worker
+from exporter.jobs.scheduler import Worker, run_loop
 from exporter.logs import configure_logging
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -52,7 +52,7 @@ def _looping(*jobs: _Job) -> Iterator[None]:
     stop = threading.Event()
     for job in jobs:
         job.worker.start()
-    loop = threading.Thread(target=Loop([job.worker for job in jobs]).run, args=(stop,))
+    loop = threading.Thread(target=run_loop, args=([job.worker for job in jobs], stop))
     loop.start()
     try:
         yield
