@@ -115,11 +115,8 @@ class _Book:
                 if known.id in met:
                     continue  # another login of the account, or a key listed twice
                 met.add(known.id)
-                label, last_ms, masked = (
-                    self._labels.credential(known.id),
-                    self._credentials.get(known.id),
-                    known.masked,
-                )
+                label, last_ms = self._labels.credential(known.id), self._credentials.get(known.id)
+                masked = known.masked
                 called |= {(LABEL, known.label), (LABEL, known.readable)}
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
             name = email or file or _end_of(key)
@@ -135,14 +132,9 @@ class _Book:
         return found + self._unlisted(proxy, proxy_id, met)
 
     def _unlisted(self, proxy: str, proxy_id: int, met: set[int]) -> list[_Named]:
+        label = self._labels.credential
         return [
-            _Named(
-                self._labels.credential(id_),
-                "not listed by the proxy",
-                last_ms,
-                proxy=proxy,
-                provider=credential.provider,
-            )
+            _Named(label(id_), "not listed by the proxy", last_ms, proxy=proxy, provider=credential.provider)
             for id_, last_ms in self._credentials.items()
             if id_ not in met
             and (credential := self._dictionary.credentials[id_]).proxy == proxy_id

@@ -67,14 +67,12 @@ def price(
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier
         tariff = found.at(service_tier)
-        for line in _about(found, provider, model, moment=datetime.fromtimestamp(at_ms / 1000, settings.zone)):
-            click.echo(line)
-        shown_tier = service_tier if tariff is not None else ""
-        for line in _prices(tariff or found.tariff, shown_tier):
-            click.echo(line)
-        if tariff is not None:
-            for line in _sum(tariff, tokens):
-                click.echo(line)
+        lines = [*_about(found, provider, model, moment=datetime.fromtimestamp(at_ms / 1000, settings.zone))]
+        if tariff is None:
+            lines += _prices(found.tariff, "")
+        else:
+            lines += [*_prices(tariff, service_tier), *_sum(tariff, tokens)]
+        click.echo("\n".join(lines))
         problem = _problem(found, tariff, provider, model, service_tier)
         if problem:
             click.echo(problem, err=True)

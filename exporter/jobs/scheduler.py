@@ -20,7 +20,7 @@ _log = structlog.get_logger("exporter.loop")
 class Worker:
     """A thread that runs ``job`` whenever it has been asked since the last run began."""
 
-    def __init__(self, name: str, job: Callable[[], None], interval_seconds: Callable[[], float]) -> None:
+    def __init__(self, name: str, job: Callable[[], object], interval_seconds: Callable[[], float]) -> None:
         self.name = name
         self.interval_seconds = interval_seconds
         self._job = job

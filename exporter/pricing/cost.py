@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from functools import cached_property
-from types import MappingProxyType
 from typing import Self
 
 from exporter.records import Tokens
@@ -111,9 +110,6 @@ class Tariff(Rates):
         return replace(super().with_one_hour_writes(), tiers=tiers)
 
 
-NO_SERVICE_TIERS: Mapping[str, Tariff] = MappingProxyType({})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Price:
     """What one model costs during one period.
@@ -126,7 +122,7 @@ class Price:
     origin: str
     tariff: Tariff
     matched_by: MatchedBy = MatchedBy.EXACT
-    service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
+    service_tiers: Mapping[str, Tariff] = field(default_factory=dict)
     one_hour_writes: bool = False
 
     def at(self, service_tier: str) -> Tariff | None:

@@ -10,7 +10,7 @@ from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.cost import Price
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import Catalogue, PriceList, override_ways
-from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
+from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
 from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.sentences import say
@@ -19,50 +19,44 @@ from exporter.settings.watched import WatchedFile
 _log = structlog.get_logger("exporter.pricing")
 
 
-class UserPrices:
-    """The prices of one file: a ``Catalogue``. Thread-safe; one thread calls ``reload``."""
+@dataclass(frozen=True, kw_only=True)
+class _InUse:
+    """What the user's file says: its rows, their number, the default price, and providers whose writes live an hour."""
+
+    prices: PriceList
+    rows: int
+    default: Price
+    one_hour_writes: frozenset[str]
+
+
+def _read(path: Path) -> _InUse:
+    file, default = read_price_file(path), DEFAULT_PRICE
+    if file.default is not None:
+        default = replace(default, origin=f"{path.name} {DEFAULT_MODEL}", tariff=file.default)
+    prices = PriceList(by_name(file.rows, list_name=path.name), ways=override_ways)
+    return _InUse(prices=prices, rows=len(file.rows), default=default, one_hour_writes=file.one_hour_writes)
+
+
+class UserPrices(WatchedFile[_InUse]):
+    """The prices of one file: a ``Catalogue``."""
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ProblemsError."""
-        self._file: WatchedFile[PriceFile] = WatchedFile(
-            path,
-            read_price_file,
-            kind=say("price file"),
-            name=say("prices"),
-            log=_log,
-            size=lambda file: {"rows": len(file.rows)},
-        )
-        self._take()
-
-    @property
-    def problem(self) -> str:
-        """A sentence if the last edit could not be used, else empty."""
-        return self._file.problem
+        kind, name = say("price file"), say("prices")
+        super().__init__(path, _read, kind=kind, name=name, log=_log, size=lambda file: {"rows": file.rows})
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``."""
-        return self._list.find(provider, model, at_ms=at_ms)
+        return self.content.prices.find(provider, model, at_ms=at_ms)
 
     def default(self) -> Price:
         """The price of models that no list knows: the file's, else the built-in one."""
-        return self._default
+        return self.content.default
 
     def one_hour_writes(self, provider: str) -> bool:
         """Whether the file says that a provider's cache writes live for an hour. CPA's name may have its prefix."""
-        name, found = provider.strip().lower(), self._file.content.one_hour_writes
+        name, found = provider.strip().lower(), self.content.one_hour_writes
         return name in found or name.removeprefix(OPENAI_COMPATIBLE) in found
-
-    def reload(self, *, now: bool = False) -> None:
-        """Read the file again if it has changed, or ``now``."""
-        if self._file.reload(now=now) and not self.problem:
-            self._take()
-
-    def _take(self) -> None:
-        name, file = self._file.path.name, self._file.content
-        self._list = PriceList(by_name(file.rows, list_name=name), ways=override_ways)
-        self._default = DEFAULT_PRICE
-        if file.default is not None:
-            self._default = replace(DEFAULT_PRICE, origin=f"{name} {DEFAULT_MODEL}", tariff=file.default)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from exporter.pricing.cost import MatchedBy, Price
-from exporter.pricing.model_names import LONGEST_NAME, clean, spellings, without_vendor
+from exporter.pricing.model_names import clean, spellings, without_vendor
 from exporter.pricing.vendors import OPENAI_COMPATIBLE, sections
 
 _REMEMBERED_NAMES = 10_000
@@ -63,12 +63,12 @@ class PriceList:
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``."""
-        match = self._match(provider, model) if len(model) <= LONGEST_NAME else None
+        match = self._match(provider, model)
         return match.price(at_ms) if match is not None else None
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether a model has a row, even one without a price at some moments."""
-        return len(model) <= LONGEST_NAME and self._match(provider, model) is not None
+        return self._match(provider, model) is not None
 
     def _search(self, provider: str, model: str) -> "_Match | None":
         for section, name, matched_by in self._ways(provider, model):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from exporter.settings import validators
 from exporter.settings.model import Declared, Settings, declared
-from exporter.settings.problems import Problem, ProblemsError
+from exporter.settings.problems import Problem
 from exporter.settings.proxies import ConfigFile, PlacedProxy, ProxySettings
 from exporter.settings.sources import Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.validators import RawValue, secret_in_file
@@ -95,7 +95,10 @@ def load_settings(
         _compare_zones(settings, given, loaded)
         _warn_of_open_door(settings, given.get("exporter_host"), loaded)
     for name, reader in (file_readers or {}).items():
-        _check_file(given.get(name), reader, loaded)
+        file = given.get(name)
+        if file is not None and not loaded.blames(file):
+            with loaded.collecting():
+                reader(file.base / file.text)
     if not loaded.problems:
         loaded.settings = settings.model_copy(update={"proxies": proxies})
     return loaded
@@ -107,11 +110,11 @@ def _resolve(setting: Declared, layers: Mapping[str, RawValue], loaded: Loaded) 
         why = f"It is the older name of {value.name} ({value.place}), which has another value."
         loaded.problems.append(older.problem(why, "Set only one of the two."))
     value, file = value or older, layers.get(setting.file_name)
-    try:
-        return value if file is None else secret_in_file(file, plain=value)
-    except ProblemsError as error:
-        loaded.problems.extend(error.problems)
-        return None
+    if file is not None:
+        plain, value = value, None
+        with loaded.collecting():
+            value = secret_in_file(file, plain=plain)
+    return value
 
 
 def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], loaded: Loaded) -> Settings:
@@ -176,15 +179,6 @@ def _check_pairs(
             loaded.notes.append(lone.problem(f"{why} Only the proxies in the file are used."))
         else:
             loaded.problems.append(lone.problem(why, "Set both or none of them."))
-
-
-def _check_file(given: RawValue | None, reader: FileReader, loaded: Loaded) -> None:
-    """Check a file even beside other problems, so that all are seen at once."""
-    if given is not None and not loaded.blames(given):
-        try:
-            reader(given.base / given.text)
-        except ProblemsError as error:
-            loaded.problems.extend(error.problems)
 
 
 def _warn_of_open_door(settings: Settings, host: RawValue | None, loaded: Loaded) -> None:

@@ -8,18 +8,19 @@ Compose and many ``.env`` files pass a setting that was left out.
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from exporter.settings import yaml_file
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
 from exporter.settings.proxies import Aliases, ConfigFile
 from exporter.settings.validators import RawValue
-from exporter.settings.yaml_file import read_yaml
 from exporter.settings.yaml_rows import problems_of, unknown_setting
 
 ENVIRONMENT = "environment"
@@ -55,6 +56,14 @@ class Loaded:
             raise ProblemsError(*self.problems)
         return self.settings
 
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Add the problems that are raised in this context, and go on after it."""
+        try:
+            yield
+        except ProblemsError as error:
+            self.problems += error.problems
+
     def blames(self, given: RawValue) -> bool:
         """Whether one of the problems is with this value."""
         return any((problem.setting, problem.place) == (given.name, given.place) for problem in self.problems)
@@ -82,11 +91,9 @@ def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, RawValue]:
     # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
     if not os.path.isfile(path):
         return {}
-    try:
+    text = ""
+    with loaded.collecting():
         text = read_text(path, setting=DOTENV, place=str(path))
-    except ProblemsError as error:
-        loaded.problems += error.problems
-        return {}
     values: dict[str, RawValue] = {}
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
@@ -125,21 +132,15 @@ def _settings_in(values: Iterable[RawValue], loaded: Loaded) -> dict[str, RawVal
 
 def read_config(path: Path, loaded: Loaded) -> ConfigFile:
     """The YAML file ``path``: the settings of the environment in lower case, the proxies, and the aliases."""
-    read = ConfigFile(path=path)
-    try:
-        tree = read_yaml(path, setting="EXPORTER_CONFIG")
-    except ProblemsError as error:
-        loaded.problems += error.problems
-        return read
+    read, tree = ConfigFile(path=path), yaml_file.Mapping()
+    with loaded.collecting():
+        tree = yaml_file.read_yaml(path, setting="EXPORTER_CONFIG")
     settings = {name.lower(): setting for setting in declared() for name in setting.names}
     for name, node in tree.items():
         setting = settings.get(name)
         if setting is not None and setting.in_yaml:
-            try:
+            with loaded.collecting():
                 value = read.raw_value(name, node, is_list=setting.is_list)
-            except ProblemsError as error:
-                loaded.problems += error.problems
-            else:
                 if value.text:
                     read.given[name.upper()] = value
         elif name not in _ROWS:
