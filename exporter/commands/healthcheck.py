@@ -6,6 +6,7 @@ loading all settings would cost a second of processor time every half minute.
 
 import http.client
 import os
+import socket
 import sys
 from collections.abc import Mapping
 
@@ -41,7 +42,17 @@ def _status_over_tls(host: str, port: int) -> int:
 
     # The question is whether it is alive, not who it is: the certificate is for another name.
     context = ssl._create_unverified_context()  # noqa: S323
-    return _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
+    try:
+        return _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
+    except OSError:
+        # With TLS 1.3 a server asks for a certificate after the handshake, and closes. A request on its way then can
+        # cost us what it said, so listen once more without one.
+        with (
+            socket.create_connection((host, port), _SECONDS) as connection,
+            context.wrap_socket(connection) as listening,
+        ):
+            listening.recv(1)
+        raise
 
 
 def _status(connection: http.client.HTTPConnection) -> int:

@@ -1,14 +1,16 @@
 """The image's health check, against the exporter as a process of its own."""
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
@@ -84,3 +86,39 @@ def test_a_port_that_is_no_number_is_told() -> None:
     done = _check(EXPORTER_PORT="tcp://10.0.0.1:9317")
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def _tls(*, asks_visitors: bool) -> ssl.SSLContext:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    if asks_visitors:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.mark.parametrize(
+    ("asks_visitors", "healthy"),
+    [
+        pytest.param(True, True, id="a server that wants a certificate"),
+        pytest.param(False, False, id="a server that answers nobody"),
+    ],
+)
+def test_a_connection_that_ends_before_the_alert_arrives_is_asked_why(asks_visitors: bool, healthy: bool) -> None:
+    """With TLS 1.3 a request that is on its way when the server closes can cost the client the server's last words."""
+    contexts = [_tls(asks_visitors=False), _tls(asks_visitors=asks_visitors)]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            listening.accept()[0].close()  # the attempt without TLS
+            for context in contexts:
+                with suppress(OSError), context.wrap_socket(listening.accept()[0], server_side=True) as connection:
+                    connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = _check(EXPORTER_PORT=str(listening.getsockname()[1]), EXPORTER_WEB_CONFIG="web.yml")
+        listening.shutdown(socket.SHUT_RDWR)  # if it was not asked that often
+        thread.join()
+    assert (done.returncode == 0) is healthy, done.stderr
