@@ -164,7 +164,7 @@ class Sender:
         self._frozen += answer["frozen"]
 
     def _send_apart(self, labels: list[Row], news: Row | None) -> None:
-        if labels:
+        if labels or news is None:  # either call is a heartbeat
             self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if news is not None:
             try:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from exporter.errors import HistoryDataError
 from exporter.history.client import Remote
 from exporter.history.sender import Ends, Sender, shown_labels
 from exporter.ledger.label_store import Route
@@ -17,16 +19,22 @@ from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 
+_LONG = 300.0
+"""Longer than a heartbeat may be late."""
+
 
 class _Project(Remote):
-    """Notes what it is asked to do."""
+    """Notes what it is asked to do; refuses what ``refuses`` names."""
 
     def __init__(self) -> None:
         super().__init__("http://project.example", "key")
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.refuses = ""
 
     def call(self, function: str, **parameters: object) -> Any:
         self.calls.append((function, parameters))
+        if function == self.refuses:
+            raise HistoryDataError("refused", reason="bad_data")
         return {"refused": 0, "frozen": 0}
 
 
@@ -111,3 +119,14 @@ def test_of_a_providers_window_only_what_the_project_keeps_is_sent(bench: _Bench
         }
     ]
     assert bench.send() == []
+
+
+def test_a_heartbeat_that_is_refused_is_logged(bench: _Bench) -> None:
+    bench.send()
+    bench.clock.advance(_LONG)
+    bench.project.refuses = "exporter_book"
+
+    with capture_logs() as logs:
+        bench.send()
+
+    assert [(log["event"], log["call"]) for log in logs] == [("history_refused", "exporter_book")]
