@@ -7,7 +7,6 @@ because the confirmation was lost. A record that it refuses is found by halving 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from exporter.clock import Clock
@@ -17,7 +16,6 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.backlog import Outgoing, SentEntry
 from exporter.ledger.sync.checkpoint import ProxyState, changed, checkpoint, sign_of_key
-from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 
@@ -25,6 +23,8 @@ _FEWEST_ROWS = 50
 _SUSPICIOUS = 8
 """After this many refusals in a row, samples from the rest of the batch are tried."""
 _HEARTBEAT_SECONDS = 240.0
+_OF_READING = ("scope", "window_seconds", "used_ratio", "resets_ms", "status", "observed_ms", "source", "inferred")
+"""What the history has of a reading. The rest stays here, such as the money spent of a cap."""
 _CLIENTS = (
     "select id, label from client where id in"
     " (select s.client from series s join route r on r.id = s.route where r.proxy = ?)"
@@ -61,7 +61,7 @@ class Sender:
         self._key_sign = sign_of_key(ends.pseudonym)
         self._sent_state: ProxyState | None = None
         self._sent_labels: dict[tuple[str, str], str] = {}
-        self._sent_quotas: dict[tuple[str, str, str], QuotaWindow] = {}
+        self._sent_quotas: dict[tuple[str, str, str], Row] = {}
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
         self._tried_refused = False
@@ -164,7 +164,7 @@ class Sender:
         self._frozen += answer["frozen"]
 
     def _send_apart(self, labels: list[Row], news: Row | None) -> None:
-        if labels:
+        if labels or news is None:  # either call is a heartbeat
             self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if news is not None:
             try:
@@ -180,17 +180,16 @@ class Sender:
     def _send_quotas(self) -> None:
         """Send the windows that the proxy's providers report, as far as they have changed."""
         dictionary = self._ledger.dictionary
-        now: dict[tuple[str, str, str], QuotaWindow] = {}
+        now: dict[tuple[str, str, str], Row] = {}
         for (id_, window, scope), quota in self._ledger.quotas.current().items():
-            if dictionary.credentials[id_].proxy == dictionary.proxies[self._proxy]:
-                now[dictionary.credentials[id_].label, window, scope] = quota
+            credential = dictionary.credentials[id_]
+            if credential.proxy == dictionary.proxies[self._proxy]:
+                now[credential.label, window, scope] = {
+                    **{name: getattr(quota.reading, name) for name in _OF_READING},
+                    **{"credential": credential.label, "quota": window, "early_resets": quota.early_resets},
+                }
         if quotas := changed(now, self._sent_quotas):
-            rows = [
-                msgspec.structs.asdict(quota.reading)
-                | {"credential": credential, "quota": window, "early_resets": quota.early_resets}
-                for (credential, window, _), quota in quotas.items()
-            ]
-            self._call_leniently("exporter_save_quotas", p_rows=rows)
+            self._call_leniently("exporter_save_quotas", p_rows=list(quotas.values()))
             self._sent_quotas |= quotas
 
     def _call_leniently(self, function: str, **parameters: object) -> None:

@@ -7,7 +7,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.history.client import Remote, expect
+from exporter.history.client import Remote, Row, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 
@@ -54,8 +54,11 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
             return False
         day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * _DAY_MS) / 1000, UTC).isoformat()
-        deleted = [remote.call("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day) for proxy in proxies]
-        deleted.append(remote.call("exporter_prune_snapshots", p_before=moment, p_limit=_SNAPSHOTS_AT_ONCE))
-        return any(expect(int, number) for number in deleted)
+        calls: list[tuple[str, Row]] = [
+            ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in proxies
+        ]
+        calls.append(("exporter_prune_snapshots", {"p_before": moment, "p_limit": _SNAPSHOTS_AT_ONCE}))
+        # One that deletes is the last of this run: the exporter may be stopping.
+        return any(expect(int, remote.call(function, **asked)) for function, asked in calls)
 
     return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)

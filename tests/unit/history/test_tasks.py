@@ -1,0 +1,39 @@
+"""Other work with Supabase: it can be stopped after each call that takes long."""
+
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+
+from exporter.history.client import Remote
+from exporter.history.tasks import prune_task
+from tests.benches.booking import GOOD, intake_of, open_ledger, take
+from tests.fakes.guarding import TurnableClock
+
+
+class _Project(Remote):
+    """Answers each call with the next number of deleted rows."""
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        super().__init__("http://project.example", "key")
+        self.calls: list[tuple[str, object]] = []
+        self._numbers = numbers
+
+    def call(self, function: str, **parameters: object) -> int:
+        self.calls.append((function, parameters.get("p_proxy")))
+        return next(self._numbers)
+
+
+def test_pruning_may_end_after_each_call_that_deletes(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD])
+    project = _Project(iter([5, 0, 7, 0, 0, 0]))
+    task = prune_task(project, ledger, TurnableClock(), zone=UTC, days=1)
+    rounds = []
+    while task.run("owner", ["one", "two"]):
+        rounds.append(project.calls[-1])
+
+    one, two, snapshots = ("exporter_prune", "one"), ("exporter_prune", "two"), ("exporter_prune_snapshots", None)
+    assert rounds == [one, two]
+    assert project.calls == [one, one, two, one, two, snapshots]
+    project.close()
+    ledger.close()
