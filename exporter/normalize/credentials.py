@@ -92,11 +92,17 @@ class _AuthFile(msgspec.Struct):
     unavailable: bool | None = None
     next_retry_after: str | None = None
     id_token: _IdToken | None = None
-    project_id: str | None = None
     success: int | None = None
     failed: int | None = None
     quota: Any = None
     model_quotas: Any = None
+
+
+class _Called(msgspec.Struct):
+    auth_index: str | int | None = None
+    disabled: bool | None = None
+    id_token: _IdToken | None = None
+    project_id: str | None = None
 
 
 class _AuthFiles(msgspec.Struct):
@@ -136,7 +142,7 @@ def read_facts(body: bytes, auth_index: str) -> Facts | None:
     Raises BadAnswerError for another shape.
     """
     for raw in _decode(body, _AuthFiles, "list of credentials").files or []:
-        file = _entry(raw, _AuthFile)
+        file = _entry(raw, _Called)
         if file is not None and file.auth_index == auth_index and not file.disabled:
             account_id = (file.id_token.chatgpt_account_id if file.id_token else None) or ""
             return Facts(account_id=account_id.strip(), project_id=(file.project_id or "").strip())

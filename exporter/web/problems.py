@@ -92,17 +92,14 @@ def find_problems(
     sentences, ``unmatched_limits`` the ids of limits that match nothing. ``alias_problem`` is a sentence, empty if the
     last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
     """
+    by_name = {status.name: status for status in statuses}
+    yield from (_of_state(status) for status in by_name.values() if status.state not in ("ok", "starting"))
     if ledger_problem:
         yield Problem(severity="problem", title=say("The ledger cannot be read"), text=ledger_problem)
-    by_name = {status.name: status for status in statuses}
-    for status in sorted(by_name.values(), key=lambda status: status.state == "starting"):
-        headline = STATES[status.state].headline
-        if status.state == "starting":
-            yield _of_proxy(status.name, headline, say("The first poll is on its way."))
-        elif status.state != "ok":
-            yield _of_proxy(status.name, headline, status.sentence, severity="problem")
+    yield from (_of_state(status) for status in by_name.values() if status.state == "starting")
+    yield from (_waiting(name, flow.pending) for name, flow in flows.items() if flow.pending)
     for name, flow in flows.items():
-        yield from _of_flow(name, flow, moment, now_ms, status=by_name.get(name))
+        yield from _of_losses(name, flow, moment, now_ms, status=by_name.get(name))
     for state in credentials:
         title, text = _OF_CREDENTIALS.get("cooling down" if state.retry_ms is not None else state.state, ("", ""))
         if title:
@@ -142,6 +139,22 @@ def _of_proxy(
     name: str, title: str, text: str, *, severity: Literal["problem", "note"] = "note", names: tuple[str, ...] = ()
 ) -> Problem:
     return Problem(severity=severity, kind="Proxy", subject=name, title=title, text=text, names=names)
+
+
+def _of_state(status: ProxyStatus) -> Problem:
+    headline = STATES[status.state].headline
+    if status.state == "starting":
+        return _of_proxy(status.name, headline, say("The first poll is on its way."))
+    return _of_proxy(status.name, headline, status.sentence, severity="problem")
+
+
+def _waiting(proxy: str, records: int) -> Problem:
+    title = counted(
+        "has {number:,} record that is stored and not booked yet",
+        "has {number:,} records that are stored and not booked yet",
+        records,
+    )
+    return _of_proxy(proxy, title, say("They are booked with the next poll. If this stays, the log says why."))
 
 
 def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
@@ -206,17 +219,10 @@ def _of_history(history: HistoryStatus | None) -> Iterator[Problem]:
         )
 
 
-def _of_flow(
+def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterator[Problem]:
-    """What waits, and losses of the last day: later nobody can do anything about them, and metrics keep them."""
-    if flow.pending:
-        title = counted(
-            "has {number:,} record that is stored and not booked yet",
-            "has {number:,} records that are stored and not booked yet",
-            flow.pending,
-        )
-        yield _of_proxy(proxy, title, say("They are booked with the next poll. If this stays, the log says why."))
+    """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
     if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
         at = moment(flow.gap_ms)
         if flow.gap_seconds is None:

@@ -453,6 +453,16 @@ def test_an_account_that_is_not_listed_has_no_facts(files: Any) -> None:
     assert read_facts(json.dumps({"files": files}).encode(), "a") is None
 
 
+def test_what_only_a_call_needs_costs_no_account_and_what_it_does_not_need_no_call() -> None:
+    file = {"name": "a.json", "auth_index": "a", "project_id": ["p"]}
+    read = read_auth_files(json.dumps({"files": [file]}).encode(), PSEUDONYMS.of, received_ms=0)
+    assert (len(read.accounts), read.unread) == (1, 0)
+
+    facts = read_facts(json.dumps({"files": [file | {"project_id": "p", "success": 1.5}]}).encode(), "a")
+    assert facts is not None
+    assert facts.project_id == "p"
+
+
 def test_facts_in_another_shape() -> None:
     with pytest.raises(BadAnswerError):
         read_facts(b"[]", "a")

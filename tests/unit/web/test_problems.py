@@ -183,6 +183,14 @@ def test_problems_come_before_notes() -> None:
     )
 
     assert [each.severity for each in found] == ["problem", "problem", "note", "note"]
+    assert [each.subject for each in found] == ["away", "", "new", ""]
+
+
+def test_what_waits_at_any_proxy_comes_before_what_was_lost() -> None:
+    flow = Flow(pending=1, retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
+    found = _find(flows={"home": flow, "office": flow}, now_ms=_NOW_MS)
+    assert [each.subject for each in found] == ["home", "office", "home", "office"]
+    assert ["stored" in each.title for each in found] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
