@@ -31,8 +31,7 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One order for a fault. ``path`` is a route's v0 name (``usage-queue``), also for its v8 path, or ``*`` for every
-    route.
+    """One order. ``path`` is a route's v0 name (``usage-queue``), also for its v8 path, or ``*`` for every route.
 
     ``status`` and ``body`` belong to STATUS, ``location`` to REDIRECT. ``seconds``: how long a HANG or a DRIP lasts.
     ``elements``: raw JSON values that INSERT puts at the head of the array. ``size``: bytes of the HUGE record, or of

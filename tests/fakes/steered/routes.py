@@ -1,5 +1,4 @@
-"""The routes of any version, with CPA's headers and 404s, including routes that the exporter does not need or must not
-call.
+"""The routes of any version, with CPA's headers and 404s, even those that the exporter must not call.
 
 Byte for byte where it matters.
 """
