@@ -1,4 +1,4 @@
-"""What is sent to the history is what the ledger holds, at any moment."""
+"""The exporter sends the history what the ledger holds, at any moment."""
 
 from contextlib import suppress
 from pathlib import Path
