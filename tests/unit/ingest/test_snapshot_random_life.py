@@ -1,5 +1,4 @@
-"""A proxy with random traffic, restarts, imports and faults: the ledger holds each detail that its polls showed,
-once."""
+"""A proxy with random traffic, restarts, imports and faults: the ledger holds each detail that polls showed, once."""
 
 import random
 import sqlite3
