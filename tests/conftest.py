@@ -1,4 +1,4 @@
-"""What all tests share: their order, where their files are, their ledgers, and how signals are taken."""
+"""What all tests share: their order, the place of their files, their ledgers, and how signals are handled."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from tests.benches.copied_ledgers import copied_ledgers
 
-# Files that take long are begun first, so that none of them is alone at the end.
+# Slow files start first, so that none of them is left running alone at the end.
 LONGEST_FIRST = (
     "integration/test_kill.py",
     "integration/supabase/test_faults.py",
@@ -51,20 +51,20 @@ LONGEST_FIRST = (
     "integration/supabase/test_model_pricing.py",
 )
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - below it each test has a folder of its own
+_MEMORY = Path("/dev/shm")  # noqa: S108 - each test has its own folder below it
 _ENOUGH_BYTES = (2 + (os.cpu_count() or 1)) * 2**29
-"""Half a GiB for each core, which runs two processes of tests with a PostgreSQL server each, and one for all else."""
+"""Half a GiB for each core, which runs two test processes with a PostgreSQL server each, and one GiB for the rest."""
 
 
 def _may_use_memory() -> bool:
-    """Whether the machine has a file system in memory that is large enough, and nobody has chosen another place."""
+    """Whether the machine has a large enough file system in memory, and ``TMPDIR`` names no other place."""
     if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
         return False
     about = os.statvfs(_MEMORY)
     return about.f_bavail * about.f_frsize >= _ENOUGH_BYTES and not about.f_flag & os.ST_NOEXEC
 
 
-if _may_use_memory():  # A disk needs longer to sync thousands of ledgers than the tests need for all the rest.
+if _may_use_memory():  # Syncing thousands of ledgers to a disk takes longer than everything else in the tests.
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # Ten thousand tests stay to the end: no search for garbage has to look at them.
+    gc.freeze()  # Ten thousand tests live until the end, so garbage collection need not look at them.
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,5 +84,5 @@ def _ledgers_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
-# After "nohup make test" the programs that tests start would ignore it, too.
+# Otherwise the programs that tests start would ignore it, too, after "nohup make test".
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Answers of providers through the proxy's ``api-call``, recorded or made up, as the exporter reads them."""
+"""Providers' answers through the proxy's ``api-call``, recorded or made up, as the exporter reads them."""
 
 import json
 from datetime import UTC, datetime
@@ -28,26 +28,26 @@ def call_of(provider: str, question: int = 0, way: int = 0) -> Call:
 
 
 def wrapped(body: Any, *, status: Any = 200, **headers: str) -> bytes:
-    """The proxy's answer around a provider's: an object of JSON, or a text as it is."""
+    """The proxy's answer around a provider's body: an object becomes JSON, a text stays unchanged."""
     text = body if isinstance(body, str) else json.dumps(body)
     named = {name.replace("_", "-").title(): [value] for name, value in headers.items()}
     return json.dumps({"status_code": status, "header": named, "body": text}).encode()
 
 
 def told(call: Call, body: Any, *, status: Any = 200, **headers: str) -> Report:
-    """What an answer of the provider with this body says, received at ``NOW_MS``."""
+    """The report in a provider's answer with this body, received at ``NOW_MS``."""
     return read_tunnel(call, 200, wrapped(body, status=status, **headers), received_ms=NOW_MS)
 
 
 def told_by(name: str, call: Call | None = None, version: str = "v7.2.140/api-call/") -> Report:
-    """What a recorded answer says, read as ``call`` or else by the page that was recorded."""
+    """The report in a recorded answer, read as ``call``, by default the call of the recorded page."""
     recording = recorded(f"{version}{name}.json")
     call = call or _CALLS[recording["request"]["body"]["url"]]
     return read_tunnel(call, recording["status"], body_of(f"{version}{name}.json"), received_ms=NOW_MS)
 
 
 def windows(readings: tuple[Reading, ...]) -> dict[tuple[str, str], float]:
-    """What is used, by window and scope."""
+    """The used share, by window and scope."""
     return {(reading.window, reading.scope): reading.used_ratio for reading in readings}
 
 

@@ -1,4 +1,4 @@
-"""What a test of the ledger needs: a ledger with an intake, and its figures worked out anew the slow way."""
+"""What a test of the ledger needs: a ledger with an intake, and its figures recomputed the slow way."""
 
 import json
 import sqlite3
@@ -60,7 +60,7 @@ def know_credentials(ledger: Ledger, proxy: str = "p") -> None:
 
 
 def take(intake: QueueIngest, records: Iterable[Mapping[str, Any] | object]) -> int:
-    """Take in records as one body."""
+    """Feed records to the intake as one body."""
     return intake.take(json.dumps(list(records)).encode(), before_booking=lambda _handles: None)
 
 
@@ -69,7 +69,7 @@ def flow_of(ledger: Ledger, proxy: str = "p") -> Flow:
 
 
 def adds_up(flow: Flow) -> bool:
-    """Promise 1."""
+    """Whether promise 1 holds."""
     out = flow.booked + flow.duplicate + sum(flow.rejected.values()) + flow.pending
     return flow.received + flow.replayed == out
 
@@ -78,7 +78,7 @@ _COLUMNS = ("counted", "uncached", "cache_read", "cache_write", "output", "reaso
 
 
 def check_sums(ledger: Ledger) -> None:
-    """Every sum in the file and in memory equals one worked out from the entries, entry by entry."""
+    """Check that every sum in the file and in memory equals one computed from the entries, entry by entry."""
     with ledger.reading() as connection:
         connection.row_factory = sqlite3.Row
         entries = connection.execute(

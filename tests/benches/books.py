@@ -20,7 +20,7 @@ _HOUR = 3600
 
 
 class TurnedClock(Clock):
-    """A clock that stands where it is set."""
+    """A clock that moves only when a test sets it."""
 
     def __init__(self) -> None:
         self.at = _NOON.timestamp()
@@ -33,7 +33,7 @@ class TurnedClock(Clock):
 
 
 class Books:
-    """A ledger that is booked into directly, and the overview of it."""
+    """A ledger that tests book into directly, and the overview of it."""
 
     def __init__(self, path: Path, *, max_label_sets: int = 5000) -> None:
         self.clock = TurnedClock()
@@ -44,7 +44,7 @@ class Books:
         self._fingerprint = 0
 
     def fresh(self) -> Overview:
-        """What an exporter that was restarted has."""
+        """The overview of a restarted exporter."""
         return Overview(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=_BERLIN)
 
     def record(

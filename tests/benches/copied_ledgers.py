@@ -1,4 +1,4 @@
-"""New ledgers that are copies of one: the steps that make it take longer than most of what a test does to it."""
+"""Makes new ledgers as copies of one, because migrating a ledger takes longer than most tests of it."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from exporter.ledger import database, schema
 from exporter.ledger.database import FILE_NAME, Database
 
 _ANOTHER = "update installation set salt = randomblob(32), made_ms = 1000 * cast(strftime('%s', 'now') as integer)"
-"""What tells one ledger from another."""
+"""The values that distinguish one ledger from another."""
 
 
 @contextmanager
 def copied_ledgers(folder: Path) -> Iterator[None]:
-    """Within it, each file that a ``Database`` of this process creates gets the pages of one made in ``folder``.
+    """Within the ``with`` block, each new file of a ``Database`` in this process is a copy of one made in ``folder``.
 
-    A file that has tables is migrated as ever, and so is every file for a test that changes the steps.
+    A file with tables is migrated as usual, and so is every file in a test that changes the steps.
     """
     Database(folder / FILE_NAME).close()
     migrate = Database._migrate

@@ -14,7 +14,7 @@ FILES = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 
 BUILT_IN = ("__rate_interval", "__range", "__interval", "__url_time_range")
 
-# Not $1, which is label_replace's: Grafana leaves alone what is no variable.
+# Not $1, which belongs to label_replace: Grafana leaves alone what is not a variable.
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$([A-Za-z_]\w*)|\[\[(\w+)\]\]")
 _LABEL_VALUES = re.compile(r"label_values\((.+), (\w+)\)")
 _LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -22,14 +22,14 @@ _LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 @dataclass(frozen=True)
 class Query:
-    """A query of a dashboard as its file has it. ``where`` is for people and for allow-lists: ``uid: panel: ref``."""
+    """A query of a dashboard, as in its file. ``where`` names it in messages and allow-lists: ``uid: panel: ref``."""
 
     where: str
     expr: str
     kind: Literal["instant", "range", "annotation", "variable"]
     legend: str = ""
     label: str = ""
-    """Of a variable's query: the label whose values are the choices."""
+    """For a variable's query: the label whose values are the choices."""
     min_step_seconds: int = 0
 
     def legend_labels(self, values: Mapping[str, str]) -> set[str]:
@@ -50,7 +50,7 @@ class Dashboard:
 
     @property
     def panels(self) -> list[dict[str, Any]]:
-        """All panels but the rows, also those in rows."""
+        """All panels except the rows, including panels in rows."""
         return [panel for panel in self._with_rows() if panel["type"] != "row"]
 
     def _with_rows(self) -> Iterator[dict[str, Any]]:
@@ -69,7 +69,7 @@ class Dashboard:
 
     @property
     def queries(self) -> list[Query]:
-        """Of panels, variables and annotations."""
+        """The queries of panels, variables and annotations."""
         return [*self._of_panels(), *self._of_variables(), *self._of_annotations()]
 
     def _of_panels(self) -> Iterator[Query]:
@@ -95,7 +95,7 @@ class Dashboard:
             yield Query(f"{self.uid}: annotation {annotation['name']}", annotation["expr"], "annotation")
 
     def selections(self) -> list[dict[str, str]]:
-        """What is put in place of the variables with everything selected; one for each choice of a custom variable."""
+        """The values of the variables with everything selected, once for each choice of a custom variable."""
         everything = {variable["name"]: variable.get("allValue", "") for variable in self.variables}
         custom = [variable for variable in self.variables if variable["type"] == "custom"]
         choices = [{}] if not custom else [{custom[0]["name"]: value} for value in custom[0]["query"].split(",")]
@@ -125,7 +125,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def selectors(expr: str) -> list[tuple[promql_parser.VectorSelector, tuple[promql_parser.Expr, ...]]]:
-    """Each selector of an expression with what it stands in, the outermost first."""
+    """Each selector of an expression with the expressions around it, the outermost first."""
     found: list[tuple[promql_parser.VectorSelector, tuple[promql_parser.Expr, ...]]] = []
     around: list[promql_parser.Expr] = []
 
@@ -142,5 +142,5 @@ def selectors(expr: str) -> list[tuple[promql_parser.VectorSelector, tuple[promq
 
 
 def metrics_in(expr: str) -> set[str]:
-    """The names of the metrics that an expression asks for."""
+    """The names of the metrics that an expression reads."""
     return {selector.name for selector, _ in selectors(expr) if selector.name}

@@ -1,4 +1,4 @@
-"""Response headers with providers' windows, made for a test, and the windows read out of them."""
+"""Response headers with providers' windows, made for a test, and the windows that the exporter reads from them."""
 
 from typing import Any
 

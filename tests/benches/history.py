@@ -1,4 +1,4 @@
-"""A ledger that tests book into, and its history in Supabase, worked on when the test says so."""
+"""A ledger that tests book into, and its history in Supabase, which works when the test says so."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ _DAY_MS = 86_400_000
 
 
 class HistoryBench:
-    """One exporter's ledger in ``folder``/data and its history. Time passes only when ``clock`` is turned."""
+    """One exporter's ledger in ``folder``/data and its history. Time passes only when a test moves ``clock``."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class HistoryBench:
         self._number = 0
 
     def book(self, number: int = 1, *, proxy: str = "default", **changes: Any) -> None:
-        """Book that many requests of now, each a little different."""
+        """Book this many requests that happen now, each a little different."""
         records = [self._record(changes) for _ in range(number)]
         take(intake_of(self.ledger, proxy, clock=self.clock), records)
 
@@ -72,7 +72,7 @@ class HistoryBench:
         return {**GOOD, "timestamp": moment, "latency_ms": self._number, **changes}
 
     def work(self, seconds: float = 0.0) -> str:
-        """Let so much time pass, and work; the state afterwards."""
+        """Let this much time pass, and work; return the state afterwards."""
         self.clock.advance(seconds)
         self.history.work()
         return self.history.status.state

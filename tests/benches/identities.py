@@ -1,4 +1,4 @@
-"""Records by their identity: what a proxy handed out, compared with what a ledger holds."""
+"""Records by their identity, to compare what a proxy handed out with what a ledger holds."""
 
 import time
 from collections import Counter
@@ -27,6 +27,6 @@ def identity_of(raw: bytes) -> Identity:
 
 
 def booked_in(data_dir: Path) -> Counter[Identity]:
-    """The identities of all entries. A record that was booked twice stands here under one that no proxy has sent."""
+    """The identities of all entries. A record that was booked twice appears under one that no proxy has sent."""
     with ledger_file(data_dir) as connection:
         return Counter(connection.execute("select ts_ms, fingerprint from entry").fetchall())

@@ -1,4 +1,4 @@
-"""A ledger that tests book plain facts into, and the board of limits over it, as one exporter has them."""
+"""A ledger that tests book plain facts into, and the board of limits over it, as in an exporter."""
 
 import textwrap
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _TOKENS = Tokens(uncached=100, output=10)
 
 @dataclass(frozen=True)
 class Use:
-    """One record: when, whose, how much."""
+    """One record: its time, its owner and its amounts."""
 
     ts_ms: int
     proxy: str = "p"
@@ -38,7 +38,7 @@ class Use:
     code: str = ""
     latency_ms: int = 0
     reading: Reading | None = None
-    """What the provider told with it of one of its windows."""
+    """The provider's statement in this record about one of its windows."""
 
     @property
     def token_sum(self) -> int:
@@ -47,7 +47,7 @@ class Use:
 
 
 class LimitBench:
-    """``limits`` is the text of the limits file, empty for none; ``zone`` is the user's."""
+    """An exporter's limits. ``limits`` is the text of the limits file, empty for none; ``zone`` is the user's."""
 
     def __init__(
         self, folder: Path, limits: str = "", *, clock: TurnableClock | None = None, zone: tzinfo = UTC
@@ -90,12 +90,12 @@ class LimitBench:
         self.tick()
 
     def tick(self) -> None:
-        """Look twice: an edit is taken over once it stays."""
+        """Refresh twice: the exporter accepts an edit once the file stays the same."""
         self.board.refresh()
         self.board.refresh()
 
     def book(self, *uses: Use) -> None:
-        """Book as one batch for each proxy."""
+        """Book one batch for each proxy."""
         for proxy in dict.fromkeys(use.proxy for use in uses):
             own = [use for use in uses if use.proxy == proxy]
             body = b"[" + b",".join([b"{}"] * len(own)) + b"]"
@@ -137,7 +137,7 @@ class LimitBench:
 
 
 def limits_of(folder: Path, text: str, *, zone: tzinfo = UTC) -> tuple[Limit, ...]:
-    """The limits of a file without mistakes."""
+    """The limits in a valid file."""
     path = folder / "limits.yaml"
     path.write_text(textwrap.dedent(text), encoding="utf-8")
     return read_limit_file(path, zone=zone).limits

@@ -1,4 +1,4 @@
-"""A past for Prometheus: a ledger as the demo leaves it behind after a day, and its export as blocks."""
+"""A past for Prometheus: the demo's ledger after a day, and its export as blocks."""
 
 import subprocess
 from pathlib import Path
@@ -34,7 +34,7 @@ def book_past(data_dir: Path, *, requests: int, ending: float, span_seconds: flo
 
 
 def export_past(data_dir: Path, file: Path) -> None:
-    """What ``cliproxy-exporter export --format openmetrics`` says of the demo's ledger below ``data_dir``."""
+    """The output of ``cliproxy-exporter export --format openmetrics`` for the demo's ledger below ``data_dir``."""
     done = run_command(
         "export",
         "--format",
@@ -48,7 +48,7 @@ def export_past(data_dir: Path, file: Path) -> None:
 
 
 def import_past(tools: Monitoring, file: Path, workdir: Path) -> None:
-    """Make a file of OpenMetrics the past of the Prometheus that will be run in ``workdir``."""
+    """Make an OpenMetrics file the past of the Prometheus that will run in ``workdir``."""
     subprocess.run(
         [tools.promtool, "tsdb", "create-blocks-from", "openmetrics", str(file), str(workdir / "tsdb")],
         check=True,

@@ -1,4 +1,4 @@
-"""Files as cpa-usage-keeper and CPA-Manager-Plus leave them behind, filled with what a proxy sent."""
+"""Files as cpa-usage-keeper and CPA-Manager-Plus write them, filled with a proxy's records."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ create table api_key_aliases (api_key_hash text primary key, alias text not null
 def keeper_file(
     path: Path, records: Iterable[Mapping[str, Any]], *, archived: int = 0, steps: Sequence[str] = KEEPER_STEPS
 ) -> Path:
-    """The file of a Keeper that has read ``records``, of which it has archived the first so many."""
+    """The file of a Keeper that has read ``records`` and archived the first ``archived`` of them."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(_KEEPER)
         connection.executemany("insert into schema_migrations values (?, '2026-10-01')", [(step,) for step in steps])
@@ -77,7 +77,7 @@ def cpamp_file(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def cpa_export_file(path: Path, usage: Mapping[str, Any]) -> Path:
-    """What CPA answers to ``/usage/export``, with these statistics."""
+    """CPA's answer to ``/usage/export``, with these statistics."""
     path.write_text(json.dumps({"version": 1, "exported_at": "2026-11-01T00:00:00Z", "usage": usage}), "utf-8")
     return path
 
@@ -92,7 +92,7 @@ def sha256(text: str) -> str:
 
 
 def requests_in(ledger: Ledger) -> list[tuple[Any, ...]]:
-    """All entries by what they say of a request and its cost, whoever brought them, in the order of time."""
+    """What each entry says about its request and its cost, whatever its origin, in order of time."""
     with ledger.reading() as connection:
         return connection.execute(
             "select e.ts_ms, r.provider, r.model, e.code <> '', e.latency_ms, e.uncached, e.cache_read, e.cache_write,"
@@ -106,7 +106,7 @@ def _moment(record: Mapping[str, Any]) -> datetime:
 
 
 def _zoned(record: Mapping[str, Any], zone: tzinfo) -> str:
-    """Its time in another zone, with all the digits that it has."""
+    """The record's time in another zone, with all its digits."""
     digits = re.search(r"\.\d+", record["timestamp"])
     moment = _moment(record).astimezone(zone).replace(microsecond=0).isoformat()
     seconds = len("2026-10-01T12:00:00")
@@ -125,7 +125,7 @@ def _family(record: Mapping[str, Any]) -> Family:
 
 
 def _keeper_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One form for all providers: the input holds what is of the cache, the output the reasoning."""
+    """One form for all providers: the input includes the cache, the output includes the reasoning."""
     tokens, family = _tokens(record), _family(record)
     if family is Family.CLAUDE:
         tokens["input_tokens"] += tokens["cache_read_tokens"] + tokens["cache_creation_tokens"]
@@ -161,7 +161,7 @@ def _keeper_row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cpamp_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The tokens as they are; hashes of keys and accounts; the name that was asked for before the model's own."""
+    """Tokens stay unchanged, keys and accounts are hashes, and the requested name comes before the model's own."""
     moment = _moment(record)
     return {
         **_tokens(record),

@@ -1,4 +1,4 @@
-"""One program and one demo proxy, polled when a test says so, and what holds whatever the proxy does."""
+"""One program and one demo proxy, polled when a test says so, and what always holds."""
 
 import io
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ WRONG_KEY = "sk-planted-wrong-key-77f1"
 
 
 def one_record_each(traffic: Traffic, number: int, *, ending: float) -> list[Attempt]:
-    """So many attempts, none of which has a second record: what the proxy counts is what it records, at any hour."""
+    """``number`` attempts without a second record: at any time of day the proxy counts as many as it records."""
     attempts = traffic.batch(2 * number, ending=ending)
     return [attempt for attempt in attempts if attempt.model != IMAGE_MODEL][:number]
 
 
 class Bench:
-    """One program and one demo proxy, polled when the test says so."""
+    """One program and one demo proxy, polled when a test says so."""
 
     def __init__(self, exporter: Exporter, proxy: SteeredProxy, data_dir: Path, log: io.StringIO) -> None:
         self.exporter = exporter
@@ -44,7 +44,7 @@ class Bench:
         self.proxy.publish(one_record_each(self._traffic, records, ending=self.proxy.clock.now()))
 
     def poll(self, times: int = 1) -> None:
-        """So many whole polls, one after the other."""
+        """Poll ``times`` times, each time to its end."""
         for _ in range(times):
             self.exporter.trigger()
             self._polls_done(1 + self._polls)
@@ -67,7 +67,7 @@ class Bench:
 
     @property
     def states(self) -> list[str]:
-        """The states that were logged, in their order."""
+        """The states in the log, in order."""
         lines = [line for line in self._log.getvalue().splitlines() if "event=proxy_state" in line]
         return [line.partition(" state=")[2].split()[0] for line in lines]
 
@@ -75,7 +75,7 @@ class Bench:
         return [line for line in self._log.getvalue().splitlines() if all(word in line for word in words)]
 
     def check(self) -> None:
-        """What holds whatever the proxy does."""
+        """Check what holds whatever the proxy does."""
         assert flow_in(self.data_dir).adds_up
         assert self.proxy.counts().mutating_calls == 0
         found = secrets_found(
@@ -112,6 +112,6 @@ def bench_of(
 
 @contextmanager
 def served_at(port: int, proxy: SteeredProxy) -> Iterator[str]:
-    """The proxy on a port where another one was before."""
+    """The proxy on a port that another one has used before."""
     with SteeredServer(proxy, port=port) as server:
         yield server.url

@@ -1,4 +1,4 @@
-"""Usage records as tests of prices need them: what was used of a model, and when."""
+"""Usage records for tests of prices: a model's usage, and its time."""
 
 from exporter.records import Billing, Tokens, UsageRecord
 

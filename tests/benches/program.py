@@ -1,4 +1,4 @@
-"""The whole program on a thread of the test: all of it but the command line and the signals."""
+"""The whole program on a thread of the test, except the command line and the signals."""
 
 import threading
 from collections.abc import Iterator
@@ -38,15 +38,15 @@ def settings_for(
         exporter_data_dir=data_dir,
         exporter_port=0,
         exporter_hash_key=SecretStr(HASH_KEY),
-        **{"exporter_prices_refresh": False, **more},  # no test asks the web
+        **{"exporter_prices_refresh": False, **more},  # no test queries the web
     )
 
 
 @contextmanager
 def running(settings: Settings, *, clock: Clock | None = None, only_triggered: bool = False) -> Iterator[Exporter]:
-    """An exporter that serves and polls until the end of the ``with`` block, and is then stopped as SIGTERM does.
+    """Run an exporter until the end of the ``with`` block, then stop it as SIGTERM does.
 
-    ``only_triggered``: after its first poll it polls when the test says so, and not also when some seconds have passed.
+    ``only_triggered``: after its first poll it polls when the test says so, and not also every few seconds.
     """
     exporter = Exporter(settings, clock=clock)
     if only_triggered:
@@ -64,7 +64,7 @@ def running(settings: Settings, *, clock: Clock | None = None, only_triggered: b
 
 
 def metrics_of(exporter: Exporter, *, accept: str = "*/*") -> str:
-    """What a script reads that asks for ``/metrics``."""
+    """What a script reads from ``/metrics``."""
     answer = loopback.get(f"{exporter.web.url}/metrics", headers={"Accept": accept}, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 200, answer.text
     return answer.text

@@ -1,4 +1,4 @@
-"""A demo proxy with accounts at providers that limit their callers, and all of an exporter that asks about them."""
+"""A demo proxy with accounts at providers that limit their callers, and the exporter's parts that ask about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ BY_NAME = {credential.name: credential for credential in CREDENTIALS}
 
 
 def accounts_like(name: str, number: int) -> list[Credential]:
-    """So many accounts, the first of them as it is, the others like it with names of their own."""
+    """``number`` accounts: the named one unchanged, and others like it with their own names."""
     first = BY_NAME[name]
     others = [
         replace(
@@ -58,7 +58,7 @@ class Window:
 
 
 class QuotaBench:
-    """One proxy, and the exporter's parts that know windows. Nothing happens but when a test says so."""
+    """One proxy, and the exporter's parts that know windows. Nothing happens unless a test says so."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class QuotaBench:
     # --- the exporter -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the exporter: a second time after ``stop``, with the same ledger."""
+        """Start the exporter, or start it again after ``stop`` with the same ledger."""
         settings = settings_for(self._folder, proxy_url=self._server.url, key=MANAGEMENT_KEY)
         clock, registry = self.clock, CollectorRegistry()
         self.ledger = ledger = Parts(settings, clock, alone=True).ledger
@@ -142,13 +142,13 @@ class QuotaBench:
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def use(self, *names: str) -> None:
-        """Requests go through these accounts, and the exporter reads of them."""
+        """Send requests through these accounts, and let the exporter read their records."""
         self._traffic.credentials = tuple(each for each in self.proxy.accounts if each.name in names)
         self.proxy.publish(self._traffic.batch(4, ending=self.clock.now(), span_seconds=20.0))
         self.poller.poll()
 
     def pass_time(self, seconds: float, *, step: float = 15.0) -> None:
-        """Let time pass; every ``step`` seconds it is looked whose turn it is."""
+        """Let time pass; every ``step`` seconds the exporter asks a provider if it is its turn."""
         for _ in range(round(seconds / step)):
             self.clock.advance(step)
             self.asker.ask_next()
@@ -169,7 +169,7 @@ class QuotaBench:
         return [LimitRow(each, now_ms=round(self.clock.now() * 1000)) for each in self.limits.current.windows]
 
     def windows(self) -> dict[tuple[str, str, str], Window]:
-        """By account, window and scope."""
+        """The windows by account, window and scope."""
         return {
             (row.window.credential, row.window.window, row.window.scope): Window(
                 row.window.used_ratio, row.window.observed_ms / 1000, row.note

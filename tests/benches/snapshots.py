@@ -1,4 +1,4 @@
-"""Snapshots for tests: an intake over a real ledger, and what the ledger then holds."""
+"""Snapshots for tests: an intake over a real ledger, and the ledger's content afterwards."""
 
 import json
 import sqlite3
@@ -43,7 +43,7 @@ def snapshot_intake(
 
 
 def take_accounts(ledger: Ledger, version: str, proxy: str = "p") -> None:
-    """Take over the recorded inventory of a version."""
+    """Read the recorded inventory of a version into the ledger."""
     accounts = list(read_auth_files(body_of(f"{version}/auth-files-after.json"), PSEUDONYMS.of, received_ms=0).accounts)
     for endpoint in KEY_LISTS:
         if (ROOT / f"{version}/management/{endpoint}.json").exists():
@@ -53,7 +53,7 @@ def take_accounts(ledger: Ledger, version: str, proxy: str = "p") -> None:
 
 
 def booked(folder: Path) -> Counter[tuple[Any, ...]]:
-    """Entries of the ledger in ``folder`` by everything that a detail says, with their number."""
+    """The entries of the ledger in ``folder``, counted by everything that a detail says."""
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         rows = connection.execute(
             "select e.ts_ms, r.model, e.code <> '', e.latency_ms, e.uncached, e.cache_read, e.output, e.reasoning,"
@@ -70,14 +70,14 @@ def details_of(body: bytes) -> int:
 
 
 def totals_add_up(ledger: Ledger, proxy: str = "p") -> bool:
-    """Promise 1."""
+    """Whether promise 1 holds."""
     flow = flow_of(ledger, proxy)
     return flow.received + flow.replayed == flow.booked + flow.duplicate + sum(flow.rejected.values()) + flow.pending
 
 
 @dataclass
 class SnapshotBench:
-    """A proxy whose clock is ``ahead_s`` ahead, and what reads it."""
+    """A proxy whose clock is ``ahead_s`` ahead, and the intake that reads it."""
 
     folder: Path
     usd: float = 10.0
@@ -112,7 +112,7 @@ class SnapshotBench:
         return self._number
 
     def poll(self, *, after_s: float = 60.0) -> list[Any]:
-        """Returns what was logged."""
+        """Poll once; return the log."""
         self.clock.advance(after_s)
         with capture_logs() as logged:
             self.intake.take(self.proxy.body(), taken_ms=int((self.clock.now() + self.ahead_s) * 1000))
@@ -122,7 +122,7 @@ class SnapshotBench:
 
     @property
     def counted(self) -> int:
-        """Requests in exported counters."""
+        """The number of requests in the exported counters."""
         return sum(numbers[0] for numbers in self.ledger.totals.series.values())
 
     def of_period(self, period: str) -> int:

@@ -1,4 +1,4 @@
-"""A ledger with random usage, and its sums worked out record by record, the slow way."""
+"""A ledger with random usage, and its sums computed record by record, the slow way."""
 
 import random
 from bisect import bisect_left
@@ -40,7 +40,7 @@ class _Entry(NamedTuple):
 
 @dataclass
 class UsageBench:
-    """A ledger of two proxies whose clock is turned by the test."""
+    """A ledger of two proxies whose clock the test moves."""
 
     ledger: Ledger
     clock: TurnableClock
@@ -57,7 +57,7 @@ class UsageBench:
         return answer(self.questions, parameters)
 
     def record(self, ts_ms: int, draw: random.Random | None = None) -> tuple[UsageRecord, Cost]:
-        """A record of random labels, tokens and cost; always the same ones without ``draw``."""
+        """A record of random labels, tokens and cost; without ``draw`` they are always the same."""
         draw = draw or random.Random(1)
         self._fingerprint += 1
         billing = draw.choice(list(Billing))
@@ -93,7 +93,7 @@ class UsageBench:
         self.ledger.book(batch, Interpreted(records=list(records)))
 
     def entries(self) -> list[_Entry]:
-        """All entries as they are now, in the order of time."""
+        """All entries at present, in order of time."""
         with self.ledger.reading() as connection:
             rows = connection.execute(
                 "select e.ts_ms, coalesce(s.shown, s.id), e.billing, e.counted, e.counted * (e.code <> ''),"
@@ -109,7 +109,7 @@ _NUMBERS = _Entry._fields[3:]
 def plain_sums(
     entries: Sequence[_Entry], span: tuple[int, int], filters: Mapping[str, str], by: str | None = None
 ) -> dict[str, dict[int, dict[str, int]]]:
-    """name → billing → number → sum, of what passes the filters; one name without ``by``."""
+    """name → billing → number → sum, over the entries that pass the filters; one name without ``by``."""
     sums: dict[str, dict[int, Counter[str]]] = {}
     first, last = (bisect_left(entries, edge, key=lambda entry: entry.ts_ms) for edge in span)
     for entry in entries[first:last]:
@@ -126,7 +126,7 @@ def _used(by_billing: Mapping[int, Counter[str]]) -> dict[int, dict[str, int]]:
 
 
 def plain(usage: Usage) -> dict[int, dict[str, int]]:
-    """The same form of a report's sums."""
+    """The sums of a report in the form of ``plain_sums``."""
     return _used({billing: Counter(amounts._asdict()) for billing, amounts in usage.by_billing.items()})
 
 

@@ -1,4 +1,4 @@
-"""The web application over a ledger, asked without a socket."""
+"""The web application over a ledger, called without a socket."""
 
 import threading
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class WebBench:
 
     @classmethod
     def at(cls, folder: Path) -> "WebBench":
-        """Over an empty ledger in ``folder``."""
+        """A bench over an empty ledger in ``folder``."""
         clock = TurnableClock()
         return cls(Ledger(folder / "ledger.sqlite3", clock=clock, zone=UTC), clock)
 

@@ -1,4 +1,4 @@
-"""The ledger's totals through prometheus_client's own classes: what our text is compared with, in content and cost."""
+"""The ledger's totals through prometheus_client's own classes, to compare our text with in content and cost."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,7 +24,7 @@ from exporter.records import Basis, Billing
 
 
 class ClientLibrary(Collector):
-    """Looks up all label values at once; the families are made anew at each scrape."""
+    """Looks up all label values at once and makes new families at each scrape."""
 
     def __init__(self, ledger: Ledger, labels: Labels) -> None:
         dictionary, totals = ledger.dictionary, ledger.totals

@@ -23,7 +23,7 @@ Start = Callable[..., tuple[SteeredProxy, httpx.Client]]
 
 @contextmanager
 def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
-    """Starts demo proxies, of ``version`` unless another is asked for; they run until the end of the ``with`` block."""
+    """Starts demo proxies, of ``version`` by default; they run until the end of the ``with`` block."""
     with ExitStack() as stack:
 
         def starting(version: str = version, **settings: Any) -> tuple[SteeredProxy, httpx.Client]:
@@ -39,9 +39,9 @@ def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
 def in_use(
     proxy: SteeredProxy, *, seed: int, records: int, pause_seconds: float, most_queued: float = math.inf
 ) -> Iterator[str]:
-    """The URL of ``proxy``, through which requests go all the time: ``records`` of them after each pause.
+    """The URL of ``proxy``, which receives requests all the time: ``records`` of them after each pause.
 
-    None are added while ``most_queued`` wait in its queue.
+    It receives none while ``most_queued`` records wait in its queue.
     """
     traffic, ended = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape), threading.Event()
 

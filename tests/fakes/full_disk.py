@@ -1,11 +1,11 @@
-"""A ledger's connection whose disk is full from some statement on."""
+"""A ledger's connection whose disk becomes full."""
 
 import sqlite3
 from typing import Any
 
 
 class FullDisk:
-    """A connection whose ``step``-th statement finds the disk full, and all behind it too if that is ``lasting``."""
+    """A connection whose ``step``-th statement finds the disk full; if ``lasting``, all later statements do, too."""
 
     def __init__(self, real: sqlite3.Connection, step: int, *, lasting: bool) -> None:
         self.failed: list[str] = []

@@ -1,4 +1,4 @@
-"""What a key guard needs around it: a clock that tests turn, and a store that outlives the guard."""
+"""What a key guard needs around it: a clock that tests set, and a store that outlives the guard."""
 
 import hashlib
 import threading
@@ -15,7 +15,7 @@ KEY = "mgmt-planted-Q7vXr2"
 
 
 class TurnableClock(Clock):
-    """Stands still until it is turned. ``jump`` sets the wall clock alone, as an administrator does."""
+    """A clock that moves only when a test moves it. ``jump`` sets the wall clock alone, as an administrator does."""
 
     def __init__(self, now: float = 1_795_000_000.0, monotonic: float = 5_000.0) -> None:
         self._now = now
@@ -48,7 +48,7 @@ class MemoryRefusals:
     def load(self) -> tuple[RefusedKey, ...]:
         return msgspec.json.decode(self._saved, type=tuple[RefusedKey, ...])
 
-    def save(self, proxy: str, key: RefusedKey) -> None:  # noqa: ARG002 # one proxy
+    def save(self, proxy: str, key: RefusedKey) -> None:  # noqa: ARG002 # there is one proxy
         if self.fail is not None:
             raise self.fail
         self.clear((key.fingerprint, *key.also))
@@ -73,7 +73,7 @@ def make_guard(
     key: str = KEY,
     addresses: tuple[str, ...] = (),
 ) -> KeyGuard:
-    """``addresses`` are those of the host in ``url``."""
+    """A guard whose host in ``url`` resolves to ``addresses``."""
     return KeyGuard(
         proxy="default",
         known_as=lambda: fingerprints(url, key, keyed_hash, resolve=lambda _host: addresses),

@@ -1,4 +1,4 @@
-"""A proxy of before 6.10, small and obviously right: what it counts, what it shows of it, and what it forgets."""
+"""A proxy older than 6.10, small and obviously right: what it counts, shows and forgets."""
 
 import json
 from collections import Counter
@@ -26,7 +26,7 @@ class Detail:
     tokens: tuple[int, int]
     failed: bool = False
     nanoseconds: int = 0
-    """Below the millisecond."""
+    """The part of the time below a millisecond."""
 
     def wire(self, *, zone: int, index: str | int) -> dict[str, Any]:
         moment = datetime.fromtimestamp(self.ts_ms // 1000, _ZONES[zone])
@@ -68,7 +68,7 @@ Export = dict[SeriesName, list[Detail]]
 
 
 class LegacyProxy:
-    """``stripped``: what stands in place of the details. ``cap``: how many of each series are shown."""
+    """``stripped`` says what replaces the details; ``cap`` limits how many details of each series it shows."""
 
     def __init__(self, *, cap: int | None = None, numbered: bool = False) -> None:
         self.series: dict[SeriesName, LegacySeries] = {}
@@ -89,7 +89,7 @@ class LegacyProxy:
         return {name: list(series.details) for name, series in self.series.items()}
 
     def import_(self, export: Export) -> None:
-        """As CPA: what it has already, to the last digit but for the latency, is skipped, and so is a twin."""
+        """Like CPA, skip each detail that equals an existing or an earlier one in everything but the latency."""
         for (client, model), details in export.items():
             have = {_fingerprint(detail) for detail in self.series.get((client, model), LegacySeries()).details}
             for detail in details:
@@ -115,7 +115,7 @@ class LegacyProxy:
         return {name: (series.requests, series.tokens) for name, series in self.series.items()}
 
     def shown(self, *, of_clients: bool = True) -> Counter[tuple[Any, ...]]:
-        """The details in a body, as ``entries_of`` would have them."""
+        """The details in a body, in the form of ``entry_of``."""
         return Counter(
             entry_of(client, model, detail, of_clients=of_clients)
             for (client, model), series in self.series.items()
@@ -130,7 +130,7 @@ def _fingerprint(detail: Detail) -> tuple[Any, ...]:
 def entry_of(
     client: str, model: str, detail: Detail, *, of_clients: bool = True, pseudonyms: Pseudonyms = PSEUDONYMS
 ) -> tuple[Any, ...]:
-    """Everything that must be booked of a detail, and what is needed to tell it from others."""
+    """Everything that the exporter must book from a detail, and what distinguishes it from others."""
     return (
         detail.ts_ms,
         pseudonyms.of(client) if of_clients else "",
@@ -142,5 +142,5 @@ def entry_of(
 
 
 def before(entries: Iterable[tuple[Any, ...]], ms: int) -> list[tuple[Any, ...]]:
-    """Those of ``entries`` that happened before ``ms``."""
+    """The ``entries`` that happened before ``ms``."""
     return [entry for entry in entries if entry[0] < ms]

@@ -1,4 +1,4 @@
-"""A TCP server that does to each connection what a test tells it to: the faults that no HTTP server would commit."""
+"""A TCP server that handles each connection as a test says, to commit faults that no HTTP server would."""
 
 import contextlib
 import socket
@@ -12,11 +12,11 @@ from tests.stack.waiting import wait_until
 _STEP_SECONDS = 0.02
 
 Script = Callable[[socket.socket, threading.Event], None]
-"""Gets the connection, its request read, and an event that is set when the server stops. The server closes."""
+"""Gets a connection whose request is read, and an event that is set when the server stops. The server closes it."""
 
 
 class RawServer:
-    """Runs one script per connection, the last one again and again. Use it in a ``with`` statement."""
+    """Runs one script per connection and repeats the last one. Use it in a ``with`` statement."""
 
     def __init__(self, *scripts: Script) -> None:
         self._scripts = scripts
@@ -57,9 +57,9 @@ class RawServer:
             script(connection, self._stopped)
 
     def connections_after(self, expected: int) -> int:
-        """How many connections there have been, asked once those ``expected`` are among them.
+        """The number of connections, once the ``expected`` ones are among them.
 
-        A client whose call has timed out may be done with a connection before this server has come to accept it.
+        A client whose call has timed out may give up a connection before this server accepts it.
         """
         wait_until(lambda: self.connections >= expected)
         return self.connections
@@ -80,7 +80,7 @@ class RawServer:
 
 
 def send(*parts: bytes) -> Script:
-    """Send this, then close."""
+    """Send ``data``, then close."""
 
     def script(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(b"".join(parts))
@@ -89,7 +89,7 @@ def send(*parts: bytes) -> Script:
 
 
 def hang(after: bytes = b"") -> Script:
-    """Send this, then nothing more until the server stops."""
+    """Send ``data``, then nothing more until the server stops."""
 
     def script(connection: socket.socket, stopped: threading.Event) -> None:
         connection.sendall(after)
@@ -99,7 +99,7 @@ def hang(after: bytes = b"") -> Script:
 
 
 def drip(head: bytes, drops: bytes) -> Script:
-    """Send the head, then ``drops`` over and over, a byte at a time, for ever."""
+    """Send the head, then ``drops`` over and over, one byte at a time, forever."""
 
     def script(connection: socket.socket, stopped: threading.Event) -> None:
         connection.sendall(head)

@@ -1,4 +1,4 @@
-"""Those who are notified: an HTTP server in the place of Slack, Discord, Telegram or a webhook, and a mail server."""
+"""Receivers of notices: an HTTP server that stands in for Slack, Discord, Telegram or a webhook, and a mail server."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-# What Telegram answers; the others only look at the status.
+# Telegram answers this; the others only look at the status.
 _ANSWER = {"ok": True, "result": {"message_id": 1, "date": 1, "chat": {"id": 1, "type": "private"}}}
 
 
@@ -27,7 +27,7 @@ class Posted:
 
 @dataclass(frozen=True)
 class Mailed:
-    """A mail that arrived, and the login that it came with."""
+    """A mail that arrived, and the login that came with it."""
 
     login: str
     sender: str
@@ -36,7 +36,7 @@ class Mailed:
 
     @property
     def text(self) -> str:
-        """The plain text of a mail that has nothing else."""
+        """The text of a mail that has only a plain-text part."""
         (part,) = [part for part in self.message.walk() if not part.is_multipart()]
         assert part.get_content_type() == "text/plain"
         content = part.get_content()
@@ -45,7 +45,7 @@ class Mailed:
 
 
 class WebReceiver(ThreadingHTTPServer):
-    """Takes every POST. ``received`` is what arrived so far."""
+    """Takes every POST. ``received`` holds what has arrived so far."""
 
     daemon_threads = True
 
@@ -76,7 +76,7 @@ class _WebHandler(BaseHTTPRequestHandler):
 
 
 class MailReceiver(socketserver.ThreadingTCPServer):
-    """Takes every mail, with any login. ``received`` is what arrived so far."""
+    """Takes every mail, with any login. ``received`` holds what has arrived so far."""
 
     daemon_threads = True
     allow_reuse_address = True

@@ -26,12 +26,12 @@ def batches(version: str) -> list[str]:
 
 
 def batch_bodies(version: str, batch: str) -> list[bytes]:
-    """The bodies of a batch, in the order in which they were drained."""
+    """The bodies of a batch, in the order in which the recording popped them."""
     folder = ROOT / version / "usage-queue"
     parts = sorted(folder.glob(f"{batch}-part*.json")) or [folder / f"{batch}.json"]
     return [body_of(str(part.relative_to(ROOT))) for part in parts]
 
 
 def secrets() -> list[str]:
-    """Every planted secret, one of which must never leave the exporter."""
+    """Every planted secret; none of them may leave the exporter."""
     return (ROOT / "secrets.txt").read_text().split("\n")[:-1]

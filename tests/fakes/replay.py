@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as a recorded CPA server did, and counts who asked for what."""
+"""A real HTTP server that answers as a recorded CPA server did and keeps each request."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ _OWN_HEADERS = {"content-length", "transfer-encoding", "date"}
 
 @dataclass(frozen=True)
 class Recording:
-    """One recorded answer. ``path`` is as it was asked for, with its query."""
+    """One recorded answer. ``path`` is the requested path with its query."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Recording:
 
     @classmethod
     def read(cls, name: str) -> "Recording":
-        """The recording in the file of this name below the fixtures."""
+        """The recording in this file below the fixtures."""
         data: dict[str, Any] = json.loads((FIXTURES / name).read_text())
         body = json.dumps(data["body"]).encode() if "body" in data else data["body_text"].encode()
         request = data["request"]
@@ -40,7 +40,7 @@ _UNKNOWN = Recording("GET", "", 404, {"Content-Type": "text/plain"}, b"404 page 
 
 
 class ReplayProxy:
-    """Serves recordings by method and path; every other path is CPA's plain 404. Use it in a ``with`` statement."""
+    """Serves recordings by method and path, and CPA's plain 404 on every other path. Use it in a ``with`` statement."""
 
     def __init__(self, recordings: Iterable[Recording] = (), *, host: str = "127.0.0.1") -> None:
         self._answers = {(recording.method, recording.path): recording for recording in recordings}
@@ -56,11 +56,11 @@ class ReplayProxy:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     def answer(self, path: str, recording: Recording) -> None:
-        """From now on, GET ``path`` is answered as in ``recording``, whatever was asked for when it was made."""
+        """From now on, answer GET ``path`` as in ``recording``, whatever path the recording was made with."""
         self._answers["GET", path] = recording
 
     def find(self, method: str, path: str) -> Recording:
-        """What to answer. That somebody asks for one account alone changes nothing."""
+        """The answer to a request. A filter on one account changes nothing."""
         return self._answers.get((method, path.partition("?auth_index=")[0]), _UNKNOWN)
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class _Server(ThreadingHTTPServer):
     replay: ReplayProxy
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away early is what some tests are about."""
+        """Stay silent: in some tests a client goes away early on purpose."""
 
 
 class _ServerV6(_Server):

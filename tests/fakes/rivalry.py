@@ -1,4 +1,4 @@
-"""A simulated proxy with honest traffic and, if asked for, a rival that reads its queue: hours of it in a moment."""
+"""A simulated proxy with honest traffic and, optionally, a rival that reads its queue: hours of it in a moment."""
 
 import random
 from collections import Counter, deque
@@ -9,16 +9,16 @@ from exporter.sources.loss_detection import Counts, LossDetector, compare
 
 POLL_SECONDS = 15
 LOOK_EVERY = 4
-"""Polls between two looks: an inventory a minute."""
+"""The number of polls from one comparison to the next: the exporter reads the inventory once a minute."""
 
 
 @dataclass(kw_only=True)
 class Queue:
-    """A proxy in steps of a second: its counts by credential, and its queue.
+    """A proxy that runs in steps of one second: its counts by credential, and its queue.
 
-    ``per_minute`` attempts, of which ``recordless`` leave no record, in bursts of ``burst``. ``takes(second)`` is
-    whether a rival empties the queue then. A count or a record may come up to ``lag`` seconds late, as when a stream
-    stays open: the sign says which of the two is first.
+    It has ``per_minute`` attempts; the share ``recordless`` of them leaves no record and comes in bursts of ``burst``.
+    ``takes(second)`` says whether a rival empties the queue then. A count or a record may come up to ``lag`` seconds
+    late, as when a stream stays open; the sign says which of the two comes first.
     """
 
     seed: int
@@ -28,7 +28,7 @@ class Queue:
     lag: int = 0
     credentials: int = 3
     recordless_credentials: int | None = None
-    """So many of the credentials have such calls; None: all."""
+    """The number of credentials that have such attempts; None: all."""
     takes: Callable[[int], bool] = lambda _: False
     attempts: Counter[int] = field(default_factory=Counter)
     queue: list[int] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Queue:
         self._random = random.Random(self.seed)
 
     def tick(self) -> None:
-        """One second passes."""
+        """Let one second pass."""
         self.second += 1
         chance = self._random
         for _ in range(self._arrivals(self.per_minute / 60 * (1 - self.recordless))):
@@ -70,7 +70,7 @@ class Queue:
             self._count(credential)
             if record:
                 self.queue.append(credential)
-        elif self.lag > 0:  # the record first
+        elif self.lag > 0:  # the record comes first
             self.queue.append(credential)
             self._late.append((self.second + self.lag, credential, False))
         else:
@@ -82,7 +82,7 @@ class Queue:
 
 
 def watched(proxy: Queue, *, polls: int) -> Iterator[tuple[float, LossDetector, int]]:
-    """Poll ``proxy``: after each look the minutes that passed, the watch and the estimate so far."""
+    """Poll ``proxy``; yield the minutes passed, the detector and its estimate so far after each comparison."""
     watch: LossDetector | None = None
     records: Counter[int] = Counter(dict.fromkeys(range(proxy.credentials), 0))
     missed = 0
@@ -102,12 +102,12 @@ def watched(proxy: Queue, *, polls: int) -> Iterator[tuple[float, LossDetector, 
 
 
 def every(seconds: int, *, phase: int = 0, since: int = 0, until: int = 10**9) -> Callable[[int], bool]:
-    """A rival that polls at this period."""
+    """A rival that polls every ``seconds``."""
     return lambda second: since <= second < until and second % seconds == phase
 
 
 def of_polls(share: float, *, seed: int = 1, since: int = 0, until: int = 10**9) -> Callable[[int], bool]:
-    """A rival that is there just before this share of our polls, and so takes it of the records."""
+    """A rival that polls just before this share of our polls, and so takes the same share of the records."""
     chance = random.Random(seed)
     picked = [chance.random() < share for _ in range(100_000)]
 

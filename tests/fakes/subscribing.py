@@ -1,4 +1,4 @@
-"""Another program that subscribes to a proxy's records, and lines to the proxy: one that can break, one with TLS."""
+"""Another program that subscribes to a proxy's records, and connections to the proxy that can break or use TLS."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class RespClient:
         return self.reply()
 
     def reply(self) -> Any:
-        """The next reply; an error of the server as its text. Raises EOFError if it has closed the connection."""
+        """The next reply, or the text of the server's error. Raises EOFError if the server closed the connection."""
         while (reply := self._reader.gets()) is False:
             chunk = self.socket.recv(_CHUNK)
             if not chunk:
@@ -47,7 +47,7 @@ class RespClient:
 
 
 class OtherSubscriber:
-    """A dashboard that subscribes, and keeps each record that it gets."""
+    """A dashboard that subscribes and keeps each record that it receives."""
 
     def __init__(self, url: str) -> None:
         self._client = RespClient(url)
@@ -77,9 +77,10 @@ class OtherSubscriber:
 
 
 class Line:
-    """A TCP connection to ``url`` for each one to ``self.url``.
+    """A relay: each connection to ``self.url`` gets a TCP connection to ``url``.
 
-    ``cut`` breaks those that are open, and new ones wait until ``mend``. ``go_dead`` makes them swallow everything.
+    ``cut`` breaks open connections, and new ones wait until ``mend``. ``go_dead`` makes all of them swallow
+    everything.
     """
 
     def __init__(self, url: str) -> None:
@@ -147,7 +148,7 @@ class Line:
 
 @contextlib.contextmanager
 def behind_tls(url: str, context: ssl.SSLContext) -> Iterator[str]:
-    """The server at ``url`` with TLS, at the URL that is given. As CPA does it takes who offers ALPN for HTTP."""
+    """Puts TLS in front of the server at ``url``; yields its URL. Like CPA, takes clients that offer ALPN for HTTP."""
     address = urlsplit(url)
     context.set_alpn_protocols(["http/1.1"])
     started: queue.SimpleQueue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()

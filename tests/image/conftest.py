@@ -1,7 +1,7 @@
-"""The image and the stack for real, with buildah and podman: only by ``make test-image``, which prepares what it takes.
+"""The image and the stack for real, with buildah and podman; only ``make test-image`` runs them, which prepares both.
 
-Docker Compose itself starts the stack, over podman's service. In place of the images of Prometheus and Alertmanager are
-stand-ins with the servers of ``scripts/fetch-monitoring``; for Grafana there is none.
+Docker Compose itself starts the stack, over podman's service. Stand-ins with the servers of
+``scripts/fetch-monitoring`` replace the images of Prometheus and Alertmanager; there is none for Grafana.
 """
 
 import os
@@ -32,12 +32,12 @@ ENTRYPOINT ["/usr/local/bin/{{name}}"]
 
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
-    """Podman with a store of its own, serving Docker's interface while the tests run."""
+    """Podman with its own store, serving Docker's interface while the tests run."""
     engine = Engine(Path(os.environ["TEST_IMAGE"]))
     pytestconfig.stash[_NOTES] = engine.notes
     with engine.serving():
         yield engine
-    engine.try_podman("image", "prune", "--force")  # what this run's images took the place of
+    engine.try_podman("image", "prune", "--force")  # the images that this run replaced
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def image(engine: Engine) -> str:
 
 @pytest.fixture(scope="session")
 def stand_ins(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Images by the names of the compose file for Prometheus and Alertmanager, from the servers of the tests."""
+    """Images under the compose file's names for Prometheus and Alertmanager, made from the servers of the tests."""
     suite = binaries_of("3.x").prometheus.parent.parent
     services = resolved(env_file=DEMO_ENV)["services"]
     for name, data in (("prometheus", "/prometheus"), ("alertmanager", "/alertmanager")):
@@ -66,6 +66,6 @@ def stand_ins(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what was measured."""
+    """Show the measurements."""
     for note in config.stash.get(_NOTES, []):
         terminalreporter.write_line(f"measured: {note}")

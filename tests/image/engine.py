@@ -11,7 +11,7 @@ from tests.stack.compose import compose
 from tests.stack.waiting import wait_until
 
 IMAGE = "docker.io/library/cliproxy-exporter:latest"
-"""The name by which Compose knows it, in full."""
+"""Its full name, by which Compose knows it."""
 PYTHON = "docker.io/library/python:3.13-slim-trixie"
 
 _FETCH = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
@@ -29,7 +29,7 @@ class Engine:
         return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False, timeout=300)
 
     def podman(self, *arguments: str) -> str:
-        """What the command prints. Raises AssertionError if it fails."""
+        """The output of the command. Raises AssertionError if it fails."""
         done = self.try_podman(*arguments)
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout.strip()
@@ -38,11 +38,11 @@ class Engine:
         return self.try_podman("exec", container, *command)
 
     def fetch(self, container: str, url: str) -> str:
-        """What a program in this container gets from ``url``; it needs a Python."""
+        """What a program in this container reads from ``url``; the container needs a Python."""
         return self.podman("exec", container, "python", "-c", _FETCH, url)
 
     def is_healthy(self, container: str) -> bool:
-        """The outcome of the container's own health check, run now (without systemd podman runs none by itself)."""
+        """The result of the container's own health check, run now (without systemd podman runs none by itself)."""
         return self.try_podman("healthcheck", "run", container).returncode == 0
 
     def logs(self, container: str) -> str:
@@ -53,7 +53,7 @@ class Engine:
         return int(self.podman("inspect", "--format", "{{.State.ExitCode}}", container))
 
     def compose(self, *arguments: str, env_file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Docker Compose, with podman as its engine. Raises AssertionError if it fails."""
+        """Run Docker Compose with podman as its engine. Raises AssertionError if it fails."""
         done = compose(
             *arguments,
             env_file=env_file,
@@ -66,7 +66,7 @@ class Engine:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Docker's interface on a socket, as Compose wants it."""
+        """Docker's interface on a socket, as Compose needs it."""
         self._socket.unlink(missing_ok=True)
         command = ["podman", "system", "service", "--time=0", f"unix://{self._socket}"]
         with self._log.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=os.environ) as process:

@@ -1,4 +1,4 @@
-"""The image: what is in it, who it runs as, how it starts and ends."""
+"""The image: its content, its user, its start and its end."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def test_it_runs_confined_says_that_it_is_healthy_and_ends_in_time(engine: Engin
 
     assert engine.exec(_NAME, "id", "-u").stdout.strip() == "10001"
     with engine.timed("stop"):
-        # podman kills what has not ended after so many seconds, and that is not code 0.
+        # podman kills whatever has not ended after this time, and then the code is not 0.
         engine.podman("stop", "--time=3", _NAME)
     assert engine.exit_code(_NAME) == 0, engine.logs(_NAME)
     assert "event=stopped finished=true" in engine.logs(_NAME)
@@ -80,9 +80,7 @@ def test_the_ledger_is_in_the_volume_and_outlives_the_container(engine: Engine, 
         assert copy.execute("select name from proxy").fetchall() == [("demo",)]
 
 
-def test_nothing_in_it_can_install_or_compile_and_nothing_but_its_data_can_be_written(
-    engine: Engine, image: str
-) -> None:
+def test_nothing_in_it_can_install_or_compile_and_only_its_data_can_be_written(engine: Engine, image: str) -> None:
     script = (
         "ls /opt/exporter/lib/python3.13/site-packages | grep -i -E '^(pip|setuptools)';"
         "command -v cc gcc make;"
@@ -103,7 +101,7 @@ def test_its_user_finds_all_templates_compiled(engine: Engine, image: str) -> No
     assert int(engine.podman("run", "--rm", "--network=none", "--entrypoint=python", image, "-c", script)) > 5
 
 
-def test_nothing_of_the_checkout_but_the_program_is_in_it(engine: Engine, image: str) -> None:
+def test_only_the_program_is_taken_from_the_checkout(engine: Engine, image: str) -> None:
     names = "-name '.env*' -o -name '*.sqlite3' -o -path '*/tests/fakes*'"
     script = f"ls -A /app /data; find / -xdev \\( {names} \\) 2>/dev/null; true"
     found = engine.podman("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script)

@@ -20,7 +20,7 @@ from tests.stack.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("image", "stand_ins")
 
-# Podman's own name of this machine. It knows host-gateway from 4.7 on; that Compose asks for it is tested elsewhere.
+# Podman's name for this machine. Podman knows host-gateway from 4.7 on; another test checks that Compose requests it.
 _HOST = "host.containers.internal"
 
 _STARTED = ("exporter", "prometheus", "alertmanager")
@@ -35,14 +35,14 @@ def _query(engine: Engine, prometheus: str, expression: str) -> list[float]:
     return [float(sample["value"][1]) for sample in answer["data"]["result"]]
 
 
-def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_restart(engine: Engine) -> None:
+def test_the_demo_starts_with_one_command_fills_prometheus_and_continues_after_a_restart(engine: Engine) -> None:
     exporter, prometheus, alertmanager, demo = (_name("cliproxy-demo", name) for name in (*_STARTED, "demo-proxy"))
     try:
-        # The first start builds the image, as Compose does it.
+        # The first start builds the image, as Compose does.
         engine.compose("up", "--detach", *_STARTED, "demo-proxy", env_file=DEMO_ENV)
         engine.compose("down", "--volumes", env_file=DEMO_ENV)
         with engine.timed("compose up (exporter, prometheus, alertmanager, demo-proxy)"):
-            # A value of the shell goes before the file's, and this one spares a minute.
+            # A variable of the shell overrides the file's, and this one saves a minute.
             short = {"EXPORTER_SERIES_BIRTH_SECONDS": "15"}
             engine.compose("up", "--detach", *_STARTED, "demo-proxy", env_file=DEMO_ENV, **short)
         with engine.timed("from there until up == 1"):
@@ -84,7 +84,7 @@ def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_r
 
 @contextmanager
 def _proxy_on_the_host(*options: str) -> Iterator[str]:
-    """A simulated CPA on this machine, outside of any container, as most users have it; gives its port."""
+    """A simulated CPA on this machine, outside any container, as most users have it; gives its port."""
     command = [sys.executable, "-m", "exporter.simulator", "--host=0.0.0.0", "--port=0", "--print-port", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
         assert process.stdout is not None
@@ -128,9 +128,7 @@ def test_a_proxy_on_the_host_is_reached_and_a_message_gets_out(engine: Engine, t
     assert "cliproxy-exporter can reach you" in str(receiver.received[0])
 
 
-def test_a_proxy_that_is_managed_from_its_own_machine_only_is_told_with_the_remedy(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_a_proxy_that_allows_only_its_own_machine_is_reported_with_the_remedy(engine: Engine, tmp_path: Path) -> None:
     with (
         _proxy_on_the_host() as port,
         _exporter_of(

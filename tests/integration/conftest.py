@@ -1,4 +1,4 @@
-"""One PostgreSQL server for all tests that need one, and one Supabase API in front of a migrated database."""
+"""One PostgreSQL server for all tests that need one, and one Supabase API on top of a migrated database."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def database(postgres: Postgres) -> Iterator[Database]:
-    """A migrated database of its own."""
+    """A migrated database for one test."""
     with postgres.database("migrated") as copy:
         yield copy
 

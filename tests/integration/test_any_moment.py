@@ -1,7 +1,7 @@
-"""Killed at any moment, and the promises hold: nothing lost, nothing counted twice, no counter falls or begins above 0.
+"""Whenever the program is killed, no record is lost or counted twice, and no counter falls or begins above 0.
 
-A kill is a copy of the ledger's files, made before a random statement of whatever was being done: what the next process
-finds after ``kill -9``. The process that is killed runs on to its end, on files that nobody looks at again.
+A kill is a copy of the ledger's files, made before a random statement of the work under way: what the next process
+finds after ``kill -9``. The killed process runs on to its end, on files that nobody reads again.
 """
 
 import json
@@ -33,7 +33,7 @@ from tests.fakes.steered.traffic import Attempt, Traffic
 
 _REVEAL_SECONDS = 60
 _LABEL_SETS = 30
-"""Few enough that some of the traffic is folded."""
+"""Few enough that the ledger folds some of the traffic."""
 _PROXIES: dict[str, Literal["7.1", "7.2"]] = {"one": "7.2", "two": "7.1"}
 _ACCOUNTS = ("alice@example.com", "bob@example.com")
 _BAD = (
@@ -49,7 +49,7 @@ _BAD = (
 )
 _SUMMED = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "counted", "nano_usd")
 _Key = tuple[str, ...]
-"""Proxy, auth_index, client, model, and what is summed."""
+"""Proxy, auth_index, client, model, and the name of the sum."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _Truth:
     bad: int = 0
     good: list[Attempt] = field(default_factory=list)
     held: list[_Pop] = field(default_factory=list)
-    """Popped while the disk was full: in the memory of the process, and nowhere else."""
+    """Pops of a full disk: they are in the memory of the process, and nowhere else."""
     counts: dict[str, int] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ class _Truth:
 
 @dataclass
 class _Process:
-    """The exporter between two of its starts."""
+    """The exporter from one start to the next."""
 
     ledger: Ledger
     intakes: dict[str, QueueIngest]
@@ -102,7 +102,7 @@ class _Process:
         return cls(ledger, intakes, LedgerText(ledger.totals, labels))
 
     def counters(self, *, for_prometheus: bool) -> dict[str, float]:
-        """What a scrape shows. Prometheus has then been told."""
+        """The counters of a scrape. Afterwards Prometheus knows them."""
         text, young = self.text.render(openmetrics=False, for_prometheus=for_prometheus)
         if for_prometheus:
             self.ledger.totals.told(young, "a scraper")
@@ -111,12 +111,12 @@ class _Process:
 
 
 def _requests(attempt: Attempt) -> int:
-    # A prewarm and the image tool's extra record are no requests of a user.
+    # A prewarm and the image tool's extra record are not a user's requests.
     return int(attempt.record.get("generate", True) and attempt.model != "gpt-image-2")
 
 
 def _nano_usd(attempt: Attempt) -> int:
-    """At the default price, 0.15 and 0.60 USD per million, at whatever service tier."""
+    """The cost at the default price, 0.15 and 0.60 USD per million, whatever the service tier."""
     return 150 * attempt.tokens.prompt + 600 * attempt.tokens.output
 
 
@@ -134,7 +134,7 @@ def _sums(truths: dict[str, _Truth]) -> Counter[_Key]:
 
 
 class _Life:
-    """Two proxies, one exporter, and whatever can happen to it. ``happened`` counts what did."""
+    """Two proxies, one exporter, and everything that can happen to it. ``happened`` counts the events."""
 
     def __init__(self, root: Path, seed: int, *, known: bool) -> None:
         self.happened: Counter[str] = Counter()
@@ -207,7 +207,7 @@ class _Life:
             self._work_off_then_take(process, proxy, pop)
 
         self._killed_in(poll, statement)
-        if pop in self._note_stored(self._process.ledger, proxy, queued):  # it went with its process
+        if pop in self._note_stored(self._process.ledger, proxy, queued):  # it was lost with its process
             self.happened["killed before it was stored"] += 1
         elif flow_of(self._process.ledger, proxy).pending:
             self.happened["killed before it was booked"] += 1
@@ -215,7 +215,7 @@ class _Life:
             self.happened["killed after it was booked"] += 1
 
     def _replay(self, statement: int | None) -> None:
-        """Queue the rejected records to be tried again."""
+        """Queue the rejected records for another try."""
         with self._process.ledger.reading() as connection:
             kept = dict(
                 connection.execute(
@@ -264,7 +264,7 @@ class _Life:
     def _disk_fills(self) -> None:
         spare_pages = self._chance.choice([0, 0, 2, 8])
         with self._process.ledger._database.transaction() as connection:
-            connection.execute("pragma incremental_vacuum").fetchall()  # or the next records fill the file's own gaps
+            connection.execute("pragma incremental_vacuum").fetchall()  # else the next records fill gaps in the file
             (pages,) = connection.execute("pragma page_count").fetchone()
             connection.execute(f"pragma max_page_count = {pages + spare_pages}")
 
@@ -325,7 +325,7 @@ class _Life:
     # --- helpers ------------------------------------------------------------------------------------------------------
 
     def _pop(self, proxy: str) -> _Pop:
-        """Random attempts, some of them twice or known already, some late; between them what is no record."""
+        """Random attempts, some repeated or already known, some late, with elements in between that are not records."""
         chance = self._chance
         ending = self._clock.now() - chance.choice([0, 0, 0, 1, 40]) * 86_400
         good = self._traffic[proxy].batch(chance.randint(0, 40), ending=ending)
@@ -342,7 +342,7 @@ class _Life:
 
     @staticmethod
     def _work_off_then_take(process: _Process, proxy: str, pop: _Pop) -> bool:
-        """What a poll does. Whether it popped, which it does only when nothing is left to be worked off."""
+        """Do what a poll does. Returns whether it popped, which it does only when no work is left."""
         try:
             process.intakes[proxy].work_off()
         except LedgerFullError:
@@ -352,7 +352,7 @@ class _Life:
         return True
 
     def _note_stored(self, ledger: Ledger, proxy: str, queued: list[_Pop]) -> list[_Pop]:
-        """Bodies reach the disk whole and in order: take those that did into the truth, and return the others."""
+        """Bodies reach the disk whole and in order: add those on disk to the truth, and return the others."""
         truth = self._truths[proxy]
         new = flow_of(ledger, proxy).received - truth.received
         left = [*queued]
@@ -370,7 +370,7 @@ class _Life:
             what(self._process)
 
     def _killed_in(self, what: Callable[[_Process], object], statement: int) -> None:
-        """Do it in a process that is killed before this statement, or after the last one; then start anew."""
+        """Do this in a process that is killed before this statement, or after the last one; then start a new one."""
         old, left = self._folder(), statement
         self._starts += 1
         new = self._folder()
@@ -397,7 +397,7 @@ class _Life:
 
     def _start_anew(self) -> None:
         for truth in self._truths.values():
-            truth.held = []  # what never reached the disk went with its process
+            truth.held = []  # what never reached the disk was lost with its process
         self._process = _Process.start(self._folder(), self._clock)
 
     def _folder(self) -> Path:
@@ -410,7 +410,7 @@ class _Life:
             return read_flow(connection, self._process.ledger.dictionary.proxies[proxy])
 
     def _attempts(self, proxy: str) -> tuple[dict[str, int], dict[str, int]]:
-        """What is exported of each account's attempts, and the proxy's own count that was seen last."""
+        """The exported attempts of each account, and the proxy's own count at the last read."""
         ledger, shown, seen = self._process.ledger, {}, {}
         with ledger.reading() as connection:
             for account in _ACCOUNTS:
@@ -435,7 +435,7 @@ def _never_fell(before: dict[str, float], now: dict[str, float]) -> dict[str, fl
 
 
 @pytest.mark.parametrize(("seed", "known"), [(0, False), (1, False), (2, False), (3, True), (6, True)])
-def test_a_life_with_kills_full_disks_and_restarts(tmp_path: Path, seed: int, known: bool) -> None:
+def test_a_life_with_kills_full_disks_and_restarts_keeps_the_promises(tmp_path: Path, seed: int, known: bool) -> None:
     life = _Life(tmp_path, seed, known=known)
     for _ in range(100):
         life.step()

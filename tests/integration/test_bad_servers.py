@@ -1,7 +1,7 @@
-"""The whole program in front of proxies that misbehave: what is booked, what is said, and what the proxy is spared.
+"""The whole program in front of proxies that misbehave: what it books, what it reports, and what it spares the proxy.
 
-After every fault the program is back to normal by itself. Its log has one line for each change of state, however many
-polls there were; the page and the metrics show the state; nothing is called that would change the proxy.
+After every fault the program recovers by itself. Its log has one line for each change of state, however many polls
+there were; the page and the metrics show the state; it never makes a call that would change the proxy.
 """
 
 import time
@@ -28,9 +28,9 @@ from tests.stack.running import flow_in, metric_in
 
 @dataclass(frozen=True)
 class Case:
-    """A fault of the usage queue while 60 records wait, and what comes of it.
+    """A fault of the usage queue while 60 records wait, and its effect.
 
-    ``booked``: how many of the records, at least and at most. ``rejected``: things that were no records.
+    ``booked``: the fewest and the most records that may be booked. ``rejected``: elements that are not records.
     """
 
     fault: dict[str, Any]
@@ -39,7 +39,7 @@ class Case:
     booked: tuple[int, int] = (60, 60)
     rejected: int = 0
     lasts: bool = True
-    """Whether the fault stays until it is taken away; else it happens once."""
+    """Whether the fault stays until the test removes it; otherwise it happens once."""
     words: list[str] = field(default_factory=list)
 
 
@@ -75,7 +75,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_a_bad_answer_of_the_queue(case: Case, tmp_path: Path) -> None:
+def test_a_bad_answer_of_the_queue_is_reported_and_passes(case: Case, tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         assert bench.states == ["ok"]
@@ -118,7 +118,7 @@ LISTS = {
 
 @pytest.mark.parametrize("path", ["auth-files", "claude-api-key", "config", "api-key-usage"])
 @pytest.mark.parametrize("fault", LISTS.values(), ids=LISTS.keys())
-def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dict[str, Any], tmp_path: Path) -> None:
+def test_a_broken_list_does_not_stop_the_reading_of_usage(path: str, fault: dict[str, Any], tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     proxy.fault(path=path, times=None, **fault)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
@@ -131,7 +131,7 @@ def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dic
 # --- who may ask ------------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_key_is_tried_once_and_three_times_in_all(tmp_path: Path) -> None:
+def test_a_wrong_key_is_tried_at_most_three_times_in_all(tmp_path: Path) -> None:
     clock, proxy = TurnableClock(), SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server:
         with bench_of(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
@@ -184,7 +184,7 @@ def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
         assert proxy.counts().refused_logins == 5
 
 
-def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
+def test_a_key_that_is_removed_while_the_exporter_runs_is_reported(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.management = False
@@ -198,7 +198,7 @@ def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
         assert flow_in(bench.data_dir).booked == 20
 
 
-def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
+def test_a_key_that_is_changed_while_the_exporter_runs_is_reported(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.logins.key = "another"
@@ -207,7 +207,7 @@ def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
         assert proxy.counts().refused_logins == 1
 
 
-def test_remote_management_that_is_off(tmp_path: Path) -> None:
+def test_remote_management_that_is_off_is_reported(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.fault(path="*", kind="status", status=403, body=b'{"error": "remote management disabled"}', times=None)
@@ -219,7 +219,7 @@ def test_remote_management_that_is_off(tmp_path: Path) -> None:
         assert bench.states[-1] == "ok"
 
 
-def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
+def test_a_subscriber_that_takes_all_records_is_reported(tmp_path: Path) -> None:
     clock = TurnableClock()
     proxy = SteeredProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
@@ -239,7 +239,7 @@ def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
         assert bench.states == ["ok", "another_consumer", "ok"]
 
 
-def test_publishing_that_is_off(tmp_path: Path) -> None:
+def test_publishing_that_is_off_is_reported(tmp_path: Path) -> None:
     clock = TurnableClock()
     proxy = SteeredProxy(key=MANAGEMENT_KEY, clock=clock)
     proxy.publishing = False
@@ -287,7 +287,7 @@ def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str
 
 
 @pytest.mark.parametrize("shown", ["dev", "", "v7.2.140-3-gabc1234-dirty"])
-def test_a_version_that_is_not_told_is_found_out(shown: str, tmp_path: Path) -> None:
+def test_a_version_that_a_proxy_does_not_name_is_detected(shown: str, tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, shown_version=shown)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(30)
@@ -316,7 +316,7 @@ def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
             assert bench.metric("cliproxy_proxy_info") == 1, "the old version is still shown"
 
 
-def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Path) -> None:
+def test_a_downgrade_to_a_version_with_snapshots_is_followed(tmp_path: Path) -> None:
     before, after = SteeredProxy(key=MANAGEMENT_KEY), SteeredProxy(key=MANAGEMENT_KEY, version="v6.9.49")
     with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
         server.stop()
@@ -329,7 +329,7 @@ def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Pat
 # --- away and back ----------------------------------------------------------------------------------------------------
 
 
-def test_a_proxy_that_is_away_and_comes_back(tmp_path: Path) -> None:
+def test_a_proxy_that_is_away_is_read_when_it_comes_back(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         server.stop()
@@ -344,7 +344,7 @@ def test_a_proxy_that_is_away_and_comes_back(tmp_path: Path) -> None:
             assert flow_in(bench.data_dir).booked == 25
 
 
-def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
+def test_a_url_where_nobody_listens_is_reported(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     server = SteeredServer(proxy)
     server.stop()
@@ -355,8 +355,8 @@ def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
         assert bench.metric("cliproxy_exporter_poll_failures_total", reason="unreachable") == 4
 
 
-def test_a_url_of_another_server(tmp_path: Path) -> None:
-    """The exporter's own page, say: a web page, and a 404 below it."""
+def test_a_url_of_another_server_is_reported(tmp_path: Path) -> None:
+    """For example the exporter's own URL: a web page, and a 404 below it."""
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=f"{server.url}/elsewhere") as bench:
         bench.poll(2)
@@ -365,7 +365,7 @@ def test_a_url_of_another_server(tmp_path: Path) -> None:
 
 
 class _RestartingProxy(SteeredProxy):
-    """Restarts after the first pop that took something."""
+    """A proxy that restarts after the first pop that took records."""
 
     def pop(self, count: int) -> list[Item]:
         items = super().pop(count)
@@ -374,7 +374,7 @@ class _RestartingProxy(SteeredProxy):
         return items
 
 
-def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> None:
+def test_a_restart_of_the_proxy_during_a_drain_is_survived(tmp_path: Path) -> None:
     proxy = _RestartingProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(1700)
@@ -388,7 +388,7 @@ def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("days", [1, -1])
-def test_a_clock_that_is_set_by_a_day_changes_nothing(days: int, tmp_path: Path) -> None:
+def test_a_clock_that_jumps_by_a_day_changes_nothing(days: int, tmp_path: Path) -> None:
     clock, proxy = TurnableClock(now=time.time()), SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.publish(20)

@@ -1,4 +1,4 @@
-"""docker-compose.yml: as Docker Compose reads it, and its command lines and health checks with the real programs."""
+"""docker-compose.yml as Docker Compose reads it, and its command lines and health checks with the real programs."""
 
 import json
 import re
@@ -35,7 +35,7 @@ _LISTENING = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:\d+)')
 
 @pytest.fixture
 def env_file(tmp_path: Path) -> Path:
-    """What README tells a user to write."""
+    """The file that README tells a user to write."""
     path = tmp_path / "user.env"
     path.write_text("CLIPROXY_MANAGEMENT_KEY=my-key\nGRAFANA_ADMIN_PASSWORD=my-password\n")
     return path
@@ -49,7 +49,7 @@ def _services(**given: Any) -> dict[str, Any]:
 # --- what is started, and how it is confined --------------------------------------------------------------------------
 
 
-def test_the_stack_has_four_services_and_the_demo_one_more(env_file: Path) -> None:
+def test_the_stack_has_four_services_and_the_demo_has_one_more(env_file: Path) -> None:
     stack = {"exporter", "prometheus", "alertmanager", "grafana"}
 
     assert set(_services(env_file=env_file)) == stack
@@ -66,7 +66,7 @@ def test_only_grafana_can_be_reached_and_only_from_this_machine(env_file: Path) 
     assert published == {("grafana", _LOOPBACK, "3000", 3000)}
 
 
-def test_another_port_of_grafana_is_also_in_all_links(env_file: Path) -> None:
+def test_links_follow_another_port_of_grafana(env_file: Path) -> None:
     services = _services(env_file=env_file, GRAFANA_PORT="3210")
     grafana = services["grafana"]
 
@@ -75,7 +75,7 @@ def test_another_port_of_grafana_is_also_in_all_links(env_file: Path) -> None:
     assert services["prometheus"]["environment"]["GRAFANA_URL"] == "http://localhost:3210"
 
 
-def test_a_user_may_have_configurations_of_their_own(env_file: Path) -> None:
+def test_users_can_have_their_own_configurations(env_file: Path) -> None:
     own = {"PROMETHEUS_CONFIG": "my-prometheus.yml", "ALERTMANAGER_CONFIG": "my-alertmanager.yml"}
     services = _services(env_file=env_file, **own)
 
@@ -83,7 +83,7 @@ def test_a_user_may_have_configurations_of_their_own(env_file: Path) -> None:
         assert f"--config.file=/etc/{name}/my-{name}.yml" in services[name]["command"]
 
 
-def test_every_service_is_confined_restarted_and_rotates_its_log() -> None:
+def test_every_service_is_confined_restarts_and_rotates_its_log() -> None:
     for name, service in _services(env_file=DEMO_ENV).items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -95,7 +95,7 @@ def test_every_service_is_confined_restarted_and_rotates_its_log() -> None:
 
 def test_no_service_runs_as_root() -> None:
     for name, service in _services(env_file=DEMO_ENV).items():
-        # Ours has its user in the image: tests/unit/repository/test_dockerfile.py.
+        # Our image sets its user: tests/unit/repository/test_dockerfile.py.
         if "build" not in service:
             assert int(service["user"].split(":")[0]) > 0, name
 
@@ -107,7 +107,7 @@ def test_every_foreign_image_is_pinned_to_a_patch_version(env_file: Path) -> Non
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+$", image)] == []
 
 
-def test_our_own_image_is_never_taken_from_a_registry() -> None:
+def test_our_own_image_is_never_pulled_from_a_registry() -> None:
     ours = [service for service in _services(env_file=DEMO_ENV).values() if service["image"] == "cliproxy-exporter"]
 
     assert [service["pull_policy"] for service in ours] == ["build", "build"]
@@ -126,11 +126,11 @@ def test_no_health_check_needs_curl(env_file: Path) -> None:
     }
 
 
-def test_a_stop_leaves_the_exporter_the_time_that_it_may_take(env_file: Path) -> None:
+def test_a_stop_gives_the_exporter_the_time_that_it_may_need(env_file: Path) -> None:
     assert _services(env_file=env_file)["exporter"]["stop_grace_period"] == "20s"
 
 
-def test_every_folder_that_is_mounted_is_in_the_repository(env_file: Path) -> None:
+def test_every_mounted_folder_is_in_the_repository(env_file: Path) -> None:
     mounts = [
         mount
         for service in _services(env_file=env_file).values()
@@ -141,11 +141,11 @@ def test_every_folder_that_is_mounted_is_in_the_repository(env_file: Path) -> No
     assert len(mounts) == 5
     for mount in mounts:
         assert mount["read_only"] is True
-        # Docker would make a missing one, as root and empty.
+        # Docker would create a missing one, empty and owned by root.
         assert Path(mount["source"]).is_dir(), mount["source"]
 
 
-def test_the_data_of_every_service_is_in_a_volume_of_its_own(env_file: Path) -> None:
+def test_the_data_of_every_service_is_in_its_own_volume(env_file: Path) -> None:
     volumes = {
         (name, mount["source"], mount["target"])
         for name, service in _services(env_file=env_file).items()
@@ -193,7 +193,7 @@ def test_the_example_with_its_two_lines_filled_in_starts_the_stack(tmp_path: Pat
     ]
 
 
-def test_the_host_has_a_name_in_the_exporters_container(env_file: Path) -> None:
+def test_the_exporters_container_has_a_name_for_the_host(env_file: Path) -> None:
     assert _services(env_file=env_file)["exporter"]["extra_hosts"] == ["host.docker.internal=host-gateway"]
 
 
@@ -206,7 +206,7 @@ def test_without_a_password_for_grafana_nothing_starts_and_a_sentence_says_why(t
     assert "GRAFANA_ADMIN_PASSWORD is missing a value: choose one and write it into .env" in done.stderr
 
 
-def test_the_settings_of_the_earlier_collector_are_taken_over(tmp_path: Path) -> None:
+def test_the_settings_of_the_predecessor_keep_working(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "CLIPROXY_URL=http://cpa.example.com:8317\nCLIPROXY_MANAGEMENT_KEY=my-key\nCOLLECTOR_INTERVAL_SECONDS=300\n"
         "COLLECTOR_TRIGGER_PORT=5001\nTIMEZONE_OFFSET_HOURS=7\nGRAFANA_ADMIN_PASSWORD=my-password\n"
@@ -247,7 +247,7 @@ def test_proxies_and_keys_in_files_are_found_below_config(tmp_path: Path) -> Non
     assert [warning.setting for warning in loaded.warnings] == ["EXPORTER_HOST"]
 
 
-def test_the_demo_is_a_project_of_its_own() -> None:
+def test_the_demo_is_a_separate_project() -> None:
     assert resolved(env_file=DEMO_ENV)["name"] == "cliproxy-demo", "so its volumes are its own"
 
 
@@ -255,7 +255,7 @@ def test_the_demo_is_a_project_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("example", re.findall(r"^```yaml\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL))
-def test_an_example_of_the_manual_fits_into_the_stack(example: str, env_file: Path, tmp_path: Path) -> None:
+def test_an_example_of_the_manual_fits_the_stack(example: str, env_file: Path, tmp_path: Path) -> None:
     (tmp_path / "override.yml").write_text(example)
     done = compose("--file", str(tmp_path / "override.yml"), "config", "--format", "json", env_file=env_file)
     assert done.returncode == 0, done.stderr
@@ -277,7 +277,7 @@ def test_the_manual_lists_the_variables_that_only_the_stack_has() -> None:
 
 
 class _Mapped:
-    """A service's paths and programs as they are outside of a container; its words stay what they are."""
+    """A service's paths and programs, translated for use outside a container; its other words stay unchanged."""
 
     def __init__(self, service: dict[str, Any], *, port: int, workdir: Path, binaries: Monitoring) -> None:
         self._paths = {
@@ -297,14 +297,14 @@ class _Mapped:
         return word
 
     def is_healthy(self, address: str) -> bool:
-        """What the health check says of a server at this address."""
+        """The verdict of the health check on a server at this address."""
         probe = [word.replace(self._inside, address) for word in self._probe]
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
 def _served(program: Path, mapped: _Mapped, *, workdir: Path) -> Iterator[httpx.Client]:
-    """The program with the service's command line, on a free port, until its health check is content."""
+    """Run the program with the service's command line on a free port; yield a client once its health check passes."""
     log = workdir / "log"
 
     def address() -> str:
@@ -324,7 +324,7 @@ def _served(program: Path, mapped: _Mapped, *, workdir: Path) -> Iterator[httpx.
     assert not mapped.is_healthy(where), "the health check is content with a server that has ended"
 
 
-def test_prometheus_starts_with_this_command_line_and_its_health_check_tells(env_file: Path, tmp_path: Path) -> None:
+def test_prometheus_starts_with_this_command_line_and_its_health_check_works(env_file: Path, tmp_path: Path) -> None:
     binaries = binaries_of("3.x")
     service = _services(env_file=env_file)["prometheus"]
     mapped = _Mapped(service, port=9090, workdir=tmp_path, binaries=binaries)
@@ -341,7 +341,7 @@ def test_prometheus_starts_with_this_command_line_and_its_health_check_tells(env
     assert rules, "the rules are not below the folder that is mounted"
 
 
-def test_alertmanager_starts_with_this_command_line_and_its_health_check_tells(env_file: Path, tmp_path: Path) -> None:
+def test_alertmanager_starts_with_this_command_line_and_its_health_check_works(env_file: Path, tmp_path: Path) -> None:
     binaries = binaries_of("3.x")
     service = _services(env_file=env_file)["alertmanager"]
     mapped = _Mapped(service, port=9093, workdir=tmp_path, binaries=binaries)
@@ -353,7 +353,7 @@ def test_alertmanager_starts_with_this_command_line_and_its_health_check_tells(e
     assert (tmp_path / "alertmanager-data").is_dir()
 
 
-def test_the_prometheus_that_is_tested_is_of_the_major_version_that_is_started(env_file: Path) -> None:
+def test_the_tests_use_the_major_version_of_prometheus_that_the_stack_starts(env_file: Path) -> None:
     services = _services(env_file=env_file)
     started = {name: services[name]["image"].rpartition(":v")[2] for name in ("prometheus", "alertmanager")}
     tested = binaries_of("3.x")
@@ -389,14 +389,14 @@ def test_grafana_finds_prometheus_and_the_dashboards_where_they_are_mounted(env_
 
 # --- the exporter, as its container starts it -------------------------------------------------------------------------
 
-# It is not in its container: the address of the web server, and where the data is, are the test's.
+# Outside its container, the test chooses the address of the web server and the place of the data.
 _OF_THE_CONTAINER = {"EXPORTER_HOST", "EXPORTER_PORT", "EXPORTER_DATA_DIR", "CLIPROXY_LOCALHOST"}
 _DEMO_PROXY = "http://demo-proxy:8317"
 
 
 @pytest.fixture
 def demo_proxy() -> Iterator[str]:
-    """The demo's proxy, started as in its container, on another port; gives its URL."""
+    """The demo's proxy, started as in its container but on another port; gives its URL."""
     service = _services(env_file=DEMO_ENV)["demo-proxy"]
     assert service["entrypoint"][0] == "python"
     command = [sys.executable, *service["entrypoint"][1:], *service["command"], "--port=0", "--print-port"]
@@ -410,7 +410,7 @@ def demo_proxy() -> Iterator[str]:
 
 @pytest.fixture
 def users_server() -> Iterator[SteeredServer]:
-    """A server in the place of the user's proxy, with a record in its queue, and of the user's Supabase project."""
+    """A server that stands in for the user's proxy, with a record in its queue, and for the user's Supabase project."""
     with SteeredServer(SteeredProxy(key="my-key", retention_seconds=3600)) as server:
         proxy = server.proxy
         proxy.publish(Traffic(seed=1, zone=proxy.zone, shape=proxy.shape).batch(1, ending=time.time()))
@@ -421,7 +421,7 @@ def users_server() -> Iterator[SteeredServer]:
 def _exporter(
     directory: Path, server: SteeredServer | None, *, demo_proxy: str = "", **given: Any
 ) -> Iterator[Process]:
-    """The exporter of the stack, where the shell knows of the user's server, if any; ``demo_proxy`` is the demo's."""
+    """The exporter of the stack. The shell names the user's server, if any; ``demo_proxy`` is the demo's."""
     of_the_user = (
         {}
         if server is None
@@ -443,7 +443,7 @@ def _exporter(
 def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
     answer = loopback.get(
         f"{demo_proxy}/v0/management/config",
-        # CPA believes this header, and so does the demo: the caller is another machine.
+        # CPA believes this header, and so does the demo: the caller seems to be another machine.
         headers={"Authorization": f"Bearer {MANAGEMENT_KEY}", "X-Forwarded-For": "172.18.0.3"},
     )
 
@@ -457,12 +457,12 @@ def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: SteeredSe
     assert users_server.proxy.counts().queued == 0
 
 
-def test_the_demo_needs_nothing_of_the_users(demo_proxy: str, tmp_path: Path) -> None:
+def test_the_demo_needs_nothing_from_the_user(demo_proxy: str, tmp_path: Path) -> None:
     with _exporter(tmp_path, None, demo_proxy=demo_proxy, env_file=DEMO_ENV) as process:
         wait_until(lambda: process.metric("cliproxy_up", proxy="demo"))
 
 
-def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(
+def test_the_demo_shows_figures_and_leaves_the_users_data_alone(
     users_server: SteeredServer, demo_proxy: str, tmp_path: Path
 ) -> None:
     with _exporter(tmp_path, users_server, demo_proxy=demo_proxy, env_file=DEMO_ENV) as process:

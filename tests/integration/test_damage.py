@@ -1,4 +1,4 @@
-"""A ledger with damaged bytes is refused, shows exactly what was booked, or is mended and says so."""
+"""A damaged ledger is refused, shows exactly what was booked, or is repaired with a message."""
 
 import random
 import shutil
@@ -46,7 +46,7 @@ def _use(ledger: Ledger, chance: random.Random, *, bodies: int) -> None:
 
 
 def _end(folder: Path, seed: int, *, clean: bool) -> Path:
-    """What is on disk after a use of a ledger, of which every second one has been pruned."""
+    """The files left on disk after a ledger was used; for every second seed it was also pruned."""
     chance = random.Random(seed)
     used, left = folder / "used", folder / "left"
     for each in (used, left):
@@ -74,7 +74,7 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
 
 
 def _shown(ledger: Ledger) -> list[str]:
-    """All series, to people and to Prometheus, but those about the process and the file."""
+    """All series, for people and for Prometheus, except those about the process and the file."""
     ledger.periods.refresh()
     clock = TurnableClock()
     labels = Labels(ledger.dictionary, Aliases(), lambda text: text)
@@ -98,7 +98,7 @@ def _shown(ledger: Ledger) -> list[str]:
 def _flip(file: Path, chance: random.Random) -> None:
     content = bytearray(file.read_bytes())
     page = chance.randrange(len(content) // 4096) * 4096
-    used = [place for place in range(page, page + 4096) if content[place]]  # what is free shows nothing
+    used = [place for place in range(page, page + 4096) if content[place]]  # free space shows nothing
     for place in chance.sample(used, min(len(used), chance.choice((1, 2, 16)))):
         content[place] ^= chance.randrange(1, 256)
     file.write_bytes(content)
@@ -133,7 +133,7 @@ def test_a_damaged_ledger_never_shows_wrong_series(tmp_path: Path, clean: bool) 
     assert outcomes["refused"] > _LEDGERS / 4, outcomes
 
 
-def test_damaged_totals_are_made_anew_and_that_is_said(tmp_path: Path) -> None:
+def test_damaged_totals_are_recomputed_and_the_log_says_so(tmp_path: Path) -> None:
     left = _end(tmp_path, 2, clean=False)
     truth = tmp_path / "truth"
     shutil.copytree(left, truth)

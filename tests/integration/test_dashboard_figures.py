@@ -1,4 +1,4 @@
-"""The figures of the dashboards about accounts and trust, of made-up series on real Prometheus servers."""
+"""The dashboards' figures about accounts and trust, from made-up series on real Prometheus servers."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ _BOB = 'proxy="home",provider="codex",credential="bob"'
 _KEY = 'proxy="home",provider="gemini",credential="key"'
 _POOL = 'proxy="home",provider="claude"'
 _PLUGIN = 'job="plugin"'
-"""Of another exporter, whose metrics have no proxy."""
+"""Another exporter, whose metrics have no proxy."""
 _WEEK = f'{_ALICE},limit="7d",kind="provider",scope="",window="7d",unit="share"'
 _GAUGES: Mapping[str, Mapping[str, float]] = {
     "cliproxy_credential_info": {
@@ -57,7 +57,7 @@ _MOMENTS = {
     "cliproxy_quota_next_fetch_timestamp_seconds": {_ALICE: 300.0},
     "cliproxy_exporter_price_feed_last_success_timestamp_seconds": {'instance="a"': -5 * _HOUR},
 }
-"""Seconds from now."""
+"""Times in seconds from now."""
 _CHANGED = 'proxy="home",provider="claude",credential="alice",scope="",window="7d",change="shrank"'
 _COUNTED = {
     "cliproxy_limit_capacity_changes_total": {_CHANGED: 1.0},
@@ -76,14 +76,14 @@ _COUNTED = {
     "cliproxy_exporter_false_starts_total": {'proxy="home"': 1.0},
     "cliproxy_requests_total": {f'{_ALICE},model="m",client="c"': 40.0, f'{_PLUGIN},provider="claude",model="m"': 9e3},
 }
-"""What was added half an hour ago."""
+"""The increases of half an hour ago."""
 _GROWING = {
     "cliproxy_exporter_poll_failures_total": 'proxy="home",reason="timeout"',
     "cliproxy_quota_fetches_total": 'proxy="home",provider="claude",result="ok"',
     "cliproxy_cost_usd_total": 'proxy="home",provider="x",model="m",credential="",client="",basis="default",'
     'billing="unknown"',
 }
-"""What grows by one a second."""
+"""Counters that grow by one a second."""
 
 
 def _exposition(now: float) -> str:
@@ -112,7 +112,7 @@ class _Shown:
     now: float
 
     def __call__(self, where: str, **selected: str) -> list[Sample]:
-        """What the panel and query ``uid: panel: ref`` shows, with everything else selected."""
+        """What the panel and query ``uid: panel: ref`` shows, with all other variables on everything."""
         (found,) = ((each, query) for each in load() for query in each.queries if query.where == where)
         dashboard, query = found
         times = {"__rate_interval": "5m", "__range": "1h", "__interval": "1m"}
@@ -160,7 +160,7 @@ _WORTH = "cliproxy-accounts: What 100 % of a window is worth"
         pytest.param("cliproxy-accounts: Windows that shrank or grew: A", {"alice": 1}, id="shrank"),
     ],
 )
-def test_the_figures_of_accounts(shown: _Shown, where: str, expected: dict[str, float]) -> None:
+def test_the_figures_of_accounts_are_right(shown: _Shown, where: str, expected: dict[str, float]) -> None:
     found = {each.labels["credential"]: each.value for each in shown(where)}
 
     assert found == pytest.approx(expected, rel=0.02)
@@ -171,13 +171,13 @@ def test_the_figures_of_accounts(shown: _Shown, where: str, expected: dict[str, 
     [("A", 1), ("C", 2), ("E", 3 * _HOUR), ("F", 5 * _HOUR)],
     ids=["usable", "exhausted", "next one back in", "all empty in"],
 )
-def test_the_figures_of_a_pool(shown: _Shown, query: str, value: float) -> None:
+def test_the_figures_of_a_pool_are_right(shown: _Shown, query: str, value: float) -> None:
     (pool,) = shown(f"cliproxy-accounts: Pools: the accounts of each provider: {query}")
 
     assert pool.value == pytest.approx(value, rel=0.02)
 
 
-def test_a_window_is_shown_with_where_its_share_comes_from(shown: _Shown) -> None:
+def test_a_window_is_shown_with_the_origin_of_its_share(shown: _Shown) -> None:
     assert [each.labels["source"] for each in shown(f"{_WINDOWS}: D")] == ["active"]
 
 
@@ -190,12 +190,12 @@ def test_the_worth_of_a_window_over_time_is_named_after_account_and_window(shown
 @pytest.mark.parametrize(
     ("title", "count"), [("Usable accounts", 1), ("Unusable accounts", 1), ("Accounts cooling down", 1)]
 )
-def test_how_many_accounts_can_be_used(shown: _Shown, title: str, count: int) -> None:
+def test_the_number_of_usable_accounts_is_shown(shown: _Shown, title: str, count: int) -> None:
     assert [each.value for each in shown(f"cliproxy-accounts: {title}: A")] == [count]
 
 
 @pytest.mark.parametrize(("proxy", "lost"), [("office", 0), ("home", 1)])
-def test_the_books_of_a_proxy_show_what_is_nowhere(shown: _Shown, proxy: str, lost: float) -> None:
+def test_the_books_of_a_proxy_show_records_that_are_unaccounted_for(shown: _Shown, proxy: str, lost: float) -> None:
     assert [each.value for each in shown("cliproxy-trust: Books: A", proxy=proxy)] == [lost]
 
 
@@ -215,7 +215,7 @@ def test_the_books_of_a_proxy_show_what_is_nowhere(shown: _Shown, proxy: str, lo
         pytest.param("Cost per hour, by basis of its price: C", 3600, id="cost of unknown billing"),
     ],
 )
-def test_the_figures_of_trust(shown: _Shown, where: str, value: float) -> None:
+def test_the_figures_of_trust_are_right(shown: _Shown, where: str, value: float) -> None:
     assert [each.value for each in shown(f"cliproxy-trust: {where}")] == pytest.approx([value], rel=0.02)
 
 

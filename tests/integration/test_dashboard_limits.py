@@ -1,4 +1,4 @@
-"""The figures of the dashboards about limits, costs and the history, of made-up series on real Prometheus servers."""
+"""The dashboards' figures about limits, costs and the history, from made-up series on real Prometheus servers."""
 
 import time
 from calendar import monthrange
@@ -19,7 +19,7 @@ _UNKNOWN = "cliproxy-overview: Unknown billing, all accounts and clients"
 
 @dataclass(frozen=True)
 class _Limit:
-    """A made-up limit: what is used of it and where its window is, in hours from now."""
+    """A made-up limit: its used share, and where its window is, in hours from now."""
 
     name: str
     used: float
@@ -59,11 +59,11 @@ _COSTS = {
     'proxy="fork",provider="unknown",model="a",billing="unknown",period="month"': 40.0,
     'proxy="office",provider="claude",model="c",billing="metered",period="today"': 3.0,
 }
-"""What ``cliproxy_period_cost_usd`` says: a fork does not tell the billing."""
+"""The samples of ``cliproxy_period_cost_usd``. A fork does not reveal the billing."""
 
 
 def _made_up(now: float) -> str:
-    """An exposition of an hour, in which a provider emptied a window half an hour before its end."""
+    """An hour of samples, in which a provider emptied a window half an hour before its end."""
     times = range(int(now) - 3600, int(now) + 60, 15)
     lines = []
 
@@ -85,7 +85,7 @@ def _made_up(now: float) -> str:
     lines.append("# TYPE cliproxy_cost_usd counter")
     cost = 'proxy="fork",provider="unknown",model="a",credential="",client="x",basis="exact",billing="unknown"'
     lines.extend(f"cliproxy_cost_usd_total{{{cost}}} {(when - times[0]) / 600} {when}" for when in times)
-    # Two exporters, of which one cannot reach Supabase.
+    # Two exporters, one of which cannot reach Supabase.
     for name, (one, other) in {"backlog_records": (0, 70), "refused_records": (2, 0)}.items():
         gauge(f"cliproxy_exporter_history_{name}", {'instance="one"': one, 'instance="other"': other})
     states = {("one", "ok"): 1, ("one", "away"): 0, ("other", "ok"): 0, ("other", "away"): 1}
@@ -109,7 +109,7 @@ def _made_up(now: float) -> str:
 def made_up(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Prometheus, float]]:
-    """A server that holds the made-up limits, and the moment for which they are made."""
+    """A server that holds the made-up limits, and the moment for which they are made up."""
     workdir, tools, now = tmp_path_factory.mktemp("made-up"), binaries_of(request.param), time.time() // 15 * 15 - 600
     (workdir / "limits.om").write_text(_made_up(now))
     import_past(tools, workdir / "limits.om", workdir)
@@ -138,7 +138,7 @@ _TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
         pytest.param("C", {"5h": 3, "day": 4, "slow": 12, "young": 23.8, "spent": 12}, id="Resets in"),
         pytest.param(
             "D",
-            # In the time passed the used share went; the rest goes as fast.
+            # The used share took the time that has passed; the rest goes at the same pace.
             {"5h": 2 * 0.4 / 0.6, "day": 20 * 0.15 / 0.85, "spent": 0},
             id="Runs out in: only what does so before its reset",
         ),
@@ -149,7 +149,7 @@ _TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
         ),
     ],
 )
-def test_the_figures_of_the_table_of_limits(
+def test_the_figures_in_the_table_of_limits_are_right(
     made_up: tuple[Prometheus, float], ref: str, expected: dict[str, float]
 ) -> None:
     in_hours = 3600 if ref in "CD" else 1
@@ -178,11 +178,11 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
         pytest.param("Limits that run out before they reset", 3),
     ],
 )
-def test_how_many_limits_are_in_trouble(made_up: tuple[Prometheus, float], title: str, count: int) -> None:
+def test_the_number_of_limits_in_trouble_is_shown(made_up: tuple[Prometheus, float], title: str, count: int) -> None:
     assert [each.value for each in _ask(made_up, f"cliproxy-limits: {title}: A")] == [count]
 
 
-def test_with_another_proxy_selected_its_limits_and_those_of_all_proxies_are_shown(
+def test_a_selected_proxy_shows_its_limits_and_those_of_all_proxies(
     made_up: tuple[Prometheus, float],
 ) -> None:
     shown = {each.labels["limit"] for each in _ask(made_up, f"{_TABLE}: B", proxy="home")}
@@ -190,7 +190,7 @@ def test_with_another_proxy_selected_its_limits_and_those_of_all_proxies_are_sho
     assert shown == {each.name for each in _LIMITS} - {"5h"}
 
 
-def test_of_the_alerts_only_ours_that_fire_are_shown(made_up: tuple[Prometheus, float]) -> None:
+def test_only_our_firing_alerts_are_shown(made_up: tuple[Prometheus, float]) -> None:
     (alert,) = _ask(made_up, "cliproxy-overview: Firing alerts, whatever is selected: A")
 
     assert (alert.labels["alertname"], alert.labels["severity"]) == ("CliproxyLimitWarning", "warning")
@@ -205,14 +205,14 @@ def test_an_early_reset_is_shown(made_up: tuple[Prometheus, float]) -> None:
 
 
 @pytest.mark.parametrize(("ref", "dollars"), [("A", 21.5), ("B", 0), ("C", 40)], ids=["today", "yesterday", "month"])
-def test_cost_of_unknown_billing_is_shown_where_there_is_some(
+def test_cost_of_unknown_billing_is_shown_where_it_exists(
     made_up: tuple[Prometheus, float], ref: str, dollars: float
 ) -> None:
     assert [each.value for each in _ask(made_up, f"{_UNKNOWN}: {ref}")] == [dollars]
     assert _ask(made_up, f"{_UNKNOWN}: {ref}", proxy="office") == []
 
 
-def test_the_forecast_of_the_month_goes_on_at_its_pace(made_up: tuple[Prometheus, float]) -> None:
+def test_the_forecast_of_the_month_continues_at_its_pace(made_up: tuple[Prometheus, float]) -> None:
     _, now = made_up
     moment = datetime.fromtimestamp(now, UTC)
     passed = max(moment.day - 1 + moment.hour / 24, 1)
@@ -228,7 +228,7 @@ def test_cost_of_unknown_billing_per_hour_is_shown(made_up: tuple[Prometheus, fl
     assert model.value == pytest.approx(6)
 
 
-def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple[Prometheus, float]) -> None:
+def test_the_state_of_the_history_is_shown_with_its_verdict(made_up: tuple[Prometheus, float]) -> None:
     states = {each.labels["state"]: each.value for each in _ask(made_up, "cliproxy-trust: History: A")}
 
     assert states == {"ok": 0, "away": 1}
@@ -242,7 +242,7 @@ def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple
         pytest.param("Records not in Supabase: B", 2, id="refused"),
     ],
 )
-def test_the_figures_of_the_history(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
+def test_the_figures_of_the_history_are_right(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
     assert [each.value for each in _ask(made_up, f"cliproxy-trust: {where}")] == [value]
 
 

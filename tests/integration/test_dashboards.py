@@ -1,7 +1,7 @@
-"""Every query of the dashboards, asked of real Prometheus servers that hold what the real exporter says.
+"""Every query of the dashboards runs on real Prometheus servers that hold the output of the real exporter.
 
-The exporter runs the demo, with the limits and the troubled accounts that come with it. The servers are given the
-export of another ledger with a day of traffic; so both the present and an imported past are there.
+The exporter runs the demo, with its limits and troubled accounts. The servers also import the export of another ledger
+with a day of traffic, so they have both a present and an imported past.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ from tests.stack.waiting import wait_until
 
 
 def _queries() -> Iterator[tuple[Query, dict[str, str]]]:
-    """Each query with everything selected; for each choice of what it is split by, if it is."""
+    """Each query with everything selected; a query with a choice of grouping comes once for each choice."""
     for dashboard in load():
         for query in dashboard.queries:
             choices = dashboard.selections()
@@ -68,13 +68,13 @@ MAY_BE_EMPTY = {
     "cliproxy-trust: Records not in Supabase: B": "the same",
     "cliproxy-trust: Failed calls to Supabase per hour: A": "the same",
 }
-"""Queries whose answer is rightly empty when all is well.
+"""Queries that rightly have no answer when all is well.
 
 Their figures are tested in ``test_dashboard_limits.py`` and ``test_dashboard_figures.py``.
 """
 
 SCRAPE_SECONDS = 10
-"""Of the shipped configuration; what Grafana makes $__rate_interval of."""
+"""The interval of the shipped configuration, from which Grafana derives $__rate_interval."""
 _LIVE = {"__rate_interval": "20s", "__range": "1m", "__interval": "5s"}
 _HOUR = 3600.0
 _IN_EXPORT = {
@@ -102,7 +102,7 @@ each_query = pytest.mark.parametrize("asked", QUERIES, ids=_ids)
 
 @pytest.fixture(scope="module")
 def past() -> tuple[float, float]:
-    """From when to when the imported past goes; it ends well before the present begins."""
+    """The start and the end of the imported past; it ends well before the present begins."""
     end = time.time() - _HOUR
     return end - 26 * _HOUR, end
 
@@ -126,7 +126,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, past: tuple[float, float])
             )
         )
         target = demo.url.removeprefix("http://")
-        # More than a day ago, the limit that shrinks had not shrunk.
+        # More than a day ago, the limit that shrinks had its full size.
         shrank = f'{_SHRANK}_total{{instance="{target}",{_OF_JUDY}}} 0 {start}'
         text = (folder / "past.om").read_text().replace("# EOF\n", f"# TYPE {_SHRANK} counter\n{shrank}\n# EOF\n")
         (folder / "past.om").write_text(text)
@@ -143,7 +143,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, past: tuple[float, float])
 
 
 def _empty(server: Prometheus, queries: list[tuple[Query, dict[str, str]]]) -> str:
-    """One of the queries that gives nothing yet, if there is one. It is the first that is asked the next time."""
+    """One of the queries without an answer yet, or an empty text. The next call tries this query first."""
     for place, (query, values) in enumerate(queries):
         if not _numbers(_answer(server, query, values)):
             queries.insert(0, queries.pop(place))
@@ -152,7 +152,7 @@ def _empty(server: Prometheus, queries: list[tuple[Query, dict[str, str]]]) -> s
 
 
 def _answer(server: Prometheus, query: Query, values: Mapping[str, str]) -> list[Sample] | list[Series]:
-    """What a panel would get of the last minute."""
+    """What a panel would show of the last minute."""
     now, expr = time.time(), filled(query.expr, {**values, **_LIVE})
     if query.kind in ("instant", "variable"):
         return server.query(expr, now)
@@ -176,7 +176,7 @@ def test_a_query_has_an_answer_with_the_labels_of_its_legend(
 ) -> None:
     query, values = asked
     may_be_empty = query.where in MAY_BE_EMPTY
-    # A scrape that a busy machine has failed takes all series away until the next one.
+    # A scrape that fails on a busy machine removes all series until the next one.
     answer = wait_until(
         lambda: _answer(servers[line], query, values), lambda found: may_be_empty or bool(_numbers(found))
     )
@@ -192,7 +192,7 @@ def test_a_query_has_an_answer_with_the_labels_of_its_legend(
 
 
 def _tells_of_the_past(query: Query, values: Mapping[str, str]) -> bool:
-    """Whether a query over time asks only for what the export holds, or does without the rest."""
+    """Whether a query over time needs only what the export holds, or can do without the rest."""
     if query.where in MAY_BE_EMPTY:
         return False
     if query.where.startswith("cliproxy-overview: Tokens per hour"):
@@ -208,7 +208,7 @@ def test_a_graph_has_an_answer_about_an_imported_past(
     line: str,
     asked: tuple[Query, Mapping[str, str]],
 ) -> None:
-    """As Grafana would ask: in steps of no less than the panel wants, and for rates over a little more than that."""
+    """Ask as Grafana does: with the panel's minimum step, and for rates over a little more than a step."""
     query, values = asked
     start, end = past
     step = max(query.min_step_seconds, 60)
@@ -228,7 +228,7 @@ def test_a_graph_has_an_answer_about_an_imported_past(
 
 @each_line
 @pytest.mark.parametrize("asked", [pair for pair in QUERIES if pair[0].label not in ("", "proxy")], ids=_ids)
-def test_a_variable_but_the_proxies_offers_what_there_was_in_an_imported_past(
+def test_each_variable_except_the_proxy_offers_the_values_of_an_imported_past(
     servers: dict[str, Prometheus],
     past: tuple[float, float],
     line: str,

@@ -1,4 +1,4 @@
-"""Without ``EXPORTER_DATA_DIR``: one ledger for a user, whatever folder commands are started in."""
+"""Without ``EXPORTER_DATA_DIR``: a user has one ledger, whatever folder commands start in."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +53,9 @@ def test_it_starts_in_the_users_directory_and_says_so(
     assert list(folders[0].iterdir()) == []
 
 
-def test_a_ledger_in_data_goes_on_and_commands_elsewhere_find_it(settings: dict[str, str], folders: list[Path]) -> None:
+def test_a_ledger_in_data_stays_in_use_and_commands_elsewhere_find_it(
+    settings: dict[str, str], folders: list[Path]
+) -> None:
     here, elsewhere = folders
     old = here / "data"
     with exporter_process(here, **{**settings, "EXPORTER_DATA_DIR": "data"}) as program:
@@ -75,7 +77,7 @@ def test_a_ledger_in_data_goes_on_and_commands_elsewhere_find_it(settings: dict[
     assert "There is no ledger at" in done.stderr
 
 
-def test_the_figures_of_a_demo_are_found_too(settings: dict[str, str], folders: list[Path]) -> None:
+def test_commands_find_the_figures_of_a_demo_too(settings: dict[str, str], folders: list[Path]) -> None:
     with exporter_process(folders[0], arguments=["demo", "--rate", "20"], **settings) as program:
         _started(program)
         done = run_command("false-starts", cwd=folders[1], **settings)

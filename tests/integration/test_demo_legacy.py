@@ -1,4 +1,4 @@
-"""The demo proxy as a server up to 6.9 over real HTTP, and as one that is upgraded while it runs."""
+"""The demo proxy over real HTTP as a server up to 6.9, and as one that is upgraded while it runs."""
 
 import json
 import re
@@ -33,7 +33,7 @@ VOLATILE = {"date", "connection", "content-length", "transfer-encoding", "x-cpa-
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a demo proxy of a version; gives it and a client that knows the key."""
+    """Start a demo proxy of a version; return it and a client that knows the key."""
     with demo_starter("v6.9.49", TurnableClock(now=NOW)) as starting:
         yield starting
 
@@ -182,7 +182,9 @@ def test_the_auth_files_have_the_fields_of_the_version(start: Start, version: st
     ("version", "counted", "bucketed"),
     [("v6.9.45", False, False), ("v6.9.46", False, True), ("v6.9.48", False, True), ("v6.9.49", True, True)],
 )
-def test_the_counts_of_credentials_came_step_by_step(start: Start, version: str, counted: bool, bucketed: bool) -> None:
+def test_the_counts_of_credentials_arrived_version_by_version(
+    start: Start, version: str, counted: bool, bucketed: bool
+) -> None:
     proxy, client = start(version)
     proxy.publish(_traffic(100))
     entry = client.get("/v0/management/auth-files").json()["files"][0]
@@ -245,7 +247,7 @@ def test_a_vendor_is_asked_through_the_tunnel_with_the_old_handle(start: Start) 
 # --- upgrades and forks -----------------------------------------------------------------------------------------------
 
 
-def test_an_upgrade_takes_the_snapshot_away_and_brings_the_queue(start: Start) -> None:
+def test_an_upgrade_removes_the_snapshot_and_brings_the_queue(start: Start) -> None:
     proxy, client = start()
     proxy.publish(_traffic(30))
     old = {each["name"]: each["auth_index"] for each in client.get("/v0/management/auth-files").json()["files"]}
@@ -279,7 +281,7 @@ def test_a_server_moves_to_v8_paths(start: Start) -> None:
     assert client.get("/v8/management/usage").status_code == 404
 
 
-def test_a_fork_says_dev_and_kept_the_snapshot(start: Start) -> None:
+def test_a_fork_says_dev_and_keeps_the_snapshot(start: Start) -> None:
     proxy, client = start("v7.2.140", shown_version="dev", with_usage=True, with_queue=False)
     proxy.publish(_traffic(20))
     answer = client.get(USAGE)
@@ -293,7 +295,7 @@ def test_a_fork_says_dev_and_kept_the_snapshot(start: Start) -> None:
 
 
 @pytest.mark.parametrize("kind", ["truncated", "half_closed", "cut", "html", "status"])
-def test_a_broken_answer_tells_nothing_and_the_next_one_everything(start: Start, kind: str) -> None:
+def test_a_broken_answer_delivers_nothing_and_the_next_one_everything(start: Start, kind: str) -> None:
     proxy, client = start()
     proxy.publish(_traffic(50))
     proxy.fault(path="usage", kind=kind)
@@ -311,7 +313,7 @@ def test_a_snapshot_can_hang(start: Start) -> None:
     proxy.fault(path="usage", kind="hang", seconds=60)
     with pytest.raises(httpx.ReadTimeout):
         client.get(USAGE, timeout=0.2)
-    wait_until(lambda: not proxy._faults)  # else it would meet the next call
+    wait_until(lambda: not proxy._faults)  # otherwise it would affect the next call
     assert proxy.counts().shown == 0
     assert client.get(USAGE).status_code == 200
     assert proxy.counts().shown == proxy.counts().counted
@@ -327,7 +329,7 @@ def test_a_huge_snapshot_stays_readable(start: Start) -> None:
     assert answer.json()["usage"] == client.get(USAGE).json()["usage"]
 
 
-def test_what_is_added_while_an_answer_is_on_its_way_is_not_in_it(
+def test_records_added_while_an_answer_is_on_its_way_are_not_in_it(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy, client = start()
@@ -355,7 +357,7 @@ def test_what_is_added_while_an_answer_is_on_its_way_is_not_in_it(
 # --- many orders, one after another -----------------------------------------------------------------------------------
 
 
-def test_a_server_does_what_it_is_told_one_thing_after_another(start: Start) -> None:
+def test_a_server_obeys_one_order_after_the_other(start: Start) -> None:
     proxy, client = start()
     traffic = Traffic(seed=7, zone=proxy.zone)
 
@@ -396,7 +398,7 @@ def test_a_server_does_what_it_is_told_one_thing_after_another(start: Start) -> 
 
 @contextmanager
 def _process(*arguments: str) -> Iterator[httpx.Client]:
-    """A demo proxy in its own process, which ends without a word."""
+    """A demo proxy in its own process, which ends silently."""
     command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -433,7 +435,7 @@ def test_a_process_is_upgraded_while_it_runs() -> None:
         (["--history-hours", "3"], "v7.2.140 has a queue"),
     ],
 )
-def test_a_wrong_option_is_said(arguments: list[str], text: str) -> None:
+def test_a_wrong_option_is_named(arguments: list[str], text: str) -> None:
     command = [sys.executable, "-m", "exporter.simulator", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

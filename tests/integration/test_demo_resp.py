@@ -1,4 +1,4 @@
-"""The demo proxy over RESP: what CPA was measured to do, on the port that speaks HTTP as well."""
+"""The demo proxy over RESP behaves as measured in CPA, on the port that also speaks HTTP."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def _client(http: object) -> RespClient:
     return RespClient(str(getattr(http, "base_url")))  # noqa: B009
 
 
-def test_each_command_and_what_is_refused(start: Start) -> None:
+def test_each_command_is_answered_or_refused_as_in_cpa(start: Start) -> None:
     proxy, http = start()
     _publish(proxy, 5)
     with _client(http) as client:
@@ -53,7 +53,7 @@ def test_each_command_and_what_is_refused(start: Start) -> None:
     assert proxy.counts().delivered == 5
 
 
-def test_what_comes_before_the_key_counts_as_a_failed_login_and_bans_http_too(start: Start) -> None:
+def test_commands_before_the_key_count_as_failed_logins_and_ban_http_too(start: Start) -> None:
     proxy, http = start()
     with _client(http) as client:
         for command in (["HELLO", "3"], ["CLIENT", "SETINFO", "lib-name", "x"], ["PING"]):
@@ -80,7 +80,7 @@ def test_subscribers_each_get_everything_and_pollers_nothing(start: Start) -> No
     assert proxy.counts().pushed == 120
 
 
-def test_a_subscriber_may_ping_and_leave_and_no_more(start: Start) -> None:
+def test_a_subscriber_may_only_ping_and_leave(start: Start) -> None:
     proxy, http = start()
     for words in (["UNSUBSCRIBE"], ["QUIT"]):
         with _client(http) as client:
@@ -96,8 +96,8 @@ def test_a_subscriber_may_ping_and_leave_and_no_more(start: Start) -> None:
     wait_until(lambda: proxy.counts().subscribers == 0)
 
 
-def test_who_does_not_read_gets_what_waits_and_is_dropped(start: Start) -> None:
-    """The record that found no room is lost, the next ones go into the queue."""
+def test_a_subscriber_that_does_not_read_gets_the_waiting_records_and_is_dropped(start: Start) -> None:
+    """The record that found no room is lost; the next ones go into the queue."""
     proxy, http = start()
     with _client(http) as client:
         assert client.ask("AUTH", MANAGEMENT_KEY) == b"OK"
@@ -125,7 +125,7 @@ def test_who_does_not_read_gets_what_waits_and_is_dropped(start: Start) -> None:
         ("v8.0.3", [b"subscribe", b"usage", 1]),
     ],
 )
-def test_versions(start: Start, version: str, answer: object) -> None:
+def test_each_version_knows_its_own_commands(start: Start, version: str, answer: object) -> None:
     _, http = start(version)
     with _client(http) as client:
         assert client.ask("AUTH", MANAGEMENT_KEY) == b"OK"
@@ -151,7 +151,7 @@ def test_a_restart_hangs_up(start: Start) -> None:
         assert other.records == []
 
 
-def test_http_goes_on_beside_it() -> None:
+def test_http_keeps_working_beside_it() -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, OtherSubscriber(server.url), loopback.client(base_url=server.url) as http:
         for _ in range(3):

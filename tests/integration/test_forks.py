@@ -1,4 +1,4 @@
-"""A fork of the loaded program is to a test what a start of it is."""
+"""To a test, a fork of the loaded program equals a start of it."""
 
 import json
 import select
@@ -37,7 +37,7 @@ sys.exit(3)
 
 
 def _probed(folder: Path) -> tuple[float, dict[str, Any]]:
-    """A number that chance gave, and what a program finds."""
+    """A random number of the process, and what a program sees of its surroundings."""
     settings = {"TZ": "Asia/Kolkata", "EXPORTER_X": "é\n"}
     done = Process(["a", "--b c"], cwd=folder, settings=settings, module="probe").finished()
     assert (done.returncode, done.stderr) == (3, "an error\n")
@@ -47,7 +47,7 @@ def _probed(folder: Path) -> tuple[float, dict[str, Any]]:
     return chance, found
 
 
-def test_a_fork_finds_what_a_start_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_sees_what_a_start_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "probe.py").write_text(_PROBE, encoding="utf-8")
     one, other = _probed(tmp_path), _probed(tmp_path)
     monkeypatch.setattr(running, "FORKS", False)
@@ -56,7 +56,7 @@ def test_a_fork_finds_what_a_start_finds(tmp_path: Path, monkeypatch: pytest.Mon
     assert one[0] != other[0]
 
 
-def test_without_the_process_that_forks_no_fork_is_left_and_it_is_said(tmp_path: Path) -> None:
+def test_forks_end_with_an_error_when_the_forking_process_ends(tmp_path: Path) -> None:
     (tmp_path / "sleeping.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
     env = environment({})
     spawner = Spawner(PYTHON, env)

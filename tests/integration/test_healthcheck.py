@@ -1,4 +1,4 @@
-"""The image's health check, against the exporter as a process of its own."""
+"""The image's health check, against the exporter as a separate process."""
 
 import socket
 import ssl
@@ -35,7 +35,7 @@ def test_an_exporter_is_healthy_while_it_runs_whatever_its_settings(tmp_path: Pa
     ):
         port = process.url.rpartition(":")[2]
         results = [
-            _check(EXPORTER_PORT=port, EXPORTER_HOST="0.0.0.0"),  # noqa: S104 - where the image listens
+            _check(EXPORTER_PORT=port, EXPORTER_HOST="0.0.0.0"),  # noqa: S104 - the image listens there
             _check(EXPORTER_PORT=port),
             _check(COLLECTOR_TRIGGER_PORT=port),
             _check(EXPORTER_PORT="", COLLECTOR_TRIGGER_PORT=port),
@@ -74,7 +74,7 @@ def _answering(answer: bytes) -> Iterator[str]:
         pytest.param(b"", "does not answer: ", id="nothing"),
     ],
 )
-def test_what_is_no_healthy_exporter_is_told(answer: bytes, says: str) -> None:
+def test_anything_but_a_healthy_exporter_is_reported(answer: bytes, says: str) -> None:
     with _answering(answer) as port:
         done = _check(EXPORTER_PORT=port)
 
@@ -82,7 +82,7 @@ def test_what_is_no_healthy_exporter_is_told(answer: bytes, says: str) -> None:
     assert done.stderr.startswith(f"127.0.0.1:{port} {says}")
 
 
-def test_a_port_that_is_no_number_is_told() -> None:
+def test_a_port_that_is_not_a_number_is_reported() -> None:
     done = _check(EXPORTER_PORT="tcp://10.0.0.1:9317")
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -1,4 +1,4 @@
-"""A proxy that nobody uses costs the disk nothing: its polls write nothing to the ledger."""
+"""An idle proxy costs the disk nothing: its polls write nothing to the ledger."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.fakes.steered.server import SteeredServer
 
 
 def _state(bench: Bench) -> list[tuple[int, int]]:
-    """Size and time of the last change of the ledger's files."""
+    """The sizes of the ledger's files and the times of their last change."""
     files = [bench.data_dir / FILE_NAME, bench.data_dir / f"{FILE_NAME}-wal"]
     return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
@@ -22,7 +22,7 @@ def test_an_idle_hour_writes_nothing_to_the_ledger(tmp_path: Path) -> None:
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.publish(20)
         bench.poll()
-        clock.advance(120)  # the births are over, and the counts of the accounts are known
+        clock.advance(120)  # by now the births are over, and the counts of the accounts are known
         bench.poll(2)
         before = _state(bench)
         for _ in range(20):

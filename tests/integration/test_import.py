@@ -1,4 +1,4 @@
-"""``import``: who comes from another program finds the months before, each request once, and no secret with them."""
+"""``import``: users of another program keep their past months, each request once, and no secret comes along."""
 
 import json
 import sqlite3
@@ -28,8 +28,8 @@ PLANTED = "sk-planted-in-a-peers-file-4b1d"
 HASH_KEY = "planted-hash-key-of-imports"
 
 
-def test_who_switches_keeps_the_past(tmp_path: Path, supabase_api: SupabaseApi) -> None:
-    """The file has a month, with half of what the exporter has read; counters stay, history and periods grow."""
+def test_users_who_switch_keep_their_past(tmp_path: Path, supabase_api: SupabaseApi) -> None:
+    """The file has a month, including half of what the exporter has read; counters stay, history and periods grow."""
     demo, data_dir = SteeredProxy(key=MANAGEMENT_KEY), tmp_path / "data"
     traffic = Traffic(seed=21, zone=UTC, shape=demo.shape)
     past = traffic.batch(400, ending=demo.clock.now() - DAY, span_seconds=30 * DAY)
@@ -144,7 +144,7 @@ def test_a_client_of_cpamp_is_known_by_its_configured_key(tmp_path: Path) -> Non
     assert Pseudonyms(load_hash_key(None, tmp_path / "data" / "hash.key")).of(key) in pseudonyms
 
 
-def test_what_an_export_of_cpa_cannot_give_is_told(tmp_path: Path) -> None:
+def test_the_command_names_what_an_export_of_cpa_lacks(tmp_path: Path) -> None:
     detail = {"timestamp": "2026-10-01T14:00:00.5+08:00", "source": PLANTED, "tokens": {"input_tokens": 1}}
     model = {"total_requests": 9, "details": [detail, {"tokens": PLANTED}, detail | {"timestamp": "yesterday"}]}
     file = cpa_export_file(tmp_path / "usage.json", {"apis": {PLANTED: {"models": {"gpt-5": model}}}})
@@ -158,7 +158,7 @@ def test_what_an_export_of_cpa_cannot_give_is_told(tmp_path: Path) -> None:
     assert secrets_found([PLANTED], texts={"said": said}, data_dir=tmp_path / "data") == []
 
 
-def test_our_own_export_goes_into_another_ledger(tmp_path: Path) -> None:
+def test_our_own_export_can_be_imported_into_another_ledger(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     with _data(tmp_path / "old") as settings:
         exported = run_command("export", "--format", "csv", cwd=tmp_path, **settings).stdout
@@ -174,7 +174,7 @@ def test_our_own_export_goes_into_another_ledger(tmp_path: Path) -> None:
     assert "Left out, because they are another proxy's (see --proxy): 1." in said
 
 
-def test_before_the_first_read_it_waits_for_it(tmp_path: Path) -> None:
+def test_an_import_before_the_first_read_waits_for_it(tmp_path: Path) -> None:
     file = keeper_file(tmp_path / "app.db", _records(1))
     code, said = _import(
         tmp_path, "keeper", file, EXPORTER_DATA_DIR=str(tmp_path / "data"), CLIPROXY_MANAGEMENT_KEY="k"
@@ -185,7 +185,7 @@ def test_before_the_first_read_it_waits_for_it(tmp_path: Path) -> None:
     assert (code, "has not read the proxy default yet" in said) == (1, True), said
 
 
-def test_before_the_history_has_come_back_it_waits_for_it(tmp_path: Path) -> None:
+def test_an_import_before_the_history_is_restored_waits_for_it(tmp_path: Path) -> None:
     file = keeper_file(tmp_path / "app.db", _records(1))
     supabase = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_planted"}
     with _data(tmp_path) as settings:
@@ -194,7 +194,7 @@ def test_before_the_history_has_come_back_it_waits_for_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("option", [[], ["--proxy", "c"]])
-def test_of_several_proxies_one_has_to_be_named(option: list[str], tmp_path: Path) -> None:
+def test_with_several_proxies_one_must_be_named(option: list[str], tmp_path: Path) -> None:
     file = keeper_file(tmp_path / "app.db", _records(1))
     proxies = [{"name": name, "url": f"http://{name}.example", "management_key": "k"} for name in "ab"]
     (tmp_path / "config.yaml").write_text(json.dumps({"proxies": proxies}), "utf-8")

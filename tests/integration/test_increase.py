@@ -1,9 +1,9 @@
-"""What Prometheus' ``increase()`` makes of a life with births, restarts, outages and a lost ledger: the truth.
+"""Prometheus' ``increase()`` shows the truth over a life with births, restarts, outages and a lost ledger.
 
 ``increase()`` counts from the first sample that it sees, so a series that appears at 5 would hide its first five
 requests. It also stretches the rise that it saw by up to two intervals between samples, because its window begins and
-ends between two of them; so it is never exact. Here the samples themselves are read, and added up by the rule of
-``increase()`` (a fall is a reset, and the value after it is new); its own answer may be higher by no more than the
+ends between samples, so it is never exact. These tests read the samples themselves and add them up by the rule of
+``increase()`` (a fall is a reset, and the value after it is new); its own answer may exceed that only by the
 stretching.
 """
 
@@ -30,8 +30,8 @@ from tests.stack.waiting import wait_until
 BIRTH_SECONDS = 2
 FIRST, SECOND, THIRD = "claude-sonnet-4-5", "claude-opus-4-6", "claude-haiku-4-5"
 
-# What each model's requests are in all, over everything that happens below. A request takes 1.5 s and costs
-# 1000 tokens in and 100 out: 3 + 15, 5 + 25 and 1 + 5 dollars per million.
+# The number of each model's requests over everything that happens below. A request takes 1.5 s and costs 1000 tokens in
+# and 100 out: 3 + 15, 5 + 25 and 1 + 5 dollars per million.
 TRUTH = {FIRST: 5 + 3 + 2 + 4, SECOND: 7, THIRD: 6 + 1}
 USD_PER_REQUEST = {
     FIRST: (1000 * 3 + 100 * 15) / 1e6,
@@ -60,7 +60,7 @@ def _record(model: str, number: int) -> dict[str, Any]:
 
 @dataclass
 class _Life:
-    """The program through its restarts, always on one port and over one data directory."""
+    """The program through its restarts, always on one port and with one data directory."""
 
     proxy: SteeredProxy
     settings: Any
@@ -73,18 +73,18 @@ class _Life:
             yield exporter
 
     def send(self, model: str, times: int) -> None:
-        """Requests that happen now; the exporter reads them when it polls."""
+        """Send requests that happen now; the exporter reads them at its next poll."""
         self.proxy.enqueue(_record(model, self.sent + number) for number in range(times))
         self.sent += times
 
     def book(self, exporter: Exporter, model: str, times: int, *, shown: int) -> None:
-        """Send, poll, and see the value at once as a person does: ``shown`` in all."""
+        """Send, poll, and see the new value at once, as a person does; ``shown`` is the sum so far."""
         self.send(model, times)
         loopback.post(f"{exporter.web.url}/api/collector/trigger")
         wait_until(lambda: _shown(exporter, model), lambda value: value == shown)
 
     def await_birth(self, model: str) -> None:
-        """Until each server knows the series, at 0 as is looked at in the end: it may not be so for long."""
+        """Wait until each server knows the series. It starts at 0, as a test checks, but may not stay there long."""
         for server in self.servers.values():
             server.wait_for(_requests(model))
 
@@ -104,7 +104,7 @@ def _requests(model: str) -> str:
 
 
 def _live(life: _Life) -> None:
-    """Everything that happens; each step is awaited before the next one."""
+    """Everything that happens, step by step; each step waits for the one before."""
     with life.running() as exporter:
         life.await_servers("up", 1)
         life.book(exporter, FIRST, 5, shown=5)
@@ -114,9 +114,9 @@ def _live(life: _Life) -> None:
         life.book(exporter, SECOND, 7, shown=7)
         life.await_servers(_requests(FIRST), 8)
         life.await_birth(SECOND)
-        # A restart before the reveal of the second and after that of the first, with failed scrapes in between ...
+        # A restart before the second series is published and after the first, with failed scrapes in between ...
     life.await_servers("up", 0)
-    life.send(FIRST, 2)  # ... and with requests meanwhile: they count when they are read.
+    life.send(FIRST, 2)  # ... and with requests meanwhile, which count when they are read.
     with life.running() as exporter:
         wait_until(lambda: _shown(exporter, FIRST), lambda value: value == 10)
         life.await_servers(_requests(FIRST), 10)
@@ -161,13 +161,13 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Life]:
 
 
 def _samples(server: Prometheus, selector: str) -> list[list[float]]:
-    """The raw samples of each series, as they were stored."""
+    """The raw samples of each series."""
     data = server.get("query", query=f"{selector}[10m]")
     return [[float(value) for _, value in each["values"]] for each in data["result"]]
 
 
 def _increase(values: list[float]) -> float:
-    """What ``increase()`` adds up before it stretches the sum to its window."""
+    """The sum of ``increase()`` before it stretches it to its window."""
     return sum(after - before if after >= before else after for before, after in pairwise(values))
 
 
@@ -211,7 +211,7 @@ def test_only_the_loss_of_the_ledger_is_a_reset(life: _Life, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", VERSION_LINES)
-def test_scrapes_failed_meanwhile(life: _Life, line: str) -> None:
+def test_scrapes_fail_while_the_exporter_is_down(life: _Life, line: str) -> None:
     (values,) = _samples(life.servers[line], "up")
-    begun = values[values.index(1) :]  # a server may look before the exporter is there
+    begun = values[values.index(1) :]  # a server may scrape before the exporter is there
     assert [value for value, _ in groupby(begun)][:3] == [1, 0, 1]

@@ -1,8 +1,9 @@
-"""kill -9 at any moment: what a proxy has forgotten is booked once, or the loss is a call that was under way.
+"""kill -9 at any moment: each popped record is booked once, or its loss is that of a call under way.
 
-A demo proxy notes the identity of every record that it hands out, pop by pop, so that the ledger is compared record by
-record. Two things are killed: exporters that poll without a pause, which are fast enough for hundreds of kills; and the
-program as its users run it. ``-s`` shows what the kills met. ``TEST_KILLS`` is how often the latter is killed.
+A demo proxy notes the identity of every record that it hands out, pop by pop, so that the test can compare the ledger
+record by record. The tests kill exporters that poll without a pause, which are fast enough for hundreds of kills, and
+the program as its users run it. ``-s`` shows what the kills hit. ``TEST_KILLS`` is the number of kills of the
+latter.
 """
 
 import json
@@ -44,7 +45,7 @@ _POP_COUNT = 1000
 
 
 class _WatchedProxy(SteeredProxy):
-    """Remembers each pop that took something. Every third has something odd, so it is stored before it is booked."""
+    """Remembers each pop that took records. Every third one has an odd record, so it is stored before it is booked."""
 
     def __init__(self) -> None:
         super().__init__(key=MANAGEMENT_KEY, retention_seconds=3600)
@@ -67,14 +68,14 @@ class _WatchedProxy(SteeredProxy):
         return items
 
     def identities(self) -> list[dict[Identity, Tokens]]:
-        """What each pop took: identity and true tokens of its records. The records themselves are forgotten."""
+        """The records of each pop, by identity and true tokens. This forgets the records themselves."""
         while self._items:
             self._took.append({identity_of(item.raw): _tokens(item) for item in self._items.popleft()})
         return self._took
 
 
 def _odd(item: Item) -> Item:
-    """The same record with a text that is too long, in a field that tells nothing of its identity."""
+    """The same record with an overlong text in a field that is not part of its identity."""
     return replace(item, raw=json.dumps({**json.loads(item.raw), "service_tier": "x" * 400}).encode())
 
 
@@ -86,7 +87,7 @@ def _tokens(item: Item) -> Tokens:
 
 @contextmanager
 def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
-    """A proxy in heavy use, with more in its queue than one call can take away, and its URL."""
+    """A proxy in heavy use, whose queue holds more than one call can take, and its URL."""
     proxy = _WatchedProxy()
     proxy.publish(Traffic(seed=10, zone=proxy.zone).batch(_MOST_QUEUED, ending=time.time()))
     with in_use(
@@ -100,7 +101,7 @@ def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
 
 class _Victim(Protocol):
     def kill(self) -> None:
-        """End it at once; nothing of it runs any more when this returns."""
+        """End it at once; none of it runs any more when this returns."""
 
 
 # --- the tests --------------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class _Victim(Protocol):
 
 @dataclass
 class _Met:
-    """What the kills met. A pop that was lost is found at the end, when all pops are known."""
+    """What the kills hit. A lost pop shows at the end, when all pops are known."""
 
     kills: int = 0
     stored_not_booked: int = 0
@@ -116,7 +117,7 @@ class _Met:
     started: float = field(default_factory=time.monotonic)
 
     def look(self, data_dir: Path) -> None:
-        """After a kill: the counts add up, and a batch that waits is a kill between store and book."""
+        """After a kill: the counts add up, and a waiting batch means that the kill came between store and book."""
         self.kills += 1
         flow = flow_in(data_dir)
         assert flow.adds_up, f"after kill {self.kills}: {flow}"
@@ -138,7 +139,7 @@ class _Met:
 
 
 def _check_ledger(data_dir: Path, proxy: _WatchedProxy, *, kills: int) -> list[int]:
-    """Compare the ledger with all that the proxy handed out. Returns the sizes of the pops that were lost."""
+    """Compare the ledger with everything that the proxy handed out. Returns the sizes of the lost pops."""
     flow = flow_in(data_dir)
     assert flow.adds_up
     assert flow.pending == flow.rejected == flow.duplicate == 0, flow
@@ -162,7 +163,7 @@ def _check_ledger(data_dir: Path, proxy: _WatchedProxy, *, kills: int) -> list[i
             expected |= pop
         else:
             lost.append(len(pop))
-    # A record that was booked twice would stand here under an identity that no proxy has sent.
+    # A record that was booked twice would appear here under an identity that no proxy has sent.
     assert booked == expected
     assert len(rows) == len(booked) == flow.booked == flow.received
     assert totals == rollup == entries
@@ -175,7 +176,7 @@ def _check_ledger(data_dir: Path, proxy: _WatchedProxy, *, kills: int) -> list[i
 
 
 def _kill_somewhere(victim: _Victim, proxy: _WatchedProxy, chance: random.Random, *, within: float) -> None:
-    """Every second kill anywhere, the others soon after records have left the proxy, which is what matters."""
+    """Every second kill comes at any moment, the others soon after records have left the proxy, which matters most."""
     if chance.random() < 0.5:
         time.sleep(chance.uniform(0.0, within))
     else:
@@ -183,13 +184,13 @@ def _kill_somewhere(victim: _Victim, proxy: _WatchedProxy, chance: random.Random
         assert proxy.popped_some.wait(PATIENCE_SECONDS), "it does not poll any more"
         time.sleep(chance.uniform(0.0, 0.06))
     victim.kill()
-    proxy.identities()  # now, because a thousand kills leave more records than fit into memory
+    proxy.identities()  # now, because the records of a thousand kills do not fit into memory
 
 
 def _kill_before_booking(victim: _Victim, data_dir: Path, *, newest_batch: int) -> None:
-    """Kill it as soon as a batch is seen that is newer than this one: a few milliseconds later it would be booked.
+    """Kill it as soon as a batch newer than this one appears: a few milliseconds later it would be booked.
 
-    If none is seen for two seconds, kill it all the same.
+    If none appears for two seconds, kill it all the same.
     """
     deadline = time.monotonic() + 2
     newest = "select coalesce(max(id), 0) from batch"
@@ -200,10 +201,10 @@ def _kill_before_booking(victim: _Victim, data_dir: Path, *, newest_batch: int) 
 
 
 def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
-    """Wait until the exporter that runs has booked all that it took.
+    """Wait until the running exporter has booked everything that it took.
 
-    An empty queue does not tell: what left it last may be stored a moment later. Who asks again, and gets nothing, has
-    stored what it got before.
+    An empty queue proves nothing, because the last records from it may be stored a moment later. An exporter that asks
+    again and gets nothing has stored what it got before.
     """
     wait_until(lambda: not proxy.counts().queued)
     before = proxy.empty_pops
@@ -266,7 +267,7 @@ def test_kills_of_the_whole_program_lose_no_more_than_the_call_under_way(tmp_pat
 
 
 def _knock(trigger: Callable[[], None], ended: threading.Event) -> None:
-    """Ask for one poll after the other, until the program is killed."""
+    """Ask for one poll after the other until the program is killed."""
     while not ended.wait(0.05):
         with suppress(httpx.HTTPError):
             trigger()

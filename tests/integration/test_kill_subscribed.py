@@ -1,7 +1,8 @@
-"""kill -9 of a subscriber: what is missing is the end of what its connection was sent, and the proxy knows of each.
+"""kill -9 of a subscriber: only the end of what its connection was sent is missing, and the proxy knows each record.
 
-A proxy notes what it sends to whom and when. Whatever is killed, and when: of one connection the ledger holds a
-beginning without a hole, so what is missing was on the wire or waited for its commit. ``-s`` shows how old it was.
+A proxy notes what it sends to whom and when. Whenever the exporter is killed, the ledger holds the beginning of each
+connection's records without a gap, so missing records were on the wire or waited for their commit. ``-s`` shows their
+ages.
 """
 
 import random
@@ -27,7 +28,7 @@ _LOAD_PAUSE_SECONDS = 0.01
 
 
 class _WatchedProxy(SteeredProxy):
-    """Remembers what left it: each pop, and what each life of the exporter was pushed, with the moment."""
+    """Remembers what it handed out: each pop, and what it pushed to each life of the exporter, with the time."""
 
     def __init__(self) -> None:
         super().__init__(key=MANAGEMENT_KEY, retention_seconds=3600)
@@ -52,7 +53,7 @@ def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
 
 
 def _missing_end(pushes: list[tuple[float, Item]], booked: Set[Identity]) -> list[float]:
-    """When what is missing of one life was sent; an AssertionError if anything newer is there."""
+    """When the missing records of one life were sent; raises AssertionError if a newer record is booked."""
     there = [identity_of(item.raw) in booked for _, item in pushes]
     kept = sum(there)
     assert all(there[:kept]), "a hole: something newer is booked"
@@ -88,7 +89,7 @@ def test_kills_lose_no_more_than_the_end_of_what_was_sent(tmp_path: Path) -> Non
     lost = [_missing_end(pushes, booked.keys()) for pushes in proxy.pushes]
     lost_pops = [len(pop) for pop in proxy.pops if pop and identity_of(pop[0].raw) not in booked]
     assert not lost[-1]
-    # Each record left the proxy once, and is booked once or known to be missing.
+    # Each record left the proxy once, and is either booked once or known to be missing.
     assert counts.pushed + counts.popped == flow.booked + sum(map(len, lost)) + sum(lost_pops)
     assert booked.total() == len(booked) == flow.booked
     ages = sorted(killed - sent[0] for killed, sent in zip(killed_at, lost, strict=False) if sent)
@@ -102,7 +103,7 @@ def test_kills_lose_no_more_than_the_end_of_what_was_sent(tmp_path: Path) -> Non
 
 
 def _has_sent_all(proxy: _WatchedProxy) -> bool:
-    """Whether nothing is published any more, and all that was has left the proxy."""
+    """Whether publishing has stopped, and everything published has left the proxy."""
     counts = proxy.counts()
     sent = counts.pushed + counts.popped + counts.unsent
     return counts.discarded > 0 and sent == sum(proxy.truth.attempts.values())

@@ -1,8 +1,8 @@
-"""Secrets and people stay inside: nothing that a proxy holds leaves the program, by whatever way out.
+"""Secrets and people stay inside: nothing confidential that a proxy holds leaves the program, by any way out.
 
-The program runs as users run it, with the most talkative log, in front of a demo proxy, of recorded servers, and of
-servers that put secrets where none belong. Then every line, page, metric, command, byte on disk and row in Supabase is
-searched for all planted secrets, and for the program's own.
+The program runs as users run it, with its most verbose log, in front of a demo proxy, of recorded servers, and of
+servers that put secrets where none belong. Then the tests search every line, page, metric, command, byte on disk and
+row in Supabase for all planted secrets, and for the program's own.
 """
 
 import json
@@ -67,7 +67,7 @@ PRIVATE_FIELDS = (
 
 
 def _poisoned() -> list[bytes]:
-    """Records whose private fields hold a secret in all kinds of shapes, and secrets that are no records at all."""
+    """Records whose private fields hold a secret in many forms, and secrets in place of records."""
     record: dict[str, Any] = json.loads(_records("v7.2.140")[0])
     poisoned = [json.dumps(secret).encode() for secret in RECORDED_SECRETS]
     for number, name in enumerate(PRIVATE_FIELDS):
@@ -93,7 +93,7 @@ def _recorded_server(version: str) -> ReplayProxy:
 
 
 def _configuration(proxies: dict[str, tuple[str, str]], *, source: str = "queue") -> str:
-    """A YAML file of these proxies (name, URL, key), with aliases that are told by secrets."""
+    """A YAML file of these proxies (name, URL, key), with aliases that are matched by secrets."""
     clients = [{"alias": f"person {number}", "key": client.key} for number, client in enumerate(CLIENTS[:2])]
     credentials = [
         {"alias": "the team's account", "email": CREDENTIALS[0].email},
@@ -115,7 +115,7 @@ def _configuration(proxies: dict[str, tuple[str, str]], *, source: str = "queue"
 def _program(
     directory: Path, proxies: dict[str, tuple[str, str]], *, source: str = "queue", **more: str
 ) -> Iterator[tuple[Process, dict[str, str]]]:
-    """The program in front of these proxies, and its settings; ``more`` are further ones."""
+    """The program in front of these proxies, and its settings; ``more`` are further settings."""
     (directory / "config.yaml").write_text(_configuration(proxies, source=source), encoding="utf-8")
     settings = {
         "EXPORTER_CONFIG": "config.yaml",
@@ -129,7 +129,7 @@ def _program(
 
 
 def _everything_it_says(program: Process) -> dict[str, str]:
-    """All answers of its server, to those who have the token and to those who have none."""
+    """All answers of its server, to visitors with the token and to visitors without."""
     texts: dict[str, str] = {}
     paths = [
         "/",

@@ -30,7 +30,7 @@ OLD = "v6.9.49"
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_server_with_a_queue_beside_its_snapshot_only_the_snapshot_is_read(tmp_path: Path) -> None:
+def test_a_server_with_both_sources_is_read_by_its_snapshot_alone(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(40)
@@ -41,8 +41,8 @@ def test_of_a_server_with_a_queue_beside_its_snapshot_only_the_snapshot_is_read(
         assert "is read from its usage snapshot" in bench.page
 
 
-def test_a_fork_that_has_both_sources_is_not_read_twice(tmp_path: Path) -> None:
-    """In place of a server with a snapshot alone: its snapshot is still there, and a queue of the same records."""
+def test_a_fork_with_both_sources_is_not_read_twice(tmp_path: Path) -> None:
+    """It replaces a server that has only a snapshot: its snapshot is still there, and a queue of the same records."""
     before = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
     after = SteeredProxy(key=MANAGEMENT_KEY, version="v7.2.140", with_usage=True)
     with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
@@ -73,7 +73,7 @@ def test_an_upgrade_is_followed_in_the_same_poll_without_a_fault(version: str, t
         assert bench.metric("cliproxy_exporter_poll_failures_total") == 0
 
 
-def test_a_fork_called_dev_with_a_snapshot_alone_is_read(tmp_path: Path) -> None:
+def test_a_fork_called_dev_with_only_a_snapshot_is_read(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version="v7.2.140", shown_version="dev", with_usage=True, with_queue=False)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(20)
@@ -155,7 +155,7 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
         with exporter_process(tmp_path, proxy_url=replay.url, key=key, **settings) as program:
 
             def poll() -> None:
-                for _ in range(2):  # the one that may be under way has begun too early
+                for _ in range(2):  # the one that may be under way began too early
                     before = polls()
                     program.trigger()
                     wait_until(polls, lambda now, before=before: now > before)  # type: ignore[misc]
@@ -190,7 +190,7 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
             assert "sk-planted-client" not in listed.stdout + "".join(program.log)
 
 
-def test_check_config_tells_what_an_old_proxy_has(tmp_path: Path) -> None:
+def test_check_config_says_what_an_old_proxy_has(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
     proxy.publish(Traffic(seed=1, zone=proxy.zone, shape=proxy.shape).batch(10, ending=time.time()))
     with SteeredServer(proxy) as server:
@@ -214,7 +214,7 @@ def test_check_config_tells_what_an_old_proxy_has(tmp_path: Path) -> None:
 
 
 def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tmp_path: Path) -> None:
-    """The account was added after the last look at the list of accounts, which is looked at once a minute."""
+    """The account was added after the last read of the list of accounts, which happens once a minute."""
     clock = TurnableClock(now=1_795_535_000.0)
     files = Recording.read(f"{OLD}/auth-files-after.json")
     listed = json.loads(files.body)["files"]

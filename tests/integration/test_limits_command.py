@@ -1,4 +1,4 @@
-"""``cliproxy-exporter limits`` beside a running exporter, and mistakes in its file, as an operator meets them."""
+"""``cliproxy-exporter limits`` beside a running exporter, and mistakes in its file, as an operator sees them."""
 
 import re
 import time
@@ -29,7 +29,7 @@ _BAD = "limits:\n- id: busy\n  requests: -1\n  strategy: monthly\n  per: clients
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the exporter of these tests runs."""
+    """The folder in which the exporter of these tests runs."""
     return tmp_path_factory.mktemp("limits")
 
 
@@ -67,7 +67,7 @@ def _run(*arguments: str, folder: Path) -> tuple[int, list[str], str]:
 
 
 @pytest.mark.usefixtures("program")
-def test_the_table_shows_all_limits_nearest_to_exhaustion_first_and_what_matches_nothing(folder: Path) -> None:
+def test_the_table_shows_the_limits_nearest_to_exhaustion_first_and_what_matches_nothing(folder: Path) -> None:
     code, lines, notes = _run("limits", folder=folder)
     assert code == 0, notes
     assert re.split(r"\s{2,}", lines[0].strip()) == ["limit", "used", "budget", "%", "resets in", "pace", "runs out in"]
@@ -93,7 +93,7 @@ def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folde
 
 
 @pytest.mark.usefixtures("program")
-def test_a_reset_of_what_does_not_exist_is_told_with_where_to_look(folder: Path) -> None:
+def test_a_reset_of_an_unknown_limit_says_where_to_look(folder: Path) -> None:
     code, lines, notes = _run("limits", "reset", "nothing", folder=folder)
     assert (code, lines) == (1, [])
     assert (
@@ -115,7 +115,7 @@ def test_a_reset_over_http_is_stored_at_once(program: Process) -> None:
     assert foreign.status_code == 403
 
 
-def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_heals(program: Process, folder: Path) -> None:
+def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_repairs_it(program: Process, folder: Path) -> None:
     def reloaded() -> float | None:
         return program.metric("cliproxy_exporter_config_reload_success")
 
@@ -123,7 +123,7 @@ def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_heals(program: P
     (folder / "limits.yaml").write_text(_BAD)
     wait_until(reloaded, lambda ok: ok == 0)
     assert _used(program, "all") == _counted(folder), "the last good set"
-    wait_until(lambda: program.logged("limits_not_reloaded"))  # a moment after the metric tells
+    wait_until(lambda: program.logged("limits_not_reloaded"))  # a moment after the metric shows it
     assert len(program.logged("limits_not_reloaded", "limits.yaml:3")) == 1
     assert "A limit has a mistake" in program.get("/").text
     (folder / "limits.yaml").write_text(_LIMITS.replace("id: all,", "id: renamed,"))

@@ -1,4 +1,4 @@
-"""Losses show: in metrics, on the page and in the log, with a real second program at the proxy's queue."""
+"""Losses show in metrics, on the page and in the log, with a real second program at the proxy's queue."""
 
 import io
 import random
@@ -27,7 +27,7 @@ _RESTARTS = "cliproxy_exporter_restarts_detected_total"
 
 
 class _Scene:
-    """A demo proxy, a rival at its queue, and an exporter that can be started again, all on one clock."""
+    """A demo proxy, a rival at its queue, and an exporter that the test can restart, all on one clock."""
 
     def __init__(self, folder: Path, proxy: SteeredProxy, url: str, clock: TurnableClock, log: io.StringIO) -> None:
         self.proxy = proxy
@@ -49,13 +49,13 @@ class _Scene:
             yield
 
     def publish(self, attempts: int, *, recorded: bool = True) -> None:
-        """Attempts that end now; not ``recorded``: such as count_tokens, which is counted and leaves no record."""
+        """Publish attempts that end now; without ``recorded`` they leave no record, like count_tokens."""
         subscribed, self.proxy.subscribed = self.proxy.subscribed, self.proxy.subscribed or not recorded
         self.proxy.publish(self._traffic.batch(attempts, ending=self.clock.now()))
         self.proxy.subscribed = subscribed
 
     def steal(self) -> None:
-        """What a second program does that polls the same queue."""
+        """Do what a second program does that polls the same queue."""
         answer = loopback.get(
             f"{self._url}/v0/management/usage-queue?count=1000",
             headers={"Authorization": f"Bearer {MANAGEMENT_KEY}"},
@@ -109,8 +109,8 @@ def _scene(folder: Path, *, retention_seconds: int, **more: Any) -> Iterator[_Sc
 # --- rivals -------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_poller_that_takes_most(tmp_path: Path) -> None:
-    """Honest traffic, then most is taken, over a restart of the exporter, then it is over."""
+def test_a_second_poller_that_takes_most_records_is_reported(tmp_path: Path) -> None:
+    """Honest traffic first; then a rival takes most of it, over a restart of the exporter; then it stops."""
     chance = random.Random(4)
     with _scene(tmp_path, retention_seconds=3600) as scene:
 
@@ -150,7 +150,7 @@ def test_a_second_poller_that_takes_most(tmp_path: Path) -> None:
         assert scene.states.count("another_consumer") <= 2, "once, and once more at the start"
 
 
-def test_traffic_that_is_not_recorded_is_not_missing(tmp_path: Path) -> None:
+def test_attempts_without_records_are_not_missing(tmp_path: Path) -> None:
     with _scene(tmp_path, retention_seconds=3600) as scene, scene.exporter():
         scene.proxy.publishing = False
         scene.clock.advance(61)
@@ -169,7 +169,7 @@ def test_traffic_that_is_not_recorded_is_not_missing(tmp_path: Path) -> None:
         assert scene.metric(_MISSED) == 0
 
 
-def test_an_answer_that_was_lost_on_its_way(tmp_path: Path) -> None:
+def test_an_answer_that_is_lost_on_its_way_is_counted(tmp_path: Path) -> None:
     with _scene(tmp_path, retention_seconds=3600) as scene, scene.exporter():
         scene.clock.advance(61)
         scene.poll()
@@ -185,8 +185,8 @@ def test_an_answer_that_was_lost_on_its_way(tmp_path: Path) -> None:
         assert scene.state == "ok"
 
 
-def test_a_proxy_without_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing can be known, so nothing is said: an estimate of 0 would be a claim."""
+def test_a_proxy_without_counts_gets_no_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be known, so nothing is reported: an estimate of 0 would be a claim."""
     with _scene(tmp_path, retention_seconds=3600) as scene:
         monkeypatch.setattr(scene.proxy, "auth_files", lambda: [])
         monkeypatch.setattr(scene.proxy, "api_key_usage", dict)
@@ -203,7 +203,7 @@ def test_a_proxy_without_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["it slept", "it was stopped"])
-def test_a_gap_that_is_longer_than_the_retention(tmp_path: Path, stopped: bool) -> None:
+def test_a_gap_longer_than_the_retention_is_reported(tmp_path: Path, stopped: bool) -> None:
     with _scene(tmp_path, retention_seconds=120) as scene:
 
         def gap() -> None:
@@ -253,7 +253,7 @@ def test_a_restart_of_the_exporter_within_the_retention_is_no_gap(tmp_path: Path
 # --- restarts -----------------------------------------------------------------------------------------------------
 
 
-def test_restarts_of_the_proxy_are_counted_and_told(tmp_path: Path) -> None:
+def test_restarts_of_the_proxy_are_counted_and_reported(tmp_path: Path) -> None:
     with _scene(tmp_path, retention_seconds=3600) as scene, scene.exporter():
         scene.publish(200)
         scene.clock.advance(61)

@@ -71,7 +71,7 @@ def test_prometheus_scrapes_a_target_and_answers_queries(line: str, target: str,
 
 
 @pytest.mark.parametrize("line", VERSION_LINES)
-def test_alertmanager_takes_alerts_and_tells_them(line: str, tmp_path: Path) -> None:
+def test_alertmanager_takes_alerts_and_sends_them(line: str, tmp_path: Path) -> None:
     config = tmp_path / "alertmanager.yml"
     config.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
 
@@ -93,7 +93,7 @@ def test_an_alertmanager_that_cannot_start_shows_its_log(tmp_path: Path) -> None
         pass
 
 
-def test_waiting_in_vain_tells_what_was_seen(tmp_path: Path) -> None:
+def test_waiting_in_vain_shows_what_was_seen(tmp_path: Path) -> None:
     with (
         run_prometheus(prometheus_binaries()[0], targets=[], workdir=tmp_path) as prometheus,
         pytest.raises(AssertionError, match=r"absent_metric still gives \[\]; targets: \[\]"),

@@ -1,4 +1,4 @@
-"""An exporter that moves to another machine while its proxy is in use loses nothing, and goes on where it was."""
+"""An exporter that moves to another machine while its proxy is in use loses nothing and continues where it was."""
 
 import shutil
 import time
@@ -22,7 +22,7 @@ AWAY_SECONDS = 3500
 
 @pytest.fixture
 def clock() -> TurnableClock:
-    """The queue's: by it records expire."""
+    """The clock of the queue, by which records expire."""
     return TurnableClock(time.time())
 
 

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter names``: it tells on the terminal whose each label is, and on the terminal alone."""
+"""``cliproxy-exporter names`` shows on the terminal, and only there, who is behind each label."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def test_each_account_and_client_is_named_on_the_terminal(desk: Desk) -> None:
     assert not any(key in out for key in _KEYS), "a whole key"
 
 
-def test_what_is_printed_is_in_no_log_ledger_or_page(desk: Desk, program: Process) -> None:
+def test_the_printed_names_are_in_no_log_ledger_or_page(desk: Desk, program: Process) -> None:
     _, out, _ = desk.run("names", "--write", "skeleton.yaml")
     assert all(email in out for email in _EMAILS)
     texts = {path: program.get(path).text for path in ("/", "/metrics")}
@@ -109,7 +109,7 @@ def test_a_skeleton_is_written_and_its_names_show_without_a_restart(desk: Desk, 
     assert len(program.logged("event=aliases_reloaded", f"aliases={number}")) == 2
 
 
-def test_an_alias_for_nobody_is_said_by_page_and_log_with_the_nearest(desk: Desk, program: Process) -> None:
+def test_an_alias_for_nobody_is_shown_on_page_and_in_log_with_the_nearest_label(desk: Desk, program: Process) -> None:
     lines = [line for line in desk.run("names")[1].splitlines() if "alice.claude@demo.example" in line]
     (label,) = [line.split()[0] for line in lines]
     desk.file.write_text("aliases:\n  credentials:\n  - {email: alise.claude@demo.example, alias: Alice}\n")
@@ -122,7 +122,7 @@ def test_an_alias_for_nobody_is_said_by_page_and_log_with_the_nearest(desk: Desk
 
 
 @pytest.mark.usefixtures("program")
-def test_without_the_proxy_the_labels_are_listed_all_the_same(desk: Desk, server: SteeredServer) -> None:
+def test_without_the_proxy_the_labels_are_still_listed(desk: Desk, server: SteeredServer) -> None:
     server.proxy.fault(path="*", kind="status", status=500, body=b"", times=None)
     code, out, err = desk.run("names")
     assert code == 1

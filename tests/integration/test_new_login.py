@@ -1,4 +1,4 @@
-"""The whole program at a proxy where an account logs in anew: another file, another handle, the same account."""
+"""The whole program at a proxy where an account logs in again: another file, another handle, the same account."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ _RATIO = "cliproxy_limit_used_ratio"
 
 
 class _LaterClock(Clock):
-    """The machine's clock, which a test may put on."""
+    """The machine's clock, which a test may set forward."""
 
     def __init__(self) -> None:
         self.later = 0.0
@@ -48,7 +48,7 @@ class _Logins(SteeredProxy):
         return [_auth_file(*login) for login in self.listed]
 
     def use(self, plan: str) -> None:
-        """Two requests of 3,500 tokens each."""
+        """Send two requests of 3,500 tokens each."""
         self.enqueue(_record(plan) for _ in range(2))
 
 
@@ -117,7 +117,7 @@ class _Site:
         return flow_in(self._folder / "data").received
 
     def booked(self, exporter: Exporter, requests: int) -> str:
-        """What a script reads once so many requests are in the ledger and in the limits."""
+        """What a script reads once this many requests are in the ledger and in the limits."""
 
         def read() -> str:
             exporter.trigger()
@@ -150,7 +150,7 @@ def _credentials(line: str) -> list[str]:
 
 @pytest.mark.parametrize("alias", [False, True])
 @pytest.mark.parametrize("restarts", [False, True])
-def test_the_budget_of_an_account_goes_on_with_its_new_login(site: _Site, alias: bool, restarts: bool) -> None:
+def test_the_budget_of_an_account_continues_with_its_new_login(site: _Site, alias: bool, restarts: bool) -> None:
     site.proxy.listed = [("free", "acc-00000001")]
     site.proxy.use("free")
     with site.exporter(alias=alias) as exporter:
@@ -175,7 +175,7 @@ def test_the_budget_of_an_account_goes_on_with_its_new_login(site: _Site, alias:
     assert _values(after, "cliproxy_credential_info") == {label: 1}
 
 
-def test_two_workspaces_of_one_address_have_a_budget_each(site: _Site) -> None:
+def test_two_workspaces_of_one_address_have_separate_budgets(site: _Site) -> None:
     site.proxy.listed = [("free", "acc-00000001"), ("team", "acc-00000002")]
     site.proxy.use("free")
     site.proxy.use("team")
@@ -187,7 +187,7 @@ def test_two_workspaces_of_one_address_have_a_budget_each(site: _Site) -> None:
 
 @pytest.mark.parametrize("source", ["queue", "subscribe"])
 def test_the_first_records_of_a_new_login_are_counted_under_the_account(site: _Site, source: str) -> None:
-    """No inventory has named its handle yet, and the next ordinary one is 50 seconds away."""
+    """No inventory has named its handle yet, and the next regular one is 50 seconds away."""
     site.proxy.listed = [("free", "acc-00000001")]
     with site.exporter(alias=False, source=source) as exporter:
         site.proxy.use("free")

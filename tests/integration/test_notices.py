@@ -1,4 +1,4 @@
-"""A machine with nothing but the exporter: its own warnings reach a webhook."""
+"""On a machine with only the exporter, its own warnings reach a webhook."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.stack.running import exporter_process, run_command
 from tests.stack.waiting import wait_until
 
 
-def test_a_limit_that_is_used_up_is_told(tmp_path: Path) -> None:
+def test_an_exhausted_limit_is_announced(tmp_path: Path) -> None:
     limit = "{id: few, strategy: rolling, window_minutes: 43200, requests: 50}"
     (tmp_path / "limits.yaml").write_text(f"limits:\n- {limit}\n")
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
@@ -36,7 +36,7 @@ def test_a_limit_that_is_used_up_is_told(tmp_path: Path) -> None:
     assert "planted-token" not in "\n".join(process.log)
 
 
-def test_a_test_message_tells_whether_it_arrived(tmp_path: Path) -> None:
+def test_a_test_message_says_whether_it_arrived(tmp_path: Path) -> None:
     with web_receiver() as receiver:
         arrived = run_command(
             "notify", "--test", cwd=tmp_path, EXPORTER_NOTIFY_URLS=receiver.url.replace("http://", "json://")

@@ -1,8 +1,8 @@
 """From a request to a notification, in real processes: demo proxy, exporter, Prometheus, Alertmanager, webhook.
 
-A limit crosses its thresholds, and a warning, then a critical alert, arrive with the text that people read. A reset
-resolves them. The exporter dies, and only that arrives. A pool of accounts that is used up arrives, too, and so does a
-limit that shrank.
+A limit crosses its thresholds: a warning arrives, then a critical alert, with the text that people read. A reset
+resolves them. When the exporter dies, only that alert arrives. An exhausted pool of accounts arrives, too, and so does
+a limit that shrank.
 """
 
 import re
@@ -32,7 +32,7 @@ SECONDS = 1.0
 
 
 class _Told:
-    """A running stack, and which of its notifications have been looked at."""
+    """A running stack, and the number of its notifications that the test has read."""
 
     def __init__(self, stack: Stack) -> None:
         self.exporter = stack.exporter
@@ -42,15 +42,16 @@ class _Told:
         self._told = 0
 
     def request(self, number: int) -> None:
-        """``number`` requests that begin now, by an API key: its provider reports no windows."""
+        """Make ``number`` requests that begin now, by an API key: its provider reports no windows."""
         self._proxy.enqueue(record_of_now(each, client="sk-demo-client") for each in range(number))
         self.exporter.trigger()
 
     def next(self, **labels: str) -> dict[str, Any]:
-        """The alert with these labels, which the next notification must tell.
+        """Return the alert with these labels, which the next notification must contain.
 
-        Beside a critical alert, or just before it, the warning of the same limit may be told once more: Alertmanager
-        learns in two places that a critical alert is there, and a group that is due in between still shows both.
+        Together with a critical alert, or just before it, the warning of the same limit may arrive once more:
+        Alertmanager learns in two places that a critical alert is there, and a group that is due in between still shows
+        both.
         """
         while True:
             posted = wait_until(lambda: self._hook.received[self._told :])[0]
@@ -66,7 +67,7 @@ class _Told:
                 return found[0]
 
     def nothing_more(self, *, evaluations: int) -> None:
-        """No further notification arrives within so many evaluations of the rules."""
+        """Check that no further notification arrives within this many evaluations of the rules."""
         for _ in range(evaluations):
             before = _last_evaluation(self.prometheus)
             wait_until(partial(_last_evaluation, self.prometheus), before.__ne__)
@@ -79,10 +80,10 @@ def _last_evaluation(prometheus: Prometheus) -> str:
 
 
 @pytest.mark.parametrize("line", VERSION_LINES)
-def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_that_is_told(
+def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_sends_one_alert(
     line: str, tmp_path: Path
 ) -> None:
-    # Its firing lasts, as shipped, longer than the absence of the exporter needs to be noticed.
+    # As shipped, it fires for longer than Prometheus needs to notice that the exporter is away.
     rules = {"CliproxyLimitReached": "10s"}
     with running_stack(line, tmp_path, limits=LIMITS, seconds=SECONDS, rules=rules) as programs:
         stack = _Told(programs)
@@ -118,7 +119,7 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
         stack.nothing_more(evaluations=5)
 
 
-def test_a_limit_warns_when_the_proxy_is_subscribed_to(tmp_path: Path) -> None:
+def test_a_limit_warns_when_the_exporter_subscribes(tmp_path: Path) -> None:
     with running_stack(VERSION_LINES[-1], tmp_path, limits=LIMITS, seconds=SECONDS, source="subscribe") as programs:
         stack = _Told(programs)
         stack.prometheus.wait_for('cliproxy_limit_used_ratio{limit="team"}')
@@ -130,7 +131,7 @@ def test_a_limit_warns_when_the_proxy_is_subscribed_to(tmp_path: Path) -> None:
 
 
 def _with_a_limit_that_shrank(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the ledger of an exporter that saw it: from use and readings, as it happened."""
+    """Make the ledger of an exporter that saw the limit shrink, from its use and its readings."""
     monkeypatch.setattr("exporter.commands.demo_past.RECORDS", 0)
     proxy = ProxySettings(name="default", url="http://127.0.0.1:9", management_key=SecretStr("unused"))
     settings = Settings(proxies=(proxy,), exporter_data_dir=data_dir, exporter_prices_refresh=False)
@@ -138,7 +139,7 @@ def _with_a_limit_that_shrank(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _before_it_shrank(exporter: Process) -> str:
-    """What Prometheus scraped of its count more than a day ago: one less."""
+    """What Prometheus scraped of the count more than a day ago: one less."""
 
     def told() -> list[re.Match[str]]:
         text = exporter.get("/metrics").text
@@ -151,7 +152,7 @@ def _before_it_shrank(exporter: Process) -> str:
     return f"# TYPE {found[1]} counter\n{series} {float(found[3]) - 1} {time.time() - 27 * 3600}\n# EOF\n"
 
 
-def test_a_pool_without_an_account_that_works_and_a_limit_that_shrank_are_told(
+def test_a_pool_without_a_working_account_and_a_limit_that_shrank_are_announced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _with_a_limit_that_shrank(tmp_path / "exporter" / "data", monkeypatch)

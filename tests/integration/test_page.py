@@ -1,4 +1,4 @@
-"""The status page of the running program: what is wrong is there, as a sentence, without asking anybody anew."""
+"""The status page of the running program says in a sentence what is wrong, without calling anybody again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def _set(**values: object) -> Callable[[SteeredProxy], None]:
         pytest.param(_set(), "v6.10.5", MANAGEMENT_KEY, "resp only", "Upgrade it", id="too old"),
     ],
 )
-def test_the_state_of_a_proxy_and_what_to_do(
+def test_the_page_shows_the_state_of_a_proxy_and_what_to_do(
     *, tmp_path: Path, change: Callable[[SteeredProxy], None], version: str, key: str, state: str, advice: str
 ) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version)
@@ -57,7 +57,7 @@ def test_the_state_of_a_proxy_and_what_to_do(
         assert proxy.requests.total() == asked, "a view asks no proxy"
 
 
-def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
+def test_a_proxy_that_is_away_is_shown_as_unreachable(tmp_path: Path) -> None:
     with running(settings_for(tmp_path, proxy_url="http://127.0.0.1:9", key=MANAGEMENT_KEY)) as exporter:
         page = wait_until(lambda: _page(exporter), lambda page: ">unreachable</span>" in page)
         assert "http://127.0.0.1:9" in page

@@ -1,4 +1,4 @@
-"""The status page in a real browser: every state, on a desk and on a phone, by day and by night."""
+"""The status page in a real browser: every state, on a desktop and a phone, in light and dark."""
 
 import re
 import time
@@ -58,7 +58,7 @@ Start = Callable[[str], Exporter]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """The exporter in one of the states, started when the first test asks for it."""
+    """Starts the exporter in one of the states, when the first test asks for it."""
     started: dict[str, Exporter] = {}
     with ExitStack() as stack:
 
@@ -91,7 +91,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     exporter = stack.enter_context(running(settings, clock=clock, only_triggered=clock is not None))
     wait_until(lambda: _polls(exporter))
     if state == "empty":
-        wait_until(lambda: exporter.asker.unknown.get("default"))  # it was looked who is only known by asking
+        wait_until(lambda: exporter.asker.unknown.get("default"))  # the accounts that only asking reveals
     if clock is not None:
         proxy.subscribed = True
         for _ in range(4):
@@ -122,14 +122,14 @@ def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = No
 
 
 def _publish(proxy: SteeredProxy, number: int, *, seed: int = 5) -> None:
-    """Requests of today and yesterday."""
+    """Publish requests of today and yesterday."""
     now = time.time()
     yesterday = day_start_ms(previous_day(local_date(int(now * 1000), _ZONE)), _ZONE) / 1000
     proxy.publish(Traffic(seed=seed, zone=UTC).batch(number, ending=now, span_seconds=now - yesterday - 3600))
 
 
 def _wait_for_records(exporter: Exporter, number: int) -> None:
-    """Until they are booked, and the periods have been brought up to date."""
+    """Wait until they are booked and the periods are up to date."""
     booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {number}.0'
     text = wait_until(lambda: metrics_of(exporter), lambda text: booked in text)
     requests = sum(_values(text, "cliproxy_requests_total"))
@@ -210,13 +210,13 @@ def _gauges(exporter: Exporter) -> Counter[str]:
 
 
 def _shown(page: Page) -> Counter[str]:
-    """The same sums as a reader finds them on the page, exact values from the tooltips."""
+    """The same sums as a reader finds them on the page, with exact values from the tooltips."""
     sums: Counter[str] = Counter()
     for card, period in enumerate(("today", "yesterday", "month"), start=1):
         for line in page.locator(f"[aria-labelledby=period-{card}] dl > div").all():
             term = line.locator("dt").inner_text()
             value = line.locator("dd")
-            # Small numbers have no tooltip, nor has a share of failures that is 0, as it is soon after midnight.
+            # Small numbers have no tooltip, and neither has a share of failures of 0, as is usual soon after midnight.
             exact = value.locator("[title]").get_attribute("title") if term not in ("Requests", "Failed") else None
             if term in _NAMES:
                 sums[f"{period} {_NAMES[term]}"] += _nano(exact)
@@ -298,7 +298,7 @@ def test_notes_open_and_links_work_by_keyboard(browser: Browser, start: Start) -
         assert loopback.get(f"{exporter.web.url}{target}").is_success, target
 
 
-def test_the_page_follows_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_updates_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
     proxy = SteeredProxy(retention_seconds=3600)
     _publish(proxy, 300)
     with (
@@ -329,11 +329,11 @@ def test_the_page_follows_without_a_jump_and_says_when_it_cannot(browser: Browse
 
 
 def _come_back_to(page: Page) -> None:
-    """What the browser tells a page whose tab is shown again; it refreshes at once then."""
+    """Tell the page, as a browser does, that its tab is shown again; it then refreshes at once."""
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_names_from_outside_stay_names(browser: Browser, start: Start) -> None:
+def test_names_from_outside_are_shown_as_text(browser: Browser, start: Start) -> None:
     with opened(browser, start("hostile").web.url) as seen:
         page = seen.page
         models = page.locator("#by-model tbody th > bdi:first-child").all_inner_texts()

@@ -1,4 +1,4 @@
-"""Prometheus can be given a past: the export becomes blocks of its database."""
+"""Prometheus can have a past: the export becomes blocks of its database."""
 
 import subprocess
 from datetime import UTC

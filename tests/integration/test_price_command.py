@@ -38,7 +38,7 @@ cost                                                $0.036009500
 _FLEX = ("price", "gpt-5.4", "--tier", "flex", "--at", "2026-11-24")
 
 
-def test_the_sum_is_written_out(tmp_path: Path) -> None:
+def test_the_sum_is_written_out_step_by_step(tmp_path: Path) -> None:
     said = run_command(
         *("price", "claude-opus-4-6", "--provider", "claude", "--at", "2026-11-24T12:00"),
         *("--input", "4670", "--cache-read", "13569", "--cache-write", "568", "--output", "93", "--reasoning", "40"),
@@ -79,13 +79,13 @@ def test_a_model_that_no_list_has_is_shown_with_the_default_price_and_fails(tmp_
     assert "No list has a price for house-model, so it is charged at the default price" in said.stderr
 
 
-def test_a_model_that_was_looked_for_says_why_it_has_none(tmp_path: Path) -> None:
+def test_a_model_without_a_price_says_why_it_has_none(tmp_path: Path) -> None:
     said = run_command("price", "codex-auto-review", "--provider", "codex", cwd=tmp_path)
     assert said.returncode == 1
     assert "not on sale by the token" in said.stderr
 
 
-def test_cache_writes_of_an_hour_are_said_and_charged(tmp_path: Path) -> None:
+def test_cache_writes_of_an_hour_are_named_and_charged(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("cache_write_ttl: {claude: 1h}\n")
     said = run_command(
         "price",

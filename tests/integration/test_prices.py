@@ -36,7 +36,7 @@ def server(proxy: SteeredProxy) -> Iterator[SteeredServer]:
 
 
 def used(model: str) -> dict[str, Any]:
-    """One request with a thousand tokens of input, as the queue has it."""
+    """One request with a thousand tokens of input, as it is in the queue."""
     return {
         "timestamp": (datetime.now(UTC) - timedelta(seconds=1)).isoformat(),
         "provider": "codex",
@@ -50,7 +50,7 @@ def used(model: str) -> dict[str, Any]:
 
 
 def costs(exporter: Exporter, model: str) -> list[tuple[str, Decimal]]:
-    """Basis and cost in USD of a model, as exported."""
+    """The exported basis and cost of a model, in USD."""
     return [
         (sample.labels["basis"], Decimal(str(sample.value)))
         for family in text_string_to_metric_families(metrics_of(exporter))
@@ -60,7 +60,7 @@ def costs(exporter: Exporter, model: str) -> list[tuple[str, Decimal]]:
 
 
 def usd(*prices: str) -> Decimal:
-    """The cost of one request at each of these prices per million tokens."""
+    """The sum of one request at each of these prices per million tokens."""
     return sum((Decimal(price) * TOKENS / 1_000_000 for price in prices), Decimal(0))
 
 
@@ -68,7 +68,7 @@ def settings(tmp_path: Path, server: SteeredServer, **more: Any) -> Settings:
     return settings_for(tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY, **more)
 
 
-def test_an_edit_of_the_price_file_counts_for_later_requests_and_changes_no_booked_cost(
+def test_an_edit_of_the_price_file_prices_later_requests_and_changes_no_booked_cost(
     tmp_path: Path, proxy: SteeredProxy, server: SteeredServer
 ) -> None:
     path = tmp_path / "prices.yaml"
@@ -94,7 +94,7 @@ def test_an_edit_of_the_price_file_counts_for_later_requests_and_changes_no_book
         wait_until(lambda: costs(exporter, "house"), [("exact", expected + usd("4"))].__eq__)
 
 
-def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
+def test_a_new_model_gets_its_price_from_the_list_on_the_web_once_it_is_there(
     tmp_path: Path, proxy: SteeredProxy, server: SteeredServer
 ) -> None:
     class Handler(BaseHTTPRequestHandler):
@@ -128,7 +128,7 @@ def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
         wait_until(lambda: costs(exporter, "gpt-99"), [("exact", usd("3"))].__eq__)
 
 
-def test_a_list_that_never_answers_holds_up_neither_polls_nor_the_stop(
+def test_a_list_that_never_answers_delays_neither_polls_nor_the_stop(
     tmp_path: Path, proxy: SteeredProxy, server: SteeredServer
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -1,4 +1,4 @@
-"""The program as a process: signals, the data directory, the port, and a disk that takes no more."""
+"""The program as a process: signals, the data directory, the port, and a disk that refuses writes."""
 
 import os
 import resource
@@ -62,7 +62,7 @@ def as_users_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
-def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_goes_on(
+def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_continues(
     number: signal.Signals, server: SteeredServer, tmp_path: Path
 ) -> None:
     _publish(server, 15_000)
@@ -96,7 +96,7 @@ def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
         wait_until(lambda: server.proxy.counts().popped == 300)
         assert program.stop(number) == 0
         assert program.logged("event=stopped", "finished=true")
-    wait_until(lambda: len(server.proxy.lost) == 300)  # the proxy had taken them out, and never sent them
+    wait_until(lambda: len(server.proxy.lost) == 300)  # the proxy had popped them and never sent them
     assert flow_in(tmp_path / "data").received == 0
 
     _publish(server, 200, seed=6)
@@ -106,7 +106,7 @@ def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
 
 
 def _waits_for_an_answer(program: Process, server: SteeredServer, records: int, *, seconds: float) -> None:
-    """The proxy has popped ``records``, and sends them ``seconds`` later."""
+    """Wait until the proxy has popped ``records``, which it sends ``seconds`` later."""
     wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
     server.proxy.fault(path="usage-queue", kind="hang", seconds=seconds)
     _publish(server, records)
@@ -126,7 +126,7 @@ def test_a_stop_waits_for_an_answer_that_is_7_seconds_late(server: SteeredServer
 
 
 @pytest.mark.parametrize("impatience", ["waits", "second signal", "kill"])
-def test_an_answer_that_a_stop_cuts_is_told_at_the_next_start(
+def test_an_answer_that_a_stop_cuts_is_reported_at_the_next_start(
     impatience: str, server: SteeredServer, tmp_path: Path
 ) -> None:
     with _program(tmp_path, server) as program:
@@ -135,7 +135,7 @@ def test_an_answer_that_a_stop_cuts_is_told_at_the_next_start(
         if impatience != "waits":
             wait_until(lambda: _marked_pops(tmp_path / "data"), lambda marked: marked == 1)
             program.send(signal.SIGINT if impatience == "second signal" else signal.SIGKILL)
-        ended = program.wait(10 if impatience == "waits" else 6)  # without the second signal it takes eight or nine
+        ended = program.wait(10 if impatience == "waits" else 6)  # without a second signal it takes eight or nine
         assert ended == {"waits": 0, "second signal": -signal.SIGINT, "kill": -signal.SIGKILL}[impatience]
     assert flow_in(tmp_path / "data").received == 0
 
@@ -163,13 +163,13 @@ def test_an_answer_that_breaks_off_is_counted_at_once(server: SteeredServer, tmp
         _publish(server, 50)
         program.trigger()
         wait_until(lambda: program.metric(_GAPS), lambda gaps: gaps == 1)
-        server.proxy.fault(path="usage-queue", kind="status", status=503)  # answered: nothing was handed out
+        server.proxy.fault(path="usage-queue", kind="status", status=503)  # it answers, so it handed out nothing
         program.trigger()
         wait_until(lambda: program.metric("cliproxy_exporter_poll_failures_total", reason="server_error"))
         assert program.metric(_GAPS) == 1
 
 
-def test_a_stop_keeps_what_a_slow_answer_has_brought(server: SteeredServer, tmp_path: Path) -> None:
+def test_a_stop_keeps_what_a_slow_answer_has_delivered(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         server.proxy.fault(path="usage-queue", kind="drip", seconds=40)
@@ -184,7 +184,7 @@ def test_a_stop_keeps_what_a_slow_answer_has_brought(server: SteeredServer, tmp_
 
 
 @pytest.mark.usefixtures("as_users_start_it")
-def test_a_stop_right_after_the_start_is_a_stop(server: SteeredServer, tmp_path: Path) -> None:
+def test_a_stop_right_after_the_start_works(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         assert program.url
         assert program.stop() == 0
@@ -207,7 +207,7 @@ def test_one_data_directory_has_one_exporter(server: SteeredServer, tmp_path: Pa
         assert third.url, "the lock outlived its holder"
 
 
-def test_a_port_that_is_taken_is_said(server: SteeredServer, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with _program(tmp_path, server, EXPORTER_PORT=str(port)) as program:
@@ -217,7 +217,7 @@ def test_a_port_that_is_taken_is_said(server: SteeredServer, tmp_path: Path) -> 
     assert "EXPORTER_PORT" in sentence
 
 
-# What Python would load later is loaded first: the user that is no more root may not be allowed to read it.
+# This first loads what Python would load later: a user who is no longer root may not be allowed to read it.
 _AS_NOBODY = """
 import encodings.ascii
 import os
@@ -233,7 +233,7 @@ main(["run"])
 
 @pytest.fixture
 def public_dir() -> Iterator[Path]:
-    """A directory that every user can enter, which pytest's own are not."""
+    """A directory that every user can enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         path.chmod(0o755)
@@ -260,7 +260,7 @@ def _run_as_nobody(directory: Path, server: SteeredServer) -> subprocess.Complet
     )
 
 
-def test_a_data_directory_that_cannot_be_written_is_said(server: SteeredServer, public_dir: Path) -> None:
+def test_a_data_directory_that_cannot_be_written_is_reported(server: SteeredServer, public_dir: Path) -> None:
     data_dir = public_dir / "data"
     data_dir.mkdir()
     data_dir.chmod(0o555)
@@ -273,7 +273,7 @@ def test_a_data_directory_that_cannot_be_written_is_said(server: SteeredServer, 
     assert server.proxy.counts().popped == 0
 
 
-def test_a_ledger_that_cannot_be_written_is_said(server: SteeredServer, public_dir: Path, tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_written_is_reported(server: SteeredServer, public_dir: Path, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         assert program.url
         assert program.stop() == 0
@@ -289,7 +289,7 @@ def test_a_ledger_that_cannot_be_written_is_said(server: SteeredServer, public_d
     assert f"The ledger {ledger} cannot be written" in sentence
 
 
-def test_a_file_that_is_no_ledger_is_left_alone(server: SteeredServer, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_ledger_is_left_alone(server: SteeredServer, tmp_path: Path) -> None:
     ledger = tmp_path / "data" / FILE_NAME
     ledger.parent.mkdir()
     ledger.write_bytes(b"somebody's notes, not a database at all\n" * 200)
@@ -304,7 +304,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(server: SteeredServer, tmp_path:
 
 
 def _limit_file_size(process: Process, limit: int) -> None:
-    """No file of the process may grow beyond ``limit`` bytes: what a broken disk does to a write, without a disk."""
+    """Let no file of the process grow beyond ``limit`` bytes: writes fail as on a broken disk, without such a disk."""
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
@@ -315,7 +315,7 @@ def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(
     with _program(tmp_path, server, COLLECTOR_INTERVAL_SECONDS="1") as program:
         _publish(server, 100)
         wait_until(lambda: flow_in(data_dir).booked == 100)
-        wait_until(lambda: program.logged("proxy_state", "state=ok"))  # the first poll is over, and writes no more
+        wait_until(lambda: program.logged("proxy_state", "state=ok"))  # the first poll is over and writes nothing more
         _limit_file_size(program, 1)
         _publish(server, 1200, seed=6)
         wait_until(lambda: program.logged("proxy_state", "state=ledger"))
@@ -362,7 +362,7 @@ def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: SteeredSe
 
 
 def _limit_pages(exporter: Exporter, pages: int) -> None:
-    # There is no setting for it and no full disk to be had: the limit of the one connection that writes.
+    # There is no setting for it, and a test cannot have a full disk, so it limits the one writing connection.
     with exporter._ledger._database.transaction() as connection:
         connection.execute(f"pragma max_page_count = {pages}")
 
@@ -377,7 +377,7 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
         wait_until(lambda: flow_in(data_dir).booked == 100)
         with ledger_file(data_dir) as connection:
             (pages,) = connection.execute("pragma page_count").fetchone()
-        # Space to store two batches, not to book them.
+        # There is space to store two batches, and not to book them.
         _limit_pages(exporter, pages + 45)
         _publish(server, 3000, seed=6)
         (status,) = wait_until(exporter.statuses, lambda statuses: statuses[0].state == "ledger")
@@ -398,7 +398,7 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
 
 
 @pytest.mark.usefixtures("as_users_start_it")
-def test_the_module_is_the_command(tmp_path: Path) -> None:
+def test_the_module_runs_the_command(tmp_path: Path) -> None:
     done = run_command("--version", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("cliproxy-exporter, version ")

@@ -1,7 +1,7 @@
 """Promises 1 to 3 over random lives: nothing lost silently, nothing counted twice, no counter falls.
 
-A life is a stream of random bodies (traffic with known truth, and rubbish) met by a ledger whose process may end
-between any two steps, whose disk may fill, and whose rejected records may be replayed.
+In a life, a ledger receives a stream of random bodies (traffic with known truth, and rubbish). Its process may end
+between any two steps, its disk may fill, and its rejected records may be replayed.
 """
 
 import json
@@ -44,7 +44,7 @@ class Life:
             know_credentials(self.ledger)
 
     def start(self) -> None:
-        """A process begins, whatever became of the one before: its files are all that is left of it."""
+        """Start a process; only the files of the one before are left."""
         before = getattr(self, "ledger", None)
         self.ledger: Ledger = open_ledger(self.folder, clock=self.clock, max_label_sets=40)
         if before is not None:
@@ -56,7 +56,7 @@ class Life:
         """A body, the attempts in it, and how many of its elements are rubbish."""
         attempts = self.traffic.batch(self.chance.randint(0, 40), ending=self.clock.now(), span_seconds=7200)
         if attempts and self.chance.random() < 0.3:
-            attempts.append(self.chance.choice(attempts))  # an equal record, and yet another one
+            attempts.append(self.chance.choice(attempts))  # an equal record, and then another one
         elements = [json.dumps(attempt.record).encode() for attempt in attempts]
         rubbish = [self.chance.choice(_RUBBISH) for _ in range(self.chance.choice([0, 0, 1, 3]))]
         for piece in rubbish:
@@ -98,7 +98,7 @@ class Life:
             self.check_equation()
         with self.ledger._database.transaction() as connection:
             connection.execute("pragma max_page_count = 1000000")
-        self.intake.work_off()  # what was held, or stored and not booked
+        self.intake.work_off()  # what was held in memory, or stored and not booked
         self.stored(attempts, rubbish)
 
     def replay(self) -> None:
@@ -149,7 +149,7 @@ class Life:
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown credentials", "known credentials"])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_lives(tmp_path: Path, seed: int, known: bool) -> None:
+def test_random_lives_keep_the_promises(tmp_path: Path, seed: int, known: bool) -> None:
     life = Life(tmp_path, seed, known=known)
     steps = [
         life.take,

@@ -1,4 +1,4 @@
-"""Providers are asked about idle accounts, against providers that limit their callers and ban who does not listen."""
+"""The exporter asks about idle accounts at providers that limit their callers and ban those who ignore the limits."""
 
 import io
 import json
@@ -52,7 +52,7 @@ TWELVE = [
 
 
 def _trouble(hour: int, bench: QuotaBench) -> None:
-    """What the providers do to somebody in this hour of the day, whatever their own limits."""
+    """What the providers do to some account at this hour of the day, beyond their own limits."""
     order, date = bench.vendors.order, formatdate(bench.clock.now() + 2 * HOUR, usegmt=True)
     if hour == 2:
         order("claude-alice-2", 429, retry_after="1600", wait=1600)
@@ -98,7 +98,7 @@ def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
         assert all(50 <= calls[each.name][0] <= 6 * 24 for each in idle), calls
         assert all(calls[each.name][1] - calls[each.name][0] <= 24 * 4 for each in TWELVE), calls
         assert oldest.keys() == {each.name for each in TWELVE}, "each is known"
-        # A wait that a provider wants is an account's, and an hour of it that of its neighbours.
+        # A requested wait applies to an account; a wait of an hour also applies to the provider's other accounts.
         assert all(oldest[name] <= 90 for name in ("claude-alice-5", "codex-carol", "kimi-frank")), oldest
         assert oldest["claude-alice"] <= 10
         assert oldest["antigravity-erin"] <= 20
@@ -107,7 +107,7 @@ def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
 # --- whose turn it is -------------------------------------------------------------------------------------------------
 
 
-def test_accounts_that_tell_nothing_themselves_are_known_within_a_minute(tmp_path: Path) -> None:
+def test_accounts_that_report_nothing_themselves_are_known_within_a_minute(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, ERIN, FRANK, GRACE) as bench:
         assert bench.windows() == {}
         bench.pass_time(MINUTE, step=5)
@@ -118,7 +118,7 @@ def test_accounts_that_tell_nothing_themselves_are_known_within_a_minute(tmp_pat
         assert bench.metric("cliproxy_limit_source_info", credential=FRANK, **source) == 2
 
 
-def test_an_account_in_use_is_not_asked_until_it_rests(tmp_path: Path) -> None:
+def test_an_account_in_use_is_not_asked_about_until_it_rests(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE) as bench:
         for _ in range(20):
             bench.use(ALICE)
@@ -133,7 +133,7 @@ def test_an_account_in_use_is_not_asked_until_it_rests(tmp_path: Path) -> None:
         assert bench.vendors.counts.pages[ALICE] == 1
 
 
-def test_a_restart_asks_nobody_sooner(tmp_path: Path) -> None:
+def test_a_restart_asks_about_no_account_sooner(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, FRANK) as bench:
         bench.vendors.order(FRANK, 429, retry_after="7200", wait=7200)
         bench.pass_time(4 * MINUTE)
@@ -208,7 +208,7 @@ def test_a_refused_account_rests_with_all_its_questions(tmp_path: Path, status: 
         assert bench.vendors.counts.calls[ALICE] > calls
 
 
-def test_a_page_that_is_forbidden_beside_the_windows_rests_alone(tmp_path: Path) -> None:
+def test_a_forbidden_page_beside_the_windows_rests_alone(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE) as bench:
         bench.pass_time(15)
         bench.vendors.order(ALICE, 403)
@@ -231,7 +231,7 @@ def test_a_window_that_has_ended_is_unknown(tmp_path: Path) -> None:
         assert (FRANK, "7d", "") in bench.windows()
 
 
-def test_what_a_provider_tells_besides_windows(tmp_path: Path) -> None:
+def test_figures_besides_windows_are_shown(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, "codex-carol") as bench:
         bench.pass_time(15 * MINUTE)
 
@@ -246,7 +246,7 @@ def test_what_a_provider_tells_besides_windows(tmp_path: Path) -> None:
         assert '"$12.00 of $50.00"' in repr([row.amount for row in bench.rows()]).replace("'", '"')
 
 
-def test_the_share_of_a_week_that_is_over_is_not_shown(tmp_path: Path) -> None:
+def test_the_share_of_a_past_week_is_not_shown(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE) as bench:
         bench.pass_time(15 * MINUTE)
         bench.proxy.fault(path="api-call", kind="status", status=502, times=None)
@@ -259,7 +259,7 @@ def test_the_share_of_a_week_that_is_over_is_not_shown(tmp_path: Path) -> None:
 # --- what the proxy does ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_about_an_account_that_is_gone(tmp_path: Path) -> None:
+def test_an_account_that_is_gone_is_not_asked_about(tmp_path: Path) -> None:
     with _bench(tmp_path, FRANK, GRACE) as bench:
         bench.proxy.accounts = (BY_NAME[GRACE],)
         bench.proxy.restart()
@@ -288,7 +288,7 @@ def test_an_old_proxy_is_asked_once_a_day(tmp_path: Path) -> None:
         assert bench.vendors.counts.pages[FRANK] > 0
 
 
-def test_version_8(tmp_path: Path) -> None:
+def test_version_8_is_asked_on_its_own_path(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, FRANK, version="v8.0.3") as bench:
         bench.proxy.without_v0 = True
         bench.poller.poll()
@@ -327,7 +327,7 @@ def test_each_metric_about_asking_has_a_sample(tmp_path: Path) -> None:
         assert results == set(RESULTS), "each is there at 0 before it happens"
 
 
-def test_a_provider_that_only_a_plugin_knows(tmp_path: Path) -> None:
+def test_a_provider_that_only_a_plugin_knows_is_shown(tmp_path: Path) -> None:
     kiro = replace(BY_NAME[FRANK], name="kiro-ken", provider="kiro")
     with closing(QuotaBench(tmp_path, [kiro], version="v8.0.3")) as bench:
         bench.vendors.plugin_for = "kiro"
@@ -381,7 +381,7 @@ def test_silence_ends_the_call_and_lengthens_the_pause(tmp_path: Path) -> None:
 # --- passive ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_the_setting_nobody_is_asked_and_it_is_said_once_who_would_be(tmp_path: Path) -> None:
+def test_without_the_setting_nobody_is_asked_and_the_log_says_once_who_would_be(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as lines, _bench(tmp_path, active=False) as bench:
         bench.use(*(each.name for each in TWELVE if each.provider == "claude"))
         bench.pass_time(HOUR, step=60)

@@ -1,4 +1,4 @@
-"""Files that are read again on request, and a terminal that is closed."""
+"""Files that the exporter reads again on request, and a terminal that closes."""
 
 import os
 import pty
@@ -61,7 +61,7 @@ def test_a_post_reads_all_files_at_once(program: Process, tmp_path: Path) -> Non
     answer = loopback.post(f"{program.url}/-/reload")
     assert answer.status_code == 200
     assert program.metric("cliproxy_limit_used", limit="after") == 0
-    wait_until(lambda: len(_reloaded(program)) == 4)  # it may have been reading a file by itself just then
+    wait_until(lambda: len(_reloaded(program)) == 4)  # it may just have been reading a file by itself
 
 
 def test_a_post_says_what_is_wrong(program: Process, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_closing_the_terminal_ends_it_cleanly(server: SteeredServer, tmp_path: P
     assert (terminal.data_dir / "ledger.sqlite3-end").exists(), "the ledger was not closed"
 
 
-def test_at_a_terminal_that_is_open_sighup_is_a_reload(
+def test_sighup_at_an_open_terminal_is_a_reload(
     server: SteeredServer, tmp_path: Path, terminals: list[Terminal]
 ) -> None:
     terminal = Terminal(tmp_path, server)

@@ -1,4 +1,4 @@
-"""``replay``: rejected records, tried again, are booked exactly once."""
+"""``replay``: rejected records are tried again and booked exactly once."""
 
 import subprocess
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def rejecting(tmp_path: Path) -> Path:
 
 
 def _mend(data_dir: Path) -> None:
-    """As if this version could read what an older one could not: the kept line is put right."""
+    """Repair the kept line, as if this version could read what an older one could not."""
     ledger = _open(data_dir)
     with ledger._database.transaction() as connection:
         connection.execute(
@@ -81,7 +81,7 @@ def test_without_a_running_exporter_it_books_at_once_and_only_once(rejecting: Pa
     with ledger.reading() as connection:
         assert connection.execute("select sum(uncached), count(*) from entry").fetchone() == (7, 2)
         assert connection.execute("select sum(uncached) from rollup").fetchone() == (7,)
-        # Of the past: in no counter, where it would look like traffic of today.
+        # They are of the past: a counter would show them as traffic of today.
         assert connection.execute("select sum(uncached) from total").fetchone() == (0,)
     ledger.close()
 
@@ -89,7 +89,7 @@ def test_without_a_running_exporter_it_books_at_once_and_only_once(rejecting: Pa
     assert again.stdout == "There is nothing to replay.\n"
 
 
-def test_only_the_asked_reason_is_tried(rejecting: Path) -> None:
+def test_only_records_with_the_chosen_reason_are_tried(rejecting: Path) -> None:
     _replay(rejecting, "--reason", "bad_timestamp")
     with closing(_open(rejecting)) as ledger:
         flow = _flow(ledger)
@@ -113,7 +113,7 @@ def test_a_running_exporter_books_them_at_its_next_poll(rejecting: Path) -> None
     lock.release()
 
 
-def test_a_crash_between_queueing_and_booking_loses_and_doubles_nothing(rejecting: Path) -> None:
+def test_a_crash_between_queueing_and_booking_neither_loses_nor_doubles_anything(rejecting: Path) -> None:
     _mend(rejecting)
     crashed = _open(rejecting)
     crashed.queue_rejected(reason=None, now_ms=1_793_000_000_000)

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter report``, ``/usage`` and ``/api/usage`` of a running exporter: one answer, that of the ledger."""
+"""``cliproxy-exporter report``, ``/usage`` and ``/api/usage`` of a running exporter give the ledger's answer."""
 
 import csv
 import io
@@ -76,7 +76,7 @@ def test_command_and_api_give_the_sums_of_the_ledger(program: Process, folder: P
     assert by_api.text == by_command
     assert by_api.headers["Content-Type"] == "text/csv; charset=utf-8"
     by_command_as_json = json.loads(_report(folder, "--by", "model", "--format", "json", *_options(span)))
-    del as_json["month"], by_command_as_json["month"]  # its end is foreseen anew every quarter of an hour
+    del as_json["month"], by_command_as_json["month"]  # the forecast of its end changes every quarter of an hour
     assert by_command_as_json == as_json
     assert {row["model"]: [str(row[name]) for name in columns] for row in as_json["rows"]} == expected
     assert as_json["total"]["requests"] == sum(int(numbers[0]) for numbers in expected.values())
@@ -87,7 +87,7 @@ def _options(span: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.usefixtures("program")
-def test_the_table_is_for_people_and_a_name_cannot_steer_the_terminal(folder: Path) -> None:
+def test_the_table_is_readable_and_a_name_cannot_control_the_terminal(folder: Path) -> None:
     text = _report(folder, "--since", "2020-01-01")
 
     head, *lines = text.splitlines()

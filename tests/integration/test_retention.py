@@ -22,7 +22,7 @@ _DAY = 86_400
 
 
 class TurnedClock(Clock):
-    """A clock that stands where it is set."""
+    """A clock that moves only when a test sets it."""
 
     def __init__(self, now: float) -> None:
         self.at = now
@@ -69,7 +69,7 @@ def _figures(ledger: Ledger) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_totals_roll_up_and_periods_are_as_if_nothing_had_been_pruned(tmp_path: Path, seed: int) -> None:
+def test_pruning_leaves_totals_roll_up_and_periods_unchanged(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     clock = TurnedClock(1_793_000_000.0)
     pruned, whole = _open(tmp_path / "pruned", clock), _open(tmp_path / "whole", clock)
@@ -100,7 +100,7 @@ def test_totals_roll_up_and_periods_are_as_if_nothing_had_been_pruned(tmp_path: 
     assert reopened.totals.entries == whole.totals.entries - gone
 
 
-def test_the_file_does_not_keep_the_room_of_what_was_pruned(tmp_path: Path) -> None:
+def test_pruning_shrinks_the_file(tmp_path: Path) -> None:
     clock = TurnedClock(1_793_000_000.0)
     ledger = _open(tmp_path, clock)
     intake = _intake(ledger, clock)
@@ -121,7 +121,7 @@ def test_the_file_does_not_keep_the_room_of_what_was_pruned(tmp_path: Path) -> N
 
 
 def test_an_identity_is_not_used_again_after_pruning(tmp_path: Path) -> None:
-    """The backlog is a cursor over ids: one that came again below it would never be sent."""
+    """The backlog is a cursor over ids: a reused id below it would never be sent."""
     clock = TurnedClock(1_793_000_000.0)
     ledger = _open(tmp_path, clock)
     body = b"[" + msgspec.json.encode(Traffic(seed=1, zone=UTC).batch(1, ending=clock.at)[0].record) + b"]"

@@ -1,4 +1,4 @@
-"""What docs/scale.md says of many exporters and of a central server works with real Prometheus servers."""
+"""What docs/scale.md says about many exporters and a central server works with real Prometheus servers."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ def demo() -> Iterator[SteeredServer]:
 
 @pytest.fixture
 def exporter(demo: SteeredServer, tmp_path: Path) -> Iterator[Exporter]:
-    """It reads the proxy ``office``."""
+    """An exporter that reads the proxy ``office``."""
     settings = settings_for(
         tmp_path / "data", proxy_url=demo.url, key=MANAGEMENT_KEY, name="office", exporter_series_birth_seconds=2
     )
@@ -80,7 +80,7 @@ def test_prometheus_finds_exporters_in_files(line: str, exporter: Exporter, tmp_
 
 @each_line
 @pytest.mark.parametrize("wanted", ["office", "offic"])
-def test_prometheus_asks_an_exporter_and_chooses_by_proxy(
+def test_prometheus_scrapes_an_exporter_and_chooses_by_proxy(
     wanted: str, line: str, exporter: Exporter, tmp_path: Path
 ) -> None:
     both = {"exporter-berlin:9317": _address(exporter), "exporter-tokyo:9317": "127.0.0.1:9", ",office,": f",{wanted},"}
@@ -131,7 +131,7 @@ def test_a_central_server_has_what_the_shipped_one_has(
         with run_prometheus_with(binary, config=site / "prometheus.yml", workdir=site) as sender:
             for seed in (1, 2):
                 _book(exporter, demo, 300, seed=seed)
-                sender.wait_for(f"sum(cliproxy_requests_total) > {250 * seed}")  # prewarms are no requests
+                sender.wait_for(f"sum(cliproxy_requests_total) > {250 * seed}")  # prewarms are not requests
             moment = time.time()
             (requests,) = sender.query("sum(cliproxy_requests_total)", time=moment)
             (increase,) = sender.query("sum(increase(cliproxy_requests_total[5m]))", time=moment)
@@ -150,7 +150,7 @@ def test_a_central_server_has_what_the_shipped_one_has(
 
 @each_line
 @pytest.mark.parametrize("config", OTHERS)
-def test_other_receivers_are_named_in_a_form_that_prometheus_takes(config: str, line: str, tmp_path: Path) -> None:
+def test_other_receivers_are_named_in_a_form_that_prometheus_accepts(config: str, line: str, tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     file.write_text(config, encoding="utf-8")
     checking = [str(binaries_of(line).promtool), "check", "config", "--syntax-only", str(file)]

@@ -1,9 +1,9 @@
 """``/metrics`` of the whole program: one recorded scrape, and real clients of every kind.
 
-``tests/golden/metrics.txt`` is what a script sees after the program has read the recordings below. If a change alters
-it on purpose, write it anew and read the difference line by line:
+``tests/golden/metrics.txt`` is what a script sees after the program has read the recordings below. After an intended
+change, regenerate it and read the difference line by line:
 
-    UPDATE_GOLDEN=1 .tools/venv/bin/pytest tests/integration/test_scrape.py -k golden
+UPDATE_GOLDEN=1 .tools/venv/bin/pytest tests/integration/test_scrape.py -k golden
 """
 
 import gzip
@@ -53,7 +53,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}
 # --- the recorded scrape ----------------------------------------------------------------------------------------------
 
 NOW = 1_795_535_400.0
-"""2026-11-24 15:50 UTC: a little after the recordings, while accounts are cooling down in one of them."""
+"""2026-11-24 15:50 UTC, a little after the recordings, while accounts in one of them are cooling down."""
 
 RECORDED = "v7.2.140"
 MANAGEMENT = "/v0/management"
@@ -82,7 +82,7 @@ def _recording(name: str) -> Recording:
 
 
 def _accounts() -> Recording:
-    """The accounts of the recorded traffic; one of them cools down as it does in another recording."""
+    """The accounts of the recorded traffic; one of them cools down, as in another recording."""
     recording, cooling = _recording("auth-files-after"), _recording("auth-files-cooldown")
     body, state = json.loads(recording.body), json.loads(cooling.body)["files"][1]
     (alice,) = [file for file in body["files"] if file["name"] == state["name"]]
@@ -91,7 +91,7 @@ def _accounts() -> Recording:
 
 
 class _RecordedProxy(ReplayProxy):
-    """The recorded server, with a queue that gives the recorded batches, and one element that is no record, once."""
+    """The recorded server, whose queue gives the recorded batches and one element that is not a record, once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _RecordedProxy(ReplayProxy):
         records = [record for recording in recordings for record in json.loads(recording.body)]
         odd = json.loads(_recording("usage-queue/oddities").body)
         records += [record for record in odd if record["token_breakdown"]["quality"] == "inconsistent"]
-        # A refusal that tells no share, which no recorded account sent.
+        # A refusal without a share, which no recorded account sent.
         refused = next(each["response_headers"] for each in records if each["fail"]["status_code"] == 429)
         prefix = "Anthropic-Ratelimit-Unified-7d"
         refused |= {f"{prefix}_oi-Status": ["rejected"], f"{prefix}_oi-Reset": refused[f"{prefix}-Reset"]}
@@ -153,7 +153,7 @@ _VOLATILE = [
 
 
 def _steady(text: str) -> str:
-    """The text without what differs between two runs, and without what prometheus_client tells of any process."""
+    """The text without what differs between two runs, and without prometheus_client's metrics of the process."""
     text = "".join(line for line in text.splitlines(keepends=True) if not re.match(r"(# \w+ )?(process|python)_", line))
     for pattern, replacement in _VOLATILE:
         text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
@@ -167,11 +167,11 @@ def test_golden(recorded: Exporter) -> None:
     assert text.splitlines() == GOLDEN.read_text(encoding="utf-8").splitlines(), "see the top of this file"
 
 
-def test_promtool_has_nothing_to_say(recorded: Exporter) -> None:
+def test_promtool_finds_nothing_wrong(recorded: Exporter) -> None:
     assert promtool_check_metrics(metrics_of(recorded)) == []
 
 
-def test_no_key_and_no_address_of_anybody_is_shown(recorded: Exporter) -> None:
+def test_no_key_and_no_address_is_shown(recorded: Exporter) -> None:
     text = metrics_of(recorded)
     assert "planted" not in text
     assert not re.search(r"sk-|@|AIza", text)
@@ -187,9 +187,9 @@ def test_every_family_is_there_once_with_the_declared_type_help_and_labels(recor
     for family in {*FAMILIES} - {*HISTORY}:
         found = shown.pop(family.name)
         assert (found.type, found.documentation) == (family.kind, family.help)
-        # A price list on the web is read in tests/integration/test_prices.py, providers are asked in test_quotas.py.
-        # What a window is worth takes hours of readings: tests/unit/metrics/test_limits.py.
-        # These accounts last for longer than the forecast of a pool looks ahead: tests/unit/metrics/test_pools.py.
+        # tests/integration/test_prices.py covers a price list on the web, and test_quotas.py covers asking providers. A
+        # window's worth takes hours of readings: tests/unit/metrics/test_limits.py. These accounts last longer than a
+        # pool's forecast reaches: tests/unit/metrics/test_limits_pools.py.
         told_elsewhere = {PRICE_FEED, POOL_EMPTY, *CAPACITY, *families_of(quotas)}
         assert found.samples or family in told_elsewhere, f"{family.name} has no sample"
         for sample in found.samples:
@@ -207,8 +207,8 @@ M = Decimal("1e-6")
     ("labels", "cost"),
     [
         pytest.param(
-            # One request with 120 uncached, 4000 read, 300 written and 310 out tokens, one with 120 in and 250 out,
-            # and failures, which cost nothing.
+            # One request has 120 uncached, 4000 read, 300 written and 310 out tokens, one has 120 in and 250 out, and
+            # failures cost nothing.
             {"model": "claude-sonnet-4-5-20250929", "credential": "claude-main", "client": "alpha"},
             (120 * 3 + 4000 * Decimal("0.3") + 300 * Decimal("3.75") + 310 * 15 + 120 * 3 + 250 * 15) * M,
             id="Claude: 3 in, 0.30 read, 3.75 write, 15 out",
@@ -219,14 +219,14 @@ M = Decimal("1e-6")
             id="Claude: 5 in, 0.50 read, 6.25 write, 25 out",
         ),
         pytest.param(
-            # Input holds cache reads and writes here: 4420 = 120 + 4000 + 300. Writes cost what other input costs.
+            # Input includes cache reads and writes here: 4420 = 120 + 4000 + 300. Writes cost as much as other input.
             {"model": "gpt-5.4", "client": "alpha"},
             2 * (420 * Decimal("2.5") + 4000 * Decimal("0.25") + 310 * 15 + 120 * Decimal("2.5") + 250 * 15) * M,
             id="Codex: 2.50 in, 0.25 read, 15 out",
         ),
     ],
 )
-def test_costs_are_right_by_hand(recorded: Exporter, labels: dict[str, str], cost: Decimal) -> None:
+def test_costs_match_a_calculation_by_hand(recorded: Exporter, labels: dict[str, str], cost: Decimal) -> None:
     (family,) = [each for each in parse_text(metrics_of(recorded)) if each.name == "cliproxy_cost_usd"]
     found = [sample.value for sample in family.samples if labels.items() <= sample.labels.items()]
     assert sum(found) == pytest.approx(float(cost), abs=1e-9)
@@ -237,7 +237,7 @@ def test_costs_are_right_by_hand(recorded: Exporter, labels: dict[str, str], cos
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exporter, SteeredProxy]]:
-    """The program beside an empty demo proxy that keeps still."""
+    """The program beside an empty demo proxy that does nothing."""
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server:
         settings = settings_for(tmp_path_factory.mktemp("served"), proxy_url=server.url, key=MANAGEMENT_KEY)
@@ -268,10 +268,12 @@ class _ListenerHandler(BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
-def test_the_headers_that_prometheus_really_sends(served: tuple[Exporter, SteeredProxy], tmp_path: Path) -> None:
+def test_the_headers_that_prometheus_really_sends_are_understood(
+    served: tuple[Exporter, SteeredProxy], tmp_path: Path
+) -> None:
     heard: dict[str, Message] = {}
     with ExitStack() as stack:
-        for line in VERSION_LINES:  # side by side: each takes five seconds until its first scrape
+        for line in VERSION_LINES:  # both at once, because each takes five seconds until its first scrape
             workdir = tmp_path / line
             workdir.mkdir()
             listener = stack.enter_context(_Listener())
@@ -304,7 +306,7 @@ def _connection(exporter: Exporter) -> Iterator[http.client.HTTPConnection]:
 
 
 def _say(exporter: Exporter, request: bytes) -> bytes:
-    """What comes back for these bytes, until the server closes the connection."""
+    """The server's answer to these bytes, until it closes the connection."""
     place = urlsplit(exporter.web.url)
     with socket.create_connection((place.hostname, place.port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(request)
@@ -314,7 +316,7 @@ def _say(exporter: Exporter, request: bytes) -> bytes:
         return answer
 
 
-def test_compressed_or_not_it_is_the_same_over_the_wire(recorded: Exporter) -> None:
+def test_compression_does_not_change_the_content(recorded: Exporter) -> None:
     with _connection(recorded) as connection:
         bodies = []
         for encoding in ("gzip", "identity"):
@@ -337,7 +339,7 @@ def test_head_keeps_the_connection_usable(served: tuple[Exporter, SteeredProxy])
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/"])
-def test_http_1_0_without_a_host(served: tuple[Exporter, SteeredProxy], path: str) -> None:
+def test_http_1_0_without_a_host_is_answered(served: tuple[Exporter, SteeredProxy], path: str) -> None:
     answer = _say(served[0], f"GET {path} HTTP/1.0\r\n\r\n".encode())
     assert re.match(rb"HTTP/1\.[01] 200 OK\r\n", answer)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -369,7 +371,7 @@ def test_http_1_0_without_a_host(served: tuple[Exporter, SteeredProxy], path: st
         pytest.param(b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, id="100 KB path"),
     ],
 )
-def test_what_is_refused_at_the_socket(
+def test_bad_requests_are_refused_at_the_socket(
     served: tuple[Exporter, SteeredProxy], request_bytes: bytes, status: int
 ) -> None:
     assert re.match(rb"HTTP/1\.1 %d " % status, _say(served[0], request_bytes))
@@ -389,7 +391,7 @@ def test_a_trigger_polls_at_once(served: tuple[Exporter, SteeredProxy]) -> None:
     wait_until(lambda: proxy.requests["usage-queue"] > before)
 
 
-def test_over_ipv6_it_is_reached_under_its_own_url(tmp_path: Path) -> None:
+def test_over_ipv6_it_is_reached_at_the_url_that_it_names(tmp_path: Path) -> None:
     if not loopback.has_ipv6():
         with exporter_process(tmp_path, proxy_url="http://127.0.0.1:9", key="k", EXPORTER_HOST="::1") as program:
             assert program.wait() == 1

@@ -1,4 +1,4 @@
-"""Several proxies of one YAML file: one that hangs and one that refuses the key cost the others nothing."""
+"""Several proxies in one YAML file: one that hangs and one that refuses the key cost the others nothing."""
 
 import json
 import time
@@ -72,8 +72,8 @@ def test_one_that_hangs_and_one_that_refuses_cost_the_third_nothing(fine: Steere
     assert len(program.logged("proxy_state", "proxy=fine")) == 1
 
 
-def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
-    """Two proxies that send the very same records, under the same credentials."""
+def test_one_ledger_keeps_proxies_apart(tmp_path: Path) -> None:
+    """Two proxies send the very same records, under the same credentials."""
     data_dir = tmp_path / "data"
     with (
         SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as east,
@@ -89,7 +89,7 @@ def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
             wait_until(lambda: [program.metric(booked, proxy=name) for name in ("east", "west")] == [200, 200])
             assert program.metric(requests, proxy="west") == program.metric(requests, proxy="east")
             assert program.stop() == 0
-        # A proxy that is taken out of the settings keeps its records and totals.
+        # A proxy that is removed from the settings keeps its records and totals.
         with _program(tmp_path, {"west": west.url}) as program:
             wait_until(lambda: program.metric(UP, proxy="west") == 1)
             assert program.metric(requests, proxy="east") == program.metric(requests, proxy="west")
@@ -108,7 +108,7 @@ def _spellings(server: SteeredServer) -> list[str]:
 
 
 def test_proxies_that_are_one_server_share_the_tries_of_a_wrong_key(fine: SteeredServer, tmp_path: Path) -> None:
-    port = fine.url.rpartition(":")[2]  # the settings refuse the plainer spellings of one address
+    port = fine.url.rpartition(":")[2]  # the settings already refuse simpler spellings of one address
     hosts = ("127.0.0.1", "127.1", "2130706433", "127.0.1", "0x7f000001")
     urls = {f"p{number}": f"http://{host}:{port}" for number, host in enumerate(hosts)}
     with _program(tmp_path, urls, **dict.fromkeys(urls, "a-wrong-management-key")) as program:
@@ -116,9 +116,7 @@ def test_proxies_that_are_one_server_share_the_tries_of_a_wrong_key(fine: Steere
     assert fine.proxy.counts().refused_logins == 1
 
 
-def test_other_spellings_of_an_address_are_no_further_tries_for_check_config(
-    fine: SteeredServer, tmp_path: Path
-) -> None:
+def test_other_spellings_of_an_address_give_check_config_no_further_tries(fine: SteeredServer, tmp_path: Path) -> None:
     told = []
     for url in _spellings(fine):
         checked = run_command(

@@ -1,4 +1,4 @@
-"""A change of the source at the ordinary pace of polls: one restart each, told as it is, and no false alarm."""
+"""Changes of the source at the usual pace of polls: one restart each, described correctly, and no false alarm."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ MISSED = "cliproxy_exporter_missed_records_estimate"
 
 
 class _Scene:
-    """A demo proxy, and an exporter that can be started again, on one clock."""
+    """A demo proxy, and an exporter that the test can restart, on one clock."""
 
     def __init__(self, folder: Path, proxy: SteeredProxy, url: str) -> None:
         self.proxy = proxy
@@ -61,7 +61,7 @@ def test_each_change_is_one_restart(tmp_path: Path, first: str, seconds: float) 
             assert bench.metric(RESTARTS) == number, "and not when the accounts are listed next"
 
 
-def test_a_plugin_whose_metrics_have_our_names_is_told_once_at_the_start(tmp_path: Path) -> None:
+def test_a_plugin_with_metrics_of_our_names_is_reported_once_at_the_start(tmp_path: Path) -> None:
     with _scene(tmp_path, NEW) as scene:
         scene.proxy.plugins = {"cpa-prometheus": True}
         with scene.exporter() as bench:
@@ -74,7 +74,7 @@ def test_a_plugin_whose_metrics_have_our_names_is_told_once_at_the_start(tmp_pat
             assert "runs the plugin cpa-prometheus" in line
 
 
-def test_a_change_while_no_exporter_ran(tmp_path: Path) -> None:
+def test_a_change_while_no_exporter_ran_is_reported(tmp_path: Path) -> None:
     with _scene(tmp_path, OLD, retention=60) as scene:
         with scene.exporter() as bench:
             bench.publish(400)
@@ -88,7 +88,7 @@ def test_a_change_while_no_exporter_ran(tmp_path: Path) -> None:
             assert "What it counted between the last look, 3 h ago, and the restart is lost." in line
 
 
-def test_a_restart_is_told_with_what_it_has_cost(tmp_path: Path) -> None:
+def test_a_restart_is_reported_with_its_cost(tmp_path: Path) -> None:
     with _scene(tmp_path, OLD) as scene, scene.exporter() as bench:
         scene.step(bench, 60)
         scene.proxy.restart()
@@ -106,7 +106,7 @@ def test_a_restart_is_told_with_what_it_has_cost(tmp_path: Path) -> None:
         assert "Its usage is in a snapshot now, it was in a queue. What was waiting in its queue is lost." in line
 
 
-def test_restarts_that_were_held_back_are_told_when_the_exporter_stops(tmp_path: Path) -> None:
+def test_restarts_that_were_held_back_are_reported_when_the_exporter_stops(tmp_path: Path) -> None:
     with _scene(tmp_path, OLD) as scene:
         with scene.exporter() as bench:
             for _ in range(3):
@@ -119,7 +119,7 @@ def test_restarts_that_were_held_back_are_told_when_the_exporter_stops(tmp_path:
 
 
 def test_an_upgrade_to_a_queue_of_default_retention_is_no_gap(tmp_path: Path) -> None:
-    """The queue is younger than the last look at the snapshot."""
+    """The queue is younger than the last read of the snapshot."""
     with _scene(tmp_path, OLD, retention=60) as scene, scene.exporter() as bench:
         scene.step(bench, 60.05)
         scene.proxy.upgrade(NEW)
@@ -129,7 +129,7 @@ def test_an_upgrade_to_a_queue_of_default_retention_is_no_gap(tmp_path: Path) ->
         assert bench.metric(GAPS) == 1, "the next one is"
 
 
-def test_what_a_fork_counted_is_no_loss_of_the_queue_that_follows(tmp_path: Path) -> None:
+def test_attempts_of_a_fork_are_no_loss_of_the_queue_that_follows(tmp_path: Path) -> None:
     with _scene(tmp_path, NEW, retention=60) as scene, scene.exporter() as bench:
         for _ in range(6):
             scene.step(bench, 15)

@@ -1,4 +1,4 @@
-"""The exporter with TLS and users of its own, as Prometheus and browsers meet it."""
+"""The exporter with its own TLS and users, as Prometheus and browsers meet it."""
 
 import socket
 import ssl
@@ -63,7 +63,7 @@ def test_https_with_users_and_a_renewed_certificate(folder: Path) -> None:
     with _start(folder, f"{tls}basic_auth_users: {{alice: {HASHED}}}\n", EXPORTER_TOKEN="a-token") as process:
         assert process.url.startswith("https://")
         port = int(process.url.rpartition(":")[2])
-        silent = socket.create_connection(("127.0.0.1", port))  # no handshake: it must hold nobody up
+        silent = socket.create_connection(("127.0.0.1", port))  # no handshake: it must delay nobody
         with _client(base_url=process.url) as client:
             answers = [
                 client.get("/metrics").status_code,

@@ -14,7 +14,7 @@ from tests.stack.waiting import wait_until
 
 @pytest.fixture
 def server() -> Iterator[SteeredServer]:
-    """A proxy whose key is another one than the exporter's, until it is mended."""
+    """A proxy with another key than the exporter's, until the test repairs it."""
     with SteeredServer(SteeredProxy(key="another-key-than-ours")) as server:
         yield server
 
@@ -25,7 +25,7 @@ def _try(folder: Path, server: SteeredServer, *arguments: str) -> tuple[int, str
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, server: SteeredServer) -> None:
+def test_a_repaired_key_is_tried_at_once_and_the_exporter_continues(tmp_path: Path, server: SteeredServer) -> None:
     with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
         wait_until(lambda: program.logged("state=key_refused"))
         assert "cliproxy-exporter try-key tries this one now" in program.get("/").text
@@ -56,6 +56,6 @@ def test_a_key_that_is_still_wrong_is_tried_three_times_in_all(tmp_path: Path, s
     assert server.proxy.counts().refused_logins == 3
 
 
-def test_a_name_that_no_proxy_has_is_wrong_use(tmp_path: Path, server: SteeredServer) -> None:
+def test_an_unknown_proxy_name_is_wrong_use(tmp_path: Path, server: SteeredServer) -> None:
     code, _, err = _try(tmp_path, server, "defualt")
     assert (code, err) == (2, "No proxy is named 'defualt'. Did you mean default?\n")

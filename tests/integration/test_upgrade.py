@@ -1,7 +1,7 @@
 """A proxy of 6.9 that has run for a while is met, upgraded to 7.2 in the middle, and downgraded again.
 
-What Prometheus adds up of the counters is the traffic since the exporter met the proxy: no history as a spike, nothing
-twice at the changes of the source, no hole.
+What Prometheus adds up of the counters is the traffic since the exporter met the proxy: the past makes no spike,
+changes of the source double nothing, and nothing is missing.
 """
 
 import time
@@ -25,14 +25,14 @@ from tests.stack.running import metric_in
 from tests.stack.waiting import wait_until
 
 MODELS = ("claude-sonnet-4-5-20250929", "gemini-2.5-flash", "grok-4.5", "kimi-k2.5")
-"""Those whose records are a request each in every version (Codex has records that are none)."""
+"""Models whose records are requests in every version (some of Codex's records are not)."""
 BIRTH_SECONDS = 2
 STATES = ("snapshot-v0", "queue-v0", "snapshot-v0")
 
 
 @dataclass
 class Lived:
-    """What happened: attempts by model before the exporter came and after, and who scraped it."""
+    """What happened: attempts by model before and after the exporter came, and who scraped it."""
 
     before: Counter[str] = field(default_factory=Counter)
     after: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ def _attempts(proxy: SteeredProxy) -> Counter[str]:
 
 
 def _poll(exporter: Exporter) -> str:
-    """Ask for a poll, and wait until it is over; what a script then reads."""
+    """Ask for a poll, and wait until it is over; return what a script then reads."""
     polls = metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
     loopback.post(f"{exporter.web.url}/api/collector/trigger")
     return wait_until(
@@ -112,7 +112,7 @@ def test_each_change_is_followed_within_one_poll(lived: Lived) -> None:
     assert lived.sources == list(STATES)
 
 
-def test_what_was_there_before_the_exporter_is_no_traffic_of_today(lived: Lived) -> None:
+def test_usage_from_before_the_exporter_is_not_traffic_of_today(lived: Lived) -> None:
     assert lived.backfilled == sum(lived.before.values())
 
 
@@ -123,7 +123,7 @@ def test_the_counters_have_everything_since_and_nothing_twice(lived: Lived, mode
 
 @pytest.mark.parametrize("line", VERSION_LINES)
 @pytest.mark.parametrize("model", MODELS)
-def test_what_prometheus_adds_up_has_no_spike_and_no_hole(lived: Lived, line: str, model: str) -> None:
+def test_what_prometheus_adds_up_has_no_spike_and_no_gap(lived: Lived, line: str, model: str) -> None:
     data = lived.servers[line].get("query", query=f'cliproxy_requests_total{{model="{model}"}}[10m]')
     rises = 0.0
     for series in data["result"]:

@@ -1,4 +1,4 @@
-"""The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard."""
+"""The pages about usage and requests in a real browser: on a desktop and a phone, in light and dark, by keyboard."""
 
 import re
 import time
@@ -25,7 +25,7 @@ from tests.stack.waiting import wait_until
 _RECORDS = 1200
 _HOSTILE = ["<script>window.owned = 1</script>", "=cmd|' /C calc'!A0", "\u202eevil\u202e", "{{ 7 * 7 }}", "x" * 5000]
 _UNREAD = ("bdi", "code", "script", "style", "g")
-"""Elements with names, commands, and titles of bars."""
+"""Elements with names or commands, and titles of bars."""
 _IN_EVERY_LANGUAGE = {"cliproxy-exporter", "/metrics", "/-/healthy", "/-/ready", "USD", "queue-v", "broken_stream"}
 _ENGLISH = re.compile("[A-Za-z]{2,} [a-z]{2,}")
 _PATHS = ["/usage", "/usage?by=day&range=24h&show=tokens", "/usage?by=client&model=gpt-5.4", "/requests?range=30d"]
@@ -53,7 +53,7 @@ def busy(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter
 
 @pytest.fixture(scope="module")
 def hostile(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
-    """Models and clients with names that want to be more."""
+    """Models and clients whose names try to be code."""
     proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
     traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE), ending=time.time(), span_seconds=60)
     proxy.enqueue(
@@ -107,7 +107,7 @@ def test_a_page_in_chinese_is_readable_and_has_no_english_left(browser: Browser,
 
 
 def _texts(exporter: Exporter, path: str, language: str) -> set[str]:
-    """What a page says, apart from names and figures."""
+    """The texts of a page, except names and figures."""
     reader = _Reader()
     reader.feed(loopback.get(f"{exporter.web.url}{path}", headers={"Accept-Language": language}).text)
     return reader.texts
@@ -182,7 +182,7 @@ def test_a_form_asks_for_other_days_and_keeps_the_filters(browser: Browser, busy
         assert seen.complaints == []
 
 
-def test_the_table_can_be_taken_away(browser: Browser, busy: Exporter) -> None:
+def test_the_table_can_be_downloaded(browser: Browser, busy: Exporter) -> None:
     with opened(browser, f"{busy.web.url}/usage?by=provider") as seen:
         rows = seen.page.locator("#table tbody tr").count()
         with seen.page.expect_download() as download:
@@ -192,7 +192,7 @@ def test_the_table_can_be_taken_away(browser: Browser, busy: Exporter) -> None:
         assert len(download.value.path().read_text(encoding="utf-8").splitlines()) == rows + 1
 
 
-def test_every_stop_of_the_keyboard_is_seen(browser: Browser, busy: Exporter) -> None:
+def test_every_stop_of_the_keyboard_is_visible(browser: Browser, busy: Exporter) -> None:
     with opened(browser, f"{busy.web.url}/usage") as seen:
         stops = seen.page.locator("a[href], button, select").count()
         for _ in range(stops):
@@ -202,7 +202,7 @@ def test_every_stop_of_the_keyboard_is_seen(browser: Browser, busy: Exporter) ->
 
 
 @pytest.mark.parametrize("path", ["/usage", "/usage?by=client", "/requests", "/usage?by=provider&show=requests"])
-def test_names_from_outside_stay_names(browser: Browser, hostile: Exporter, path: str) -> None:
+def test_names_from_outside_are_shown_as_text(browser: Browser, hostile: Exporter, path: str) -> None:
     with opened(browser, f"{hostile.web.url}{path}") as seen:
         page = seen.page
 

@@ -48,11 +48,12 @@ def test_it_holds_every_file_of_the_package(wheel: Path, tmp_path: Path) -> None
     assert packed == ours
 
 
-def test_it_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+def test_it_runs_in_a_separate_environment(wheel: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     _uv("venv", "--python", sys.executable, venv)
     _uv("pip", "install", "--offline", "--no-deps", "--python", venv, wheel)
-    # The dependencies of this environment, so that no network is needed; not the checkout, which it has by another way.
+    # The dependencies come from this environment, so that no network is needed; the checkout, which is also reachable
+    # from it, does not.
     packages = sysconfig.get_path("purelib", vars={"base": str(venv)})
     Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     program = venv / "bin" / "cliproxy-exporter"

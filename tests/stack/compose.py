@@ -1,6 +1,6 @@
-"""Docker Compose itself reads ``docker-compose.yml`` for the tests: what it makes of the file, or what it objects to.
+"""Docker Compose reads ``docker-compose.yml`` for the tests: what it makes of the file, or what it objects to.
 
-``scripts/fetch-compose`` fetches it; ``TEST_COMPOSE`` names another one. It needs no engine for that.
+``scripts/fetch-compose`` fetches it; ``TEST_COMPOSE`` names another one. This needs no container engine.
 """
 
 import json
@@ -22,7 +22,7 @@ _READ_BY_COMPOSE = ("ALERTMANAGER_", "COMPOSE_", "DOCKER_", "GRAFANA_", "PROMETH
 
 
 def compose_program() -> Path:
-    """Docker Compose; fails the test without one."""
+    """The path of Docker Compose; fails the test without one."""
     program = Path(os.environ.get("TEST_COMPOSE") or CHECKOUT / ".tools" / "compose" / "docker-compose")
     if not program.exists():
         pytest.fail(
@@ -34,7 +34,7 @@ def compose_program() -> Path:
 
 
 def compose(*arguments: str, env_file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Docker Compose over the project's file, with no variables but those of ``env_file`` and ``variables``."""
+    """Run Docker Compose over the project's file, with no variables but those of ``env_file`` and ``variables``."""
     kept = {name: value for name, value in environment({}).items() if not name.startswith(_READ_BY_COMPOSE)}
     return subprocess.run(
         [compose_program(), "--project-directory", CHECKOUT, "--file", FILE, "--env-file", env_file, *arguments],
@@ -46,7 +46,7 @@ def compose(*arguments: str, env_file: Path, **variables: str) -> subprocess.Com
 
 
 def resolved(*, env_file: Path, **variables: str) -> dict[str, Any]:
-    """What Compose makes of the file: names filled in, anchors merged, all forms written out."""
+    """What Compose makes of the file: names filled in, anchors merged, all short forms expanded."""
     done = compose("config", "--format", "json", env_file=env_file, **variables)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

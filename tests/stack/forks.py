@@ -1,4 +1,4 @@
-"""Starts of the program without what loading it costs: ``tests/stack/spawner.py`` has it loaded, and forks."""
+"""Starts the program without the cost of loading it: ``tests/stack/spawner.py`` has it loaded, and forks."""
 
 import atexit
 import ctypes
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class Spawner:
-    """The process that forks. It ends with this one, and what it has started ends with it."""
+    """The process that forks. It ends with this one, and everything that it started ends with it."""
 
     def __init__(self, python: Sequence[str], env: Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -31,12 +31,12 @@ class Spawner:
         atexit.register(self._end)
 
     def _end(self) -> None:
-        with self._process:  # waits for it
+        with self._process:  # waits for the child
             self._socket.close()
 
     def ask(self, question: str, files: Sequence[int]) -> None:
-        """Send a question, with open files for the process that it asks for."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # there will be no answer, and ``failure`` tells why
+        """Send a question, with the open files for the process that it requests."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # there will be no answer, and ``failure`` says why
             socket.send_fds(self._socket, [question.encode()], files)
 
     def failure(self) -> str:
@@ -46,7 +46,7 @@ class Spawner:
 
 
 class Fork:
-    """A forked process, as ``subprocess.Popen`` shows one."""
+    """A forked process with the interface of ``subprocess.Popen``."""
 
     def __init__(
         self, spawner: Spawner, module: str, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]
@@ -75,7 +75,7 @@ class Fork:
         self._ended.set()
 
     def poll(self) -> int | None:
-        """The exit code, None while it runs."""
+        """The exit code; None while the process runs."""
         return self.wait(0) if self._ended.is_set() else None
 
     def wait(self, timeout: float | None = None) -> int:
@@ -87,7 +87,7 @@ class Fork:
 
     def send_signal(self, number: int) -> None:
         if not self._ended.is_set():
-            with suppress(ProcessLookupError):  # it has ended this moment
+            with suppress(ProcessLookupError):  # it has just ended
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
@@ -95,6 +95,6 @@ class Fork:
 
 
 def die_with_parent() -> None:
-    """In a new child on Linux: be killed when the process that started it ends, so that none is left."""
+    """In a new child on Linux: make the kernel kill it when the process that started it ends, so that none is left."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """HTTP to servers on loopback: without the environment's proxies, without certificate authorities, and with patience.
 
-httpx reads a few hundred certificates for each client it makes, which takes longer than most of what tests ask for.
+httpx reads a few hundred certificates for each new client, which takes longer than most requests of the tests.
 """
 
 import socket
@@ -15,7 +15,7 @@ _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has a loopback of IPv6, which many a container has not."""
+    """Whether this machine has an IPv6 loopback, which many containers lack."""
     try:
         with socket.socket(socket.AF_INET6) as found:
             found.bind(("::1", 0))

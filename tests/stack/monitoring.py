@@ -1,8 +1,9 @@
-"""Real Prometheus servers and Alertmanagers for tests: where they are, running ones, and promtool's opinion.
+"""Real Prometheus servers and Alertmanagers for tests: where they are, how to run them, and promtool's opinion.
 
-Tests that need a server fail without one, and say what to do: a skipped test would look like a passed one. The servers
-are fetched by ``scripts/fetch-monitoring``; ``TEST_MONITORING_DIR`` names another folder of the same layout: in it
-``SUITE/VERSION`` with the version of Prometheus, and ``SUITE/bin/{prometheus,promtool,alertmanager,amtool}``.
+Tests that need a server fail without one and say what to do, because a skipped test would look like a passed one.
+``scripts/fetch-monitoring`` fetches the servers; ``TEST_MONITORING_DIR`` names another folder of the same layout:
+``SUITE/VERSION`` holds the version of Prometheus, and ``SUITE/bin/`` has ``prometheus``, ``promtool``, ``alertmanager``
+and ``amtool``.
 """
 
 import os
@@ -32,7 +33,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Monitoring:
-    """The programs of one Prometheus version, and of the Alertmanager of its time; ``line`` is of ``VERSION_LINES``."""
+    """One Prometheus version and the Alertmanager of its time; ``line`` is one of ``VERSION_LINES``."""
 
     line: str
     prometheus: Path
@@ -104,7 +105,7 @@ class Prometheus:
         self._client = loopback.client(base_url=url)
 
     def get(self, path: str, **parameters: object) -> Any:
-        """``data`` of an answer of the HTTP API below ``/api/v1/``; ``AssertionError`` for a refused query."""
+        """``data`` of an answer of the HTTP API below ``/api/v1/``; raises ``AssertionError`` for a refused query."""
         wanted = {name: str(value) for name, value in parameters.items() if value is not None}
         body = self._client.get(f"/api/v1/{path}", params=wanted).json()
         assert body["status"] == "success", f"{path} {wanted}: {body.get('error')}"
@@ -118,7 +119,7 @@ class Prometheus:
         return [Sample(each["metric"], float(each["value"][1])) for each in data["result"]]
 
     def query_range(self, expr: str, *, start: float, end: float, step: float) -> list[Series]:
-        """The answer to a range query; all three in seconds, the first two as Unix time."""
+        """The answer to a range query. All three times are in seconds; ``start`` and ``end`` are Unix times."""
         data = self.get("query_range", query=expr, start=start, end=end, step=step)
         return [
             Series(each["metric"], [(float(when), float(value)) for when, value in each["values"]])
@@ -130,8 +131,8 @@ class Prometheus:
     ) -> list[Sample]:
         """The first answer that satisfies ``predicate`` (default: any sample).
 
-        Raises ``AssertionError`` after ``timeout`` seconds. A new server needs about 5 s until its first scrape, and
-        no setting shortens that.
+        Raises ``AssertionError`` after ``timeout`` seconds. A new server needs about 5 s until its first scrape, and no
+        setting shortens that.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -156,18 +157,18 @@ class Alertmanager:
         self._client = loopback.client(base_url=url)
 
     def post(self, *alerts: Mapping[str, Any]) -> None:
-        """Tell it of alerts as Prometheus does: each has ``labels`` and may have ``annotations`` and ``endsAt``."""
+        """Send alerts as Prometheus does: each has ``labels`` and may have ``annotations`` and ``endsAt``."""
         answer = self._client.post("/api/v2/alerts", json=list(alerts))
         assert answer.is_success, answer.text
 
     def alerts(self) -> Any:
-        """The alerts that it knows; ``status`` of each tells its ``state`` and what it is inhibited by."""
+        """The alerts that it knows; the ``status`` of each has its ``state`` and what inhibits it."""
         answer = self._client.get("/api/v2/alerts")
         assert answer.is_success, answer.text
         return answer.json()
 
     def metric(self, series: str) -> float:
-        """The value of one of its own series, as its exposition writes it; 0 where there is none yet."""
+        """The value of one of its own series, as its exposition writes it; 0 if the series does not exist yet."""
         lines = self._client.get("/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
@@ -181,7 +182,7 @@ def run_prometheus(
 ) -> Iterator[Prometheus]:
     """A Prometheus on a free loopback port that scrapes ``targets`` (``host:port``) as the job ``cliproxy-exporter``.
 
-    Configuration, data and log are written to ``workdir``; the log is shown if the server does not start.
+    Configuration, data and log go to ``workdir``; the log is shown if the server does not start.
     """
     config = workdir / "prometheus.yml"
     config.write_text(
@@ -200,7 +201,7 @@ def run_prometheus(
 def run_prometheus_with(
     binary: Monitoring, *, config: Path, workdir: Path, arguments: Sequence[str] = ()
 ) -> Iterator[Prometheus]:
-    """A Prometheus on a free loopback port with a configuration of the test's own; data and log go to ``workdir``."""
+    """A Prometheus on a free loopback port with the test's own configuration; data and log go to ``workdir``."""
     command = [str(binary.prometheus), f"--config.file={config}", f"--storage.tsdb.path={workdir / 'tsdb'}", *arguments]
     with _serving("Prometheus", command, log=workdir / "prometheus.log") as url:
         server = Prometheus(url)
@@ -232,7 +233,7 @@ def run_alertmanager(binary: Monitoring, *, config: Path, workdir: Path) -> Iter
 
 @contextmanager
 def _serving(name: str, command: Sequence[str], *, log: Path) -> Iterator[str]:
-    """A server that runs until the end of the ``with`` block; its URL. Its log is shown if it does not start."""
+    """Runs a server until the end of the ``with`` block; yields its URL. Its log is shown if it does not start."""
     listen = "--web.listen-address=127.0.0.1:0"
     with (
         log.open("wb") as stream,

@@ -1,6 +1,6 @@
-"""Exporters that can be killed by the hundred, for they poll without a pause.
+"""Exporters that poll without a pause, so that tests can kill them by the hundred.
 
-Run as a program, this file is one of them: ``restless.py PROXY_URL DATA_DIR SETTING=VALUE ...``.
+As a program, this file runs one of them: ``restless.py PROXY_URL DATA_DIR SETTING=VALUE ...``.
 """
 
 import itertools
@@ -26,10 +26,10 @@ _SECRETS = ("supabase_secret_key",)
 
 
 class Restless:
-    """Starts exporters of one data directory, one after the other, and kills them."""
+    """Starts exporters on one data directory, one after the other, and kills them."""
 
     def __init__(self, proxy_url: str, data_dir: Path, **settings: str) -> None:
-        """``settings`` are further fields of ``Settings`` that hold a text."""
+        """``settings`` are further text fields of ``Settings``."""
         self._arguments = [proxy_url, str(data_dir), *(f"{name}={value}" for name, value in settings.items())]
         self._cwd = data_dir.parent
         self._process: Process | None = None
@@ -47,9 +47,9 @@ class Restless:
 
 
 def _poll_for_ever(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) -> None:
-    """The program without its command line, asked for one poll after the other.
+    """Run the program without its command line, and ask it for one poll after the other.
 
-    With a history it is that which is asked without a pause, and polls are rarer.
+    With a history, ask for its work without a pause instead, and for fewer polls.
     """
     configure_logging("error", "logfmt", stream=sys.stderr)
     more: dict[str, Any] = {name: SecretStr(text) if name in _SECRETS else text for name, text in settings.items()}
@@ -59,7 +59,7 @@ def _poll_for_ever(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) 
         if exporter._history is None or round_ % _ROUNDS_PER_POLL == 0:
             exporter.trigger()
         else:
-            exporter._history.ask()  # whatever pause it has made for itself
+            exporter._history.ask()  # whatever pause it is in
             exporter._historians[0].ask()
         time.sleep(_PAUSE_SECONDS)
 

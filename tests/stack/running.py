@@ -1,4 +1,4 @@
-"""The exporter as its users run it: a process of its own, with its log, its pages and its ledger on disk."""
+"""The exporter as its users run it: as a process, with its log, its pages and its ledger on disk."""
 
 import os
 import re
@@ -26,17 +26,17 @@ from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
-"""What Docker gives a container between SIGTERM and SIGKILL."""
-PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
+"""The time that Docker allows a container between SIGTERM and SIGKILL."""
+PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the process closes its files when it ends
 FORKS = sys.platform == "linux"
-"""Whether starts are forks. A test that sets it to False starts the program as users do: ten times slower."""
+"""Whether starts are forks. A test that sets this to False starts the program as users do: ten times slower."""
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")
 
 # --- the process ------------------------------------------------------------------------------------------------------
 
 
 class _Lines:
-    """A pipe that is emptied on a thread, so that it never fills. Who asks gets all that was written until then."""
+    """A pipe that a thread empties, so that it never fills. A caller gets everything that was written until then."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         os.set_blocking(pipe.fileno(), False)
@@ -61,7 +61,7 @@ class _Lines:
                 more.poll()
 
     def _take(self) -> bool:
-        """Read what there is; whether more may come."""
+        """Read what is there; return whether more may come."""
         with self._lock, suppress(BlockingIOError):
             while not self._ended:
                 chunk = os.read(self._pipe.fileno(), 65_536)
@@ -70,7 +70,7 @@ class _Lines:
         return not self._ended
 
     def finish(self) -> str:
-        """The whole text, after its end."""
+        """Wait for the end of the pipe; return the whole text."""
         self._thread.join(PATIENCE_SECONDS)
         return self._read.decode()
 
@@ -100,12 +100,12 @@ class Process:
         return self._err.lines
 
     def logged(self, *words: str) -> list[str]:
-        """The lines of the log that hold all these words."""
+        """The lines of the log that contain all these words."""
         return [line for line in self.log if all(word in line for word in words)]
 
     @property
     def url(self) -> str:
-        """Where its pages are; waits until it says so."""
+        """The URL of its pages; waits until the log names it."""
         self._url = self._url or wait_until(self._stated_url)
         return self._url
 
@@ -133,17 +133,17 @@ class Process:
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a power failure would: nothing of it runs any more when this returns."""
+        """End it as a power failure would: none of it runs any more when this returns."""
         self._popen.kill()
         self.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = _GRACE_SECONDS) -> int:
-        """The exit code after this signal. Raises AssertionError if it does not end within ``seconds``."""
+        """Send this signal; return the exit code. Raises AssertionError if it does not end within ``seconds``."""
         self.send(number)
         return self.wait(seconds)
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
-        """The exit code. Raises AssertionError if it does not end within ``seconds``."""
+        """Wait for the exit code. Raises AssertionError if the process does not end within ``seconds``."""
         try:
             code = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -156,7 +156,7 @@ class Process:
         return code
 
     def finished(self) -> subprocess.CompletedProcess[str]:
-        """What it said and its exit code, when it has ended."""
+        """Wait for its end; return its output and its exit code."""
         return subprocess.CompletedProcess([], self.wait(), self._out.finish(), self._err.finish())
 
     def end(self) -> None:
@@ -205,21 +205,21 @@ def exporter_process(
 
 
 def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """One command of the exporter, run to its end, with no settings but these."""
-    usual = {"EXPORTER_PORT": "0"}  # whoever has the usual one on this machine
+    """Run one command of the exporter to its end, with no settings but these."""
+    usual = {"EXPORTER_PORT": "0"}  # another program on this machine may use the default port
     return Process(arguments, cwd=cwd, settings={**usual, **settings}).finished()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process' environment without what the exporter reads, and with ``settings``."""
+    """This process' environment without the exporter's variables, and with ``settings``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    alone = {"TZ": "UTC", "XDG_DATA_HOME": "/dev/null/none"}  # neither this machine's zone nor its exporters count
+    alone = {"TZ": "UTC", "XDG_DATA_HOME": "/dev/null/none"}  # hides this machine's zone and its exporters
     return {**kept, **alone, "PYTHONPATH": str(_CHECKOUT), **settings}
 
 
 def metric_in(text: str, name: str, **labels: str) -> float | None:
     """The sum of the samples of this name with these labels in an exposition; None if there is none."""
-    # Tests ask while they wait, and the parser would need more of the machine for all lines than the exporter does.
+    # Tests ask while they wait, and parsing all lines would load the machine more than the exporter does.
     lines = "\n".join(line for line in text.splitlines() if line.startswith(name))
     values = [
         sample.value
@@ -235,7 +235,7 @@ def metric_in(text: str, name: str, **labels: str) -> float | None:
 
 @dataclass(frozen=True)
 class Flow:
-    """What became of a proxy's records, as the file says."""
+    """The fate of a proxy's records, as the file says."""
 
     received: int
     replayed: int
@@ -251,14 +251,14 @@ class Flow:
 
 @contextmanager
 def ledger_file(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """The ledger below ``data_dir``, to read only. Also while an exporter writes it, or after it was killed."""
+    """The ledger below ``data_dir``, read-only. Works while an exporter writes it, and after it was killed."""
     path = data_dir / FILE_NAME
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)) as connection:
         yield connection
 
 
 def flow_in(data_dir: Path, proxy: str = "default") -> Flow:
-    """What became of the records of ``proxy``, all counts of one moment; all 0 if there is no ledger yet."""
+    """The fate of the records of ``proxy``, all counts at one moment; all 0 if there is no ledger yet."""
     nothing = Flow(0, 0, 0, 0, 0, 0)
     if not (data_dir / FILE_NAME).exists():
         return nothing
@@ -275,7 +275,7 @@ def flow_in(data_dir: Path, proxy: str = "default") -> Flow:
 
 
 def secrets_found(secrets: Iterable[str], *, texts: Mapping[str, str], data_dir: Path) -> list[str]:
-    """Where one of ``secrets`` stands, in named texts or in any byte of any file of the data directory."""
+    """The places where one of ``secrets`` occurs: named texts, or any file of the data directory."""
     places = {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
     places |= {path.name: path.read_bytes() for path in data_dir.rglob("*") if path.is_file()}
     return [

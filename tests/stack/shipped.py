@@ -1,6 +1,6 @@
-"""The shipped configuration of Prometheus and Alertmanager, made to run beside a test: on loopback, and quicker.
+"""The shipped configuration of Prometheus and Alertmanager, adapted to run beside a test: on loopback, and faster.
 
-Expressions, labels, texts, routes and inhibition are left as they are shipped; only addresses and times change.
+Expressions, labels, texts, routes and inhibition stay as shipped; only addresses and times change.
 """
 
 import re
@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def write_prometheus(
     folder: Path, *, exporter: str, alertmanager: str, seconds: float | None = None, rules: dict[str, str] | None = None
 ) -> Path:
-    """The shipped ``prometheus.yml`` and its rules in ``folder``, with these addresses (``host:port``).
+    """Write the shipped ``prometheus.yml`` and its rules to ``folder``, with these addresses (``host:port``).
 
-    With ``seconds`` all intervals, and the times for which an alert must hold, are so long; ``rules`` gives the time
-    of single alerts another value. Without it everything keeps its shipped time.
+    ``seconds`` replaces all intervals and the times for which an alert must hold; ``rules`` sets the time of single
+    alerts. Without ``seconds`` everything keeps its shipped time.
     """
     config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
@@ -62,10 +62,10 @@ def _hurry(content: dict[str, Any], seconds: float, rules: dict[str, str]) -> No
 
 
 def write_alertmanager(folder: Path, *, webhook: str, quick: bool = False) -> Path:
-    """The shipped webhook example and its templates in ``folder``, sending to the URL ``webhook``.
+    """Write the shipped webhook example and its templates to ``folder``, sending to the URL ``webhook``.
 
-    The URL stands in the file itself, because the oldest Alertmanager knows no ``url_file``. With ``quick`` the alerts
-    that are shipped to wait for others do so for a second.
+    The URL is in the file itself, because the oldest Alertmanager has no ``url_file``. With ``quick``, alerts that
+    normally wait for others wait for one second.
     """
     config = yaml.safe_load((ROOT / "alertmanager/examples/webhook.yml").read_text())
     (hook,) = next(receiver for receiver in config["receivers"] if "webhook_configs" in receiver)["webhook_configs"]
@@ -115,10 +115,11 @@ def running_stack(
     source: str = "queue",
     past: Callable[[Process], str] = lambda _: "",
 ) -> Iterator[Stack]:
-    """All of it with the Prometheus of ``line`` and these limits, until the end of the ``with`` block.
+    """Run the whole stack with the Prometheus of ``line`` and these limits until the end of the ``with`` block.
 
-    ``seconds`` and ``rules`` as for ``write_prometheus``; with ``seconds`` Alertmanager is quick, too. ``past`` tells,
-    in OpenMetrics, what Prometheus scraped of this exporter before. A ledger in ``folder``/exporter/data is used on.
+    ``seconds`` and ``rules`` are those of ``write_prometheus``; with ``seconds`` Alertmanager is quick, too. ``past``
+    is OpenMetrics text that Prometheus seems to have scraped from this exporter before. The exporter continues an
+    existing ledger in ``folder``/exporter/data.
     """
     binary = binaries_of(line)
     (folder / "limits.yaml").write_text(limits)
@@ -172,7 +173,7 @@ def _imported(binary: Monitoring, past: str, workdir: Path) -> Iterator[None]:
 
 
 def record_of_now(number: int, *, client: str) -> dict[str, Any]:
-    """A request that begins now, by an API key: its provider reports no windows."""
+    """A request by API key that begins now; its provider reports no windows."""
     return {
         "timestamp": datetime.now(UTC).isoformat(),
         "provider": "claude",

@@ -1,8 +1,8 @@
-"""A process that has the whole program loaded, and forks for each start: ``spawner.py SOCKET``.
+"""A process that has the whole program loaded and forks for each start: ``spawner.py SOCKET``.
 
-A fork differs from ``python -m exporter`` in nothing that a test sees: it has the directory, the environment and the
-pipes that were sent for it, and it ends when its threads have. Only the seed for the hashes of texts is the same for
-all forks, and none takes apart at its end what was loaded for all, which takes longer than most of what they do.
+No test can tell a fork from ``python -m exporter``: it has the directory, the environment and the pipes that the test
+sends, and it ends when its threads have. Only two things differ: all forks share the seed for hashes of strings, and
+none unloads the shared modules at its end, because that takes longer than most starts.
 """
 
 import atexit
@@ -25,24 +25,24 @@ from tests.stack.forks import die_with_parent
 
 _LONGEST_QUESTION = 2**18
 _LATER = ("httpcore", "supabase", "tests.benches.program")
-"""What some starts import when they need it."""
+"""Modules that some starts import when they need them."""
 
 
 def _load() -> None:
-    """Load all that depends on neither the environment, nor settings, nor the hour."""
+    """Load everything that depends neither on the environment, nor on settings, nor on the time."""
     names = [each.name for each in pkgutil.walk_packages(exporter.__path__, "exporter.")]
     for name in (*names, *_LATER):
         if not name.endswith("__main__"):
             import_module(name)
     load_catalogue()
-    gc.freeze()  # else a fork copies what it only looks at
+    gc.freeze()  # otherwise a fork copies pages that it only reads
     assert len(os.listdir("/proc/self/task")) == 1, "a fork takes along one thread only"
 
 
 def _serve(asker: socket.socket) -> str:
-    """Fork for each question, and report the process, and later how it ended.
+    """Fork for each question; report the process, and later how it ended.
 
-    Returns in the forks: the module that each is to run. The process itself ends when nobody can ask any more.
+    Returns only in the forks: the module that each one runs. The process itself ends when nobody can ask any more.
     """
     events, running = select.poll(), dict[int, tuple[int, int]]()
     events.register(asker, select.POLLIN)
@@ -64,20 +64,20 @@ def _serve(asker: socket.socket) -> str:
             out, err, report = files
             _tell(report, pid)
             _close(out, err)
-            handle = os.pidfd_open(pid)  # readable when it has ended
+            handle = os.pidfd_open(pid)  # becomes readable when the fork has ended
             events.register(handle, select.POLLIN)
             running[handle] = pid, report
 
 
 def _connect(out: int, err: int) -> None:
-    """In a fork: have these files for output and errors, and no others."""
+    """In a fork: use these files for output and errors, and close all others."""
     os.dup2(out, 1)
     os.dup2(err, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
 def _become(module: str, arguments: list[str], cwd: str, env: dict[str, str]) -> str:
-    """Be as a new interpreter that was asked to run this module."""
+    """Behave as a new interpreter that runs this module."""
     die_with_parent()
     os.chdir(cwd)
     os.environ.clear()
@@ -88,7 +88,7 @@ def _become(module: str, arguments: list[str], cwd: str, env: dict[str, str]) ->
 
 
 def _run(module: str) -> None:
-    """Run it as a program to its end."""
+    """Run the module as a program, to its end."""
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:

@@ -1,11 +1,11 @@
-"""Waiting for what must happen, on a machine that may be busy with something else."""
+"""Waits for conditions on a machine that may be busy with something else."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_SECONDS = 60.0
-"""How long any wait of a test may last. Much longer than it should: only a test that fails waits to its end."""
+"""The longest that any wait of a test may last. It is far longer than needed: only a failing test waits to the end."""
 
 _POLL_SECONDS, _MOST_POLL_SECONDS = 0.02, 0.5
 
@@ -25,9 +25,9 @@ def wait_until(
 
 
 def rest(begun: float, asked: float) -> None:
-    """Sleep until the next question. Whoever waits leaves the machine to the one waited for.
+    """Sleep until the next question, so that the machine can do what the test waits for.
 
-    The pause is the longer, the longer the last question took, ``asked`` then, and the wait so far, ``begun`` then.
+    The pause grows with the time of the last question (since ``asked``) and with the whole wait (since ``begun``).
     """
     now = time.monotonic()
     time.sleep(min(max(_POLL_SECONDS, 3 * (now - asked), (now - begun) / 10), _MOST_POLL_SECONDS))

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: what it says, on which stream, and with which exit code."""
+"""The command line as its users see it: what it prints, on which stream, and with which exit code."""
 
 import subprocess
 import sys
@@ -78,7 +78,7 @@ def test_a_small_command_imports_a_small_part_of_the_program(code: str, needless
     assert done.stdout.split() == []
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     done = run_command("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"cliproxy-exporter, version {__version__}\n")
 
@@ -121,7 +121,7 @@ def test_without_a_proxy_it_says_what_to_do(arguments: list[str], tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_wrong_settings_are_told_before_anything_starts(tmp_path: Path) -> None:
+def test_all_wrong_settings_are_reported_before_anything_starts(tmp_path: Path) -> None:
     done = run_command(
         "run",
         cwd=tmp_path,
@@ -196,7 +196,7 @@ def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: SteeredSer
     assert "--proxy-url: takes no other options" in refused.stderr
 
 
-def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: SteeredServer, tmp_path: Path) -> None:
+def test_or_demo_starts_no_demo_if_a_proxy_is_configured(server: SteeredServer, tmp_path: Path) -> None:
     with exporter_process(
         tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY, arguments=["run", "--or-demo"]
     ) as program:
@@ -207,7 +207,7 @@ def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: SteeredServer, t
     assert not any("invented" in line for line in program.out)
 
 
-def test_a_demo_port_that_is_taken_is_said(server: SteeredServer, tmp_path: Path) -> None:
+def test_a_demo_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -> None:
     done = run_command("demo", "--proxy-port", str(server.port), cwd=tmp_path, EXPORTER_PORT="0")
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()

@@ -25,7 +25,7 @@ def test_money_has_two_decimals_and_four_below_a_dollar(nano_usd: int, text: str
     assert formats.usd(nano_usd) == text
 
 
-def test_exact_money_is_all_that_is_booked() -> None:
+def test_exact_money_shows_everything_that_is_booked() -> None:
     assert formats.exact_usd(1_234_000_000_001) == "1,234.000000001 USD"
 
 
@@ -59,7 +59,7 @@ def test_a_share_is_percent_or_a_dash(share: float | None, text: str) -> None:
     ("seconds", "text"),
     [(-3, "0 s ago"), (59.9, "59 s ago"), (60, "1 min ago"), (7300, "2 h ago"), (200_000, "2 d ago")],
 )
-def test_how_long_ago(seconds: float, text: str) -> None:
+def test_an_age_has_a_suitable_unit(seconds: float, text: str) -> None:
     assert formats.since(seconds) == text
 
 
@@ -67,7 +67,7 @@ def test_times_are_in_the_users_zone() -> None:
     assert formats.moment(1_793_000_000_000, ZoneInfo("Asia/Kolkata")) == "2026-10-26 13:03"
 
 
-def test_a_long_name_is_cut_and_its_tooltip_is_not_endless() -> None:
+def test_a_long_name_is_cut_and_its_tooltip_is_bounded() -> None:
     name = "n" * 10_000
 
     assert (len(formats.cut(name)), len(formats.full(name))) == (48, 300)
@@ -97,7 +97,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None
     assert formats.harmless(f"a{text}") == f"a{text}"
 
 
-def test_a_request_took_seconds_or_nobody_told() -> None:
+def test_a_duration_is_in_seconds_or_unknown() -> None:
     assert [formats.duration(ms) for ms in (0, 40, 1250, 3_600_000)] == ["–", "0.0 s", "1.2 s", "3,600.0 s"]  # noqa: RUF001
     assert formats.second(1_795_000_000_000, ZoneInfo("Asia/Kolkata")) == "2026-11-18 16:36:40"
     assert formats.plain_usd(1_000_000_001) == "1.000000001"

@@ -16,7 +16,7 @@ Lines = Callable[[], list[str]]
 
 @pytest.fixture
 def log_to() -> Iterator[Callable[[str, str], Lines]]:
-    """Configure logging to a buffer, and put the process' logging back afterwards."""
+    """Configure logging to a buffer, and restore the process' logging afterwards."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     quiet = {name: logging.getLogger(name).level for name in ("httpx", "httpcore", "werkzeug")}
@@ -90,7 +90,7 @@ def test_json_lines_keep_numbers(log_to: Callable[[str, str], Lines]) -> None:
     )
 
 
-def test_libraries_take_the_same_way_and_say_who_they_are(log_to: Callable[[str, str], Lines]) -> None:
+def test_log_lines_of_libraries_have_the_same_format_and_name_the_library(log_to: Callable[[str, str], Lines]) -> None:
     lines = log_to("info", "logfmt")
     logging.getLogger("schedule").info("ran %s", "a job")
     (line,) = lines()
@@ -114,7 +114,7 @@ def test_request_lines_of_libraries_are_left_out(log_to: Callable[[str, str], Li
 def test_level_decides_what_is_written(log_to: Callable[[str, str], Lines], level: str, seen: int) -> None:
     log = structlog.get_logger()
     log_to("error", "logfmt")
-    lines = log_to(level, "logfmt")  # configured twice: the later call holds, and no line comes twice
+    lines = log_to(level, "logfmt")  # configured twice: the later call wins, and no line appears twice
     log.debug("a")
     log.info("b")
     log.warning("c")
@@ -142,7 +142,7 @@ def test_registered_secrets_never_reach_a_line(log_to: Callable[[str, str], Line
         assert trace not in text
 
 
-def test_tiny_secrets_do_not_eat_the_log(log_to: Callable[[str, str], Lines]) -> None:
+def test_tiny_secrets_do_not_blot_out_the_log(log_to: Callable[[str, str], Lines]) -> None:
     lines = log_to("info", "logfmt")
     logs.add_secrets(["", "a"])
     structlog.get_logger().info("a banana")
@@ -159,11 +159,11 @@ def test_a_traceback_is_one_line(log_to: Callable[[str, str], Lines]) -> None:
     assert "ValueError: boom" in line
 
 
-def test_a_record_that_cannot_be_formatted_is_told_without_its_arguments(
+def test_a_record_that_cannot_be_formatted_is_logged_without_its_arguments(
     log_to: Callable[[str, str], Lines], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = log_to("info", "logfmt")
-    # pytest's own handler re-raises what cannot be formatted; only ours is of interest here.
+    # pytest's own handler re-raises formatting errors; this test is only about ours.
     logger = logging.getLogger("careless")
     logger.addHandler(logging.getLogger().handlers[-1])
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""Sentences: plain English for whoever reads the code's answers, with what a page needs to say them otherwise."""
+"""Sentences are plain English for readers of the code's answers, and hold what a page needs to translate them."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ def test_parts_without_a_text_leave_no_gap() -> None:
     assert joined("", text := say("One.")) is text
 
 
-def test_a_pattern_takes_its_values_later() -> None:
+def test_a_pattern_gets_its_values_later() -> None:
     assert say(pattern("It failed ({code})."), code=7, unused="x") == "It failed (7)."
 
 
@@ -40,7 +40,7 @@ def test_the_text_of_an_error_is_a_sentence() -> None:
         assert (text, text.values) == ("The ledger x is full.", {"path": "x"})
 
 
-def test_a_text_without_values_is_no_pattern() -> None:
+def test_a_text_without_values_is_not_a_pattern() -> None:
     assert str(LedgerError("It holds {odd} {braces")) == "It holds {odd} {braces"
 
 

@@ -1,4 +1,4 @@
-"""What CPA tells of a credential beyond what the exporter reads: ten-minute buckets, paths and times."""
+"""What CPA reports about a credential beyond what the exporter reads: ten-minute buckets, paths and times."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """Whole answers of the Management API that do not depend on traffic: configuration and key lists.
 
-They are full of planted secrets, as real ones are full of real secrets.
+They are full of planted secrets, just as real ones are full of real secrets.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a steered proxy knows about each of its records, and how many there were."""
+"""What a steered proxy knows about each of its records, and how many there are."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tests.fakes.steered.traffic import Attempt
 
 @dataclass(slots=True, eq=False)
 class Happening:
-    """An attempt that the proxy recorded once, and whether a client has got it."""
+    """An attempt that the proxy recorded once, and whether a client has received it."""
 
     attempt: Attempt
     delivered: bool = False
@@ -28,9 +28,10 @@ class Counts:
     """What has happened since the proxy was created; its restarts do not reset it.
 
     For the queue, ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` =
-    ``delivered`` + ``lost`` + the elements in unfinished answers. ``counted`` attempts went into the legacy statistics,
-    and complete answers have ``shown`` that many of them. ``pushed`` counts records per subscriber that got them;
-    ``unsent`` were for a subscriber that left, or that the proxy dropped because it did not read.
+    ``delivered`` + ``lost`` + the elements in unfinished answers. ``counted`` is the number of attempts in the legacy
+    statistics, and ``shown`` the number of them that complete answers have shown. ``pushed`` counts records once per
+    subscriber that received them; ``unsent`` counts those for a subscriber that left, or that the proxy dropped because
+    it did not read.
     """
 
     enqueued: int
@@ -54,7 +55,7 @@ class Counts:
 class CountedRecords:
     """Records in order of arrival. Not thread-safe. ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` + the length.
 
-    As in CPA, those older than ``retention_seconds`` go when the next one comes or is popped.
+    As in CPA, records older than ``retention_seconds`` go when the next one arrives or is popped.
     """
 
     def __init__(self, clock: Clock, retention_seconds: int) -> None:

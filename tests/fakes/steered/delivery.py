@@ -1,4 +1,4 @@
-"""Sends the demo proxy's answers, intact or with an ordered fault.
+"""Sends the demo proxy's answers, intact or with a fault that the test orders.
 
 Reports the queue elements in an answer as delivered or lost before the client can have read its end.
 """
@@ -34,7 +34,7 @@ class Delivery:
         self._released = released
 
     def send(self, call: Request, answer: Response, items: Load, fault: Fault | None) -> Response:
-        """The response to a call for this answer under this fault."""
+        """The response to a call that gets this answer with this fault."""
         sock: socket.socket = call.environ["werkzeug.socket"]
         proxy = self._proxy
         kind = fault.kind if fault is not None else None
@@ -53,7 +53,7 @@ class Delivery:
         return answer
 
     def _outlasted(self, sock: socket.socket, seconds: float) -> bool:
-        """Wait, but only while the client stays; whether it is still there at the end."""
+        """Wait, but only while the client stays; return whether it is still there at the end."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._released.wait(min(left, _LOOK_SECONDS)):
             if _has_left(sock):

@@ -28,7 +28,7 @@ class _Address:
 class SteeredLogins:
     """Decides about each call to the Management API. Thread-safe; forgets everything when the proxy restarts.
 
-    ``bans_local``: whether it also bans callers of its own machine.
+    ``bans_local``: whether it also bans callers on its own machine.
     """
 
     def __init__(self, *, key: str, clock: Clock) -> None:
@@ -76,7 +76,7 @@ class SteeredLogins:
 
 
 def _client_address(headers: Headers, peer: str) -> str:
-    """The address that CPA attributes a call to; it believes forwarding headers from anyone."""
+    """The address that CPA attributes a call to; CPA believes forwarding headers from anyone."""
     forwarded = headers.get("X-Forwarded-For", "").split(",")[0].strip()
     return forwarded or headers.get("X-Real-IP", "").strip() or peer
 

@@ -1,4 +1,4 @@
-"""What CPA's records tell of callers and upstreams, and no exporter should read.
+"""What CPA's records reveal about callers and upstreams, and no exporter should read.
 
 Addresses come from the ranges reserved for documentation.
 """
@@ -58,7 +58,7 @@ def token_sha256(credential: Credential) -> str:
 
 
 def private_fields(event: Event, headers: dict[str, list[str]]) -> dict[str, Any]:
-    """What the demo proxy leaves out of a record of v7.2.140 and its ``headers``."""
+    """The fields that the demo proxy leaves out of a record of v7.2.140 and its ``headers``."""
     caller, token = CALLERS[event.client.name], token_sha256(event.credential)
     return ({"access_token_sha256": token} if token else {}) | {
         "client_ip": caller.address,
@@ -73,7 +73,7 @@ def private_fields(event: Event, headers: dict[str, list[str]]) -> dict[str, Any
 
 
 def _other_headers(event: Event) -> dict[str, str]:
-    """Headers of the upstream that tell nothing of limits: organisation, cookies."""
+    """Upstream headers that say nothing about limits: organisation, cookies."""
     headers: dict[str, str] = {}
     if event.stream and not event.failed:
         headers |= {"Cache-Control": "no-cache", "Content-Type": "text/event-stream"}

@@ -1,4 +1,4 @@
-"""A demo proxy that a test steers: it knows the truth about its traffic, and fails when told to."""
+"""A demo proxy that a test steers: it knows the truth about its traffic, and fails on demand."""
 
 import random
 from collections import Counter
@@ -27,20 +27,21 @@ from tests.fakes.steered.versions import VersionNumber, auth_file_at, auth_index
 _DEFAULT_RETENTION_SECONDS = 60
 _MAX_RETENTION_SECONDS = 3600
 _BANS_LOCAL: VersionNumber = (6, 9, 38)
-"""Up to v6.9.37 CPA banned only other machines."""
+"""Up to v6.9.37 CPA banned only callers on other machines."""
 
 
 class SteeredProxy(DemoProxy):
     """A ``DemoProxy`` of any version, with faults on order, subscribers, and ``counts`` and ``truth`` to compare with.
 
-    ``shown_version`` overrides the version in ``X-Cpa-Version`` (own builds say ``dev``; empty: no such header). A fork
-    may have kept or lost a source: ``with_usage`` and ``with_queue`` override whether it has ``/usage`` and
+    ``shown_version`` overrides the version in ``X-Cpa-Version`` (private builds say ``dev``; empty: no such header). A
+    fork may have kept or lost a source: ``with_usage`` and ``with_queue`` override whether it has ``/usage`` and
     ``/usage-queue``.
 
     Further settings that may change at any time: ``publishing``, ``management``, ``retention_seconds``, ``logins.key``,
     ``logins.allow_remote``, ``without_v0`` (only v8 paths are left), ``subscribed`` (an unseen subscriber takes all
     records), ``open_proxy`` (no client keys), ``plugins`` (whether each runs); for ``/usage``: ``details``,
-    ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
+    ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version
+    does).
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class SteeredProxy(DemoProxy):
         self._numbers: Counter[str] = Counter()
         self._faults: list[Fault] = []
         self._always: list[Fault] = []
-        self._random = random.Random(0)  # the order of details
+        self._random = random.Random(0)  # for the order of details
         self._clock_shift = 0.0
         self._restarts = 0
         self._happenings: dict[snapshot.Fingerprint, Happening] = {}
@@ -109,7 +110,7 @@ class SteeredProxy(DemoProxy):
 
     @property
     def shape(self) -> Shape:
-        """The shape of this version's wire records, or of its details if it has nothing else."""
+        """The shape of this version's wire records, or of its details if it has only those."""
         if self.version_number < (7, 0, 0) or (self.has_usage_snapshot and not self.has_http_queue):
             return "6.10"
         return "7.2" if self.version_number >= (7, 2, 97) else "7.1"
@@ -147,7 +148,7 @@ class SteeredProxy(DemoProxy):
         with_usage: bool | None = None,
         with_queue: bool | None = None,
     ) -> None:
-        """Replace the program with another version, older or newer, or with a fork: a restart, then other routes."""
+        """Restart the proxy as another version, older or newer, or as a fork, which changes its routes."""
         with self._lock:
             self._fork = (shown_version, with_usage, with_queue)
             super().upgrade(version)
@@ -156,7 +157,7 @@ class SteeredProxy(DemoProxy):
     # --- traffic ------------------------------------------------------------------------------------------------------
 
     def publish(self, events: Iterable[Event | Attempt]) -> None:
-        """Attempts that ended, recorded in this version's form, whatever the traffic was made for."""
+        """Record finished attempts in this version's form, whatever version the traffic was made for."""
         happened = (each.event if isinstance(each, Attempt) else each for each in events)
         super().publish(in_shape(event, self.shape) for event in happened if event is not None)
 
@@ -208,7 +209,7 @@ class SteeredProxy(DemoProxy):
             return self.waiting.pop(count)
 
     def _append(self, raw: bytes, happening: Happening | None = None) -> None:
-        """Let a record wait, or hand it to all subscribers alone if there are any."""
+        """Queue a record, or hand it to all subscribers instead if there are any."""
         item = KnownItem(raw, self.clock.monotonic(), happening)
         if not self.subscribers.publish(item):
             self.waiting.append(item)
@@ -228,7 +229,7 @@ class SteeredProxy(DemoProxy):
                 self._append(record if isinstance(record, bytes) else msgspec.json.encode(record))
 
     def inserted(self, raws: Iterable[bytes]) -> list[Item]:
-        """Elements that a fault adds to an answer: they count as enqueued and popped."""
+        """Count the elements that a fault adds to an answer as enqueued and popped, and return them."""
         with self._lock:
             items: list[Item] = [KnownItem(raw, self.clock.monotonic()) for raw in raws]
             self.waiting.enqueued += len(items)
@@ -236,7 +237,7 @@ class SteeredProxy(DemoProxy):
             return items
 
     def delivered(self, items: Iterable[Item | Happening]) -> None:
-        """The complete answer with these elements or happenings is on its way."""
+        """Note that the complete answer with these elements or happenings is on its way."""
         with self._lock:
             for item in items:
                 self._numbers["shown" if isinstance(item, Happening) else "delivered"] += 1
@@ -249,17 +250,17 @@ class SteeredProxy(DemoProxy):
             self.delivered_truth.add(happening.attempt)
 
     def lose(self, items: Iterable[Item | Happening]) -> None:
-        """The client cannot read the answer with these elements; happenings are in the next one again."""
+        """Note that the client cannot read the answer with these elements; the next one shows its happenings again."""
         with self._lock:
             self.lost += [item.raw for item in items if isinstance(item, Item)]
 
     def pushed(self, item: Item) -> None:
-        """A subscriber has got this record."""
+        """Note that a subscriber has received this record."""
         with self._lock:
             self._tell(item)
 
     def turn_clock(self, hours: float) -> None:
-        """Set the server's clock forward or back: only later timestamps change."""
+        """Set the server's clock forward or back; only later timestamps change."""
         with self._lock:
             self._clock_shift += hours * 3600
 
@@ -284,7 +285,7 @@ class SteeredProxy(DemoProxy):
         ]
 
     def api_key_usage(self) -> dict[str, dict[str, Any]]:
-        """Before v6.9.49 it has only the buckets."""
+        """The usage of each API key. Before v6.9.49 it has only the buckets."""
         usage = super().api_key_usage()
         if self.version_number >= (6, 9, 49):
             return usage
@@ -296,7 +297,7 @@ class SteeredProxy(DemoProxy):
     # --- cumulative statistics ----------------------------------------------------------------------------------------
 
     def shown_usage(self) -> tuple[bytes, list[Happening]]:
-        """The body of the legacy ``/usage``, and the happenings in it that no client has got yet.
+        """The body of the legacy ``/usage``, and the happenings in it that no client has received yet.
 
         Without details, its totals show all of them.
         """
@@ -317,16 +318,16 @@ class SteeredProxy(DemoProxy):
         return snapshot.reshaped(self._snapshot.usage(), self.details, self._random if self.shuffle_details else None)
 
     def export_usage(self) -> dict[str, Any]:
-        """The body of ``/usage/export``, which ``import_usage`` takes."""
+        """The body of ``/usage/export``, which ``import_usage`` accepts."""
         with self._lock:
             at = go_timestamp(self.clock.now() + self._clock_shift, UTC)
             return {"version": 1, "exported_at": at, "usage": self._usage()}
 
     def import_usage(self, body: Any) -> dict[str, int]:
-        """Merge an export, as ``/usage/import`` does; returns its answer.
+        """Merge an export, as ``/usage/import`` does; return its answer.
 
         Attempts from elsewhere join the ``truth``, which already has this proxy's own. Raises ``ValueError`` with CPA's
-        words.
+        message.
         """
         usage = snapshot.usage_of_export(body)
         with self._lock:
@@ -366,7 +367,7 @@ class SteeredProxy(DemoProxy):
             )
 
     def note_request(self, name: str, *, mutating: bool) -> None:
-        """Count a call, and whether it would change the proxy; the exporter never makes such a one."""
+        """Count a call, and whether it would change the proxy; the exporter never makes such a call."""
         with self._lock:
             self.requests[name] += 1
             self._numbers["mutating"] += mutating

@@ -1,4 +1,4 @@
-"""The records of older versions, made from the newest one's, and what an exact reader can still learn from them.
+"""The records of older versions, derived from the newest one's, and what an exact reader can still learn from them.
 
 ``"7.2"`` is v7.2.140 (breakdown, headers), ``"7.1"`` is v7.1.0 (neither), ``"6.10"`` is anything before v7 (no error
 text, one field for the cache), including the details of the legacy statistics.
@@ -45,14 +45,14 @@ _FIELDS: dict[str, Shape] = {
     "service_tier": "7.2",
     "response_service_tier": "7.2",
 }
-"""In CPA's order, each with the oldest shape that has it."""
+"""The fields in CPA's order, each with the oldest shape that has it."""
 _SHAPES: tuple[Shape, ...] = ("6.10", "7.1", "7.2")
 
 
 def in_shape(event: Event, shape: Shape) -> Event:
-    """The event in a version of that shape, with its provider's own words.
+    """The event as a version of that shape records it, with its provider's own error text.
 
-    499 for a client that hung up exists from v7.2.124 on.
+    From v7.2.124 on, 499 means that the client hung up.
     """
     if event.error_body.startswith("{"):
         event = replace(event, error_body=error_body(event.credential, event.status))
@@ -90,7 +90,7 @@ def _tokens(event: Event, zone: tzinfo, newest: Mapping[str, Any], shape: Shape)
 
 
 def detail_of(record: Mapping[str, Any], version: VersionNumber, auth_index: str | int) -> dict[str, Any]:
-    """A version's detail of a record, without the fields that it does not know yet."""
+    """A version's detail of a record, without the fields that the version lacks."""
     detail: dict[str, Any] = {"timestamp": record["timestamp"]}
     if version >= (6, 9, 1):
         detail["latency_ms"] = record["latency_ms"]

@@ -2,7 +2,7 @@
 
 A connection that begins with a RESP byte is never HTTP (CPA >= 6.9.38). Before AUTH every other command is a failed
 login. SUBSCRIBE came with 7.0.7; only 7.1.17 refused everything. As in CPA, records and answers to commands have no
-certain order, so an UNSUBSCRIBE may overtake records, which are then lost.
+fixed order, so an UNSUBSCRIBE may overtake records, which are then lost.
 """
 
 import socket
@@ -25,7 +25,7 @@ _CHUNK = 65_536
 
 
 def speaks_resp(connection: socket.socket, version: tuple[int, int, int]) -> bool:
-    """Whether the client of a new connection begins to speak RESP, and this version understands it."""
+    """Whether the client of a new connection starts with RESP, and this version understands it."""
     connection.settimeout(SILENCE_SECONDS)
     first = connection.recv(1, socket.MSG_PEEK)
     connection.settimeout(None)
@@ -69,7 +69,7 @@ class RespSession:
                 self._send(f"-ERR unknown command '{name.lower()}'\r\n".encode())
 
     def _refusal(self, authorization: str) -> str:
-        """Why the login is refused, empty if it is not."""
+        """Why the login is refused; empty if it is not."""
         refusal = self._proxy.logins.check(Headers({"Authorization": authorization}), self._peer)
         return refusal[1] if refusal else ""
 

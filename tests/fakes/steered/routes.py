@@ -1,4 +1,4 @@
-"""The routes of any version: also those that the exporter does not need, or must not call, with CPA's headers and 404s.
+"""The routes of any version, with CPA's headers and 404s, even those that the exporter must not call.
 
 Byte for byte where it matters.
 """
@@ -55,7 +55,7 @@ def is_mutating(method: str, name: str) -> bool:
 
 
 def asked_count(text: str) -> int | None:
-    """The requested number of records: 1 by default, ``None`` for what CPA refuses."""
+    """The requested number of records: 1 by default, ``None`` for a number that CPA refuses."""
     text = text.strip()
     if not text:
         return 1
@@ -110,7 +110,7 @@ class SteeredRoutes(Routes):
 
     @property
     def _checks_first(self) -> bool:
-        """From v7.1.47 on, an unknown management path needs the key, too."""
+        """Check the key first: from v7.1.47 on, even an unknown management path needs it."""
         return self._proxy.version_number >= (7, 1, 47)
 
     def _refusal(self, call: Request) -> Refusal | None:

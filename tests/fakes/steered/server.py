@@ -1,4 +1,4 @@
-"""Serves a steered proxy over HTTP and RESP, on one port, with the faults that it orders."""
+"""Serves a steered proxy over HTTP and RESP on one port, with the faults that tests order."""
 
 import threading
 from typing import Any

@@ -1,4 +1,4 @@
-"""The cumulative statistics of CPA up to v6.9.49: ``/usage``, also as a fork shows it, its export and its import."""
+"""The cumulative statistics of CPA up to v6.9.49: ``/usage``, also as forks show it, its export and its import."""
 
 import random
 import re
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from exporter.simulator.wire import TOKEN_FIELDS
 
 Details = Literal["full", "absent", "empty"]
-"""The details in an answer: all, as in CPA; no field at all, as in some forks; or empty lists."""
+"""Which details an answer has: all, as in CPA; no such field, as in some forks; or empty lists."""
 
 Fingerprint = tuple[Any, ...]
 
@@ -71,7 +71,7 @@ def _api(models: Mapping[str, _Model]) -> dict[str, Any]:
 
 
 def reshaped(usage: dict[str, Any], details: Details, shuffled: random.Random | None) -> dict[str, Any]:
-    """The statistics with other details, or with theirs in another order."""
+    """The statistics with other details, or with the details in another order."""
     for api in usage["apis"].values():
         for model in api["models"].values():
             if details == "absent":
@@ -88,7 +88,7 @@ def merge(
 ) -> dict[str, int]:
     """Import the details of an export, as CPA does: skip those whose fingerprint exists, ``add`` the others.
 
-    The result is the body of ``/usage/import``. Raises ``ValueError`` with CPA's words.
+    Returns the body of ``/usage/import``. Raises ``ValueError`` with CPA's message.
     """
     seen = {fingerprint(*row) for row in details_of(snapshot.usage())}
     # Read everything before changing anything.
@@ -111,7 +111,7 @@ def merge(
 
 
 def fingerprint(key: str, model: str, detail: Mapping[str, Any]) -> Fingerprint:
-    """What tells details apart in CPA's import: everything but the latency."""
+    """What distinguishes details in CPA's import: everything but the latency."""
     return (
         key,
         model,
@@ -124,13 +124,13 @@ def fingerprint(key: str, model: str, detail: Mapping[str, Any]) -> Fingerprint:
 
 
 def _utc(timestamp: str) -> tuple[datetime, str]:
-    """The moment, and its digits beyond the microsecond, which ``datetime`` cuts."""
+    """The moment, and its digits beyond the microsecond, which ``datetime`` drops."""
     fraction = re.search(r"\.(\d+)", timestamp)
     return datetime.fromisoformat(timestamp).astimezone(UTC), fraction[1][6:].rstrip("0") if fraction else ""
 
 
 def usage_of_export(body: Any) -> Mapping[str, Any]:
-    """The statistics in an export. Raises ``ValueError`` with CPA's words."""
+    """The statistics in an export. Raises ``ValueError`` with CPA's message."""
     try:
         version, usage = body.get("version", 0), body.get("usage", {})
     except AttributeError as error:
@@ -151,7 +151,7 @@ def details_of(usage: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str
 
 
 def _normalised(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """An imported detail, with a missing total added up."""
+    """An imported detail; a missing total becomes the sum of its parts."""
     tokens = {name: max(int((raw.get("tokens") or {}).get(name, 0)), 0) for name in TOKEN_FIELDS}
     if not tokens["total_tokens"]:
         tokens["total_tokens"] = sum(tokens[name] for name in ("input_tokens", "output_tokens", "reasoning_tokens"))

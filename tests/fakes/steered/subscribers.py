@@ -1,7 +1,7 @@
-"""Subscribers to the demo proxy's records: each one gets all of them, and meanwhile the queue gets none.
+"""Subscribers to the demo proxy's records: each one receives all of them, and meanwhile the queue receives none.
 
-As observed in CPA 7.2.140: 256 records wait for a subscriber beside those in its connection. If one more comes, CPA
-drops it, sends the subscriber the waiting ones and closes the connection.
+As observed in CPA 7.2.140, 256 records wait for a subscriber in addition to those in its connection. If one more
+arrives, CPA drops it, sends the waiting ones to the subscriber and closes the connection.
 """
 
 import threading
@@ -14,7 +14,7 @@ BUFFER = 256
 
 
 class Subscriber:
-    """The waiting records of one subscriber. Any thread may call; ``hang_up`` closes its connection."""
+    """The waiting records of one subscriber. Any thread may call it; ``hang_up`` closes its connection."""
 
     def __init__(self, hang_up: Callable[[], None]) -> None:
         self.hang_up = hang_up
@@ -23,7 +23,7 @@ class Subscriber:
         self._ended = False
 
     def offer(self, item: Item) -> bool:
-        """Let the record wait; False if there is no room, which ends the subscription."""
+        """Queue the record; False if there is no room, which ends the subscription."""
         with self._changed:
             self._ended = self._ended or len(self._waiting) >= BUFFER
             if not self._ended:
@@ -32,13 +32,13 @@ class Subscriber:
             return not self._ended
 
     def take(self) -> Item | None:
-        """The next record as soon as there is one; None if there will be none."""
+        """Wait for the next record; None if there will be none."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             return self._waiting.popleft() if self._waiting else None
 
     def leave(self) -> int:
-        """End; returns how many records it has missed."""
+        """End the subscription; return how many records it has missed."""
         with self._changed:
             left = len(self._waiting)
             self._waiting.clear()
@@ -48,10 +48,10 @@ class Subscriber:
 
 
 class Subscribers:
-    """All subscribers of a proxy. Any thread may call.
+    """All subscribers of a proxy. Any thread may call it.
 
-    ``pushed`` counts records per subscriber that got them; ``unsent`` were for a subscriber that left, or that the
-    proxy dropped because it did not read.
+    ``pushed`` counts records once per subscriber that received them; ``unsent`` counts those for a subscriber that
+    left, or that the proxy dropped because it did not read.
     """
 
     def __init__(self) -> None:
@@ -64,18 +64,18 @@ class Subscribers:
         return len(self._all)
 
     def join(self, subscriber: Subscriber) -> None:
-        """Give it every record from now on."""
+        """Add a subscriber, which receives every record from now on."""
         with self._lock:
             self._all.append(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Give it no more records, not even waiting ones."""
+        """Remove a subscriber, which receives no more records, not even waiting ones."""
         with self._lock:
             self._all = [each for each in self._all if each is not subscriber]
             self.unsent += subscriber.leave()
 
     def publish(self, item: Item) -> bool:
-        """Hand the record to each; False without subscribers, so that the queue gets it."""
+        """Hand the record to each subscriber; False without subscribers, so that it goes to the queue."""
         with self._lock:
             before = self._all
             self._all = [each for each in before if each.offer(item)]
@@ -83,7 +83,7 @@ class Subscribers:
             return bool(before)
 
     def was_sent(self, *, whole: bool) -> None:
-        """A record went to a subscriber, or its connection broke meanwhile."""
+        """Note that a record went to a subscriber, or that its connection broke meanwhile."""
         with self._lock:
             if whole:
                 self.pushed += 1

@@ -1,6 +1,6 @@
 """Seeded traffic whose attempts also carry their record in a version's shape, and the truth about their tokens.
 
-So a test can compare the exporter's books with what really happened.
+A test can thus compare the exporter's ledger with what really happened.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Attempt:
 
 
 def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
-    """An event with the record that a server of that shape and zone writes about it."""
+    """An event with the record of it that a server of that shape and zone writes."""
     event = in_shape(event, shape)
     return Attempt(
         record=record_of(event, shape=shape, zone=zone),
@@ -61,7 +61,7 @@ def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
 
 
 class Traffic:
-    """The demo's traffic. ``credentials`` are those that get requests; they and ``shape`` may change at any time."""
+    """The demo's traffic. Requests go to ``credentials``; they and ``shape`` may change at any time."""
 
     def __init__(self, *, seed: int, zone: tzinfo, shape: Shape = "7.2") -> None:
         self.credentials: tuple[Credential, ...] = CREDENTIALS
@@ -78,7 +78,7 @@ class Traffic:
         return self._recorded(self._events().request(ending=ending))
 
     def steady(self, *, since: float, until: float) -> list[Attempt]:
-        """A job's requests that ended in this span."""
+        """The requests of a scheduled job that ended in this span."""
         return self._recorded(self._events().steady(since=since, until=until))
 
     def _events(self) -> simulator.Traffic:

@@ -1,4 +1,4 @@
-"""The truth about a demo proxy's traffic: what an exact reader of its records has to find."""
+"""The truth about a demo proxy's traffic: what an exact reader of its records must find."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -27,7 +27,7 @@ class Truth:
         self.failed[attempt.key] = self.failed.get(attempt.key, 0) + attempt.failed
 
     def total(self) -> Tokens:
-        """The buckets over everything."""
+        """The sum of all buckets."""
         whole = Tokens()
         for tokens in self.tokens.values():
             whole = _sum(whole, tokens)
@@ -54,7 +54,7 @@ class Truth:
 
 
 def imported_attempt(key: str, model: str, detail: Mapping[str, Any], credential: Credential | None) -> Attempt:
-    """The attempt behind another server's imported detail, without a credential if its handle is unknown."""
+    """The attempt behind an imported detail of another server; it has no credential if its handle is unknown."""
     raw: Mapping[str, int] = detail["tokens"]
     output, reasoning, cached = raw["output_tokens"], raw["reasoning_tokens"], raw["cached_tokens"]
     family = credential.family if credential is not None else "openai"

@@ -1,7 +1,8 @@
 """The providers behind ``api-call``: their pages and limits, answers on order, counts, and a plugin that may ask them.
 
-Public reports about Claude set the rules for all: a call gets 429 too soon after the last one about the same account,
-or after any call to the same provider. A caller that ignores three waiting times is banned and gets nothing but 403.
+Public reports about Claude set the rules for all providers: a call gets 429 if it follows too soon after the last one
+about the same account, or after any call to the same provider. A caller that ignores three waiting times is banned and
+gets nothing but 403.
 """
 
 import json
@@ -21,9 +22,9 @@ VendorAnswer = tuple[int, dict[str, list[str]], str]
 _WINDOWS = ("/usage", "/usages", ":retrieveUserQuotaSummary", "/billing?format=credits")
 _BUCKETS = "https://daily-cloudcode-pa.googleapis.com/v1internal:retrieveUserQuotaSummary"
 _SOONEST_SECONDS = {"claude": 300.0}
-"""Between two calls of one page about one account."""
+"""The pause between two calls of one page about one account."""
 _SOONEST_ANY_SECONDS = {"claude": 120.0}
-"""Between any two calls to one provider."""
+"""The pause between any two calls to one provider."""
 _MOST_VIOLATIONS = 3
 
 
@@ -92,7 +93,7 @@ _TOO_MANY = '{"type": "error", "error": {"type": "rate_limit_error", "message": 
 
 @dataclass(slots=True)
 class VendorCounts:
-    """``calls`` are by account, ``pages`` those about windows."""
+    """``calls`` counts calls by account; ``pages`` counts those about windows."""
 
     calls: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
@@ -110,7 +111,7 @@ class SteeredVendors(Vendors):
 
     @property
     def violations(self) -> int:
-        """How many calls came during a waiting time."""
+        """The number of calls that came during a waiting time."""
         return sum(limit.violations for limit in self._limits.values())
 
     def order(

@@ -1,4 +1,4 @@
-"""Versions of CPA, of which a steered proxy plays any from 6.0 on, and what accounts were like in each."""
+"""Versions of CPA from 6.0 on, any of which a steered proxy can play, and the form of accounts in each."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _FIELDS_SINCE: dict[str, VersionNumber] = {
 
 
 def version_number(version: str) -> VersionNumber:
-    """``v6.9.49`` as numbers to compare."""
+    """``v6.9.49`` as numbers, for comparison."""
     major, minor, patch = version.removeprefix("v").split(".")
     return int(major), int(minor), int(patch)
 
@@ -31,7 +31,7 @@ def can_call(version: VersionNumber, credential: Credential) -> bool:
 
 
 def auth_index_at(version: VersionNumber, credential: Credential) -> str:
-    """A version's handle: v7.0.0 changed it for all, v6.8.54 for configured keys."""
+    """A version's handle: v7.0.0 changed all handles, v6.8.54 those of configured keys."""
     if version >= (7, 0, 0):
         return credential.auth_index
     seed = "old" if credential.kind == "oauth" or version >= (6, 8, 54) else "oldest"
@@ -39,11 +39,11 @@ def auth_index_at(version: VersionNumber, credential: Credential) -> str:
 
 
 def auth_file_at(version: VersionNumber, newest: Mapping[str, Any]) -> dict[str, Any]:
-    """A version's entry in ``/auth-files``, made from the newest one's."""
+    """A version's entry in ``/auth-files``, derived from the newest one's."""
     entry = {name: value for name, value in newest.items() if version >= _FIELDS_SINCE.get(name, (0, 0, 0))}
     if "id_token" in entry and version < (6, 6, 98):
         entry["id_token"] = {name: entry["id_token"][name] for name in ("chatgpt_account_id", "plan_type")}
-    # v7.1.0 names no account type without an account.
+    # v7.1.0 gives no account type without an account.
     if version < (7, 2, 0) and "email" not in entry:
         entry.pop("account_type", None)
     if version < (6, 3, 14):
@@ -52,7 +52,7 @@ def auth_file_at(version: VersionNumber, newest: Mapping[str, Any]) -> dict[str,
 
 
 def key_list_at(version: VersionNumber, newest: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A version's list of configured keys, made from the newest one's."""
+    """A version's list of configured keys, derived from the newest one's."""
     for entry in newest:
         for each in (entry, *entry.get("api-key-entries", [])):
             if version < (6, 9, 29):

@@ -1,4 +1,4 @@
-"""Demo proxies over HTTP whose clock only a test turns, and what real servers answered."""
+"""Demo proxies over HTTP whose clock only a test moves, and the recorded answers of real servers."""
 
 import json
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ RECORDINGS = ROOT / "tests" / "fixtures" / "cpa"
 NOW = 1795503600.0
 QUEUE = "/v0/management/usage-queue"
 SWITCH = "/v0/management/usage-statistics-enabled"
-# What differs between any two answers or two builds, or belongs to the connection.
+# These differ between any two answers or builds, or belong to the connection.
 VOLATILE = {"date", "connection", "content-length", "transfer-encoding", "x-cpa-commit"}
 
 
 class StoppedClock(Clock):
-    """A clock that only a test turns."""
+    """A clock that only a test moves."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -44,7 +44,7 @@ def clock() -> StoppedClock:
 
 @pytest.fixture
 def start(clock: StoppedClock) -> Iterator[Start]:
-    """Start a demo proxy of a version; gives it and a client that knows the key."""
+    """Start a demo proxy of a version; return it and a client that knows the key."""
     with demo_starter("v7.2.140", clock) as starting:
         yield starting
 
@@ -55,7 +55,7 @@ def read_recording(name: str) -> dict[str, Any]:
 
 
 def ask_as_recorded(client: httpx.Client, recorded: dict[str, Any], *, with_key: bool) -> httpx.Response:
-    """Send the recorded request; the recording leaves the right key out, and its own key means nothing here."""
+    """Send the recorded request with the demo's key: the recording leaves the right key out."""
     headers = dict(recorded["request"].get("headers", {}))
     if "X-Management-Key" in headers:
         headers["X-Management-Key"] = MANAGEMENT_KEY
@@ -82,7 +82,7 @@ def traffic(count: int, *, shape: Any = "7.2", at: float = NOW) -> list[Any]:
 
 
 def first_types(value: Any) -> Any:
-    """The shape of a value: types, field by field; of a list only its first element."""
+    """The shape of a value: its types, field by field; of a list, only its first element."""
     if isinstance(value, dict):
         return {name: first_types(inner) for name, inner in value.items()}
     return [first_types(inner) for inner in value[:1]] if isinstance(value, list) else type(value)

@@ -1,4 +1,4 @@
-"""The demo proxy answers over real HTTP as the recorded servers do, and bans as they do."""
+"""The demo proxy answers and bans over real HTTP as the recorded servers do."""
 
 import json
 
@@ -100,7 +100,7 @@ def test_the_ban_belongs_to_the_forwarded_address(start: Start) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": MANAGEMENT_KEY}, {"Authorization": f"bearer {MANAGEMENT_KEY}"}])
-def test_the_key_is_taken_with_and_without_a_scheme(start: Start, headers: dict[str, str]) -> None:
+def test_the_key_is_accepted_with_and_without_a_scheme(start: Start, headers: dict[str, str]) -> None:
     _, client = start()
     assert client.get(SWITCH, headers=headers).status_code == 200
 
@@ -218,7 +218,7 @@ def test_the_configuration_is_full_of_secrets(start: Start) -> None:
     assert "auth-index" not in text
 
 
-def test_the_switch_can_be_turned_but_that_is_counted(start: Start) -> None:
+def test_the_switch_can_be_turned_and_the_call_is_counted(start: Start) -> None:
     proxy, client = start()
     assert client.put(SWITCH, json={"x": 1}).status_code == 400
     assert client.put(SWITCH, json={"value": False}).json() == {"status": "ok"}

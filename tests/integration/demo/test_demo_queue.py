@@ -1,4 +1,4 @@
-"""The demo proxy's queue over real HTTP: it really pops, and breaks on order."""
+"""The demo proxy's queue over real HTTP: it really pops, and it fails on demand."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ def test_a_bad_count_is_refused_before_anything_is_popped(start: Start, version:
     ("query", "popped"),
     [("", 1), ("?count=", 1), ("?count=%202%20", 2), ("?count=3", 3), ("?count=9223372036854775807", 5)],
 )
-def test_as_many_as_asked_for_are_popped(start: Start, query: str, popped: int) -> None:
+def test_a_call_pops_as_many_records_as_it_requests(start: Start, query: str, popped: int) -> None:
     proxy, client = start()
     proxy.enqueue([{"n": number} for number in range(5)])
 
@@ -62,7 +62,7 @@ def test_a_pop_really_pops_in_order(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("retention", "shown"), [(60, 60), (300, 300), (0, 60), (-5, 60), (86400, 3600)])
-def test_what_is_older_than_the_retention_is_gone(
+def test_records_older_than_the_retention_are_gone(
     start: Start, clock: StoppedClock, retention: int, shown: int
 ) -> None:
     proxy, client = start(retention_seconds=retention)
@@ -157,7 +157,7 @@ def test_a_fault_in_front_of_the_proxy_pops_nothing(start: Start, kind: str) -> 
     assert client.get(f"{QUEUE}?count=2").json() == [{"n": 0}, {"n": 1}], "ordered once, over after once"
 
 
-def test_a_truncated_body_has_a_right_length_and_is_lost(start: Start) -> None:
+def test_a_truncated_body_has_its_full_length_and_is_lost(start: Start) -> None:
     proxy, client = _ready(start)
     proxy.fault(path="usage-queue", kind="truncated")
     answer = client.get(f"{QUEUE}?count=2")
@@ -170,7 +170,7 @@ def test_a_truncated_body_has_a_right_length_and_is_lost(start: Start) -> None:
 
 
 @pytest.mark.parametrize("kind", ["half_closed", "cut"])
-def test_a_broken_connection_loses_what_was_popped(start: Start, kind: str) -> None:
+def test_a_broken_connection_loses_the_popped_records(start: Start, kind: str) -> None:
     proxy, client = _ready(start)
     proxy.fault(path="usage-queue", kind=kind, times=2)
     for _ in range(2):
@@ -190,7 +190,7 @@ def test_an_answer_that_hangs_is_lost_when_the_client_leaves(start: Start) -> No
     wait_until(lambda: len(proxy.lost) == 2)
 
 
-def test_an_answer_that_hangs_comes_when_the_client_waits(start: Start) -> None:
+def test_an_answer_that_hangs_arrives_when_the_client_waits(start: Start) -> None:
     proxy, client = _ready(start)
     proxy.fault(path="usage-queue", kind="hang", seconds=0.2)
 
@@ -249,7 +249,7 @@ def test_a_huge_record_has_its_size(start: Start) -> None:
     assert answer.json()[1] == {"n": 0}
 
 
-def test_a_fault_can_last_and_meet_every_route(start: Start) -> None:
+def test_a_fault_can_last_and_affect_every_route(start: Start) -> None:
     proxy, client = _ready(start)
     proxy.fault(path="*", kind="cut", times=None)
     for path in (SWITCH, "/v0/management/auth-files", SWITCH):

@@ -1,4 +1,4 @@
-"""Older and newer demo proxies, live traffic, and the demo proxy as a process of its own."""
+"""Older and newer demo proxies, live traffic, and the demo proxy as a separate process."""
 
 import os
 import signal
@@ -94,7 +94,7 @@ def test_v7_has_no_v8_paths(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("shown", "header"), [("dev", "dev"), ("", None)])
-def test_the_shown_version_may_say_nothing(start: Start, shown: str, header: str | None) -> None:
+def test_the_shown_version_may_be_empty(start: Start, shown: str, header: str | None) -> None:
     _, client = start(shown_version=shown)
     assert client.get(SWITCH).headers.get("X-Cpa-Version") == header
 
@@ -102,7 +102,7 @@ def test_the_shown_version_may_say_nothing(start: Start, shown: str, header: str
 # --- live traffic -----------------------------------------------------------------------------------------------------
 
 
-def test_live_traffic_begins_with_a_burst_and_goes_on(start: Start) -> None:
+def test_live_traffic_begins_with_a_burst_and_continues(start: Start) -> None:
     proxy, client = start()
     traffic = LiveTraffic(proxy, rate=200, seed=1, burst=40)
     traffic.start()

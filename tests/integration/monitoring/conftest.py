@@ -25,15 +25,15 @@ def binary(request: pytest.FixtureRequest) -> Monitoring:
 
 @pytest.fixture
 def newest() -> Monitoring:
-    """The programs of the version line that the bundled stack uses."""
+    """The programs of the version line in the bundled stack."""
     return binaries_of(VERSION_LINES[-1])
 
 
 def installed(config: Path, folder: Path, *, secrets: Mapping[str, str], changes: Mapping[str, str]) -> Path:
-    """Alertmanager's folder with a copy of ``config`` in it, as a user makes one; the copy.
+    """Make Alertmanager's folder with a copy of ``config`` in it, as a user does; return the copy.
 
     ``folder`` stands for ``/etc/alertmanager``. ``secrets`` are the files in ``secrets/`` by name. ``changes`` are
-    replaced, once each: what in a test must lead to the test's own servers.
+    replacements, once each, that lead to the test's own servers.
     """
     shutil.copytree(ALERTMANAGER, folder)
     for name, secret in secrets.items():
@@ -50,7 +50,7 @@ def installed(config: Path, folder: Path, *, secrets: Mapping[str, str], changes
 
 
 def receiver_of(binary: Monitoring, labels: Mapping[str, str], config: Path) -> str:
-    """To whom Alertmanager sends an alert with these labels, as amtool works it out."""
+    """The receiver to which Alertmanager sends an alert with these labels, according to amtool."""
     pairs = [f"{name}={value}" for name, value in labels.items()]
     command = [str(binary.amtool), "config", "routes", "test", f"--config.file={config}", *pairs]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

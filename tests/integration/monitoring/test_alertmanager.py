@@ -1,4 +1,4 @@
-"""Who is told what, and when: the shipped Alertmanager configuration in the real program."""
+"""Who receives which alert, and when: the shipped Alertmanager configuration in the real program."""
 
 import subprocess
 import time
@@ -14,7 +14,7 @@ from tests.integration.monitoring.conftest import ALERTMANAGER, EXAMPLES, instal
 from tests.stack.monitoring import Alertmanager, Monitoring, run_alertmanager
 from tests.stack.waiting import wait_until
 
-# One receiver in the place of all examples, in a form that the oldest Alertmanager knows, too.
+# One receiver replaces all examples, in a form that even the oldest Alertmanager knows.
 TELLING = {"    # Nothing here: the examples differ in this receiver only.": "    webhook_configs: [{url: %s}]"}
 
 LIMIT = {
@@ -37,7 +37,7 @@ _HELD_BACK_TOTAL = 'alertmanager_notifications_suppressed_total{reason="inhibiti
 
 @contextmanager
 def _alertmanager(binary: Monitoring, tmp_path: Path, **changes: str) -> Iterator[tuple[Alertmanager, WebReceiver]]:
-    """The shipped configuration with a receiver that is told."""
+    """The shipped configuration with a receiver that gets everything."""
     with web_receiver() as receiver:
         telling = {old: new % receiver.url for old, new in TELLING.items()}
         config = installed(
@@ -48,7 +48,7 @@ def _alertmanager(binary: Monitoring, tmp_path: Path, **changes: str) -> Iterato
 
 
 def _told(receiver: WebReceiver) -> list[tuple[str, str, str]]:
-    """Name, severity and status of each alert that was told, in order."""
+    """Name, severity and status of each alert that was sent, in order."""
     return [
         (alert["labels"]["alertname"], alert["labels"]["severity"], alert["status"])
         for posted in receiver.received
@@ -57,13 +57,13 @@ def _told(receiver: WebReceiver) -> list[tuple[str, str, str]]:
 
 
 def _names_told(receiver: WebReceiver) -> set[tuple[str, str]]:
-    """Name and instance of each alert that was told."""
+    """Name and instance of each alert that was sent."""
     alerts = [alert["labels"] for posted in receiver.received for alert in posted.body["alerts"]]
     return {(labels["alertname"], labels.get("instance", "")) for labels in alerts}
 
 
 def _held_back(alertmanager: Alertmanager) -> set[tuple[str, str]]:
-    """Name and instance of each alert that another one holds back."""
+    """Name and instance of each alert that another one inhibits."""
     alerts = [alert["labels"] for alert in alertmanager.alerts() if alert["status"]["inhibitedBy"]]
     return {(labels["alertname"], labels["instance"]) for labels in alerts}
 
@@ -98,14 +98,14 @@ def test_an_example_is_valid_and_says_if_it_needs_a_newer_alertmanager(
         pytest.param({"alertname": "CliproxyWatchdog", "severity": "none"}, "nobody", id="the watchdog"),
     ],
 )
-def test_an_alert_goes_to(binary: Monitoring, labels: dict[str, str], receiver: str) -> None:
+def test_an_alert_goes_to_its_receiver(binary: Monitoring, labels: dict[str, str], receiver: str) -> None:
     assert receiver_of(binary, labels, ALERTMANAGER / "alertmanager.yml") == receiver
 
 
 # --- notifications ----------------------------------------------------------------------------------------------------
 
 
-def test_a_limit_is_told_at_once_and_each_for_itself(binary: Monitoring, tmp_path: Path) -> None:
+def test_each_limit_is_announced_at_once_and_by_itself(binary: Monitoring, tmp_path: Path) -> None:
     annotations = {"summary": "claude-alice: 5h limit 83% used", "description": "83% used."}
     other = {**WARNING, "credential": "claude-bob"}
     with _alertmanager(binary, tmp_path) as (alertmanager, receiver):
@@ -121,7 +121,7 @@ def test_a_limit_is_told_at_once_and_each_for_itself(binary: Monitoring, tmp_pat
     assert took < 12, "a limit does not wait for others"
 
 
-def test_a_limit_that_becomes_critical_at_one_go_is_told_once(binary: Monitoring, tmp_path: Path) -> None:
+def test_a_limit_that_becomes_critical_at_once_is_announced_once(binary: Monitoring, tmp_path: Path) -> None:
     with _alertmanager(binary, tmp_path) as (alertmanager, receiver):
         alertmanager.post({"labels": WARNING}, {"labels": CRITICAL})
         wait_until(lambda: receiver.received)
@@ -129,7 +129,9 @@ def test_a_limit_that_becomes_critical_at_one_go_is_told_once(binary: Monitoring
     assert _told(receiver) == [("CliproxyLimitReached", "critical", "firing")]
 
 
-def test_a_limit_is_told_again_when_it_becomes_critical_and_when_it_is_over(newest: Monitoring, tmp_path: Path) -> None:
+def test_a_limit_is_announced_again_when_it_becomes_critical_and_when_it_recovers(
+    newest: Monitoring, tmp_path: Path
+) -> None:
     with _alertmanager(newest, tmp_path, **{"group_interval: 10s": "group_interval: 1s"}) as (alertmanager, receiver):
         alertmanager.post({"labels": WARNING})
         wait_until(lambda: len(receiver.received) == 1)
@@ -149,7 +151,7 @@ def test_a_limit_is_told_again_when_it_becomes_critical_and_when_it_is_over(newe
     }
 
 
-def test_an_early_forecast_that_ended_while_it_was_held_back_is_told_in_the_next_window(
+def test_an_early_forecast_that_ended_while_inhibited_is_announced_in_the_next_window(
     newest: Monitoring, tmp_path: Path
 ) -> None:
     early = {**WARNING, "alertname": "CliproxyLimitRunsOutEarly"}
@@ -157,11 +159,11 @@ def test_an_early_forecast_that_ended_while_it_was_held_back_is_told_in_the_next
     with _alertmanager(newest, tmp_path, **{"group_interval: 10s": "group_interval: 1s"}) as (alertmanager, receiver):
 
         def times_told(status: str) -> Counter[str]:
-            """How often each name was told in this status."""
+            """How often each name was sent with this status."""
             return Counter(name for name, _, told in _told(receiver) if told == status)
 
         def times_looked_at() -> float:
-            """How often an alert was looked at and held back. Like Prometheus, this tells what is over again."""
+            """How often Alertmanager checked and inhibited an alert. Like Prometheus, this repeats what is resolved."""
             alertmanager.post({"labels": early, **over})
             return alertmanager.metric(_HELD_BACK_TOTAL)
 
@@ -170,7 +172,7 @@ def test_an_early_forecast_that_ended_while_it_was_held_back_is_told_in_the_next
         alertmanager.post({"labels": WARNING})
         wait_until(lambda: times_told("firing")["CliproxyLimitReached"] == 1)
         before = times_looked_at()
-        wait_until(times_looked_at, lambda times: times >= before + 2)  # the first may have begun before it was over
+        wait_until(times_looked_at, lambda times: times >= before + 2)  # the first may have begun before the resolution
         alertmanager.post({"labels": WARNING, **over})
         wait_until(lambda: times_told("resolved")["CliproxyLimitReached"] == 1)
 
@@ -194,7 +196,7 @@ def _of_exporter(name: str, instance: str = "exporter:9317") -> dict[str, dict[s
         pytest.param(ABSENT, {"exporter:9317", "other:9317"}, id="there is no exporter at all"),
     ],
 )
-def test_an_exporter_that_is_away_holds_back_what_is_known_by_it(
+def test_an_exporter_that_is_away_inhibits_alerts_from_its_metrics(
     binary: Monitoring, tmp_path: Path, source: dict[str, str], is_held_back: set[str]
 ) -> None:
     dependent = ["CliproxyLimitReached", "CliproxyKeyRefused", "CliproxyErrorShare"]
@@ -268,7 +270,7 @@ def test_an_exporter_that_is_away_holds_back_what_is_known_by_it(
         ),
     ],
 )
-def test_an_alert_holds_back(
+def test_an_alert_inhibits_others(
     binary: Monitoring,
     tmp_path: Path,
     source: dict[str, dict[str, str]],
@@ -277,7 +279,7 @@ def test_an_alert_holds_back(
 ) -> None:
     with _alertmanager(binary, tmp_path) as (alertmanager, _receiver):
         alertmanager.post(source, *held_back, *not_held_back)
-        # It is worked out apart from taking the alerts in.
+        # Alertmanager evaluates this independently of accepting the alerts.
         wait_until(lambda: len([1 for alert in alertmanager.alerts() if alert["status"]["inhibitedBy"]]) > 0)
         inhibited = [alert["labels"] for alert in alertmanager.alerts() if alert["status"]["inhibitedBy"]]
 

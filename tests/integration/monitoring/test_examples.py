@@ -1,4 +1,4 @@
-"""Each example of alertmanager/examples/, copied over as the manual says, really tells: what arrives, and its text."""
+"""Each example of alertmanager/examples/, copied as the manual says, really notifies: what arrives, and its text."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from tests.stack.waiting import wait_until
 SINCE = datetime.now(tz=UTC) - timedelta(minutes=5)
 STAMP = SINCE.strftime("%Y-%m-%d %H:%M UTC")
 LIMIT = {"alertname": "CliproxyLimitReached", "limit": "5h", "kind": "provider", "severity": "warning"}
-# Characters that mean something in HTML, Markdown or JSON have to arrive as they are.
+# Characters with a meaning in HTML, Markdown or JSON must arrive unchanged.
 ANNOTATIONS = {
     "summary": 'claude-alice: 5h limit for "a_b" <c> 83% used',
     "description": "83% used (warning from 80% on). Resets in 1h 12m 5s. Pace 1.59: as it goes, used up in 14m 0s.",
@@ -66,7 +66,7 @@ class Messenger:
     path: str
     read: Callable[[Posted], tuple[str, str]]
     where_the_address_belongs: str = ""
-    """For the one whose address is in no secret: the text before which it can be given."""
+    """For an example whose address is not a secret: the text before which the test inserts it."""
 
 
 MESSENGERS = [
@@ -84,7 +84,7 @@ MESSENGERS = [
 
 
 @pytest.mark.parametrize("messenger", MESSENGERS, ids=lambda messenger: messenger.name)
-def test_an_example_tells_what_is_wrong(newest: Monitoring, tmp_path: Path, messenger: Messenger) -> None:
+def test_an_example_reports_what_is_wrong(newest: Monitoring, tmp_path: Path, messenger: Messenger) -> None:
     with web_receiver() as receiver:
         place = messenger.where_the_address_belongs
         config = installed(
@@ -101,7 +101,7 @@ def test_an_example_tells_what_is_wrong(newest: Monitoring, tmp_path: Path, mess
     assert messenger.read(posted) == (TITLE, TEXT)
 
 
-def test_the_example_for_e_mail_tells_what_is_wrong(newest: Monitoring, tmp_path: Path) -> None:
+def test_the_example_for_e_mail_reports_what_is_wrong(newest: Monitoring, tmp_path: Path) -> None:
     with mail_receiver() as receiver:
         config = installed(
             ALERTMANAGER / "examples" / "email.yml",
@@ -127,7 +127,7 @@ def test_the_example_for_e_mail_tells_what_is_wrong(newest: Monitoring, tmp_path
 
 @contextmanager
 def _slack_channel(binary: Monitoring, tmp_path: Path) -> Iterator[Callable[..., tuple[str, str]]]:
-    """A call that posts alerts and gives title and text of the message that comes of it. Works with every version."""
+    """A call that posts alerts and returns title and text of the resulting message. Works with every version."""
     with web_receiver() as receiver:
         config = installed(
             ALERTMANAGER / "examples" / "slack.yml",
@@ -172,7 +172,7 @@ def test_alerts_of_one_group_share_a_message(binary: Monitoring, tmp_path: Path)
     assert text == "\n\n".join(parts)
 
 
-def test_a_message_tells_what_is_over(binary: Monitoring, tmp_path: Path) -> None:
+def test_a_message_names_resolved_alerts(binary: Monitoring, tmp_path: Path) -> None:
     end = datetime.now(tz=UTC)
     with _slack_channel(binary, tmp_path) as tell:
         tell(_provider("claude"), _provider("codex"))

@@ -1,4 +1,4 @@
-"""What docs/alerting.md tells people to type and to write works with the real Alertmanager."""
+"""The commands and texts in docs/alerting.md work with the real Alertmanager."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ Amtool = Callable[..., str]
 
 
 def _commands() -> dict[str, str]:
-    """What the manual gives to amtool, by its first two words."""
+    """The manual's commands for amtool, by their first two words."""
     joined = MANUAL.replace(" \\\n", " ")
     lines = [line.removeprefix(INSIDE) for line in joined.splitlines() if line.startswith(INSIDE)]
     return {" ".join(line.split()[:2]): line for line in lines}
@@ -58,7 +58,7 @@ def test_nothing_that_an_upgrade_replaces_is_edited() -> None:
     assert not [line for line in lines if line.startswith("sed ")]
 
 
-def test_an_alert_of_ones_own_arrives(newest: Monitoring, tmp_path: Path) -> None:
+def test_an_alert_of_a_user_arrives(newest: Monitoring, tmp_path: Path) -> None:
     with web_receiver() as receiver:
         config = installed(
             ALERTMANAGER / "examples" / "slack.yml",

@@ -1,4 +1,4 @@
-"""Prometheus' own opinion of the shipped configuration and rules, and the rules' tests, on each version."""
+"""Prometheus checks the shipped configuration and rules, and runs the rules' tests, in each version."""
 
 import os
 import re
@@ -21,7 +21,7 @@ RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))
 
 
 def _promtool(binary: Monitoring, *arguments: str | Path) -> str:
-    """What promtool says. Fails the test if it is not content."""
+    """The output of promtool. Fails the test if promtool reports an error."""
     done = subprocess.run(
         [binary.promtool, *arguments],
         cwd=PROMETHEUS,
@@ -41,7 +41,7 @@ def test_the_configuration_is_valid_and_finds_the_rules(binary: Monitoring) -> N
     assert f"{len(RULES)} rule files found" in said
 
 
-def test_the_way_to_scrape_an_exporter_with_a_token_is_valid(binary: Monitoring, tmp_path: Path) -> None:
+def test_the_documented_way_to_scrape_with_a_token_is_valid(binary: Monitoring, tmp_path: Path) -> None:
     text = (PROMETHEUS / "prometheus.yml").read_text()
     config = tmp_path / "prometheus.yml"
     uncommented = text.replace("# authorization:", "authorization:").replace(
@@ -56,12 +56,12 @@ def test_the_way_to_scrape_an_exporter_with_a_token_is_valid(binary: Monitoring,
     _promtool(binary, "check", "config", config)
 
 
-def test_promtool_finds_nothing_to_say_about_the_rules(binary: Monitoring) -> None:
+def test_promtool_finds_nothing_wrong_with_the_rules(binary: Monitoring) -> None:
     _promtool(binary, "check", "rules", "--lint=all", "--lint-fatal", *RULES, *OPTIONAL_RULES)
 
 
 def _groups_for(files: Sequence[Path], test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The groups of rule files with those rules that a test mentions, and the rules whose series these use."""
+    """The groups of rule files, with only the rules that a test mentions and the rules whose series these use."""
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     rules = {rule.get("alert") or rule["record"]: repr(rule) for group in groups for rule in group["rules"]}
     used, texts = set[str](), [repr(test)]
@@ -79,7 +79,7 @@ def _groups_for(files: Sequence[Path], test: Mapping[str, Any]) -> list[dict[str
 
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name)
 def test_the_rules_pass_their_tests(binary: Monitoring, tmp_path: Path, file: Path) -> None:
-    # promtool works out every rule it is given at every step: with all of them, a test of two days takes 40 s.
+    # promtool evaluates every given rule at every step: with all of them, a test of two days takes 40 s.
     shipped = yaml.safe_load(file.read_text())
     files = [file.parent / name for name in shipped["rule_files"]]
     for number, test in enumerate(shipped["tests"]):

@@ -1,4 +1,4 @@
-"""Clients of real servers, closed after the test."""
+"""Clients for real servers, closed after the test."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, make_guard
 Connect = Callable[..., ProxyClient]
 
 QUICK = Timeouts(connect=10.0, read=1.0, total=2.0)
-"""For servers that hang or drip, and no shorter: one that answers at once may still wait a while for a busy machine."""
+"""For servers that hang or drip. It is no shorter, because a busy machine may delay even an immediate answer."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def clock() -> TurnableClock:
 
 @pytest.fixture
 def connect(store: MemoryRefusals, clock: TurnableClock) -> Iterator[Connect]:
-    """Make a client of the server at a URL, as a new process would: its guard knows what the store knows."""
+    """Make a client for the server at a URL, as a new process does: its guard knows what the store knows."""
     clients: list[ProxyClient] = []
 
     def make(url: str, *, key: str = KEY, timeouts: Timeouts | None = None) -> ProxyClient:

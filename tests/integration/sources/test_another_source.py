@@ -1,4 +1,4 @@
-"""A source that the exporter does not have yet: its class and one entry in the list are all that it needs."""
+"""A new source needs only its class and one entry in the list."""
 
 import time
 from pathlib import Path
@@ -19,7 +19,7 @@ _RESP_ONLY, _WITH_A_QUEUE = "v6.10.5", "v7.2.140"
 
 
 def _subscription_to(proxy: SteeredProxy) -> type[Source]:
-    """Reads what CPA 6.10.0 to 6.10.7 offers over RESP alone; the toy reaches into the proxy for it."""
+    """Reads what CPA 6.10.0 to 6.10.7 offers only over RESP; this toy takes it directly from the proxy."""
 
     class UsageSubscription(Source):
         kind = "subscription"
@@ -57,7 +57,7 @@ def test_another_source_needs_one_class_and_one_entry_in_the_list(
 
         proxy.upgrade(_WITH_A_QUEUE)
         clock.advance(61)
-        bench.poll()  # which shows that the version has changed
+        bench.poll()  # this shows that the version has changed
         bench.publish(25)
         bench.poll()
         assert bench.metric("cliproxy_exporter_records_booked_total") == 65
@@ -67,7 +67,7 @@ def test_another_source_needs_one_class_and_one_entry_in_the_list(
         assert "What was published while nobody subscribed is lost." in line
 
 
-def test_the_same_proxy_is_told_to_upgrade_without_it(tmp_path: Path) -> None:
+def test_without_it_the_same_proxy_has_to_be_upgraded(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version=_RESP_ONLY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         assert bench.state == "resp_only"

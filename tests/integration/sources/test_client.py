@@ -1,4 +1,4 @@
-"""The client against real sockets: what goes out, and every way in which an answer can fail to come."""
+"""The client against real sockets: what it sends, and every way in which an answer can fail to come."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def _ok(body: bytes, **headers: str) -> Recording:
     return Recording("GET", PATH, 200, {"Content-Type": "application/json", **named}, body)
 
 
-def test_what_goes_out(connect: Connect) -> None:
+def test_a_call_carries_the_key_and_names_the_exporter(connect: Connect) -> None:
     with ReplayProxy([_ok(b"{}")]) as replay:
         connect(f"{replay.url}/").get(PATH)
         method, path, headers = replay.received[0]
@@ -55,7 +55,7 @@ def test_a_local_proxy_without_tls_needs_no_certificates(connect: Connect, monke
         connect("https://127.0.0.1:1")
 
 
-def test_an_ipv6_address(connect: Connect) -> None:
+def test_an_ipv6_address_is_reached(connect: Connect) -> None:
     if not has_ipv6():
         with pytest.raises(ProxyUnreachableError):
             connect("http://[::1]:8317").get(PATH)
@@ -71,7 +71,7 @@ def test_a_key_beyond_ascii_is_sent_as_utf_8(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://256.1.1.1:8317", "http://[::1"])
-def test_a_url_that_cannot_be_used(connect: Connect, url: str) -> None:
+def test_an_unusable_url_is_refused(connect: Connect, url: str) -> None:
     with pytest.raises(SettingsError):
         connect(url)
 
@@ -130,7 +130,7 @@ def test_a_body_above_the_limit_is_cut_there(connect: Connect) -> None:
         assert isinstance(answer.error, BadAnswerError)
 
 
-def test_calls_wait_for_one_another(connect: Connect) -> None:
+def test_calls_wait_for_each_other(connect: Connect) -> None:
     with ReplayProxy([Recording.read("v7.2.140/refused/wrong-key-1.json")]) as replay:
         client = connect(replay.url)
         errors: list[Exception] = []
@@ -169,7 +169,7 @@ def test_a_ban_stops_all_calls_until_it_has_passed(connect: Connect, clock: Turn
         pytest.param(hang(), id="no answer in time"),
     ],
 )
-def test_a_repeated_try_whose_answer_is_lost_is_not_made_again(
+def test_a_repeated_try_whose_answer_is_lost_is_not_repeated(
     connect: Connect, clock: TurnableClock, script: Script
 ) -> None:
     refusal = b'{"error":"invalid management key"}'
@@ -205,7 +205,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("script", "error", "sentence"), FAULTS)
-def test_faults_of_the_line(connect: Connect, script: Script, error: type[ProxyError] | None, sentence: str) -> None:
+def test_faults_of_the_line_have_their_errors(
+    connect: Connect, script: Script, error: type[ProxyError] | None, sentence: str
+) -> None:
     started = time.monotonic()
     with RawServer(script) as server:
         client = connect(server.url, timeouts=QUICK)
@@ -222,7 +224,7 @@ def test_faults_of_the_line(connect: Connect, script: Script, error: type[ProxyE
     assert time.monotonic() - started < 10
 
 
-def test_what_arrived_of_a_broken_body_is_kept(connect: Connect) -> None:
+def test_the_beginning_of_a_broken_body_is_kept(connect: Connect) -> None:
     with RawServer(send(head(length=1000), b'[{"a":1},{"b":')) as server:
         answer = connect(server.url).get(PATH)
         assert answer.body == b'[{"a":1},{"b":'
@@ -243,21 +245,23 @@ def test_the_next_call_after_a_late_one_works(connect: Connect) -> None:
         ("http://no-such-host.invalid", "host name has no address"),
     ],
 )
-def test_nobody_there(connect: Connect, monkeypatch: pytest.MonkeyPatch, url: str, sentence: str) -> None:
+def test_an_address_where_nobody_listens_is_unreachable(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ProxyUnreachableError, match=sentence):
         connect(url).get(PATH)
 
 
-def test_tls_to_a_plain_port(connect: Connect) -> None:
+def test_tls_to_a_plain_port_is_reported(connect: Connect) -> None:
     with RawServer(send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         client = connect(server.url.replace("http:", "https:"))
         with pytest.raises(ProxyUnreachableError, match="by TLS"):
             client.get(PATH)
 
 
-def test_http_to_a_tls_port(connect: Connect) -> None:
+def test_http_to_a_tls_port_is_reported(connect: Connect) -> None:
     text = b"Client sent an HTTP request to an HTTPS server.\n"
     with RawServer(send(b"HTTP/1.0 400 Bad Request\r\n\r\n", text)) as server:
         client = connect(server.url)

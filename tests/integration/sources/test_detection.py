@@ -1,4 +1,4 @@
-"""Which source is found on each recorded version, by which calls, and what the others are told."""
+"""Which source the exporter finds on each recorded version, by which calls, and what it says about the others."""
 
 import json
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ def _popping_or_bulky(requests: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("version", ["v7.1.0", "v7.2.140"])
-def test_a_queue_of_v0(connect: Connect, version: str) -> None:
+def test_a_queue_of_v0_is_found(connect: Connect, version: str) -> None:
     with _recorded(version) as replay:
         source = detect(client := connect(replay.url))
         assert (source.kind, source.paths.api, source.version, client.commit) == ("queue", "v0", version, "real")
@@ -70,7 +70,7 @@ def test_a_queue_of_v0(connect: Connect, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["v8.0.3", "dev"])
-def test_a_queue_of_v8(connect: Connect, version: str) -> None:
+def test_a_queue_of_v8_is_found(connect: Connect, version: str) -> None:
     with _v8(version) as replay:
         source = detect(connect(replay.url))
         assert (source.paths.api, source.paths.queue, source.paths.credentials) == ("v8", V8_QUEUE, f"{V8}/credentials")
@@ -78,7 +78,7 @@ def test_a_queue_of_v8(connect: Connect, version: str) -> None:
         assert _popping_or_bulky(replay.requests) == []
 
 
-def test_a_proxy_that_has_dropped_the_v0_paths(connect: Connect) -> None:
+def test_a_proxy_without_the_v0_paths_is_read(connect: Connect) -> None:
     with ReplayProxy([Recording.read("v8-constructed/usage-queue-count-0.json")]) as replay:
         source = detect(connect(replay.url))
         assert (source.paths.api, source.version) == ("v8", "v8.0.3")
@@ -118,14 +118,14 @@ def test_an_older_version_is_read_by_its_snapshots(connect: Connect, version: st
         assert source.read_flags() == Flags(True, None), "nothing waits there to be read in time"
 
 
-def test_an_unknown_version_with_snapshots_is_looked_at_by_its_first_bytes_only(connect: Connect) -> None:
+def test_an_unknown_version_with_snapshots_is_recognised_by_its_first_bytes_only(connect: Connect) -> None:
     body = Recording.read("v6.9.49/usage/usage-2.json").body + b" " * 40_000_000
     with ReplayProxy() as replay:
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version="dev"))
         replay.answer(f"{V0}/usage", Recording("GET", "", 200, {"Content-Type": "application/json"}, body))
         assert detect(connect(replay.url)).kind == "snapshot"
         assert replay.requests[f"{V0}/usage"] == 1
-        assert replay.sent_bytes < 20_000_000  # what the sockets swallowed before the client hung up
+        assert replay.sent_bytes < 20_000_000  # what the sockets buffered before the client hung up
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_an_unknown_version_with_snapshots_is_looked_at_by_its_first_bytes_only(
         pytest.param("v9.0.0", None, id="a release of the future"),
     ],
 )
-def test_a_server_without_any_known_source(connect: Connect, version: str, usage: object) -> None:
+def test_a_server_without_any_known_source_is_unsupported(connect: Connect, version: str, usage: object) -> None:
     with ReplayProxy() as replay:
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version=version))
         if usage is not None:
@@ -163,7 +163,7 @@ def test_a_server_that_does_not_refuse_count_0_is_not_polled_blindly(connect: Co
 
 
 @pytest.mark.parametrize("version", ["v6.6.96", "v7.1.0", "v7.2.140"])
-def test_management_that_is_off_is_told_from_a_wrong_url(connect: Connect, version: str) -> None:
+def test_management_that_is_off_is_distinguished_from_a_wrong_url(connect: Connect, version: str) -> None:
     with ReplayProxy() as replay:
         replay.answer(FLAG, Recording.read(f"{version}/refused/management-disabled.json"))
         replay.answer("/", Recording.read(f"{version}/management/root.json"))
@@ -192,7 +192,7 @@ def test_detection_ends_with_the_first_refusal(connect: Connect, recording: str,
         assert client.version == "v7.2.140"
 
 
-def test_a_refused_key_is_tried_by_one_call_whatever_is_restarted(
+def test_a_refused_key_is_tried_by_one_call_however_often_the_exporter_restarts(
     connect: Connect, store: MemoryRefusals, clock: TurnableClock
 ) -> None:
     with _recorded("v7.2.140") as replay:
@@ -219,7 +219,7 @@ def test_a_wrong_key_on_a_v8_only_proxy_ends_the_detection_too(connect: Connect)
         assert replay.requests.total() == 2
 
 
-def test_a_proxy_in_trouble_is_no_unsupported_proxy(connect: Connect) -> None:
+def test_a_proxy_in_trouble_is_not_called_unsupported(connect: Connect) -> None:
     with _recorded("v7.2.140") as replay:
         replay.answer(f"{QUEUE}?count=0", _json({}, status=503))
         with pytest.raises(ProxyServerError):
@@ -244,7 +244,7 @@ ENABLED = "usage-statistics-enabled"
         pytest.param(["not", "an", "object"], Flags(True, None), id="another shape"),
     ],
 )
-def test_flags_are_read_anew(connect: Connect, config: object, flags: Flags) -> None:
+def test_flags_are_read_again(connect: Connect, config: object, flags: Flags) -> None:
     with _recorded("v7.2.140") as replay:
         source = detect(connect(replay.url))
         replay.answer(f"{V0}/config", _json(config))
@@ -254,7 +254,7 @@ def test_flags_are_read_anew(connect: Connect, config: object, flags: Flags) -> 
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
-def test_a_configuration_that_cannot_be_read_does_not_keep_the_queue_from_being_read(
+def test_a_configuration_that_cannot_be_read_does_not_stop_the_reading_of_the_queue(
     connect: Connect, status: int
 ) -> None:
     with _recorded("v7.2.140") as replay:
@@ -262,7 +262,7 @@ def test_a_configuration_that_cannot_be_read_does_not_keep_the_queue_from_being_
         assert detect(connect(replay.url)).read_flags() == Flags(publishing_enabled=True, retention_seconds=None)
 
 
-def test_nothing_secret_of_the_configuration_is_kept(connect: Connect) -> None:
+def test_no_secret_of_the_configuration_is_kept(connect: Connect) -> None:
     with _recorded("v7.2.140") as replay:
         source = detect(connect(replay.url))
         assert "planted" not in repr([source.read_flags(), vars(source)])

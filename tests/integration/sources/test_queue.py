@@ -1,4 +1,4 @@
-"""Popping and draining: every record that arrived is handed over, and nothing is asked for twice."""
+"""Popping and draining: every record that arrived is handed over, and nothing is requested twice."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ QUEUE = "/v0/management/usage-queue"
 
 
 class PoppingProxy(ReplayProxy):
-    """Has a queue of numbered records that really pops."""
+    """A proxy whose queue of numbered records really pops."""
 
     def __init__(self, records: int, *, record_bytes: int = 0) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class PoppingProxy(ReplayProxy):
 
 
 class Kept:
-    """Stores bodies as the ledger does, and says how many elements each has."""
+    """Stores bodies as the ledger does, and returns how many elements each has."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -53,7 +53,7 @@ def _no_snapshot(*_: object) -> None:
 
 
 def _poll(client: ProxyClient, kept: Callable[[bytes | bytearray], int]) -> bool:
-    """Whether the queue was emptied."""
+    """Poll once; return whether the queue was emptied."""
 
     def note(answer_lost: bool) -> None:
         if isinstance(kept, Kept):
@@ -85,7 +85,7 @@ def test_a_drain_takes_everything_in_order_and_ends(connect: Connect, records: i
 
 
 @pytest.mark.parametrize(("record_bytes", "most"), [(4000, 1000), (20_000, 210), (100_000, 42)])
-def test_a_drain_of_large_records_asks_for_few_at_once(connect: Connect, record_bytes: int, most: int) -> None:
+def test_a_drain_of_large_records_requests_few_at_once(connect: Connect, record_bytes: int, most: int) -> None:
     kept = Kept()
     with PoppingProxy(600, record_bytes=record_bytes) as replay:
         assert _poll(connect(replay.url), kept) is True
@@ -94,7 +94,7 @@ def test_a_drain_of_large_records_asks_for_few_at_once(connect: Connect, record_
         assert max(map(len, kept.bodies[1:])) <= UsageQueue.most_bytes
 
 
-def test_a_drain_ends_at_its_limit_though_traffic_does_not(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drain_ends_at_its_limit_even_if_traffic_continues(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UsageQueue, "pop_count", 10)
     monkeypatch.setattr(UsageQueue, "most_popped", 10)
     monkeypatch.setattr(UsageQueue, "max_pops", 3)
@@ -105,7 +105,7 @@ def test_a_drain_ends_at_its_limit_though_traffic_does_not(connect: Connect, mon
         assert len(replay.waiting) == 970
 
 
-def test_a_recorded_batch(connect: Connect) -> None:
+def test_a_recorded_batch_is_handed_over(connect: Connect) -> None:
     recording = Recording.read("v7.2.140/usage-queue/claude-apikey.json")
     with ReplayProxy() as replay:
         replay.answer(f"{QUEUE}?count=500", recording)
@@ -160,7 +160,7 @@ def _answer(body: bytes, *, status: int = 200, **headers: str) -> Recording:
         pytest.param(_answer(b"", X_CPA_VERSION="v7.2.140"), BadAnswerError, id="nothing, by CPA"),
     ],
 )
-def test_an_answer_without_records(connect: Connect, answer: Recording, error: type[ProxyError]) -> None:
+def test_an_answer_without_records_is_an_error(connect: Connect, answer: Recording, error: type[ProxyError]) -> None:
     kept = Kept()
     with ReplayProxy() as replay:
         replay.answer(f"{QUEUE}?count=500", answer)
@@ -171,7 +171,7 @@ def test_an_answer_without_records(connect: Connect, answer: Recording, error: t
 
 
 @pytest.mark.parametrize("body", [b"\x00garbage", b"<garbage>", b"null"])
-def test_whatever_cpa_itself_popped_is_handed_over(connect: Connect, body: bytes) -> None:
+def test_everything_that_cpa_itself_popped_is_handed_over(connect: Connect, body: bytes) -> None:
     with ReplayProxy() as replay:
         replay.answer(f"{QUEUE}?count=500", _answer(body, X_CPA_VERSION="v7.2.140"))
         assert UsageQueue(connect(replay.url), V0).pop().body == body

@@ -1,4 +1,4 @@
-"""Asking through a proxy over real sockets: what goes out, and what becomes of every way to fail."""
+"""Asking providers through a proxy over real sockets: what goes out, and the result of every failure."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def test_version_8_has_another_path(connect: Connect) -> None:
         assert _ask(connect, replay.url, paths=V8).refusal is None
 
 
-def test_too_little_known_for_a_call_is_no_call(connect: Connect) -> None:
+def test_without_the_needed_facts_no_call_is_made(connect: Connect) -> None:
     with ReplayProxy([RECORDED]) as replay:
         assert _ask(connect, replay.url, call=ANTIGRAVITY).refusal is Refusal.NOT_FOUND
         assert replay.received == []
@@ -65,7 +65,7 @@ def test_too_little_known_for_a_call_is_no_call(connect: Connect) -> None:
         (418, b"", Refusal.UNAVAILABLE),
     ],
 )
-def test_what_a_proxy_may_answer(connect: Connect, status: int, body: bytes, refusal: Refusal) -> None:
+def test_each_refusal_of_a_proxy_has_its_reason(connect: Connect, status: int, body: bytes, refusal: Refusal) -> None:
     with ReplayProxy([Recording("POST", V0.api_call, status, {"Content-Type": "text/plain"}, body)]) as replay:
         assert _ask(connect, replay.url).refusal is refusal
 
@@ -96,16 +96,16 @@ _LONG = b'{"status_code": 200, "header": {}, "body": "' + b"x" * (50 * 1024 * 10
         pytest.param(send(head(length=len(_LONG)), _LONG), Refusal.UNREADABLE, id="50 MB"),
     ],
 )
-def test_every_way_in_which_no_answer_comes(connect: Connect, script: Script, refusal: Refusal) -> None:
+def test_each_answer_that_fails_to_come_has_its_reason(connect: Connect, script: Script, refusal: Refusal) -> None:
     with RawServer(script) as server:
         assert _ask(connect, server.url).refusal is refusal
 
 
-def test_nobody_there(connect: Connect) -> None:
+def test_a_proxy_that_is_away_is_unavailable(connect: Connect) -> None:
     assert _ask(connect, "http://127.0.0.1:1").refusal is Refusal.UNAVAILABLE
 
 
-def test_who_is_listed(connect: Connect) -> None:
+def test_an_account_is_looked_up_by_its_handle(connect: Connect) -> None:
     recording = Recording.read("v7.2.140/auth-files-after.json")
     known = json.loads(recording.body)["files"][0]["auth_index"]
     with ReplayProxy([recording]) as replay:
@@ -117,7 +117,7 @@ def test_who_is_listed(connect: Connect) -> None:
         assert replay.received[2][1] == f"{V0.credentials}?auth_index=a%20b%26name%3Dx"
 
 
-def test_whose_accounts_a_plugin_knows(connect: Connect) -> None:
+def test_the_providers_that_a_plugin_knows_are_found(connect: Connect) -> None:
     recording = Recording.read("v8-constructed/quota-providers.json")
     with ReplayProxy([replace(recording, path=V0.quota_providers)]) as replay:
         assert find_quota_api(connect(replay.url), V8) == {"gemini-cli"}
@@ -125,7 +125,7 @@ def test_whose_accounts_a_plugin_knows(connect: Connect) -> None:
         assert find_quota_api(connect(replay.url), V0) == frozenset()
 
 
-def test_a_plugin_is_asked_by_the_account_alone(connect: Connect) -> None:
+def test_a_plugin_is_asked_with_the_account_alone(connect: Connect) -> None:
     recording = replace(Recording.read("v8-constructed/quota-fetch.json"), path=V0.quota_fetch)
     with ReplayProxy([recording]) as replay:
         report = _ask(connect, replay.url, call=None)
@@ -133,5 +133,5 @@ def test_a_plugin_is_asked_by_the_account_alone(connect: Connect) -> None:
         assert report.plan == "pro"
 
 
-def test_the_bound_is_far_above_real_answers() -> None:
+def test_the_size_limit_is_far_above_real_answers() -> None:
     assert 20 * len(RECORDED.body) < MAX_ANSWER < 10_000_000

@@ -1,4 +1,4 @@
-"""A subscription beside others: nothing lost, nothing twice, and what others alone got while it was away is told."""
+"""A subscription beside others: nothing is lost or doubled, and records that only others received are reported."""
 
 import ssl
 import time
@@ -93,11 +93,11 @@ def test_twenty_thousand_records_beside_another_subscriber_over_reconnects(tmp_p
         assert booked_in(scene.bench.data_dir) == {identity_of(raw): 1 for raw in other.records}
         assert scene.proxy.counts().enqueued == 0, "nothing went through the queue"
         wait_until(lambda: len(scene.bench.logged("event=subscription_gap")) == 10)
-        cut_pops = len(scene.bench.logged("event=pop_cut"))  # a cut may hit a poll of the queue: a gap of its own
+        cut_pops = len(scene.bench.logged("event=pop_cut"))  # a cut may hit a poll of the queue: another gap
         wait_until(lambda: scene.bench.metric(_GAPS) == 10 + cut_pops)
 
 
-def test_what_only_another_subscriber_got_is_told_and_counted(tmp_path: Path) -> None:
+def test_records_that_only_another_subscriber_received_are_reported_and_counted(tmp_path: Path) -> None:
     clock = _clock()
     with _scene(tmp_path, clock=clock) as scene, OtherSubscriber(scene.url) as other:
         scene.use(100)
@@ -152,7 +152,7 @@ def test_records_that_waited_before_the_subscription_are_read(tmp_path: Path) ->
         assert proxy.counts().subscribers == 1
 
 
-def test_a_clean_stop_keeps_all_that_was_sent_and_the_next_start_tells_the_gap(tmp_path: Path) -> None:
+def test_a_clean_stop_keeps_all_sent_records_and_the_next_start_reports_the_gap(tmp_path: Path) -> None:
     with _scene(tmp_path) as scene:
         scene.use(200)
         data_dir = scene.bench.data_dir
@@ -188,10 +188,10 @@ def test_a_half_open_connection_is_given_up(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(resp_subscription, "_PONG_SECONDS", 4.0)
     with _scene(tmp_path) as scene:
         scene.use(50)
-        wait_until(lambda: scene.booked == 50)  # what was sent may still be on the line
+        wait_until(lambda: scene.booked == 50)  # sent records may still be on the line
         scene.line.go_dead()
-        scene.bench.publish(10)  # into nothing
-        scene.wait_for_subscribers(2)  # the proxy does not know that the first one is dead
+        scene.bench.publish(10)  # these go nowhere
+        scene.wait_for_subscribers(2)  # the proxy does not know that the first connection is dead
         scene.bench.publish(40)
         wait_until(lambda: scene.booked == 90)
         assert scene.bench.metric(_GAPS) == 1
@@ -273,13 +273,15 @@ def test_an_unknown_version_is_asked(tmp_path: Path) -> None:
         assert "has RESP switched off" in scene.bench.page
 
 
-def test_a_reverse_proxy_that_hands_on_http_alone() -> None:
+def test_a_reverse_proxy_that_passes_only_http_is_polled() -> None:
     answer = head("400 Bad Request") + b"not HTTP"
     with RawServer(send(answer)) as server, pytest.raises(ProxyError, match="A reverse proxy hands on HTTP alone"):
         _source(server.url).connect()
 
 
-def test_over_tls_with_an_authority_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subscription_works_over_tls_with_a_private_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority, proxy = trustme.CA(), SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

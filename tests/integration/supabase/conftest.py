@@ -1,4 +1,4 @@
-"""Exporters that are histories alone, and a gate on their way to the API at which calls go wrong."""
+"""Exporters with only their history, and a gate on their way to the API at which calls go wrong."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.stack.supabase.gate import Gate
 
 @pytest.fixture
 def start(supabase_api: SupabaseApi, tmp_path: Path) -> Iterator[Start]:
-    """Starts exporters on the API, or at another ``url``; ``name`` is that of their folder."""
+    """Starts exporters on the API, or on another ``url``; ``name`` is the name of their folder."""
     benches: list[HistoryBench] = []
 
     def started(name: str = "one", *, url: str = "", key: str = "", **more: object) -> HistoryBench:

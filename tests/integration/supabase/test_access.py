@@ -1,4 +1,4 @@
-"""Who has the publishable key sees nothing and changes nothing; the secret key can do what the exporter does."""
+"""The publishable key reads and changes nothing; the secret key can do what the exporter does."""
 
 from collections.abc import Iterator
 
@@ -71,7 +71,7 @@ def test_anonymous_and_signed_in_users_have_no_privilege(postgres: Postgres, era
 
 
 def test_before_the_migrations_everybody_could_read_keys_and_write(old_project: Database) -> None:
-    # So that the test above could fail.
+    # This shows that the test above can fail.
     keys = old_project.rows("select distinct api_endpoint from model_usage", role="anon")
 
     assert keys == [{"api_endpoint": eras.RAW_KEY}]
@@ -99,7 +99,7 @@ def test_the_publishable_key_can_read_and_write_nothing(supabase_api: SupabaseAp
     assert supabase_api.database.rows("select * from exporter_proxies") == []
 
 
-def test_the_secret_key_can_write_the_older_collectors_tables(client: Client) -> None:
+def test_the_secret_key_can_write_the_predecessors_tables(client: Client) -> None:
     config = client.table("rate_limit_configs").insert(
         {"provider": "Google", "tier_name": "", "model_pattern": "gemini"}
     )

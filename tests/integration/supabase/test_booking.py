@@ -1,4 +1,4 @@
-"""Records reach Supabase once, whatever is sent how often; days, roll-ups and totals are their sums."""
+"""Records reach Supabase once, however often they are sent; days, roll-ups and totals are their sums."""
 
 import json
 import random
@@ -113,12 +113,12 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_without_harm(supabase_api: 
     with supabase_api.client() as client:
         client.rpc("exporter_book", body).execute()
 
-    supabase_api.restart()  # ends whatever is still under way
+    supabase_api.restart()  # ends everything that is still under way
     assert _day(supabase_api.database)["total_requests"] == 50
     assert supabase_api.database.value("(select sum(requests) from usage_rollups)") == 50
 
 
-def test_what_was_killed_in_the_middle_is_there_wholly_or_not_at_all(supabase_api: SupabaseApi) -> None:
+def test_a_batch_killed_in_the_middle_is_there_wholly_or_not_at_all(supabase_api: SupabaseApi) -> None:
     _claim(supabase_api.database)
     database = supabase_api.database
 
@@ -128,7 +128,7 @@ def test_what_was_killed_in_the_middle_is_there_wholly_or_not_at_all(supabase_ap
         with supabase_api.client() as client, ThreadPoolExecutor(1) as pool:
             request = pool.submit(client.rpc("exporter_book", body).execute)
             if n % 2:
-                database.value("1")  # a moment that is about as long as a booking
+                database.value("1")  # a moment about as long as a booking
             supabase_api.kill()
             request.exception()
         supabase_api.start()
@@ -167,7 +167,7 @@ def test_a_batch_with_a_bad_row_is_refused_whole(
 def test_identities_of_64_bits_and_large_sums_are_exact(client: Client, supabase_api: SupabaseApi) -> None:
     _claim(supabase_api.database)
     extremes = [str(2**63 - 1), str(2**63 - 2), str(-(2**63)), "0"]
-    cost = 9_007_199_254_740_993  # no float is this number
+    cost = 9_007_199_254_740_993  # no float equals this number
     rows = [record(fingerprint=each, nano_usd=str(cost), ts_ms=at(DAY) + 86_399_999) for each in extremes]
 
     client.rpc("exporter_book", {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps(rows)}).execute()
@@ -213,7 +213,7 @@ def test_a_name_belongs_to_the_first_who_claims_it(database: Database) -> None:
     assert _book(database, [record()])["inserted"] == 1
 
 
-def test_of_many_who_claim_a_name_at_once_one_gets_it(supabase_api: SupabaseApi) -> None:
+def test_if_many_claim_a_name_at_once_one_gets_it(supabase_api: SupabaseApi) -> None:
     def claim(n: int) -> bool:
         with supabase_api.client() as client:
             arguments = {"p_proxy": "home", "p_owner": f"owner-{n}"}

@@ -1,4 +1,4 @@
-"""``check-config --connect`` tells what is wrong with a Supabase project and what to do, and changes nothing there."""
+"""``check-config --connect`` says what is wrong with a Supabase project and what to do, and changes nothing there."""
 
 import threading
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ from tests.stack.supabase.records import OWNER, at, record
 _SWITCH = "2026-11-01"
 _SIGNS = {"home": "the sign of this proxy"}
 _GOOD = "tables and functions of version 1 are there, and the key may use them"
-_NOT_ON_ITS_OWN = {  # called by other functions, by people, or before all else
+_NOT_ON_ITS_OWN = {  # other functions call these, people do, or the exporter does before anything else
     "exporter_schema_version",
     "exporter_usd",
     "exporter_hold",
@@ -43,13 +43,13 @@ _NOT_ON_ITS_OWN = {  # called by other functions, by people, or before all else
 
 
 def _clock(text: str) -> TurnableClock:
-    """A clock that stands at a moment."""
+    """A clock that stands still."""
     return TurnableClock(at(text) / 1000)
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A new one, with a proxy named home."""
+    """A new ledger with a proxy named home."""
     opened = open_ledger(tmp_path)
     opened.register("home")
     yield opened
@@ -81,7 +81,7 @@ def _api(postgres: Postgres, template: str, sql: str = "") -> Iterator[SupabaseA
 
 @contextmanager
 def _changed(api: SupabaseApi, sql: str) -> Iterator[None]:
-    """The project with a change that the migrations take back when they run again."""
+    """The project with a change that the migrations undo when they run again."""
     api.database.run(sql)
     try:
         yield
@@ -99,7 +99,7 @@ def _everything(database: Database) -> dict[str, Any]:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_says_that_all_is_well_and_what_is_not(supabase_api: SupabaseApi, tmp_path: Path) -> None:
+def test_the_command_says_what_is_right_and_what_is_not(supabase_api: SupabaseApi, tmp_path: Path) -> None:
     with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as proxy:
         settings = {
             "CLIPROXY_URL": proxy.url,
@@ -131,7 +131,7 @@ def test_the_command_says_that_all_is_well_and_what_is_not(supabase_api: Supabas
 # --- the project ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_asked_for_is_all_that_the_migrations_make(database: Database) -> None:
+def test_the_check_covers_everything_that_the_migrations_make(database: Database) -> None:
     tables = database.rows("select tablename as name from pg_tables where schemaname = 'public'")
     functions = database.rows("select proname as name from pg_proc where pronamespace = 'public'::regnamespace")
 
@@ -151,7 +151,7 @@ def test_the_check_changes_nothing(supabase_api: SupabaseApi, ledger: Ledger) ->
     assert _everything(supabase_api.database) == before
 
 
-def test_a_project_without_tables(postgres: Postgres, ledger: Ledger) -> None:
+def test_a_project_without_tables_is_reported(postgres: Postgres, ledger: Ledger) -> None:
     with _api(postgres, "project") as api:
         said = _problem(api.url, api.secret_key, ledger)
 
@@ -159,7 +159,7 @@ def test_a_project_without_tables(postgres: Postgres, ledger: Ledger) -> None:
     assert said.endswith("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
 
 
-def test_an_older_project_without_the_migrations(postgres: Postgres, ledger: Ledger) -> None:
+def test_an_older_project_without_the_migrations_is_reported(postgres: Postgres, ledger: Ledger) -> None:
     with postgres.database("old_project") as copy:
         eras.make(copy, "B, the readme", filled=True)
         api = SupabaseApi(copy)
@@ -171,7 +171,7 @@ def test_an_older_project_without_the_migrations(postgres: Postgres, ledger: Led
     assert said.startswith("The project lacks usage_snapshots.slot, daily_stats.exporter_part, usage_records, ")
 
 
-def test_a_project_with_the_first_migration_only(postgres: Postgres, ledger: Ledger) -> None:
+def test_a_project_with_the_first_migration_only_is_reported(postgres: Postgres, ledger: Ledger) -> None:
     with _api(postgres, "project", MIGRATIONS[0].read_text()) as api:
         said = _problem(api.url, api.secret_key, ledger)
 
@@ -180,7 +180,7 @@ def test_a_project_with_the_first_migration_only(postgres: Postgres, ledger: Led
     assert "usage_snapshots" not in said
 
 
-def test_a_project_of_an_older_version(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+def test_a_project_of_an_older_version_is_reported(supabase_api: SupabaseApi, ledger: Ledger) -> None:
     older = "create or replace function exporter_schema_version() returns integer language sql immutable as 'select 0'"
     with _changed(supabase_api, older):
         said = _problem(supabase_api.url, supabase_api.secret_key, ledger)
@@ -188,7 +188,7 @@ def test_a_project_of_an_older_version(supabase_api: SupabaseApi, ledger: Ledger
     assert said.startswith("The project's tables are those of an older version (0; this one needs 1).")
 
 
-def test_a_grant_that_is_missing_is_named(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+def test_a_missing_grant_is_named(supabase_api: SupabaseApi, ledger: Ledger) -> None:
     revoked = (
         "revoke all on usage_rollups from service_role; revoke all on exporter_days from service_role;"
         "revoke all on function exporter_prune(text, text, date, integer) from service_role;"
@@ -202,14 +202,14 @@ def test_a_grant_that_is_missing_is_named(supabase_api: SupabaseApi, ledger: Led
     assert public.startswith("The key may not use anything there: it is not the secret key")
 
 
-def test_nothing_listens_there(ledger: Ledger) -> None:
+def test_an_address_where_nobody_listens_is_reported(ledger: Ledger) -> None:
     said = _problem(f"http://127.0.0.1:{free_port()}", "sb_secret_x", ledger)
 
     assert said.startswith("Supabase cannot be reached, or does not answer (ConnectError). Is SUPABASE_URL right")
 
 
 class _Page(BaseHTTPRequestHandler):
-    """Answers everything with a page, as a parked domain or a captive portal does."""
+    """Answers everything with a web page, as a parked domain or a captive portal does."""
 
     def do_POST(self) -> None:
         self.send_response(200)
@@ -217,10 +217,10 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(b"<html>Buy this domain</html>")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Keep the test's output clean."""
 
 
-def test_what_answers_is_a_web_page(ledger: Ledger) -> None:
+def test_a_web_page_at_the_address_is_reported(ledger: Ledger) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         threading.Thread(target=server.serve_forever).start()
         said = _problem(f"http://127.0.0.1:{server.server_port}", "sb_secret_x", ledger)
@@ -248,7 +248,7 @@ def test_a_name_of_ours_is_ours(supabase_api: SupabaseApi, ledger: Ledger) -> No
 
 def test_a_name_of_another_exporter_is_a_problem(supabase_api: SupabaseApi, ledger: Ledger) -> None:
     supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER)
-    ledger.backlog.enter_stage("home", RESTORED)  # this ledger has had the name
+    ledger.backlog.enter_stage("home", RESTORED)  # this ledger has used the name
 
     finding = _name_finding(supabase_api, ledger)
 
@@ -285,7 +285,9 @@ def test_a_new_data_directory_takes_a_name_over(
     assert (finding.severity, finding.text.endswith(says)) == (severity, True), finding.text
 
 
-def test_the_name_of_a_proxy_that_is_not_in_the_settings_is_not_told(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+def test_a_claimed_name_of_a_proxy_outside_the_settings_is_not_reported(
+    supabase_api: SupabaseApi, ledger: Ledger
+) -> None:
     supabase_api.database.call("exporter_claim", proxy="default", owner=OWNER)
     ledger.register("default")
 
@@ -297,7 +299,7 @@ def test_the_name_of_a_proxy_that_is_not_in_the_settings_is_not_told(supabase_ap
 
 @pytest.fixture(params=["B with the summary of credentials", "A with columns made by hand as double and json"])
 def old_api(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[SupabaseApi]:
-    """The project of somebody who comes from the predecessor."""
+    """The project of a user of the predecessor."""
     with postgres.database("old_project") as copy:
         eras.make(copy, request.param, filled=True)
         copy.migrate()
@@ -329,7 +331,7 @@ def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: Supabas
     ]
     assert _everything(database) == before
 
-    # On the day of the switch our clients stand in the row beside the predecessor's keys.
+    # On the day of the switch the row has our clients beside the predecessor's keys.
     _book(database, ledger, f"{_SWITCH} 12:00", "2026-11-02 12:00")
     (warning,) = _warnings(old_api, ledger)
     assert "run this in the project's SQL editor:\n" in warning
@@ -351,7 +353,7 @@ def _book(database: Database, ledger: Ledger, *times: str) -> None:
     assert database.call("exporter_book", proxy="home", owner=owner_of(ledger), rows=rows)["inserted"] == len(rows)
 
 
-def test_the_manual_has_the_statements_that_are_reported() -> None:
+def test_the_manual_has_the_reported_statements() -> None:
     section = (CHECKOUT / "docs" / "supabase-deleting.md").read_text().partition("## Old rows with keys\n")[2]
     block = section.partition("```sql\n")[2].partition("```")[0]
 

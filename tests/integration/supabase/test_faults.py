@@ -1,8 +1,8 @@
 """Whatever goes wrong on the way to Supabase, in the end it has what the ledger has: every record, once.
 
-Calls fail in all ways that a network and a gateway have, the API and PostgreSQL are killed and frozen, and the exporter
-itself is killed, over and over, while requests go on. ``-s`` shows what happened. ``TEST_FAULTS`` is the number of
-faults, 700 if it is not set.
+Calls fail in all ways that a network and a gateway know. The API and PostgreSQL are killed and frozen, and the exporter
+is killed, over and over, while requests continue. ``-s`` shows what happened. ``TEST_FAULTS`` is the number of faults,
+700 by default.
 """
 
 import os
@@ -30,7 +30,7 @@ _PAUSE_SECONDS = 0.1
 
 
 class _Backend:
-    """An API and a PostgreSQL server of its own, to be mistreated."""
+    """An API with its own PostgreSQL server, for the faults."""
 
     def __init__(self) -> None:
         self.postgres = Postgres(NEWEST)
@@ -67,7 +67,7 @@ def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pat
     proxy, backend = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600), _Backend()
 
     def fault(path: str) -> str:
-        # The few calls that a start needs fail less often: else hardly any exporter would live to send a record.
+        # The few calls of a start fail less often: otherwise hardly any exporter would live to send a record.
         often = 0.9 if "exporter_book" in path else 0.2
         return chance.choice(FAULTS) if chance.random() < often else ""
 

@@ -1,7 +1,7 @@
-"""What the predecessor's front end reads, before, on and after the day of the switch, with its own queries.
+"""What the predecessor's front end reads before, on and after the day of the switch, with its own queries.
 
-It reads as ``anon``, so its user has run the optional file. Its rules for what it derives are repeated here: deltas of
-cumulative counters, cards and charts from ``daily_stats``.
+It reads as ``anon``, so its user has run the optional file. The tests repeat its rules for derived figures: deltas of
+cumulative counters, and cards and charts from ``daily_stats``.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def front_end(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """The front end's client, on a project that was switched and used for two more days."""
+    """The front end's client, on a project that was switched and then used for two more days."""
     with postgres.database("old_project") as database:
         eras.make(database, "B with the summary of credentials", filled=True)
         database.migrate()
@@ -107,7 +107,7 @@ def _hourly(rows: list[Row]) -> tuple[Counter[int], Counter[str]]:
     return hours, models
 
 
-def test_the_newest_snapshot_tells_when_it_was_updated(front_end: Client) -> None:
+def test_the_newest_snapshot_shows_when_it_was_updated(front_end: Client) -> None:
     table = front_end.table("usage_snapshots")
     (newest,) = _rows(table.select("*").order("collected_at", desc=True).limit(1))
 
@@ -115,14 +115,14 @@ def test_the_newest_snapshot_tells_when_it_was_updated(front_end: Client) -> Non
     assert newest["raw_data"].keys() == {"usage"}
 
 
-def test_days_before_the_switch_are_as_they_were(front_end: Client) -> None:
+def test_days_before_the_switch_stay_unchanged(front_end: Client) -> None:
     (day,) = _days(front_end, "2026-10-31", "2026-11-01").values()
 
     assert (day["total_requests"], day["success_count"], day["failure_count"]) == (10, 9, 1)
     assert (day["total_tokens"], day["estimated_cost_usd"]) == (1000, 1.5)
 
 
-def test_the_day_of_the_switch_is_both(front_end: Client) -> None:
+def test_the_day_of_the_switch_is_the_sum_of_both(front_end: Client) -> None:
     (day,) = _days(front_end, "2026-11-01", "2026-11-02").values()
 
     assert (day["total_requests"], day["success_count"], day["failure_count"]) == (20 + 6, 18 + 4, 2 + 2)

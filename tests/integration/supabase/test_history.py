@@ -1,4 +1,4 @@
-"""The history as an operator meets it: written, away, misconfigured, refused, shared; and drained when it is back."""
+"""The history as an operator sees it: written, away, misconfigured, refused, shared, and drained when it is back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from tests.stack.supabase.postgres import Database, free_port
 # --- written ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_booked_is_there_after_one_pass(start: Start, supabase_api: SupabaseApi) -> None:
+def test_booked_records_are_there_after_one_pass(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start()
     bench.book(2345)
 
@@ -43,9 +43,7 @@ def test_a_thousand_records_are_one_call(start: Start, gate: Gate) -> None:
     assert sum("exporter_book" in path for path in booked) == 3
 
 
-def test_a_restarted_exporter_sends_what_came_since_and_no_more(
-    start: Start, supabase_api: SupabaseApi, gate: Gate
-) -> None:
+def test_a_restarted_exporter_sends_only_what_is_new(start: Start, supabase_api: SupabaseApi, gate: Gate) -> None:
     first = start(url=gate.url)
     first.book(10)
     first.work()
@@ -87,7 +85,7 @@ def test_a_new_alias_reaches_the_history_without_new_records(start: Start, supab
     assert shown == {"shown": "laptop"}
 
 
-def test_what_a_provider_told_of_its_windows_is_there(start: Start, supabase_api: SupabaseApi) -> None:
+def test_windows_that_a_provider_reported_are_there(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start()
     headers = {
         "Anthropic-Ratelimit-Unified-5h-Utilization": ["0.42"],
@@ -147,7 +145,7 @@ def test_attempts_become_rarer_while_supabase_is_away_and_each_state_is_logged_o
     assert states == [("warning", "away"), ("info", "ok")]
 
 
-def test_a_frozen_server_costs_a_time_out_and_then_it_goes_on(start: Start, supabase_api: SupabaseApi) -> None:
+def test_a_frozen_server_costs_a_time_out_and_then_sending_continues(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start(answer_seconds=2.0)
     bench.work()
     bench.book(40)
@@ -162,7 +160,7 @@ def test_a_frozen_server_costs_a_time_out_and_then_it_goes_on(start: Start, supa
     assert assert_equal(bench.data_dir, supabase_api.database) == 40
 
 
-def test_nobody_listens(start: Start) -> None:
+def test_an_address_where_nobody_listens_is_reported(start: Start) -> None:
     bench = start(url=f"http://127.0.0.1:{free_port()}")
     bench.book()
 
@@ -173,7 +171,7 @@ def test_nobody_listens(start: Start) -> None:
     assert bench.history.status.waiting == 3, "told before the next attempt"
 
 
-def test_batches_become_smaller_while_the_server_does_not_manage_them_in_time(start: Start, gate: Gate) -> None:
+def test_batches_shrink_while_the_server_is_too_slow_for_them(start: Start, gate: Gate) -> None:
     bench = start(url=gate.url)
     bench.work()
     bench.book(1000)
@@ -192,7 +190,7 @@ def test_batches_become_smaller_while_the_server_does_not_manage_them_in_time(st
 
 
 @pytest.mark.parametrize("key", ["sb_secret_wrong", "publishable"])
-def test_a_wrong_key_is_told_apart_and_nothing_is_lost(start: Start, supabase_api: SupabaseApi, key: str) -> None:
+def test_a_wrong_key_has_its_own_state_and_nothing_is_lost(start: Start, supabase_api: SupabaseApi, key: str) -> None:
     bench = start(key=supabase_api.publishable_key if key == "publishable" else key)
     bench.book(3)
 
@@ -227,7 +225,7 @@ def test_a_wrong_key_is_told_apart_and_nothing_is_lost(start: Start, supabase_ap
         ),
     ],
 )
-def test_a_missing_grant_or_migration_is_told_apart_and_over_when_it_is_mended(
+def test_a_missing_grant_or_migration_has_its_own_state_and_ends_when_repaired(
     start: Start, supabase_api: SupabaseApi, statement: str, undo: str, reason: str
 ) -> None:
     bench = start()
@@ -258,7 +256,7 @@ def test_tables_of_an_older_version_are_not_written_to(start: Start, supabase_ap
     assert bench.work(60) == "ok"
 
 
-def test_another_server_at_the_address_is_told_apart(start: Start, gate: Gate) -> None:
+def test_another_server_at_the_address_has_its_own_state(start: Start, gate: Gate) -> None:
     gate.fault = lambda _path: "web_page"
     bench = start(url=gate.url)
     bench.book()
@@ -271,7 +269,7 @@ def test_another_server_at_the_address_is_told_apart(start: Start, gate: Gate) -
 # --- bad data ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_record_that_the_database_refuses_is_set_aside_and_holds_up_nothing(
+def test_a_record_that_the_database_refuses_is_set_aside_and_delays_nothing(
     start: Start, supabase_api: SupabaseApi
 ) -> None:
     bench = start()
@@ -332,7 +330,7 @@ def test_two_exporters_of_one_project_add_up(start: Start, supabase_api: Supabas
     assert snapshot["total_requests"] == 36
 
 
-def test_a_name_that_another_exporter_has_is_told_and_its_other_proxies_go_on(
+def test_a_name_that_another_exporter_has_is_reported_and_other_proxies_continue(
     start: Start, supabase_api: SupabaseApi
 ) -> None:
     first, second = start("first"), start("second")
@@ -352,7 +350,7 @@ def test_a_name_that_another_exporter_has_is_told_and_its_other_proxies_go_on(
     assert len(records(supabase_api.database)) == 5
 
 
-def test_a_name_that_was_given_back_is_taken(start: Start, supabase_api: SupabaseApi) -> None:
+def test_a_name_that_was_given_back_is_claimed(start: Start, supabase_api: SupabaseApi) -> None:
     first, second = start("first"), start("second")
     first.book(4)
     first.work()
@@ -365,7 +363,7 @@ def test_a_name_that_was_given_back_is_taken(start: Start, supabase_api: Supabas
     assert len(records(supabase_api.database)) == 6
 
 
-def test_an_emptied_project_gets_everything_again(start: Start, supabase_api: SupabaseApi) -> None:
+def test_an_emptied_project_receives_everything_again(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start()
     bench.book(20)
     bench.work()

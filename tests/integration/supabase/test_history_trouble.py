@@ -1,4 +1,4 @@
-"""Trouble beside the records, or of one proxy of several: it is told, and holds up nothing that it does not concern."""
+"""Trouble beside the records, or with one of several proxies, is reported and delays nothing else."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from tests.stack.supabase.gate import Gate
 _ANOTHER_KEY = Pseudonyms(b"the hash key of another installation")
 
 
-def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(start: Start, gate: Gate) -> None:
+def test_an_answer_of_an_unexpected_shape_is_logged_once_and_tried_again(start: Start, gate: Gate) -> None:
     bench = start(url=gate.url)
     bench.book()
     gate.fault = lambda path: "strange" if "exporter_claim" in path else ""
@@ -31,7 +31,7 @@ def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(s
     assert bench.work(300) == "ok"
 
 
-def test_what_fails_beside_the_records_does_not_stop_them(start: Start, supabase_api: SupabaseApi) -> None:
+def test_failures_beside_the_records_do_not_stop_them(start: Start, supabase_api: SupabaseApi) -> None:
     database = supabase_api.database
     database.run("revoke execute on function exporter_snapshot from service_role")
     try:
@@ -47,7 +47,7 @@ def test_what_fails_beside_the_records_does_not_stop_them(start: Start, supabase
     assert bench.work(60) == "ok"
 
 
-def test_a_label_that_the_database_refuses_holds_up_no_record(start: Start, supabase_api: SupabaseApi) -> None:
+def test_a_label_that_the_database_refuses_delays_no_record(start: Start, supabase_api: SupabaseApi) -> None:
     database = supabase_api.database
     database.run("alter table exporter_labels add constraint picky check (kind <> 'client')")
     try:
@@ -63,9 +63,7 @@ def test_a_label_that_the_database_refuses_holds_up_no_record(start: Start, supa
         database.run("alter table exporter_labels drop constraint picky")
 
 
-def test_a_nul_in_what_a_proxy_sends_reaches_the_database_as_another_character(
-    start: Start, supabase_api: SupabaseApi
-) -> None:
+def test_a_nul_from_a_proxy_reaches_the_database_as_another_character(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start()
     bench.book(2, auth_index="a\0b", model="m\0", provider="claude")
     assert bench.work() == "ok"
@@ -75,7 +73,7 @@ def test_a_nul_in_what_a_proxy_sends_reaches_the_database_as_another_character(
     assert len(records(supabase_api.database)) == 2
 
 
-def test_a_checkpoint_that_the_database_refuses_is_counted_and_told_and_holds_up_no_record(
+def test_a_checkpoint_that_the_database_refuses_is_counted_and_reported_and_delays_no_record(
     start: Start, supabase_api: SupabaseApi
 ) -> None:
     database = supabase_api.database
@@ -99,7 +97,7 @@ def test_a_checkpoint_that_the_database_refuses_is_counted_and_told_and_holds_up
     assert database.rows("select count(*) from exporter_checkpoints where kind = 'credentials'") == [{"count": 2}]
 
 
-def test_a_claim_that_is_lost_on_the_way_is_told_and_other_proxies_go_on(
+def test_a_claim_that_is_lost_on_the_way_is_reported_and_other_proxies_continue(
     start: Start, supabase_api: SupabaseApi
 ) -> None:
     bench = start()
@@ -122,7 +120,7 @@ def test_a_claim_that_is_lost_on_the_way_is_told_and_other_proxies_go_on(
 # --- slow -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_manages_small_batches_only_gets_them_without_long_pauses(start: Start, gate: Gate) -> None:
+def test_a_server_that_manages_only_small_batches_gets_them_without_long_pauses(start: Start, gate: Gate) -> None:
     bench = start(url=gate.url)
     bench.work()
     bench.book(6000)
@@ -160,9 +158,7 @@ def test_a_task_that_always_times_out_does_not_slow_the_records_down(start: Star
 # --- days that are to be deleted --------------------------------------------------------------------------------------
 
 
-def test_nothing_is_deleted_while_records_wait_that_may_be_of_such_days(
-    start: Start, supabase_api: SupabaseApi
-) -> None:
+def test_no_day_is_deleted_while_waiting_records_may_belong_to_it(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start(history_days=30)
     bench.book(1500, timestamp="2026-09-01T12:00:00Z")
     bench.book(3)
@@ -174,7 +170,7 @@ def test_nothing_is_deleted_while_records_wait_that_may_be_of_such_days(
     assert len(records(supabase_api.database)) == 3
 
 
-def test_records_of_days_that_do_not_change_any_more_are_told_once(start: Start, supabase_api: SupabaseApi) -> None:
+def test_records_of_closed_days_are_reported_once(start: Start, supabase_api: SupabaseApi) -> None:
     supabase_api.database.run(
         "insert into daily_stats (stat_date) values ('2026-09-01');"
         "insert into usage_snapshots (collected_at) values ('2026-10-01')"
@@ -209,7 +205,7 @@ def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supaba
     assert len(records(supabase_api.database, proxy="office")) == 3 + 4
 
 
-def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_although_nothing_waits(
+def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_even_if_nothing_waits(
     start: Start, supabase_api: SupabaseApi
 ) -> None:
     first = start("first", proxy="home")
@@ -263,7 +259,7 @@ def test_a_proxy_that_is_renamed_because_its_name_was_taken_is_written_in_full(
         pytest.param(True, "the same proxy", "ok", id="its successor"),
     ],
 )
-def test_the_name_of_an_exporter_that_is_switched_off_is_its_successors_alone(
+def test_the_name_of_an_exporter_that_is_switched_off_belongs_to_its_successor_alone(
     start: Start, supabase_api: SupabaseApi, is_in_settings: bool, sign: str, state: str
 ) -> None:
     first = start("first")
@@ -282,7 +278,7 @@ def test_the_name_of_an_exporter_that_is_switched_off_is_its_successors_alone(
     assert second.ledger.totals.entries == (34 if is_successor else 3)
 
 
-def test_a_proxy_that_cannot_be_restored_does_not_hold_up_the_others(start: Start, supabase_api: SupabaseApi) -> None:
+def test_a_proxy_that_cannot_be_restored_does_not_delay_the_others(start: Start, supabase_api: SupabaseApi) -> None:
     first = start("first")
     first.book(2)
     first.work()
@@ -303,7 +299,7 @@ def test_a_proxy_that_cannot_be_restored_does_not_hold_up_the_others(start: Star
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_constraint_that_refuses_everything_is_no_fault_of_the_records(
+def test_a_constraint_that_refuses_everything_is_not_blamed_on_the_records(
     start: Start, supabase_api: SupabaseApi
 ) -> None:
     database = supabase_api.database
@@ -323,7 +319,7 @@ def test_a_constraint_that_refuses_everything_is_no_fault_of_the_records(
     assert assert_equal(bench.data_dir, database) == 500
 
 
-def test_refused_records_in_a_row_hold_up_no_good_ones(start: Start, supabase_api: SupabaseApi) -> None:
+def test_refused_records_in_a_row_delay_no_good_ones(start: Start, supabase_api: SupabaseApi) -> None:
     database = supabase_api.database
     bench = start()
     bench.book(12, model="new-model")
@@ -367,7 +363,7 @@ def test_records_that_were_refused_are_not_pruned(start: Start, supabase_api: Su
 # --- what a project may be like ---------------------------------------------------------------------------------------
 
 
-def test_a_clock_that_was_ahead_once_does_not_bar_later_snapshots(start: Start, supabase_api: SupabaseApi) -> None:
+def test_a_clock_that_was_ahead_once_does_not_block_later_snapshots(start: Start, supabase_api: SupabaseApi) -> None:
     bench = start()
     bench.book(2)
     bench.clock.jump(5 * 365 * 86_400)
@@ -377,7 +373,7 @@ def test_a_clock_that_was_ahead_once_does_not_bar_later_snapshots(start: Start, 
     assert supabase_api.database.value(newest)
 
 
-def test_a_project_that_sends_fewer_rows_at_once_than_asked_for_is_read_to_the_end(
+def test_a_project_that_sends_fewer_rows_at_once_than_requested_is_read_to_the_end(
     start: Start, supabase_api: SupabaseApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supabase_api.database.run(
@@ -388,7 +384,7 @@ def test_a_project_that_sends_fewer_rows_at_once_than_asked_for_is_read_to_the_e
     assert len(list(start().remote.rows("usage_prices", order=("id",)))) == 2500
 
 
-def test_rows_brought_from_another_project_do_not_bar_new_ones(start: Start, supabase_api: SupabaseApi) -> None:
+def test_rows_brought_from_another_project_do_not_block_new_ones(start: Start, supabase_api: SupabaseApi) -> None:
     database = supabase_api.database
     database.run(
         "insert into daily_stats (id, stat_date) select n, date '2026-01-01' + n from generate_series(1, 60) n"

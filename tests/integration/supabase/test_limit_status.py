@@ -1,4 +1,4 @@
-"""``rate_limit_status``: the figures by the predecessor's rules, of one exporter and of several."""
+"""``rate_limit_status``: figures by the predecessor's rules, for one exporter and for several."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -26,7 +26,7 @@ _MONDAY_MS = _MIDNIGHT_MS - 2 * _DAY_MS
 
 @pytest.fixture
 def clock() -> TurnableClock:
-    # Where the tests look it is _NOW.
+    # When the tests evaluate, it is _NOW.
     return TurnableClock(_NOW_MS / 1000 - 2 * PASS_SECONDS)
 
 
@@ -61,7 +61,7 @@ _DAY, _WEEK = 7_654_000, 7_654_320
 def _row(
     used: tuple[int, int], left: tuple[int, int], percentage: int, label: str, **window: int | None
 ) -> dict[str, Any]:
-    """What a row has to say: amounts are tokens and requests; ``window`` is its start and its reset in ms."""
+    """What a row must say: amounts are tokens and requests; ``window`` is its start and its reset in ms."""
     return {
         "used_tokens": used[0],
         "used_requests": used[1],
@@ -143,7 +143,7 @@ _ROLLING = {"reset_strategy": "rolling", "window_minutes": 300}
         ),
     ],
 )
-def test_the_figures_are_those_of_the_older_collectors_rules(
+def test_the_figures_follow_the_predecessors_rules(
     project: LimitProject, columns: dict[str, Any], wanted: dict[str, Any]
 ) -> None:
     project.book(*_USES)
@@ -159,7 +159,7 @@ def test_the_figures_are_those_of_the_older_collectors_rules(
     assert {**row, **times} == {"id": row["id"], "config_id": id_, **wanted}
 
 
-def test_a_status_is_written_when_it_changes_or_has_become_old(project: LimitProject) -> None:
+def test_a_status_is_written_when_it_changes_or_grows_old(project: LimitProject) -> None:
     day = project.insert(model_pattern="claude", token_limit=1000)
     rolling = project.insert(model_pattern="claude", token_limit=1000, reset_strategy="rolling", window_minutes=300)
     other = project.insert(model_pattern="gpt", token_limit=1000)
@@ -183,7 +183,7 @@ def test_a_status_is_written_when_it_changes_or_has_become_old(project: LimitPro
     assert {**third[other], "last_updated": ""} == {**first[other], "last_updated": ""}
 
 
-def test_the_status_of_a_deleted_limit_goes_and_holds_up_no_other(project: LimitProject) -> None:
+def test_the_status_of_a_deleted_limit_goes_and_delays_no_other(project: LimitProject) -> None:
     gone, stays = (
         project.insert(model_pattern="claude", token_limit=1000),
         project.insert(model_pattern="claude", request_limit=10),
@@ -196,7 +196,7 @@ def test_the_status_of_a_deleted_limit_goes_and_holds_up_no_other(project: Limit
     project.board.refresh()
     project.api.database.run(f"delete from rate_limit_configs where id = {gone};")
     project.clock.advance(PASS_SECONDS)
-    project.history.work()  # the limits were looked at while it was still there
+    project.history.work()  # the exporter evaluated the limits while it was still there
 
     assert {id_: row["used_tokens"] for id_, row in project.statuses.items()} == {stays: 150}
     assert project.history.status.state == "ok"
@@ -223,7 +223,7 @@ def test_two_exporters_of_a_project_write_the_sum_of_both(
         _use(_MIDNIGHT_MS - 1, 5000, proxy="office", model="gpt-5"),
     )
     office.work()
-    for exporter in (home, office):  # the last one of both writes
+    for exporter in (home, office):  # the last one writes the sum
         clock.advance(-PASS_SECONDS)
         exporter.work(2)
         clock.advance(-PASS_SECONDS)
@@ -238,7 +238,7 @@ def test_two_exporters_of_a_project_write_the_sum_of_both(
         exporter.close()
 
 
-def test_what_a_proxy_used_that_left_the_settings_counts_once(
+def test_usage_of_a_proxy_that_left_the_settings_counts_once(
     tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
 ) -> None:
     first = LimitProject(tmp_path / "first", supabase_api, clock=clock, proxy="home")
@@ -264,7 +264,7 @@ def test_what_a_proxy_used_that_left_the_settings_counts_once(
         exporter.close()
 
 
-def test_what_others_used_is_found_by_the_index_of_the_roll_up(supabase_api: SupabaseApi) -> None:
+def test_usage_of_others_is_found_by_the_index_of_the_roll_up(supabase_api: SupabaseApi) -> None:
     database = supabase_api.database
     database.run("""
         insert into exporter_proxies (name, owner) values ('other', 'another exporter');

@@ -1,4 +1,4 @@
-"""Limits that users keep in Supabase, through a real API: in force, reset, and away with the network."""
+"""Limits that users keep in Supabase, through a real API: in force, reset, and while the network is away."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -70,7 +70,7 @@ def test_a_row_without_a_budget_has_no_share_and_can_be_reset(project: LimitProj
     assert project.board.problems == []
 
 
-def test_rows_with_mistakes_are_told_and_cost_no_other(project: LimitProject) -> None:
+def test_rows_with_mistakes_are_reported_and_cost_no_other(project: LimitProject) -> None:
     good = project.insert(model_pattern="claude", token_limit=1000)
     bad = [
         project.insert(model_pattern="claude", token_limit=1000, reset_strategy="fixed"),
@@ -98,7 +98,7 @@ def test_rows_with_mistakes_are_told_and_cost_no_other(project: LimitProject) ->
     assert [window.limit for window in project.windows()] == [str(good), str(bad[0])]
 
 
-def test_of_two_limits_with_one_id_that_of_the_file_is_in_force(
+def test_of_two_limits_with_one_id_the_files_is_in_force(
     tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
 ) -> None:
     file = "limits:\n- {id: '1', name: Mine, strategy: daily, tokens: 500}\ndefaults: {warning: 0.1, critical: 0.2}\n"
@@ -124,7 +124,7 @@ def test_of_two_limits_with_one_id_that_of_the_file_is_in_force(
     project.close()
 
 
-def test_the_limits_of_the_older_collectors_first_schema_are_in_force(
+def test_the_limits_of_the_predecessors_first_schema_are_in_force(
     tmp_path: Path, postgres: Postgres, clock: TurnableClock
 ) -> None:
     with postgres.database("old_project") as database:
@@ -201,7 +201,7 @@ def test_a_reset_is_in_force_at_once_and_then_in_the_table(project: LimitProject
     assert project.ledger.limits.anchors() == {}, "from now on the row says it"
 
 
-def test_a_newer_anchor_that_was_set_there_by_hand_wins(project: LimitProject) -> None:
+def test_a_newer_anchor_that_a_user_set_there_wins(project: LimitProject) -> None:
     id_ = project.insert(model_pattern="claude", token_limit=1000)
     project.work()
     reset_ms = _reset(project, id_)
@@ -214,7 +214,7 @@ def test_a_newer_anchor_that_was_set_there_by_hand_wins(project: LimitProject) -
     assert project.window(str(id_)).start_ms == reset_ms + 20_000
 
 
-def test_an_anchor_that_is_set_there_in_the_same_moment_is_not_lost(
+def test_an_anchor_that_is_set_there_at_the_same_moment_is_not_lost(
     project: LimitProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = project.insert(
@@ -237,7 +237,7 @@ def test_an_anchor_that_is_set_there_in_the_same_moment_is_not_lost(
     assert project.window(str(id_)).start_ms == reset_ms + 5000
 
 
-def test_an_older_anchor_gives_way_to_a_reset_and_one_of_the_future_waits(project: LimitProject) -> None:
+def test_an_older_anchor_gives_way_to_a_reset_and_a_future_one_waits(project: LimitProject) -> None:
     id_ = project.insert(
         model_pattern="claude", token_limit=1000, reset_anchor_timestamp=moment_text(_NOON_MS - _HOUR_MS)
     )
@@ -257,7 +257,7 @@ def test_an_older_anchor_gives_way_to_a_reset_and_one_of_the_future_waits(projec
     assert _moment(project.config(id_)["reset_anchor_timestamp"]) == later_ms
 
 
-def test_a_reset_that_is_taken_back_there_is_taken_back_here(project: LimitProject) -> None:
+def test_a_reset_that_is_undone_there_is_undone_here(project: LimitProject) -> None:
     id_ = project.insert(model_pattern="claude", token_limit=1000)
     project.book(Use(_NOON_MS - 1000))
     project.work()

@@ -1,4 +1,4 @@
-"""Limits kept in Supabase as an operator meets them: in metrics, on the page, over HTTP and on the command line."""
+"""Limits kept in Supabase as an operator sees them: in metrics, on the page, over HTTP and on the command line."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _COLUMNS = "provider, tier_name, model_pattern, token_limit, request_limit, rese
 
 
 class _Program:
-    """A running exporter on a project; the test turns its clock."""
+    """A running exporter on a project; the test moves its clock."""
 
     def __init__(self, exporter: Exporter, api: SupabaseApi, clock: TurnableClock, data_dir: Path) -> None:
         self.exporter = exporter
@@ -36,7 +36,7 @@ class _Program:
         self._clock = clock
 
     def turn(self) -> None:
-        """Let half a minute pass, in which everything is done once."""
+        """Let half a minute pass, in which all periodic work is done once."""
         self._clock.advance(PASS_SECONDS)
         self.exporter.trigger()
 
@@ -55,7 +55,7 @@ class _Program:
         return rows[0] if rows else {}
 
     def command(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, answer and notes of a command beside the running exporter."""
+        """The exit code, output and notes of a command beside the running exporter."""
         said = run_command(
             *arguments,
             cwd=self.data_dir.parent,
@@ -88,7 +88,7 @@ def program(tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[_Program]:
             yield _Program(exporter, supabase_api, clock, tmp_path / "data")
 
 
-def test_a_limit_from_the_table_to_metrics_and_status_and_back_by_a_reset(program: _Program) -> None:
+def test_a_limit_in_the_table_reaches_the_metrics_and_a_reset_reaches_the_table(program: _Program) -> None:
     counted = wait_until(lambda: program.metric("cliproxy_limit_used", limit="1", unit="requests"))
     assert counted is not None
     labels = {"limit": "1", "kind": "configured", "provider": "openai", "window": "week", "unit": "requests"}
@@ -146,7 +146,7 @@ def test_a_row_with_a_mistake_shows_in_metric_and_page(program: _Program) -> Non
     program.waits_for(5000, "cliproxy_limit_budget", limit="2")
 
 
-def test_the_command_line_knows_them_and_resets_them_beside_a_running_exporter(program: _Program) -> None:
+def test_the_command_line_shows_them_and_resets_them_beside_a_running_exporter(program: _Program) -> None:
     wait_until(lambda: program.metric("cliproxy_limit_used", limit="1"))
     code, said, notes = program.command("limits")
     assert code == 0, notes

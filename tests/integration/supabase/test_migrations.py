@@ -1,4 +1,4 @@
-"""The migrations lead from every database that a user may have to the same tables, and leave what stands in them."""
+"""The migrations lead from every database that a user may have to the same tables, and keep the data in them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ _MONEY = (
     "daily_stats.estimated_cost_usd",
 )
 
-# Rows take the longer way; what has none is tried on one version.
+# Rows take a longer way through the migrations; databases without rows are tested on one version.
 _CASES = [
     pytest.param(version, era, filled, id=f"PostgreSQL {version}, {era}, {'with' if filled else 'without'} rows")
     for version in VERSIONS
@@ -34,7 +34,7 @@ _CASES = [
 
 @pytest.fixture(scope="module")
 def servers(postgres: Postgres) -> Iterator[dict[str, Postgres]]:
-    """Those that have been started."""
+    """The servers that are running."""
     started = {NEWEST: postgres}
     yield started
     for version, server in started.items():
@@ -90,7 +90,7 @@ order by 1, 2
 
 
 @pytest.mark.parametrize(("version", "era", "filled"), _CASES)
-def test_every_database_of_the_older_collector_is_led_to_the_same_tables(
+def test_every_database_of_the_predecessor_migrates_to_the_same_tables(
     servers: dict[str, Postgres], wanted: set[tuple[str, str]], version: str, era: str, filled: bool
 ) -> None:
     if version not in servers:
@@ -156,7 +156,7 @@ def test_of_two_statuses_of_a_limit_the_newer_one_stays(old_project: Database) -
     assert old_project.rows("select percentage from rate_limit_status") == [{"percentage": 77}]
 
 
-def test_running_statement_by_statement_does_the_same(postgres: Postgres, database: Database) -> None:
+def test_running_statement_by_statement_has_the_same_result(postgres: Postgres, database: Database) -> None:
     with postgres.database("project") as other:
         complaints = [other.run_loosely(file.read_text(encoding="utf-8")) for file in MIGRATIONS]
 
@@ -164,5 +164,5 @@ def test_running_statement_by_statement_does_the_same(postgres: Postgres, databa
         assert other.rows(_EVERYTHING) == database.rows(_EVERYTHING)
 
 
-def test_the_order_of_the_files_is_that_of_their_names() -> None:
+def test_the_files_run_in_the_order_of_their_names() -> None:
     assert all(file.stem[:14].isdigit() and file.stem[14] == "_" for file in MIGRATIONS)

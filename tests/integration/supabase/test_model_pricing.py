@@ -1,4 +1,4 @@
-"""``model_pricing``: the prices of the models in use, beside rows that people wrote."""
+"""``model_pricing``: the prices of the models in use, beside rows that users wrote."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,7 +20,7 @@ _PRICES = "prices:\n- {{model: house, input: {input}, output: 2.5}}\n- {{model: 
 
 @pytest.fixture
 def prices(tmp_path: Path) -> Path:
-    """The user's file of prices."""
+    """The user's price file."""
     file = tmp_path / "prices.yaml"
     file.write_text(_PRICES.format(input="1.25"))
     return file
@@ -51,11 +51,11 @@ _DEFAULT = {"_default": _price("default", "0.15", "0.6")}
 def _edit(project: LimitProject, prices: Path, **figures: str) -> None:
     prices.write_text(_PRICES.format(**figures))
     assert project.prices.user is not None
-    for _ in range(2):  # an edit is taken over once it stays
+    for _ in range(2):  # the exporter accepts an edit once the file stays the same
         project.prices.user.reload()
 
 
-def test_each_model_in_use_has_a_row_with_the_price_of_now(project: LimitProject, prices: Path) -> None:
+def test_each_model_in_use_has_a_row_with_its_present_price(project: LimitProject, prices: Path) -> None:
     now = project.now_ms
     project.book(
         Use(now - 1000, model="house", provider="openai"),
@@ -78,7 +78,7 @@ def test_each_model_in_use_has_a_row_with_the_price_of_now(project: LimitProject
     assert _rows(project)["house"] == _price("codex", "0.075", "2.5")
 
 
-def test_a_row_that_was_written_by_hand_stays(project: LimitProject, prices: Path) -> None:
+def test_a_row_that_a_user_wrote_stays(project: LimitProject, prices: Path) -> None:
     project.api.database.run(
         "insert into model_pricing (model_pattern, input_price_per_million, output_price_per_million, provider)"
         " values ('house', 1.25, 9, 'mine'), ('gpt-%', 2.5, 10, 'Open AI');"
@@ -92,7 +92,7 @@ def test_a_row_that_was_written_by_hand_stays(project: LimitProject, prices: Pat
     assert _rows(project) == by_hand
 
 
-def test_a_row_that_was_changed_by_hand_is_left_alone_from_then_on(project: LimitProject, prices: Path) -> None:
+def test_a_row_that_a_user_changed_is_left_alone_from_then_on(project: LimitProject, prices: Path) -> None:
     project.book(Use(project.now_ms - 1000, model="house"), Use(project.now_ms - 1000, model="hall"))
     project.work(2)
     project.api.database.run("update model_pricing set output_price_per_million = 3 where model_pattern = 'house';")
@@ -108,7 +108,7 @@ def test_a_row_that_was_changed_by_hand_is_left_alone_from_then_on(project: Limi
     assert _rows(project)["hall"] == _price("claude", "3", "4"), "looked after once an hour"
 
 
-def test_what_was_written_is_remembered_over_a_restart(project: LimitProject, prices: Path) -> None:
+def test_written_rows_are_remembered_over_a_restart(project: LimitProject, prices: Path) -> None:
     project.book(Use(project.now_ms - 1000, model="house"))
     project.work(2)
     for price in ("5", "6"):

@@ -1,4 +1,4 @@
-"""Old records leave Supabase; what they add up to, and what the predecessor wrote, stays."""
+"""Old records leave Supabase; their sums stay, and so do the predecessor's rows."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ _SUMS = ("usage_rollups", "usage_totals", "daily_stats")
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A proxy was used at ``_NOW``."""
+    """A ledger whose proxy was used at ``_NOW``."""
     opened = open_ledger(tmp_path)
     take(intake_of(opened, clock=TurnableClock(_NOW.timestamp())), [{**GOOD, "timestamp": _NOW.isoformat()}])
     yield opened
@@ -45,7 +45,7 @@ def remote(supabase_api: SupabaseApi) -> Iterator[Remote]:
 
 
 def _prune(remote: Remote, ledger: Ledger, *, years_ahead: int = 0, stops_after: int = 1000, zone: str = "UTC") -> None:
-    """The task for the proxy home, until it is done or was called so often."""
+    """Run the task for the proxy home until it is done, or this number of times."""
     clock = TurnableClock((_NOW + timedelta(days=365 * years_ahead)).timestamp())
     task = prune_task(remote, ledger, clock, zone=ZoneInfo(zone), days=365)
     while task.run(OWNER, ["home"]) and stops_after > 1:
@@ -53,7 +53,7 @@ def _prune(remote: Remote, ledger: Ledger, *, years_ahead: int = 0, stops_after:
 
 
 def _at(days: float) -> Row:
-    """A record of that many days ago."""
+    """A record of this many days ago."""
     moment = _NOW - timedelta(days=days)
     return record(ts_ms=round(moment.timestamp() * 1000), day=moment.date().isoformat())
 
@@ -85,12 +85,12 @@ def test_old_records_go_and_their_sums_stay(supabase_api: SupabaseApi, remote: R
     assert _days_left(database, "other") == ["2025-10-20"], "another exporter's records are its own business"
     assert _sums(database) == before
 
-    # What comes late for such a day would make its sum that of the late record alone.
+    # A late record for such a day would become its whole sum.
     assert _book(database, [_at(366.1), _at(399.5)]) == {"inserted": 0, "known": 0, "refused": 2, "frozen": 0}
     assert _sums(database) == before
 
 
-def test_days_are_those_of_the_exporters_time_zone(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
+def test_days_follow_the_exporters_time_zone(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
     _book(supabase_api.database, [_at(365)])
 
     _prune(remote, ledger, zone="Asia/Tokyo")  # it is the 25th there
@@ -98,7 +98,7 @@ def test_days_are_those_of_the_exporters_time_zone(supabase_api: SupabaseApi, re
     assert _days_left(supabase_api.database) == []
 
 
-def test_old_snapshots_go_but_for_those_of_the_older_collector(
+def test_old_snapshots_go_except_those_of_the_predecessor(
     supabase_api: SupabaseApi, remote: Remote, ledger: Ledger
 ) -> None:
     database = supabase_api.database
@@ -119,7 +119,7 @@ def test_old_snapshots_go_but_for_those_of_the_older_collector(
     assert database.value("(select count(distinct snapshot_id) from model_usage)") == 3
 
 
-def test_a_clock_that_is_wrong_deletes_nothing(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
+def test_a_wrong_clock_deletes_nothing(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
     database = supabase_api.database
     _book(database, [_at(300), _at(0)])
     assert database.call("exporter_snapshot", proxy="home", owner=OWNER, at=_NOW.isoformat())
@@ -130,7 +130,7 @@ def test_a_clock_that_is_wrong_deletes_nothing(supabase_api: SupabaseApi, remote
     assert database.value("(select count(*) from usage_snapshots)") == 1
 
 
-def test_it_goes_on_until_all_are_gone_unless_it_is_stopped(
+def test_pruning_continues_until_all_are_gone_unless_it_is_stopped(
     supabase_api: SupabaseApi, remote: Remote, ledger: Ledger
 ) -> None:
     database = supabase_api.database

@@ -1,4 +1,4 @@
-"""The data directory is lost: a new exporter gets back from Supabase what the old one knew, while polls go on."""
+"""After the loss of the data directory, a new exporter restores what the old one knew from Supabase while it polls."""
 
 import shutil
 import time
@@ -58,7 +58,7 @@ Sums = Counter[tuple[Any, ...]]
 
 
 class Site:
-    """A demo proxy, a project, and the exporter between them, whose data directory can be lost."""
+    """A demo proxy, a project, and the exporter between them, whose data directory can get lost."""
 
     def __init__(self, folder: Path, proxy: SteeredProxy, url: str, api: SupabaseApi) -> None:
         self.proxy = proxy
@@ -101,15 +101,15 @@ class Site:
         wait_until(lambda: metric_in(metrics_of(exporter), _POLLS) or 0, lambda done: done >= times)
 
     def poll(self, exporter: Exporter) -> None:
-        """A whole poll; the one that may be under way has begun too early."""
+        """Poll from begin to end; a poll that may be under way began too early to count."""
         for _ in range(2):
             before = metric_in(metrics_of(exporter), _POLLS) or 0
             exporter.trigger()
             self.polled(exporter, before + 1)
 
     def sync(self, exporter: Exporter, *, state: str = "ok") -> None:
-        """Until all that is booked now is in Supabase, or the history is in another state."""
-        for _ in range(2 if state == "ok" else 1):  # what may be under way has begun too early
+        """Wait until everything booked so far is in Supabase, or the history is in another state."""
+        for _ in range(2 if state == "ok" else 1):  # a pass that may be under way began too early
             begun_ms = int(time.time() * 1000)
             wait_until(partial(self._is_done, exporter, state, begun_ms))
 
@@ -123,11 +123,11 @@ class Site:
         shutil.rmtree(self.data_dir)
 
     def free_claim(self) -> None:
-        """As if a quarter of an hour had passed."""
+        """Pretend that a quarter of an hour has passed."""
         self.api.database.run("update exporter_proxies set seen_at = now() - interval '1 hour'")
 
     def give_back(self) -> None:
-        """As whoever has lost everything does."""
+        """Give the name back, as users do who have lost everything."""
         self.api.database.run("update exporter_proxies set given_back = true")
 
     # --- what is where ------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Site:
             )
 
     def rollups(self) -> Sums:
-        """Requests in the ledger's roll-up by bucket, model, credential and client."""
+        """The requests in the ledger's roll-up by bucket, model, credential and client."""
         with ledger_file(self.data_dir) as connection:
             rows = connection.execute(
                 "select u.bucket, r.model, (select coalesce(i.label, c.label) from credential c left join credential i"
@@ -178,13 +178,13 @@ class Site:
         return total
 
     def check(self, exporter: Exporter) -> None:
-        """What holds after every restore, as soon as all is sent."""
+        """Check what holds after every restore, once everything is sent."""
         assert self.entries() == self.records()
         assert self.rollups() == self.remote_rollups()
         self.check_sums(exporter)
 
     def check_sums(self, exporter: Exporter) -> None:
-        """What of it holds if names have changed."""
+        """Check the part of it that holds even if names have changed."""
         assert nameless(self.entries()) == nameless(self.records())
         requests = sum(row[6] for row in self.entries().elements())
         assert self.days() == requests
@@ -192,7 +192,7 @@ class Site:
         assert_no_series_twice(metrics_of(exporter))
 
     def check_truth(self) -> None:
-        """Each attempt of the proxy is there once; of a proxy without details the number of attempts is known."""
+        """Check that each attempt of the proxy is there once; without details, check their number."""
         records = self.records()
         if self.proxy.details == "full":
             assert records.total() == self.published
@@ -205,7 +205,7 @@ def nameless(records: Sums) -> Sums:
 
 
 def windows(exporter: Exporter) -> dict[tuple[Any, ...], LimitWindow]:
-    """All windows as they are now, without what moves by itself."""
+    """The present windows, without what changes by itself."""
     exporter.limits.refresh()
     exporter.limits.refresh()
     found = exporter.limits.current.windows
@@ -254,7 +254,7 @@ def _site(kind: str, folder: Path, api: SupabaseApi) -> Iterator[Site]:
 
 
 def _fill(site: Site, exporter: Exporter) -> None:
-    """Nine days of use, the last of it now; one limit is reset in between."""
+    """Use the proxy for nine days, up to now; reset one limit in between."""
     site.publish(150, hours_ago=2, span_hours=24 * 9)
     site.poll(exporter)
     site.publish(50, hours_ago=1, span_hours=1.5)
@@ -267,11 +267,11 @@ def _fill(site: Site, exporter: Exporter) -> None:
 
 
 @pytest.mark.parametrize(("kind", "retention_days"), [("queue", 1), ("details", 90), ("counts", 1)])
-def test_all_comes_back(site: Site, retention_days: int) -> None:
+def test_everything_comes_back(site: Site, retention_days: int) -> None:
     with site.exporter() as first:
         _fill(site, first)
         windows_before, periods_before, names = windows(first), gauges(first), site.rollups()
-        site.sync(first)  # what the windows came to is in the checkpoint
+        site.sync(first)  # the checkpoint has the sums of the windows
     known = site.records()
     limits = {limit for _, limit, *_ in windows_before}
     assert len(limits) == 7 if site.proxy.has_usage_snapshot else {"5h", "7d"} < limits
@@ -304,7 +304,7 @@ def test_all_comes_back(site: Site, retention_days: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "restarts"), [("details", True), ("counts", True), ("counts", False)])
-def test_what_the_proxy_counted_while_no_exporter_ran_is_booked_once(site: Site, restarts: bool) -> None:
+def test_attempts_that_the_proxy_counted_while_no_exporter_ran_are_booked_once(site: Site, restarts: bool) -> None:
     with site.exporter() as first:
         site.publish(60)
         site.poll(first)
@@ -335,7 +335,7 @@ def test_the_history_may_be_back_before_the_proxy(site: Site) -> None:
         site.sync(first)
     site.lose()
     site.free_claim()
-    site.publish(30, span_hours=0.05)  # nothing of it is so old that it would be of the past
+    site.publish(30, span_hours=0.05)  # none of it is old enough to belong to the past
     site.proxy.fault(path="*", kind="status", status=503, times=None)
     with site.exporter(polls=False) as second:
         site.sync(second)
@@ -354,7 +354,7 @@ def test_the_history_may_be_back_before_the_proxy(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["queue", "details", "counts"])
-def test_a_lost_hash_key_renames_what_has_no_alias_and_doubles_nothing(site: Site) -> None:
+def test_a_lost_hash_key_renames_whatever_has_no_alias_and_doubles_nothing(site: Site) -> None:
     site.more["exporter_hash_key"] = None
     with site.exporter() as first:
         site.publish(80)
@@ -411,7 +411,7 @@ def test_records_without_documents_come_back_under_their_labels(site: Site) -> N
 
 
 @pytest.mark.parametrize("kind", ["queue"])
-def test_a_document_of_another_shape_stops_it_and_says_which(site: Site) -> None:
+def test_a_document_of_another_shape_stops_the_restore_and_is_named(site: Site) -> None:
     with site.exporter() as first:
         site.publish(10)
         site.poll(first)
@@ -434,7 +434,7 @@ def test_a_document_of_another_shape_stops_it_and_says_which(site: Site) -> None
 
 
 class _FailingRemote(Remote):
-    """Answers ``left`` calls and no more."""
+    """Answers ``left`` calls and then fails."""
 
     left = 0
 
@@ -446,7 +446,7 @@ class _FailingRemote(Remote):
 
 
 @pytest.mark.parametrize("kind", ["queue"])
-def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_that_is_cut_anywhere_continues_from_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with site.exporter() as first:
         site.publish(60, hours_ago=30)  # more label sets in a bucket than a page has rows
         _fill(site, first)
@@ -458,10 +458,10 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
     cuts = 0
     is_complete = False
     while not is_complete:
-        # Opened anew each time, as after a kill; a transaction was never left half done.
+        # It opens the ledger again each time, as after a kill; a transaction is never left half done.
         ledger = Ledger(site.data_dir / FILE_NAME, clock=clock, zone=UTC)
         ledger.register("default")
-        remote.left = 20 + cuts % 3  # more than it takes to look what is there
+        remote.left = 20 + cuts % 3  # more than it takes to see what is there
         labels = Labels(ledger.dictionary, Aliases(), str)
         ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock)
         with suppress(HistoryAwayError):
@@ -479,7 +479,7 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
 
 
 @pytest.mark.parametrize("kind", ["details"])
-def test_of_days_whose_records_were_deleted_the_roll_up_comes_back(site: Site) -> None:
+def test_the_roll_up_of_days_whose_records_were_deleted_comes_back(site: Site) -> None:
     with site.exporter() as first:
         _fill(site, first)
         periods_before = gauges(first)

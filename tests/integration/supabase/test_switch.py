@@ -1,4 +1,4 @@
-"""From the predecessor to this one: its rows stay, the day of the switch is both, and counters go on."""
+"""From the predecessor to this exporter: its rows stay, the day of the switch has both, and counters continue."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -50,7 +50,7 @@ def test_days_before_the_switch_are_never_rewritten(database: Database) -> None:
     assert _days(database) == before
 
 
-def test_what_was_used_between_the_last_old_poll_and_midnight_counts_although_the_exporter_came_later(
+def test_usage_between_the_last_old_poll_and_midnight_counts_even_if_the_exporter_came_later(
     database: Database,
 ) -> None:
     database.run("update exporter_project set switched_at = '2026-11-02 09:00Z'")
@@ -61,10 +61,10 @@ def test_what_was_used_between_the_last_old_poll_and_midnight_counts_although_th
     assert days == {"2026-10-31": 10, _SWITCH: 20 + 2, "2026-11-02": 1}
 
 
-def test_the_day_of_the_switch_is_its_old_row_and_what_was_used_since_the_last_old_poll(database: Database) -> None:
+def test_the_day_of_the_switch_is_its_old_row_plus_usage_since_the_last_old_poll(database: Database) -> None:
     old = _days(database)[_SWITCH]
 
-    _book(database, f"{_SWITCH} 09:00")  # read again from a snapshot: the predecessor has counted it
+    _book(database, f"{_SWITCH} 09:00")  # read again from a snapshot: the predecessor has already counted it
     assert {**_days(database)[_SWITCH], "updated_at": ""} == {**old, "updated_at": ""}
 
     for time in ("10:16", "23:59"):
@@ -90,9 +90,9 @@ def test_a_model_that_was_used_before_and_after_the_switch_is_added_up(database:
     assert model == {"requests": 22, "tokens": 2300, "cost": 2.503, "input_tokens": 200, "output_tokens": 100}
 
 
-def test_what_the_user_or_the_older_collector_changes_on_that_day_stays(database: Database) -> None:
+def test_changes_by_the_user_or_the_predecessor_on_that_day_stay(database: Database) -> None:
     _book(database, f"{_SWITCH} 11:00")
-    # The user cleans the row of its keys; the predecessor, still running somewhere, adds 5 requests.
+    # The user removes keys from the row; the predecessor, still running somewhere, adds 5 requests.
     database.run(
         "update daily_stats set total_requests = total_requests + 5,"
         f" breakdown = breakdown #- '{{endpoints,{RAW_KEY}}}' where stat_date = '{_SWITCH}'"
@@ -122,13 +122,13 @@ def test_days_after_the_switch_are_the_exporters_own(database: Database) -> None
     assert _days(database)["2026-11-02"]["total_requests"] == 2
 
 
-def test_a_day_of_which_the_older_collector_has_no_row_is_filled(database: Database) -> None:
+def test_a_day_without_a_row_of_the_predecessor_is_filled(database: Database) -> None:
     _book(database, "2026-10-30 12:00")
 
     assert _days(database)["2026-10-30"]["total_requests"] == 1
 
 
-def test_no_key_of_the_older_collector_is_copied_into_the_exporters_tables(database: Database) -> None:
+def test_no_key_of_the_predecessor_is_copied_into_the_exporters_tables(database: Database) -> None:
     _book(database, f"{_SWITCH} 11:00", "2026-10-31 12:00")
     _snapshot(database, f"{_SWITCH} 11:05")
     tables = database.rows("select tablename as name from pg_tables where schemaname = 'public'")
@@ -152,7 +152,7 @@ def _statements(heading: str) -> str:
     return page.partition(f"# {heading}\n")[2].partition("```sql\n")[2].partition("```")[0]
 
 
-def test_the_statements_on_the_page_clean_old_rows_of_keys_and_leave_the_figures(database: Database) -> None:
+def test_the_statements_on_the_page_remove_keys_from_old_rows_and_keep_the_figures(database: Database) -> None:
     _book(database, f"{_SWITCH} 11:00")
     _snapshot(database, f"{_SWITCH} 11:05")
     figures = "select stat_date, total_requests, estimated_cost_usd, breakdown -> 'models' as models from daily_stats"
@@ -169,7 +169,7 @@ def test_the_statements_on_the_page_clean_old_rows_of_keys_and_leave_the_figures
     assert _days(database)[_SWITCH]["total_requests"] == 20 + 2
 
 
-def test_the_statements_on_the_page_remove_what_is_the_exporters(database: Database) -> None:
+def test_the_statements_on_the_page_remove_the_exporters_data(database: Database) -> None:
     _book(database, f"{_SWITCH} 11:00")
 
     database.run(_statements("Everything of the exporter"))
@@ -193,7 +193,7 @@ def _remove(database: Database) -> None:
 
 
 @pytest.mark.parametrize("begin_anew", [_empty, _remove])
-def test_what_is_sent_again_after_the_exporters_tables_were_lost_counts_once(
+def test_records_sent_again_after_the_loss_of_the_exporters_tables_count_once(
     database: Database, begin_anew: Callable[[Database], None]
 ) -> None:
     times = (f"{_SWITCH} 11:00", "2026-11-02 09:00", "2026-11-03 09:00")
@@ -215,7 +215,7 @@ def _newest(database: Database) -> Row:
     return row
 
 
-def test_counters_go_on_from_the_last_old_row_and_cost_counts_what_was_booked(database: Database) -> None:
+def test_counters_continue_from_the_last_old_row_and_cost_counts_booked_usage(database: Database) -> None:
     _book(database, f"{_SWITCH} 10:20", f"{_SWITCH} 10:21", code="500")
 
     assert _snapshot(database, f"{_SWITCH} 10:22")
@@ -229,8 +229,8 @@ def test_counters_go_on_from_the_last_old_row_and_cost_counts_what_was_booked(da
     }
 
 
-def test_what_the_older_collector_has_counted_is_not_added_to_the_counters_again(database: Database) -> None:
-    _book(database, "2026-10-30 12:00", f"{_SWITCH} 10:14")  # a proxy's /usage tells everything since its start
+def test_usage_that_the_predecessor_counted_is_not_added_to_the_counters_again(database: Database) -> None:
+    _book(database, "2026-10-30 12:00", f"{_SWITCH} 10:14")  # a proxy's /usage shows everything since its start
     _book(database, f"{_SWITCH} 10:16")
 
     _snapshot(database, f"{_SWITCH} 10:22")
@@ -242,7 +242,7 @@ def test_what_the_older_collector_has_counted_is_not_added_to_the_counters_again
     assert database.value("(select sum(requests) from usage_rollups)") == 3
 
 
-def test_a_models_counters_go_on_under_the_clients_label(database: Database) -> None:
+def test_a_models_counters_continue_under_the_clients_label(database: Database) -> None:
     old = {"client": "client-0a1b2c3d4e", "model": "gpt-4o", "tokens": 700, "input_tokens": 0, "output_tokens": 0}
     rows = [old | {"requests": 7, "cost_usd": 12.34}]
     assert database.call("exporter_take_over", proxy="home", owner=OWNER, rows=rows) is True
@@ -271,7 +271,7 @@ def test_there_is_one_row_for_five_minutes_whoever_writes_it(database: Database)
     assert database.value(f"(select count(*) from model_usage where snapshot_id = {newest})") == 1
 
 
-def test_counters_never_fall_whatever_comes_late(database: Database) -> None:
+def test_counters_never_fall_whatever_arrives_late(database: Database) -> None:
     assert _snapshot(database, f"{_SWITCH} 11:00")
     _book(database, f"{_SWITCH} 10:50")
 
@@ -283,7 +283,7 @@ def test_counters_never_fall_whatever_comes_late(database: Database) -> None:
     assert counters == sorted(counters)
 
 
-def test_only_the_exporters_own_snapshots_are_deleted_when_they_are_old(database: Database) -> None:
+def test_only_the_exporters_own_old_snapshots_are_deleted(database: Database) -> None:
     for time in ("11:00", "11:05", "11:10"):
         _snapshot(database, f"{_SWITCH} {time}")
 

@@ -1,6 +1,6 @@
-"""A real Chromium for tests: where it is, and pages that report what the browser complains about.
+"""A real Chromium for tests: where it is, and pages that report the browser's complaints.
 
-Tests that need it fail without it, and say what to do. ``scripts/fetch-chromium`` fetches it; ``TEST_CHROMIUM`` names
+Tests that need it fail without it and say what to do. ``scripts/fetch-chromium`` fetches it; ``TEST_CHROMIUM`` names
 another executable.
 """
 
@@ -18,7 +18,7 @@ from tests.stack.waiting import PATIENCE_SECONDS
 
 _TOOLS = Path(__file__).resolve().parents[3] / ".tools"
 _AXE = _TOOLS / "pages" / "node_modules" / "axe-core" / "axe.min.js"
-# As root there is no sandbox, and a container has no graphics.
+# Root has no sandbox, and a container has no graphics.
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _ARGUMENTS = ["--no-sandbox", "--no-zygote", "--disable-gpu"]
 
@@ -52,7 +52,7 @@ def run_chromium() -> Iterator[Browser]:
 
 @dataclass
 class Seen:
-    """An open page and everything that it complained about: console errors and warnings, exceptions, other hosts."""
+    """An open page and the browser's complaints about it: console errors and warnings, exceptions, other hosts."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ def opened(
 
 
 def looks(page: Page) -> Iterator[tuple[int, str]]:
-    """Show an open page on a desk and on a phone, by day and by night; each width in pixels, with its scheme."""
+    """Show an open page on a desktop and a phone, in light and dark; yield each width in pixels, with its scheme."""
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in _SCHEMES:
@@ -104,10 +104,10 @@ def looks(page: Page) -> Iterator[tuple[int, str]]:
 
 
 def serious_findings(page: Page) -> list[str]:
-    """What axe-core finds serious or critical about the accessibility of a page, with the elements concerned."""
-    if page.evaluate("typeof axe") == "undefined":  # evaluated by the debugger, which no policy of the page forbids
+    """What axe-core calls serious or critical about the accessibility of a page, with the elements concerned."""
+    if page.evaluate("typeof axe") == "undefined":  # the debugger evaluates it, so no policy of the page forbids it
         page.evaluate(_AXE.read_text(encoding="utf-8"))
-    # It writes down every element that passes, with a selector that fits no other, unless it is asked not to.
+    # By default it also writes down every element that passes, with a selector that fits no other.
     results: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations'], selectors: false})")
     assert len(results["passes"]) > 10, "axe-core has not looked at the page"
     return [
@@ -119,7 +119,7 @@ def serious_findings(page: Page) -> list[str]:
 
 
 def picture(page: Page, path: Path, *, full_page: bool = False) -> None:
-    """Take a picture of a page. On a busy machine the packaged browser now and then cannot at the first attempt."""
+    """Take a picture of a page. On a busy machine the packaged browser sometimes fails at the first attempt."""
     try:
         page.screenshot(path=path, full_page=full_page)
     except Error:

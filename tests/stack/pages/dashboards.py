@@ -1,6 +1,6 @@
-"""``make dashboard-pictures``: takes the pictures of the dashboards in ``docs/images/`` anew, from a Grafana.
+"""``make dashboard-pictures``: retakes the pictures of the dashboards in ``docs/images/``, from a Grafana.
 
-``dashboards.json`` beside them says from which dashboards they were taken, so that a test can tell old ones.
+``dashboards.json`` beside them names the dashboards that they show, so that a test notices outdated pictures.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ RECORD = FOLDER / "dashboards.json"
 
 _WIDTH = 1400
 _ROW, _GAP = 30, 8
-"""Pixels of Grafana's grid; it loads a panel once it is in sight, so all of them have to be."""
+"""Pixels of a unit of Grafana's grid. Grafana loads a panel once it is in sight, so all of them must be."""
 _HEADER = 120
 
 
@@ -25,13 +25,13 @@ def picture_of(dashboard: Path) -> Path:
 
 
 def of_today() -> dict[str, str]:
-    """What ``dashboards.json`` says if the pictures are of the dashboards as they are now."""
+    """The content of ``dashboards.json`` if the pictures show the present dashboards."""
     files = [*_DASHBOARDS, *map(picture_of, _DASHBOARDS)]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def take_all(grafana: str) -> None:
-    """Take all pictures from the Grafana at this URL, which asks for no login, and write down what they are of."""
+    """Take all pictures from the Grafana at this URL, which needs no login, and write down what they show."""
     with run_chromium() as browser:
         for dashboard in _DASHBOARDS:
             panels = json.loads(dashboard.read_text(encoding="utf-8"))["panels"]

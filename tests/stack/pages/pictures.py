@@ -1,6 +1,6 @@
-"""``make pictures``: takes the pictures of pages in ``docs/images/`` from the demo, as a visitor sees it.
+"""``make pictures``: retakes the pictures of pages in ``docs/images/`` from the demo, as a visitor sees it.
 
-``pages.json`` beside them says from which templates they were taken, so that a test can tell old ones.
+``pages.json`` beside them names the templates that they show, so that a test notices outdated pictures.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _OF_REFUSAL: dict[str, tuple[str, int, _Scheme]] = {"key-refused-desk-dark.png":
 
 
 def of_today() -> dict[str, str]:
-    """What ``pages.json`` says if the pictures are of the pages as they are now."""
+    """The content of ``pages.json`` if the pictures show the present pages."""
     templates = b"".join(path.read_bytes() for path in sorted(_TEMPLATES.iterdir()))
     pictures = {name: (FOLDER / name).read_bytes() for name in sorted(_OF_DEMO | _OF_REFUSAL)}
     parts = {"templates": templates, **pictures}
@@ -40,7 +40,7 @@ def of_today() -> dict[str, str]:
 
 
 def take_all() -> None:
-    """Take all pictures, and write down what they are of."""
+    """Take all pictures, and write down what they show."""
     _take(["demo", "--seed", "3"], _OF_DEMO, lambda demo: bool(demo.metric(_USED, kind="provider", provider="xai")))
     with SteeredServer(SteeredProxy(key="another-key")) as server:
         _take(["demo", f"--proxy-url={server.url}"], _OF_REFUSAL, lambda demo: demo.metric("cliproxy_up") == 0)
@@ -50,7 +50,7 @@ def take_all() -> None:
 def _take(
     arguments: list[str], pictures: dict[str, tuple[str, int, _Scheme]], is_ready: Callable[[Process], bool]
 ) -> None:
-    """Pictures of what is seen without scrolling, once the demo ``is_ready``."""
+    """Take pictures of what a visitor sees without scrolling, once the demo ``is_ready``."""
     with TemporaryDirectory() as folder, exporter_process(Path(folder), arguments=arguments) as exporter:
         wait_until(lambda: is_ready(exporter))
         with run_chromium() as browser:

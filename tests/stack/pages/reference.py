@@ -1,4 +1,4 @@
-"""``make docs``: writes the tables of the pages that are made from the code."""
+"""``make docs``: writes the tables that the code provides for the pages."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ from exporter.settings.model import Declared, declared
 from exporter.sources.proxy_status import STATES
 
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
-"""From this line on ``.env.example`` is written by hand: these variables are not the exporter's."""
+"""The rest of ``.env.example``, below this line, is written by hand: its variables are not the exporter's."""
 
 
 def _metrics_markdown(page: str) -> str:
@@ -28,7 +28,7 @@ def _row(family: Family) -> tuple[str, ...]:
 
 
 def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]], *, below: str = "") -> str:
-    """The page with these rows in its table of this head, just below this text."""
+    """The page with these rows in the table with this head, right after the text ``below``."""
     begin = f"{below}{_line(head)}{_line('---' for _ in head)}"
     whole = begin + "".join(map(_line, rows))
     return re.sub(rf"^{re.escape(begin)}(?:\|.*\n)*", lambda _: whole, page, flags=re.MULTILINE)
@@ -51,7 +51,7 @@ def _supabase_markdown(page: str) -> str:
 
 
 def settings_markdown(page: str) -> str:
-    """The page ``docs/settings.md`` with its tables as they should be, each below the heading of its section."""
+    """The page ``docs/settings.md`` with up-to-date tables, each below the heading of its section."""
     for section, settings in groupby(declared(), key=attrgetter("section")):
         head = ("Name", "Value", "Default", "Meaning")
         page = _with_table(page, head, map(_setting_row, settings), below=f"## {section}\n\n")
@@ -72,7 +72,7 @@ def _setting_row(setting: Declared) -> tuple[str, ...]:
 
 
 def env_example(text: str) -> str:
-    """The file ``.env.example`` with every setting, commented out unless it has to be filled in."""
+    """The file ``.env.example`` with every setting, commented out unless the user must fill it in."""
     lines = [
         "# Copy to .env and fill in CLIPROXY_MANAGEMENT_KEY, and for Docker Compose GRAFANA_ADMIN_PASSWORD; everything",
         "# else may stay as it is. Generated from the program. docs/settings.md and docs/docker.md say more.",
@@ -102,7 +102,7 @@ _PAGES = {
 
 
 def pages(root: Path) -> dict[Path, str]:
-    """File → content, below the repository's ``root``. What stands between the tables is written by hand."""
+    """File → content, below the repository's ``root``. The text between the tables is written by hand."""
     return {root / name: make((root / name).read_text(encoding="utf-8")) for name, make in _PAGES.items()}
 
 

@@ -1,6 +1,6 @@
-"""``make languages``: takes what the pages say today into ``exporter/web/catalogues/``, and compiles the translations.
+"""``make languages``: puts the pages' present texts into ``exporter/web/catalogues/``, and compiles the translations.
 
-A sentence that is new or was changed stands there without a translation then, and a test names it.
+A new or changed sentence has no translation then, and a test names it.
 """
 
 import ast
@@ -28,15 +28,15 @@ _PATTERNS = {
     **{"say": 1, "pattern": 1, "counted": 2, "QuestionError": 1},
     **{name: 1 for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, _KINDS)},
 }
-"""Functions of ``exporter.sentences`` and errors that pages show, and how many patterns they take."""
+"""Functions of ``exporter.sentences`` and errors that pages show, each with the number of its patterns."""
 _PAIRS = {"wrong": 0, "Missing": 0, "read_by": 1}
-"""Functions that take why something is wrong and what to do, and the place of the first of the two."""
+"""Functions that take what is wrong and what to do, each with the position of the first of the two."""
 _AT_THE_START = {_PACKAGE / "settings" / "validators.py", _PACKAGE / "web" / "config_file.py"}
-"""Where these only say what ends the start, so that no page shows it."""
+"""Modules where these functions only end the start, so that no page shows their text."""
 
 
 def said_today() -> Catalog:
-    """Every message of code and templates."""
+    """Every message in code and templates."""
     catalogue = Catalog()
     for message, path in (*_of_code(), *_of_templates()):
         catalogue.add(message, locations=[(str(path.relative_to(ROOT)), 0)])
@@ -47,13 +47,13 @@ def said_today() -> Catalog:
 
 
 def read(language: str) -> Catalog:
-    """The catalogue of a language as a translator left it."""
+    """The catalogue of a language as the translator left it."""
     with (_CATALOGUES / f"{language}.po").open("rb") as file:
         return read_po(file, locale=language)
 
 
 def read_compiled(language: str) -> Catalog:
-    """The same as the program reads it."""
+    """The compiled catalogue, as the program reads it."""
     with (_CATALOGUES / f"{language}.mo").open("rb") as file:
         return read_mo(file)
 

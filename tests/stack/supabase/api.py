@@ -1,8 +1,8 @@
 """A real Supabase-compatible API in front of a PostgreSQL database, for the ``supabase`` client. A test tool only.
 
-What it does not do as the hosted service does, so that tests must not rely on it: numbers of more than 53 bits lose
-digits on their way into tables (send them as text), it sees no table that was made after its start, and it knows no
-limit of rate, size or time.
+It differs from the hosted service in ways that tests must not rely on: numbers of more than 53 bits lose digits on
+their way into tables (send them as text), it does not see tables made after its start, and it limits neither rate nor
+size nor time.
 """
 
 import os
@@ -72,7 +72,7 @@ class SupabaseApi:
         program = _TOOLS / "node_modules" / "@supabase" / "lite" / "dist" / "cli" / "index.js"
         log = Path(server.folder) / "api.log"
         with log.open("ab") as out:
-            # Without --no-admin a request that has no key would be the service's.
+            # Without --no-admin a request without a key would count as the service's.
             self._process = subprocess.Popen(
                 [self._node, str(program), "start", "--no-admin"],
                 stdin=subprocess.DEVNULL,
@@ -84,20 +84,20 @@ class SupabaseApi:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
             )
         wait_until(self._answers, self._process, log)
-        # With its first real request it changes default privileges, which two requests at once cannot do: where an
-        # exporter asks at the same time, one of the two fails.
+        # Its first real request changes default privileges, and two such requests at once cannot: if an exporter asks
+        # at the same time, one of the two fails.
         wait_until(self._is_ready, self._process, log)
 
     def _is_ready(self) -> bool:
         answer = self._get("model_pricing?limit=1")
-        return answer.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND)  # the latter: not migrated
+        return answer.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND)  # NOT_FOUND: not migrated
 
     def _get(self, what: str) -> httpx.Response:
         headers = {"apikey": self.secret_key}
         return loopback.get(f"{self.url}/rest/v1/{what}", headers=headers)
 
     def _answers(self) -> bool:
-        # There is no such table: that answer shows that server, key and database work.
+        # This table does not exist; that answer shows that server, key and database work.
         try:
             answer = self._get("is_ready")
         except httpx.TransportError:
@@ -115,15 +115,15 @@ class SupabaseApi:
             self._process.wait()
 
     def kill(self) -> None:
-        """As a crash."""
+        """End it as a crash does."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Orderly: requests under way are answered."""
+        """End it in order: requests under way get their answers."""
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Answer nothing any more. What was asked meanwhile is done after ``thaw``: ``restart`` before ``clear``."""
+        """Stop answering. Requests made meanwhile run after ``thaw``: call ``restart`` before ``clear``."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -132,13 +132,13 @@ class SupabaseApi:
         self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
-        """A new process at the same address."""
+        """Start a new process at the same address."""
         self.kill()
         self.start()
 
     @contextmanager
     def client(self, key: str | None = None) -> Iterator[Client]:
-        """A client as the exporter makes it; with the secret key unless told otherwise."""
+        """A client as the exporter makes it, with the secret key by default."""
         with loopback.client(timeout=httpx.Timeout(10, connect=3)) as http:
             options = ClientOptions(
                 httpx_client=http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
@@ -146,9 +146,9 @@ class SupabaseApi:
             yield create_client(self.url, key or self.secret_key, options)
 
     def clear(self) -> None:
-        """Empty every table, as the migrations left them.
+        """Restore every table to the state after the migrations.
 
-        What a test gave up waiting for may still be under way, and hold what this needs.
+        A request that a test gave up on may still run and lock what this needs.
         """
         with suppress(SqlError):
             self._clear()

@@ -1,4 +1,4 @@
-"""Whether a ledger and its history are the same: record by record, and day by day."""
+"""Whether a ledger and its history agree, record by record and day by day."""
 
 import sqlite3
 from collections import defaultdict
@@ -28,14 +28,14 @@ _RECORDS = """
 
 
 def entries(data_dir: Path, *, proxy: str = "default") -> set[tuple[Any, ...]]:
-    """The ledger's entries of a proxy, as they have to stand in ``usage_records``."""
+    """The ledger's entries of a proxy, in the form that ``usage_records`` must have."""
     with ledger_file(data_dir) as connection:
         rows = connection.execute(_ENTRIES, (proxy,)).fetchall()
     return {_as_sent(row) for row in rows}
 
 
 def records(database: Database, *, proxy: str = "default") -> set[tuple[Any, ...]]:
-    """What stands in ``usage_records``."""
+    """The content of ``usage_records``."""
     rows = database.rows(_RECORDS.format(proxy=proxy))
     found = [(row["ts_ms"], int(row["fingerprint"]), *list(row.values())[2:]) for row in rows]
     assert len(found) == len(set(found))
@@ -43,7 +43,7 @@ def records(database: Database, *, proxy: str = "default") -> set[tuple[Any, ...
 
 
 def assert_equal(data_dir: Path, database: Database, *, proxy: str = "default") -> int:
-    """Raises AssertionError unless records, days and sums are those of the ledger. Returns the number of records."""
+    """Raises AssertionError unless records, days and sums equal those of the ledger. Returns the number of records."""
     booked, there = entries(data_dir, proxy=proxy), records(database, proxy=proxy)
     missing, strange = booked - there, there - booked
     assert (len(missing), len(strange)) == (0, 0), f"{sorted(missing)[:2]} {sorted(strange)[:2]}"
@@ -54,7 +54,7 @@ def assert_equal(data_dir: Path, database: Database, *, proxy: str = "default") 
 
 
 def waiting(data_dir: Path, *, proxy: str = "default") -> int:
-    """How many entries of a proxy the history lacks, as the ledger's file says."""
+    """The number of a proxy's entries that the history lacks, as the ledger's file says."""
     statement = (
         "select count(*) from entry e join series s on s.id = e.series join route r on r.id = s.route"
         " join proxy x on x.id = r.proxy where x.name = ? and e.id > x.history_sent"

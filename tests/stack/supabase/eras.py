@@ -1,4 +1,4 @@
-"""The databases that users of the predecessor have: every schema that it published, and what they made of them.
+"""The databases that users of the predecessor have: every schema that it published, and what became of them.
 
 ``ERAS`` are SQL scripts that make the tables, run statement by statement as their users did (some stop in the middle).
 ``fill`` puts rows into whatever tables there are.
@@ -70,7 +70,7 @@ def _policies(tables: tuple[str, ...], *, late: bool) -> str:
     wanted += [(table, "Allow service all", "all using (true)") for table in tables if table.startswith("rate_")]
     lines = [f"alter table {table} enable row level security;" for table in tables]
     lines += [f'create policy "{name}" on {table} for {rule};' for table, name, rule in wanted]
-    if not late:  # the published file made one of them a second time, and stopped there
+    if not late:  # the published file made one of the policies a second time, and stopped there
         lines.append('create policy "Allow read access" on usage_snapshots for select using (true);')
     return "\n".join(lines)
 
@@ -105,7 +105,7 @@ create policy "Allow service role full access to credential_usage_summary" on cr
 insert into credential_usage_summary (id, credentials, api_keys) values (1, '[]', '[]') on conflict do nothing;
 """
 GUIDE = ("credentials", "usage", "daily_stats")
-"""Tables ``oauth_...`` that a guide named and no code was published for."""
+"""Tables ``oauth_...`` that a guide named, and for which no code was published."""
 _O = "".join(f"create table oauth_{name} (id bigserial primary key, name text);" for name in GUIDE)
 _BY_HAND_DOUBLE = """
 alter table usage_snapshots add cumulative_cost_usd double precision default 0;
@@ -180,7 +180,7 @@ _ROWS = {
 
 
 def make(database: Database, era: str, *, filled: bool) -> None:
-    """Bring an empty database to an era. What an era has no column for is left out."""
+    """Bring an empty database to an era, without the columns that the era lacks."""
     database.run_loosely(ERAS[era])
     if filled:
         database.run_loosely("\n".join(statement for table in _ROWS.values() for statement in table))

@@ -1,7 +1,7 @@
-"""A gate in front of the API, through which every call goes, and at which any of them can go wrong.
+"""A gate in front of the API: every call passes through it, and any of them can go wrong there.
 
-The faults are those of a network, a gateway and a busy server. What is lost may be the question or, worse, the answer:
-then the call was done, and nobody told the exporter.
+The faults are those of a network, a gateway and a busy server. The question may get lost or, worse, the answer: then
+the call was done, and the exporter does not know.
 """
 
 import threading
@@ -26,8 +26,8 @@ FAULTS = (
     "statement_timeout",
     "database_away",
 )
-"""What can happen to a call. In the first, and in the last five, it is not done; in the others it is. Beside them there
-are ``web_page``, where something else is at the address, and ``strange``, an answer that fits no question."""
+"""What can happen to a call. The first and the last five leave it undone; the others do it. There are two more:
+``web_page``, when something else is at the address, and ``strange``, an answer that fits no question."""
 
 _REFUSED = {
     "busy": (429, "text/html", b"<html>slow down</html>"),
@@ -44,7 +44,7 @@ _PASSED_ON = ("apikey", "authorization", "content-type", "prefer", "accept", "ac
 class Gate:
     """A server that passes calls on to ``target``.
 
-    ``fault`` is asked for each call: its fault, or empty. ``fault_of`` is told its body, too. ``late_seconds`` is how
+    ``fault`` returns the fault of each call, or empty; ``fault_of`` also gets the call's body. ``late_seconds`` is how
     long a late answer takes. ``met`` counts what happened.
     """
 
@@ -87,7 +87,7 @@ class Gate:
             do_POST = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815
 
             def handle(self) -> None:
-                with suppress(ConnectionError):  # whoever asked is gone
+                with suppress(ConnectionError):  # the caller is gone
                     super().handle()
 
             def log_message(self, format: str, *arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""An exporter with its limits and its history, whose records a test books and whose time a test turns."""
+"""An exporter with its limits and its history; the test books its records and turns its clock."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from tests.stack.supabase.api import SupabaseApi
 Row = dict[str, Any]
 
 PASS_SECONDS = 30
-"""After this time everything that is done now and then is due again, but for what is done once an hour."""
+"""After this time all periodic work is due again, except the hourly work."""
 
 
 class _Parts(Parts):
-    """Clients and credentials keep their names."""
+    """Parts that keep the names of clients and credentials."""
 
     @property
     def pseudonym(self) -> Pseudonym:
@@ -27,7 +27,7 @@ class _Parts(Parts):
 
 
 class LimitProject(LimitBench):
-    """One exporter on a project, without its threads: ``work`` does what they do in half a minute."""
+    """One exporter on a project, without its threads: ``work`` does their work of half a minute."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class LimitProject(LimitBench):
         proxy: str = "p",
         **settings: Any,
     ) -> None:
-        """``limits`` is the text of the limits file, empty for none. ``settings`` are further ones."""
+        """``limits`` is the text of the limits file, empty for none. ``settings`` are further settings."""
         self._proxy = proxy
         folder.mkdir(exist_ok=True)
         self.api = api
@@ -74,7 +74,7 @@ class LimitProject(LimitBench):
         self._open()
 
     def work(self, passes: int = 1) -> None:
-        """Let time pass, and do what is due: read the limits, look, write the status."""
+        """Let time pass, and do what is due: read the limits, evaluate them, write the status."""
         for _ in range(passes):
             self.clock.advance(PASS_SECONDS)
             self.ledger.periods.refresh()
@@ -82,7 +82,7 @@ class LimitProject(LimitBench):
             self.board.refresh()
 
     def insert(self, **columns: Any) -> int:
-        """A row of ``rate_limit_configs``, as a user adds it in the SQL editor; its id."""
+        """Add a row to ``rate_limit_configs``, as a user does in the SQL editor; return its id."""
         given = {"provider": "OpenAI", "tier_name": "Plus"} | columns
         self.api.database.run(
             f"insert into rate_limit_configs ({', '.join(given)}) values ({', '.join(map(literal, given.values()))});"
@@ -91,23 +91,23 @@ class LimitProject(LimitBench):
         return id_
 
     def change(self, id_: int, **columns: Any) -> None:
-        """Edit a row there."""
+        """Edit a row of ``rate_limit_configs``."""
         values = ", ".join(f"{name} = {literal(value)}" for name, value in columns.items())
         self.api.database.run(f"update rate_limit_configs set {values} where id = {id_};")
 
     def config(self, id_: int) -> Row:
-        """The row as it is there."""
+        """A row of ``rate_limit_configs``."""
         (row,) = self.api.database.rows(f"select * from rate_limit_configs where id = {id_}")
         return row
 
     @property
     def statuses(self) -> dict[int, Row]:
-        """What is in ``rate_limit_status``, by limit."""
+        """The content of ``rate_limit_status``, by limit."""
         return {row["config_id"]: row for row in self.api.database.rows("select * from rate_limit_status order by 1")}
 
 
 def literal(value: object) -> str:
-    """A value as SQL has it."""
+    """A value as an SQL literal."""
     if value is None:
         return "null"
     if isinstance(value, int):

@@ -1,7 +1,7 @@
-"""Real PostgreSQL servers for tests: thrown away afterwards, on loopback, without root and without the machine's own.
+"""Real PostgreSQL servers for tests: temporary, on loopback, without root and without the machine's own server.
 
 ``VERSIONS`` are the newest one and those that hosted Supabase projects run. The newest is a Python package of the test
-environment; the others are fetched by ``scripts/fetch-supabase``. Tests that need one fail without it: a skipped test
+environment; ``scripts/fetch-supabase`` fetches the others. Tests that need one fail without it, because a skipped test
 would look like a passed one.
 """
 
@@ -42,14 +42,14 @@ class SqlError(Exception):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A loopback port that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server that was just started answers; raises with its log if it ends or takes too long."""
+    """Wait until a new server answers; raises with its log if it ends or takes too long."""
     begun = asked = time.monotonic()
     while not works():
         if process.poll() is not None or time.monotonic() > begun + PATIENCE_SECONDS:
@@ -59,7 +59,7 @@ def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 def start_anyhow(start: Callable[[], None]) -> None:
-    """Start a server at a port that was free before: somebody's outgoing connection may have it for a moment."""
+    """Start a server at a port that was free before; an outgoing connection may hold the port for a moment."""
     for attempt in range(_START_ATTEMPTS):
         try:
             start()
@@ -88,14 +88,14 @@ class Postgres:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        # Not pytest's folder: below it a server that root started as somebody else could not enter.
+        # Not pytest's folder: root's server runs as another user, who could not enter it.
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self.port = free_port()
         self._as_user: dict[str, Any] = {}
         self._copies = 0
         self._lock = threading.Lock()
         package = _package(version)
-        if os.geteuid() == 0:  # the server refuses to run as root, and who it runs as cannot enter root's folders
+        if os.geteuid() == 0:  # the server refuses to run as root, and its user cannot enter root's folders
             user = pwd.getpwnam("nobody")
             self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.folder, user.pw_uid, user.pw_gid)
@@ -143,7 +143,7 @@ class Postgres:
             raise RuntimeError(f"initdb failed: {done.stderr}")
 
     def start(self) -> None:
-        """Start, or start again after ``stop``."""
+        """Start the server, or start it again after ``stop``."""
         start_anyhow(self._start)
 
     def _start(self) -> None:
@@ -183,14 +183,14 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, sql: str, *, database: str, user: str = "project_owner", transaction: bool = True) -> str:
-        """What a script answers, unaligned. Raises SqlError at the first statement that fails."""
+        """The output of a script, unaligned. Raises SqlError at the first statement that fails."""
         done = self._run_psql(sql, database, user, ["-v", "ON_ERROR_STOP=1", *(["-1"] if transaction else [])])
         if done.returncode:
             raise SqlError(done.stderr.strip())
         return done.stdout
 
     def run_loosely(self, sql: str, *, database: str, user: str = "project_owner") -> str:
-        """Run every statement by itself, those after a failed one too; what psql complained about."""
+        """Run every statement by itself, even after a failed one; return psql's complaints."""
         return self._run_psql(sql, database, user, []).stderr
 
     def _run_psql(self, sql: str, database: str, user: str, options: list[str]) -> subprocess.CompletedProcess[str]:
@@ -211,7 +211,7 @@ class Postgres:
         with self._lock:
             self._copies += 1
             name = f"copy_{self._copies}"
-        create = f"create database {name} template {template} strategy file_copy"  # half the work for one so small
+        create = f"create database {name} template {template} strategy file_copy"  # half the work for a small one
         self.run(create, database="postgres", user="postgres", transaction=False)
         try:
             yield Database(self, name)
@@ -228,11 +228,11 @@ class Database:
         self.name = name
 
     def run(self, sql: str, *, user: str = "project_owner") -> str:
-        """What a script, in one transaction, answers. Raises SqlError."""
+        """The output of a script that runs in one transaction. Raises SqlError."""
         return self.server.run(sql, database=self.name, user=user)
 
     def run_loosely(self, sql: str) -> str:
-        """What was complained about when every statement ran by itself."""
+        """Run every statement by itself; return psql's complaints."""
         return self.server.run_loosely(sql, database=self.name)
 
     def rows(self, query: str, *, role: str | None = None) -> list[dict[str, Any]]:
@@ -250,7 +250,7 @@ class Database:
         return self.rows(f"select {expression} as value", role=role)[0]["value"]
 
     def call(self, function: str, **arguments: Any) -> Any:
-        """What a function answers to the service's role, called with JSON arguments as the API does it."""
+        """The answer of a function to the service's role, called with JSON arguments as the API does."""
         given = ", ".join(f"p_{name} => {_literal(value)}" for name, value in arguments.items())
         return self.value(f"public.{function}({given})", role="service_role")
 

@@ -10,12 +10,12 @@ DAY = "2026-11-24"
 
 
 def at(text: str) -> int:
-    """ms since the epoch of an ISO time in UTC."""
+    """An ISO time in UTC as ms since the epoch."""
     return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def record(n: int = 0, **changes: Any) -> Row:
-    """A record of 150 tokens that costs 0.0015 USD, at noon and ``n`` seconds of ``DAY``."""
+    """A record of 150 tokens that costs 0.0015 USD, ``n`` seconds after noon of ``DAY``."""
     return {
         "ts_ms": at(f"{DAY} 12:00") + n * 1000,
         "fingerprint": str(7_000_000_000_000_000_000 + n),

@@ -1,4 +1,4 @@
-"""Suggested aliases in a file of settings: what was in it stays, whatever way it is written."""
+"""Suggested aliases in a file of settings: its old content stays, in whatever form it is written."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def _aliases(file: Path) -> Aliases:
     return read_aliases(file)
 
 
-def test_a_new_file_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_new_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yaml"
     assert _write(file) == 2
     assert file.stat().st_mode & 0o777 == 0o600
@@ -65,7 +65,7 @@ _OTHERS = "# mine\nexporter_port: 9400 # a remark\n"
         ),
     ],
 )
-def test_what_was_there_stays(tmp_path: Path, before: str) -> None:
+def test_the_old_content_stays(tmp_path: Path, before: str) -> None:
     file = tmp_path / "exporter.yaml"
     file.write_text(before)
     file.chmod(0o640)
@@ -83,7 +83,7 @@ def test_what_was_there_stays(tmp_path: Path, before: str) -> None:
 @pytest.mark.parametrize(
     "before", ["aliases: {clients: [{key: k, alias: kim}]}\n", "{exporter_port: 9400}\n", "aliases: {}\n"]
 )
-def test_a_file_that_cannot_be_added_to_is_left_as_it_is(tmp_path: Path, before: str) -> None:
+def test_a_file_that_cannot_be_extended_stays_unchanged(tmp_path: Path, before: str) -> None:
     file = tmp_path / "exporter.yaml"
     file.write_text(before)
     with pytest.raises(ExporterError, match="aliases cannot be added to"):
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_is(tmp_path: Path, before:
     assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]
 
 
-def test_a_file_with_mistakes_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_with_mistakes_stays_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yaml"
     file.write_text("exporter_prot: 1\n")
     with pytest.raises(SettingsError, match="Did you mean exporter_port"):
@@ -100,7 +100,7 @@ def test_a_file_with_mistakes_is_left_as_it_is(tmp_path: Path) -> None:
     assert file.read_text() == "exporter_prot: 1\n"
 
 
-def test_no_name_is_given_twice(tmp_path: Path) -> None:
+def test_no_name_is_suggested_twice(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yaml"
     file.write_text("aliases:\n  clients:\n  - {key: k, alias: client-2}\n")
     clients = [_CLIENT._replace(value=f"client-{number}") for number in "abc"]
@@ -114,7 +114,7 @@ def test_no_name_is_given_twice(tmp_path: Path) -> None:
     "hostile",
     ["a: b #", "- x", "\x1b[31m\nalias: stolen", "'\"", "yes", "0123", "ünïcode 😀", "\u202eevil", "*a", "x" * 200],
 )
-def test_what_a_proxy_calls_an_account_is_only_text(tmp_path: Path, hostile: str) -> None:
+def test_a_proxys_name_for_an_account_is_only_text(tmp_path: Path, hostile: str) -> None:
     file = tmp_path / "exporter.yaml"
     written = hostile.strip()
     account = Suggestion("file", written, f"claude-{written}", f"claude-1, {written}")
@@ -130,6 +130,6 @@ def test_what_a_proxy_calls_an_account_is_only_text(tmp_path: Path, hostile: str
     assert read.alias.startswith("claude-")
 
 
-def test_nothing_to_add_touches_nothing(tmp_path: Path) -> None:
+def test_nothing_to_add_changes_nothing(tmp_path: Path) -> None:
     assert _write(tmp_path / "none.yaml", [], []) == 0
     assert not (tmp_path / "none.yaml").exists()

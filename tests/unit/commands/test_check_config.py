@@ -43,7 +43,7 @@ def test_check_config_prints_all_problems_at_once(tmp_path: Path) -> None:
     assert "The settings are valid" not in done.stdout
 
 
-def test_check_config_without_a_proxy(tmp_path: Path) -> None:
+def test_check_config_without_a_proxy_says_what_to_do(tmp_path: Path) -> None:
     done = run_command("check-config", cwd=tmp_path)
     assert done.returncode == 2
     assert "problem: No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY" in done.stdout
@@ -79,7 +79,7 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
 
 
-def test_check_config_leaves_the_port_to_the_exporter_that_runs(server: SteeredServer, tmp_path: Path) -> None:
+def test_check_config_leaves_the_port_to_the_running_exporter(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url)
     with exporter_process(tmp_path, **settings) as program:
         port = program.url.rpartition(":")[2]
@@ -141,7 +141,7 @@ def test_check_config_connects(server: SteeredServer, tmp_path: Path) -> None:
     assert server.proxy.counts().popped == 0, "a check took records away"
 
 
-def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
+def test_check_config_says_what_a_subscription_does_to_others_before_it_begins(
     server: SteeredServer, tmp_path: Path
 ) -> None:
     settings = {**_settings(tmp_path, server.url), "CLIPROXY_SOURCE": "subscribe"}
@@ -158,14 +158,14 @@ def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
     assert server.proxy.counts().refused_logins == 0
 
 
-def test_check_config_tells_that_publishing_is_off(server: SteeredServer, tmp_path: Path) -> None:
+def test_check_config_reports_that_publishing_is_off(server: SteeredServer, tmp_path: Path) -> None:
     server.proxy.publishing = False
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert done.returncode == 1
     assert "problem: proxy default does not record usage: set usage-statistics-enabled: true" in done.stdout
 
 
-def test_check_config_tells_that_nobody_listens(tmp_path: Path) -> None:
+def test_check_config_reports_that_nobody_listens(tmp_path: Path) -> None:
     server = SteeredServer(SteeredProxy(key=MANAGEMENT_KEY))
     server.stop()
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
@@ -173,7 +173,7 @@ def test_check_config_tells_that_nobody_listens(tmp_path: Path) -> None:
     assert "refused the connection. Is CPA running" in done.stdout
 
 
-def test_check_config_and_the_exporter_try_a_wrong_key_once_in_all(server: SteeredServer, tmp_path: Path) -> None:
+def test_check_config_and_the_exporter_together_try_a_wrong_key_once(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url, key="sk-planted-wrong-key")
     for _ in range(3):
         done = run_command("check-config", "--connect", cwd=tmp_path, **settings)

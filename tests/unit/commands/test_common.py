@@ -1,4 +1,4 @@
-"""The files that settings name are checked with the settings, wherever their path was given."""
+"""Commands check the files that settings name together with the settings, wherever the path was given."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_the_path_in_the_configuration_file_is_below_that_file(monkeypatch: pyte
     assert settings.exporter_prices_refresh is False
 
 
-def test_its_mistakes_are_reported_with_all_others_each_with_its_line(
+def test_mistakes_in_the_file_are_reported_with_all_others_each_with_its_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "prices.yaml").write_text(BAD)
@@ -51,7 +51,7 @@ def test_its_mistakes_are_reported_with_all_others_each_with_its_line(
     assert any("Did you mean from?" in str(problem) for problem in loaded.problems)
 
 
-def test_a_file_that_is_not_there_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = load_from(monkeypatch, {"EXPORTER_PRICES_FILE": "none.yaml"}).problems
     assert str(problem) == (
         "EXPORTER_PRICES_FILE (none.yaml): The file does not exist."
@@ -67,7 +67,7 @@ def test_mistakes_in_limits_and_prices_are_reported_together(monkeypatch: pytest
     assert [problem.place for problem in loaded.problems] == ["prices.yaml:2", "prices.yaml:3", "limits.yaml:2"]
 
 
-def test_a_table_is_aligned_and_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_is_aligned_and_a_name_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "cost"), [("a", "$10.00"), ("\x1b[2Jevil\n\u202e", "$1.00")], right={"cost"})
 
     assert capsys.readouterr().out.splitlines() == [

@@ -1,4 +1,4 @@
-"""The demo's past: a month that is there at once, once, in periods and reports but not in the counters."""
+"""The demo's past: a month that is there from the start, once, in periods and reports but not in the counters."""
 
 import shutil
 from collections import Counter
@@ -24,7 +24,7 @@ from tests.fakes.planted import secrets
 
 _DAY_MS = 86_400_000
 ALL = RECORDS + 3 * 480 - 2
-"""Beside the traffic of all, a job every 3 minutes of three days, but for the last five minutes."""
+"""The general traffic, and a job every 3 minutes for three days, without the last five minutes."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def _booked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def past(settings: Settings, _booked: Path) -> Settings:
-    """Settings with whose directory the past was booked when the clock began."""
+    """Settings whose data directory got the past when the clock began."""
     shutil.copytree(_booked, settings.exporter_data_dir, dirs_exist_ok=True)
     return settings
 
@@ -76,7 +76,7 @@ def test_each_of_the_thirty_days_has_requests_before_a_proxy_answers(past: Setti
         assert max(moments) < now_ms
 
 
-def test_the_past_is_none_of_the_counters_and_knows_each_account(past: Settings, clock: TurnableClock) -> None:
+def test_the_past_is_in_no_counter_and_knows_each_account(past: Settings, clock: TurnableClock) -> None:
     with _ledger(past, clock) as ledger:
         assert (ledger.totals.series, ledger.flow("demo").backfilled) == ({}, ALL)
         used = [each for each in SHOWN if each.share or each.trouble == "shrinks"]
@@ -85,11 +85,11 @@ def test_the_past_is_none_of_the_counters_and_knows_each_account(past: Settings,
     assert [secret for secret in secrets() if secret.encode() in stored] == []
 
 
-def test_it_is_known_what_windows_are_worth_and_that_a_limit_shrank(past: Settings, clock: TurnableClock) -> None:
+def test_the_past_shows_what_windows_are_worth_and_that_a_limit_shrank(past: Settings, clock: TurnableClock) -> None:
     _is_known(past, clock)
 
 
-def test_it_is_known_at_another_hour_too(settings: Settings, clock: TurnableClock) -> None:
+def test_the_past_shows_it_at_another_hour_too(settings: Settings, clock: TurnableClock) -> None:
     clock.advance(3600 * 30)
     book_demo_past(settings, clock)
     _is_known(settings, clock)

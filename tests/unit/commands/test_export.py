@@ -48,7 +48,7 @@ def _traffic(count: int) -> bytes:
 
 
 def _samples(text: str) -> list[Sample]:
-    """Parsed by the library, which refuses times that go back and families that are not together."""
+    """The samples as the library parses them; it refuses times that go back and families that are split."""
     families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call] # the library has no types here
     return [sample for family in families for sample in family.samples]
 
@@ -68,7 +68,7 @@ def test_every_entry_is_a_line_of_jsonl_and_a_row_of_csv(tmp_path: Path) -> None
     assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
 
 
-def test_a_span_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
+def test_a_span_includes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
     ledger, labels = _ledger_with(tmp_path, _traffic(50))
     with ledger.reading() as connection:
         moments = [row[0] for row in connection.execute("select ts_ms from entry order by ts_ms")]
@@ -77,7 +77,7 @@ def test_a_span_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
     assert len(out.getvalue().splitlines()) == sum(moments[10] <= moment < moments[40] for moment in moments)
 
 
-def test_hostile_names_stay_one_value_and_are_not_run_by_a_spreadsheet(tmp_path: Path) -> None:
+def test_hostile_names_stay_one_value_and_no_spreadsheet_runs_them(tmp_path: Path) -> None:
     hostile = '=cmd|" /C calc"!A1\n<b>,"\u202e' + "x" * 10_000
     body = msgspec.json.encode(
         [{"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": hostile, "auth_type": "oauth"}]
@@ -117,7 +117,7 @@ def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
     assert round(cost * 1e9) == nano
 
 
-def test_what_happened_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) -> None:
+def test_usage_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) -> None:
     ledger, labels = _ledger_with(tmp_path, _traffic(300))
     whole, part = io.StringIO(), io.StringIO()
     middle = int(_NOW - 3600) // 900 * 900

@@ -1,4 +1,4 @@
-"""Where the data is, and which time zone holds, if no setting says so."""
+"""Where the data is and which time zone applies if no setting says so."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ def cwd(tmp_path: Path) -> Path:
     return tmp_path / "cwd"
 
 
-def test_it_is_the_users_own(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
+def test_the_data_is_in_the_users_directory(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
     found = find_data_dir(home, cwd=cwd)
     assert (found.path, found.note) == (tmp_path / "home" / "cliproxy-exporter", None)
 
 
 @pytest.mark.parametrize(("platform", "below"), [("linux", ".local/share"), ("darwin", "Library/Application Support")])
 @pytest.mark.parametrize("given", [{}, {"XDG_DATA_HOME": ""}, {"XDG_DATA_HOME": "relative"}])
-def test_the_platform_has_a_place_for_it(
+def test_each_platform_has_its_place_for_the_data(
     platform: str, below: str, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.platform", platform)
@@ -35,7 +35,9 @@ def test_the_platform_has_a_place_for_it(
     assert user_data_dir(given) == Path("/srv/me") / below / "cliproxy-exporter"
 
 
-def test_a_user_without_a_home_has_it_below_the_working_directory(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_has_the_data_below_the_working_directory(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_home() -> Path:
         raise RuntimeError
 
@@ -44,7 +46,7 @@ def test_a_user_without_a_home_has_it_below_the_working_directory(cwd: Path, mon
 
 
 @pytest.mark.parametrize("file", [FILE_NAME, f"demo/{FILE_NAME}"])
-def test_a_ledger_in_data_goes_on_with_a_note(home: dict[str, str], cwd: Path, file: str) -> None:
+def test_a_ledger_in_data_stays_in_use_with_a_note(home: dict[str, str], cwd: Path, file: str) -> None:
     (cwd / "data" / file).parent.mkdir(parents=True)
     (cwd / "data" / file).touch()
     found = find_data_dir(home, cwd=cwd, starts=True)
@@ -52,13 +54,13 @@ def test_a_ledger_in_data_goes_on_with_a_note(home: dict[str, str], cwd: Path, f
     assert f"The ledger in {cwd / 'data'} is used;" in str(found.note)
 
 
-def test_a_folder_data_of_something_else_is_left_alone(home: dict[str, str], cwd: Path) -> None:
+def test_another_programs_folder_named_data_is_left_alone(home: dict[str, str], cwd: Path) -> None:
     (cwd / "data").mkdir()
     (cwd / "data" / "table.csv").touch()
     assert find_data_dir(home, cwd=cwd).path.parent == Path(home["XDG_DATA_HOME"])
 
 
-def test_the_running_exporters_is_found_from_anywhere(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
+def test_the_running_exporters_data_is_found_from_anywhere(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
     lock = DataDirectoryLock(tmp_path / "elsewhere")
     (cwd / "data").mkdir()
     (cwd / "data" / FILE_NAME).touch()
@@ -72,7 +74,7 @@ def test_the_running_exporters_is_found_from_anywhere(home: dict[str, str], cwd:
     lock.release()
 
 
-def test_one_that_was_killed_is_not_running(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
+def test_a_killed_exporter_does_not_count_as_running(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
     lock = DataDirectoryLock(tmp_path / "elsewhere")
     with announced(home, tmp_path / "elsewhere", is_demo=False):
         (left,) = (tmp_path / "home" / "cliproxy-exporter" / "running").iterdir()
@@ -81,7 +83,9 @@ def test_one_that_was_killed_is_not_running(home: dict[str, str], cwd: Path, tmp
         assert not left.exists()
 
 
-def test_of_several_none_is_taken_without_a_warning(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
+def test_with_several_exporters_none_is_chosen_without_a_warning(
+    home: dict[str, str], cwd: Path, tmp_path: Path
+) -> None:
     locks = [DataDirectoryLock(tmp_path / name) for name in ("one", "two")]
     folder = tmp_path / "home" / "cliproxy-exporter" / "running"
     folder.mkdir(parents=True)
@@ -103,7 +107,7 @@ def test_a_demo_is_found_by_commands_and_stops_no_exporter(home: dict[str, str],
     lock.release()
 
 
-def test_where_nothing_can_be_written_nothing_is_announced(tmp_path: Path) -> None:
+def test_a_read_only_place_announces_nothing(tmp_path: Path) -> None:
     with announced({"XDG_DATA_HOME": "/proc/nowhere"}, tmp_path, is_demo=False):
         pass
 

@@ -1,4 +1,4 @@
-"""What is sent to the history is what the ledger holds, at any moment, and only what the project keeps."""
+"""The exporter sends the history what the ledger holds, at any moment, and only what the project keeps."""
 
 from collections.abc import Iterator
 from contextlib import suppress

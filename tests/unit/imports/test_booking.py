@@ -1,4 +1,4 @@
-"""What of a file is new: each request counts once, whoever read it, and in whatever order the files come."""
+"""Which records of a file are new: each request counts once, whoever read it, in whatever order files come."""
 
 import io
 import json
@@ -40,9 +40,9 @@ Records = Sequence[Mapping[str, Any]]
 
 @pytest.fixture(scope="module")
 def sent() -> Records:
-    """What a proxy sent in three days, of all providers, before the present of the tests.
+    """What a proxy sent in three days, for all providers, before the present of the tests.
 
-    But what it could not break down itself: no other program stores that it could not.
+    Requests that the proxy could not break down are left out, because no other program stores that fact.
     """
     batch = Traffic(seed=5, zone=UTC).batch(620, ending=NOW - DAY, span_seconds=3 * DAY)
     plain = [attempt.record for attempt in batch if attempt.record["token_breakdown"]["quality"] == "complete"]
@@ -50,7 +50,7 @@ def sent() -> Records:
 
 
 def _ledger(folder: Path, read: Records = (), *, proxies: Iterable[str] = ("p",)) -> Ledger:
-    """A ledger in which ``read`` was booked as it was popped."""
+    """A ledger that has booked ``read`` as popped records."""
     folder.mkdir(exist_ok=True)
     ledger = open_ledger(folder)
     for proxy in proxies:
@@ -99,7 +99,7 @@ def test_a_peers_file_gives_the_requests_and_costs_that_the_exporter_would_have_
     findings = _import(ledger, PEERS[peer](tmp_path / "peer.db", sent))
 
     assert (findings.new, findings.known, findings.rejected) == (len(sent), 0, {})
-    # CPAMP does not store which requests are a prewarm, and so none: the last column.
+    # CPAMP does not store which requests are prewarms, so the last column (counted) differs.
     end = -1 if peer == "cpamp" else None
     assert [row[:end] for row in requests_in(ledger)] == [row[:end] for row in requests_in(read)]
     assert adds_up(flow_of(ledger))
@@ -117,7 +117,7 @@ def test_our_own_csv_gives_the_same_entries_with_the_costs_that_were_booked(sent
     check_sums(ledger)
 
 
-def test_what_is_imported_is_of_the_past_and_in_no_counter(sent: Records, tmp_path: Path) -> None:
+def test_imported_requests_are_of_the_past_and_in_no_counter(sent: Records, tmp_path: Path) -> None:
     ledger = _ledger(tmp_path, sent[:10])
     before = dict(ledger.totals.series), dict(ledger.totals.costs)
 
@@ -130,10 +130,8 @@ def test_what_is_imported_is_of_the_past_and_in_no_counter(sent: Records, tmp_pa
 
 
 @pytest.mark.parametrize("peer", [*PEERS, "csv"])
-def test_an_import_twice_and_over_what_was_read_adds_each_request_once(
-    peer: str, sent: Records, tmp_path: Path
-) -> None:
-    """The exporter has read the middle; the file has the first two thirds, then all."""
+def test_repeated_and_overlapping_imports_add_each_request_once(peer: str, sent: Records, tmp_path: Path) -> None:
+    """The exporter has read the middle; the file has the first two thirds, then everything."""
     read = _ledger(tmp_path / "read", sent)
     ledger = _ledger(tmp_path / "mixed", sent[200:500])
 
@@ -191,20 +189,20 @@ def test_another_request_of_the_same_moment_is_new(other: dict[str, Any], tmp_pa
 @pytest.mark.parametrize(
     "other",
     [
-        {"latency_ms": 0},  # a program that has not stored the duration
+        {"latency_ms": 0},  # a program that did not store the duration
         {"tokens": {"input_tokens": 100, "output_tokens": 10, "reasoning_tokens": 3, "total_tokens": 113}},
-        {"api_key": "sk-another", "source": "someone@example.com"},  # each program names them in its way
+        {"api_key": "sk-another", "source": "someone@example.com"},  # each program has its own names for them
         {"timestamp": "2026-10-01T14:00:00.000400+02:00"},
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_what_other_programs_store_in_another_way_is_the_same_request(other: dict[str, Any], tmp_path: Path) -> None:
+def test_differences_in_storage_do_not_make_another_request(other: dict[str, Any], tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l", [GOOD])
     assert _import(ledger, _keeper(tmp_path / "a", [GOOD | other])).known == 1
 
 
 def test_the_nearest_entry_is_taken_first(tmp_path: Path) -> None:
-    """Of two of one moment and duration, the file has the second alone, and later both."""
+    """Two requests share a moment and a duration; the ledger has only the second, the file has both."""
     second = GOOD | {"tokens": {"input_tokens": 7, "output_tokens": 1}}
     ledger = _ledger(tmp_path / "l", [second])
 
@@ -214,7 +212,7 @@ def test_the_nearest_entry_is_taken_first(tmp_path: Path) -> None:
     assert sorted(row[5] for row in requests_in(ledger)) == [7, 100]
 
 
-def test_an_import_that_broke_off_goes_on_the_next_time(
+def test_an_import_that_broke_off_continues_the_next_time(
     sent: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.imports.booking._PER_TRANSACTION", 70)
@@ -238,7 +236,7 @@ def test_records_of_one_proxy_are_new_to_another(tmp_path: Path) -> None:
     assert _import(ledger, _keeper(tmp_path / "a", [GOOD]), proxy="q").new == 1
 
 
-def test_a_dry_run_tells_by_day_and_writes_nothing(sent: Records, tmp_path: Path) -> None:
+def test_a_dry_run_counts_by_day_and_writes_nothing(sent: Records, tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l", sent[:100])
     bad = misfit("keeper", "?")
     before, flow = requests_in(ledger), flow_of(ledger)
@@ -268,10 +266,10 @@ def test_days_are_those_of_the_users_zone(tmp_path: Path) -> None:
     assert list(findings.days) == [date(2026, 10, 2)]
 
 
-def test_what_cannot_be_booked_is_kept_once_and_counted(tmp_path: Path) -> None:
+def test_records_that_cannot_be_booked_are_kept_once_and_counted(tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l")
     records = [
-        GOOD | {"timestamp": "2026-10-01T12:00:00"},  # no zone: nobody knows when that was
+        GOOD | {"timestamp": "2026-10-01T12:00:00"},  # without a zone, nobody knows when that was
         GOOD | {"timestamp": "2999-01-01T00:00:00Z"},
     ]
     items: list[Item] = [Wire(model="m"), Wire(timestamp="nonsense"), misfit("keeper", "?")]
@@ -287,7 +285,7 @@ def test_what_cannot_be_booked_is_kept_once_and_counted(tmp_path: Path) -> None:
     assert adds_up(flow)
 
 
-def test_what_the_ledger_has_deleted_is_left_out_and_told(sent: Records, tmp_path: Path) -> None:
+def test_requests_that_the_ledger_has_deleted_are_left_out_and_counted(sent: Records, tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l", sent)
     before_ms = int((NOW - 3 * DAY) * 1000)
     ledger.retention.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
@@ -350,8 +348,8 @@ def test_an_export_and_the_statistics_that_the_proxy_still_shows_count_once(read
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_what_the_proxy_shows_later_of_imported_requests_adds_nothing(peer: str, tmp_path: Path) -> None:
-    """As after CPA's own /usage/import of an old export."""
+def test_imported_requests_that_the_proxy_shows_later_add_nothing(peer: str, tmp_path: Path) -> None:
+    """This happens after CPA's own /usage/import of an old export."""
     ledger, usage = _ledger(tmp_path / "l"), _usage(20)
     details = usage["apis"]["sk-client-1"]["models"]["gpt-5"]["details"]
     records = [detail | {"model": "gpt-5", "provider": "", "api_key": "sk-client-1"} for detail in details]
@@ -362,8 +360,8 @@ def test_what_the_proxy_shows_later_of_imported_requests_adds_nothing(peer: str,
     assert len(requests_in(ledger)) == 20
 
 
-def test_what_a_proxy_without_details_has_counted_is_not_added_again(tmp_path: Path) -> None:
-    """A fork strips the details; its counts were booked while another program stored each request."""
+def test_requests_that_a_proxy_counted_without_details_are_not_added_again(tmp_path: Path) -> None:
+    """A fork strips the details; the exporter booked its counts while another program stored each request."""
     ledger = _ledger(tmp_path / "l")
     intake, usage = snapshot_intake(ledger), _usage(20)
     start = datetime(2026, 11, 1, 3, 59, tzinfo=UTC).timestamp()
@@ -379,7 +377,7 @@ def test_what_a_proxy_without_details_has_counted_is_not_added_again(tmp_path: P
     assert (findings.new, findings.known) == (0, 20)
 
 
-def test_a_record_without_provider_is_attributed_as_a_snapshots_is(tmp_path: Path) -> None:
+def test_a_record_without_provider_is_attributed_as_those_of_snapshots_are(tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l")
     wire = Wire(timestamp="2026-11-01T00:00:00Z", model="claude-opus-4-5", tokens=WireTokens(input_tokens=3))
 

@@ -47,14 +47,14 @@ def test_a_detail_of_another_shape_is_a_misfit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("details", [[], None, [DETAIL]])
-def test_requests_that_only_the_totals_know_are_counted(details: Any, tmp_path: Path) -> None:
+def test_requests_that_only_the_totals_contain_are_counted(details: Any, tmp_path: Path) -> None:
     *found, left_out = _file(tmp_path, {"m": {"total_requests": 5, "details": details}})
     assert isinstance(left_out, LeftOut)
     assert len(found) + left_out.requests == 5
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"version": 1}', '{"usage": {"apis": [1]}}', '{"usage": 3}'])
-def test_other_files_are_refused_without_a_quote(text: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_without_quoting_them(text: str, tmp_path: Path) -> None:
     path = tmp_path / "usage.json"
     path.write_text(text + " ", "utf-8")
     with pytest.raises(ImportFileError, match="is not the JSON of CPA"):

@@ -26,11 +26,11 @@ def _read(folder: Path, record: Mapping[str, Any] = GOOD, *, keys: tuple[str, ..
     return wire
 
 
-def test_a_client_whose_key_is_configured_is_the_same_client_as_live(tmp_path: Path) -> None:
+def test_a_client_with_a_configured_key_is_the_same_client_as_live(tmp_path: Path) -> None:
     assert _read(tmp_path, keys=("sk-other", "sk-client")).api_key == PSEUDONYMS.of("sk-client")
 
 
-def test_another_client_is_one_of_its_own(tmp_path: Path) -> None:
+def test_any_other_client_is_a_separate_one(tmp_path: Path) -> None:
     wire = _read(tmp_path)
     assert wire.api_key == PSEUDONYMS.of(sha256("sk-client"))
     assert wire.source == PSEUDONYMS.of(sha256("dev@example.com"))
@@ -48,10 +48,10 @@ def test_the_model_is_the_one_that_answered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tokens", "wanted"),
     [
-        # CPA copies the writes into cached_tokens where nothing was read.
+        # CPA copies the writes into cached_tokens if there were no reads.
         ({"input_tokens": 100, "cached_tokens": 500, "cache_creation_tokens": 500}, (100, 0, 500)),
         ({"input_tokens": 100, "cached_tokens": 30, "cache_read_tokens": 30, "cache_creation_tokens": 5}, (100, 30, 5)),
-        # CPA before 7.0.3 knows one number.
+        # CPA before 7.0.3 has one number.
         ({"input_tokens": 100, "cached_tokens": 30}, (100, 30, 0)),
     ],
 )
@@ -60,7 +60,7 @@ def test_claudes_cache_is_counted_once(tokens: Mapping[str, int], wanted: tuple[
     assert (found.uncached, found.cache_read, found.cache_write) == wanted
 
 
-def test_the_tier_that_was_asked_for_is_the_requests(tmp_path: Path) -> None:
+def test_the_requested_tier_is_the_requests_tier(tmp_path: Path) -> None:
     wire = _read(tmp_path, GOOD | {"service_tier": "priority"}, service_tier="default")
     assert wire.service_tier == "priority"
 
@@ -69,5 +69,5 @@ def test_an_older_row_has_one_tier(tmp_path: Path) -> None:
     assert _read(tmp_path, service_tier="flex").service_tier == "flex"
 
 
-def test_the_name_that_cpamp_gave_the_row_does_not_matter(tmp_path: Path) -> None:
+def test_cpamps_name_for_the_row_does_not_matter(tmp_path: Path) -> None:
     assert _read(tmp_path, event_hash=b"\xff").model == GOOD["model"]

@@ -1,4 +1,4 @@
-"""Rows of cpa-usage-keeper as wire records: whose, when, and how many tokens of which kind."""
+"""Rows of cpa-usage-keeper as wire records: their owner, their time, and their tokens of each kind."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tests.benches.peers import keeper_file
 
 
 def _read(folder: Path, record: Mapping[str, Any] = GOOD, **columns: Any) -> Wire:
-    """The row that Keeper makes of ``record``, with other values in some columns."""
+    """Keeper's row for ``record``, with other values in some columns."""
     path = keeper_file(folder / "app.db", [record])
     with closing(sqlite3.connect(path)) as connection, connection:
         for name, value in columns.items():
@@ -57,15 +57,15 @@ def test_all_forms_of_time_that_keeper_wrote_are_read(stored: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("columns", "wanted"),
     [
-        # Claude: the input holds both.
+        # Claude: the input includes both.
         (
             {"input_tokens": 115, "cached_tokens": 10, "cache_read_tokens": 10, "cache_creation_tokens": 5},
             (100, 10, 5),
         ),
-        # Claude as /usage told it, which Keeper left as it came: one number beside the input.
+        # Claude as /usage reports it, which Keeper stored unchanged: one number beside the input.
         ({"input_tokens": 100, "cached_tokens": 900}, (100, 900, 0)),
         ({"input_tokens": 100, "cached_tokens": 40}, (100, 40, 0)),
-        # The same since Keeper fills up the second number; by queue the input holds it.
+        # The same, now that Keeper fills the second number too; records of the queue have it in the input.
         (
             {"endpoint": "", "executor_type": "", "input_tokens": 100, "cached_tokens": 40, "cache_read_tokens": 40},
             (100, 40, 0),
@@ -74,9 +74,9 @@ def test_all_forms_of_time_that_keeper_wrote_are_read(stored: str, tmp_path: Pat
             {"endpoint": "POST /v1/messages", "input_tokens": 100, "cached_tokens": 40, "cache_read_tokens": 40},
             (60, 40, 0),
         ),
-        # A Claude row that Keeper did not recognize as one.
+        # A Claude row that Keeper did not recognise as one.
         ({"input_tokens": 3, "cache_read_tokens": 900, "cache_creation_tokens": 50}, (3, 900, 50)),
-        # OpenAI: the input holds what was read.
+        # OpenAI: the input includes the reads.
         (
             {"provider": "codex", "executor_type": "CodexExecutor", "input_tokens": 100, "cached_tokens": 40},
             (60, 40, 0),
@@ -92,13 +92,13 @@ def test_each_token_of_the_prompt_is_in_one_bucket(
     assert (tokens.uncached, tokens.cache_read, tokens.cache_write) == wanted
 
 
-def test_the_output_holds_the_reasoning_whoever_answered(tmp_path: Path) -> None:
+def test_the_output_includes_the_reasoning_of_every_provider(tmp_path: Path) -> None:
     gemini = GOOD | {"executor_type": "GeminiExecutor", "tokens": {"output_tokens": 7, "reasoning_tokens": 3}}
     tokens = tokens_of(_read(tmp_path, gemini), Family.GEMINI)
     assert (tokens.output, tokens.reasoning) == (10, 3)
 
 
-def test_failures_tiers_and_prewarms_are_as_the_proxy_told(tmp_path: Path) -> None:
+def test_failures_tiers_and_prewarms_are_as_the_proxy_reported_them(tmp_path: Path) -> None:
     told = {"failed": True, "fail": {"status_code": 429}, "generate": False}
     wire = _read(tmp_path, GOOD | told | {"service_tier": "priority", "response_service_tier": "default"})
     assert wire.failed
@@ -107,9 +107,9 @@ def test_failures_tiers_and_prewarms_are_as_the_proxy_told(tmp_path: Path) -> No
     assert (wire.service_tier, wire.response_service_tier) == ("priority", "default")
 
 
-def test_a_failure_without_status_is_not_taken_for_a_broken_stream(tmp_path: Path) -> None:
+def test_a_failure_without_status_is_not_mistaken_for_a_broken_stream(tmp_path: Path) -> None:
     assert _read(tmp_path, GOOD | {"failed": True}, status_code=None).fail is None
 
 
-def test_the_name_that_keeper_gave_the_row_does_not_matter(tmp_path: Path) -> None:
+def test_keepers_name_for_the_row_does_not_matter(tmp_path: Path) -> None:
     assert _read(tmp_path, event_key=b"\xff").model == GOOD["model"]

@@ -1,4 +1,4 @@
-"""The CSV of our own export: its labels become clients and credentials again, and no name stays."""
+"""The CSV of our own export: its labels become clients and credentials again, and no name remains."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
-def test_the_line_is_the_record_with_the_cost_that_was_booked(tmp_path: Path) -> None:
+def test_a_line_is_the_record_with_its_booked_cost(tmp_path: Path) -> None:
     ((record, cost),) = _read(tmp_path, {})
     assert cost == Cost(1_234_567_891, Basis.EXACT, "a price", "")
     tokens = record.tokens
@@ -92,12 +92,12 @@ def test_the_line_is_the_record_with_the_cost_that_was_booked(tmp_path: Path) ->
     assert (record.billing, record.counted, record.code) == (Billing.SUBSCRIPTION, 1, "")
 
 
-def test_a_text_that_was_made_harmless_is_what_it_was(tmp_path: Path) -> None:
+def test_a_text_that_was_made_harmless_gets_its_old_form(tmp_path: Path) -> None:
     assert _record(tmp_path, model="'=cmd|x").model == "=cmd|x"
     assert _record(tmp_path, model="'quoted'").model == "'quoted'"
 
 
-def test_labels_that_the_ledger_shows_are_its_clients_and_credentials(ledger: Ledger, tmp_path: Path) -> None:
+def test_labels_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tmp_path: Path) -> None:
     third = PSEUDONYMS.of("sk-third")
     for shown, client in (("Ann", "sk-client"), (f"client-{third[:10]}", "sk-third"), ("Bob", "sk-bob")):
         assert _record(tmp_path, ledger=ledger, client=shown).client == PSEUDONYMS.of(client)
@@ -105,7 +105,7 @@ def test_labels_that_the_ledger_shows_are_its_clients_and_credentials(ledger: Le
         assert _record(tmp_path, ledger=ledger, credential=shown).auth_index == handle
 
 
-def test_a_client_of_another_ledger_keeps_its_label_and_is_known_when_its_key_comes(tmp_path: Path) -> None:
+def test_a_client_of_another_ledger_keeps_its_label_and_is_recognised_when_its_key_appears(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     label = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
     ((record, cost),) = _read(tmp_path, {"client": label}, ledger=ledger)
@@ -124,7 +124,7 @@ def test_any_other_label_may_be_a_name_and_becomes_a_pseudonym(column: str, labe
     assert PSEUDONYMS.of(label) in (record.client, record.source)
 
 
-def test_what_has_no_name_has_none(tmp_path: Path) -> None:
+def test_a_line_without_names_gives_a_record_without_names(tmp_path: Path) -> None:
     record = _record(tmp_path)
     assert (record.client, record.source, record.auth_index) == ("", "", "")
 
@@ -140,7 +140,7 @@ def test_lines_of_other_proxies_are_counted(tmp_path: Path) -> None:
     [
         {"time": "2026-10-01T12:00:00"},
         {"time": "yesterday"},
-        {"input_tokens": "49"},  # less than what it holds
+        {"input_tokens": "49"},  # less than the parts that it includes
         {"output_tokens": "-1"},
         {"output_tokens": "many"},
         {"cost_usd": "-1"},

@@ -1,4 +1,4 @@
-"""Files of other programs: which are read, and what is said of all others."""
+"""Files of other programs: which ones are read, and what the command says about all others."""
 
 import sqlite3
 from contextlib import closing
@@ -38,7 +38,7 @@ def test_all_tables_are_read_oldest_first(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_another_program_has_open_is_read_with_what_is_in_its_log(tmp_path: Path) -> None:
+def test_a_file_that_another_program_has_open_is_read_with_its_log(tmp_path: Path) -> None:
     path = keeper_file(tmp_path / "a file of #1?.db", [])
     with closing(sqlite3.connect(path)) as writer:
         writer.execute("pragma journal_mode = wal")
@@ -47,11 +47,11 @@ def test_a_file_that_another_program_has_open_is_read_with_what_is_in_its_log(tm
         assert len(list(read_peer(path, KeeperRow, PSEUDONYMS.of))) == 1
 
 
-def test_a_file_in_a_folder_that_cannot_be_written_is_read_if_it_is_whole(tmp_path: Path) -> None:
+def test_a_complete_file_in_a_read_only_folder_is_read(tmp_path: Path) -> None:
     """As in a read-only mount: SQLite cannot make the file that it shares with other readers."""
     path = keeper_file(tmp_path / "app.db", [GOOD])
     _changed(path, "pragma journal_mode = wal")
-    tmp_path.chmod(0o500)  # which does not hold root back
+    tmp_path.chmod(0o500)  # this does not stop root
 
     try:
         assert len(list(read_peer(path, KeeperRow, PSEUDONYMS.of))) == 1
@@ -77,7 +77,7 @@ def test_newer_columns_may_be_missing(tmp_path: Path) -> None:
     assert (wire.model, wire.executor_type, wire.fail) == (GOOD["model"], None, None)
 
 
-def test_of_another_schema_it_says_what_is_missing_and_what_there_is(tmp_path: Path) -> None:
+def test_a_file_of_another_schema_is_refused_with_what_is_missing_and_what_there_is(tmp_path: Path) -> None:
     of_peer = keeper_file(tmp_path / "keeper.db", [GOOD])
     assert "usage_events lacks api_key_hash, event_hash, " in _refusal(of_peer, CpampRow)
     assert "schema_migrations, usage_events, usage_events_archive, usage_identities" in _refusal(of_peer, CpampRow)
@@ -96,13 +96,13 @@ def test_a_file_whose_tokens_mean_something_else_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to have a header" * 20])
-def test_what_is_no_database_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     path.write_bytes(content)
     assert str(path) in _refusal(path, KeeperRow)
 
 
-def test_a_row_of_other_types_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+def test_a_row_of_other_types_does_not_block_the_rest(tmp_path: Path) -> None:
     path = keeper_file(tmp_path / "app.db", [GOOD] * 6)
     for id_, change in enumerate(
         (

@@ -1,4 +1,4 @@
-"""A restart is told at once; a proxy that flaps does not flood the log."""
+"""A restart is logged at once; a proxy that flaps does not flood the log."""
 
 import pytest
 import structlog.testing
@@ -17,7 +17,7 @@ from tests.fakes.guarding import TurnableClock
         pytest.param([(0, 4), (QUIET_SECONDS, 5)], [1, 1], id="two that are far apart"),
     ],
 )
-def test_lines(steps: list[tuple[float, int]], told: list[int]) -> None:
+def test_restarts_in_quick_succession_share_a_line(steps: list[tuple[float, int]], told: list[int]) -> None:
     clock = TurnableClock()
     log = RestartLog("home", clock, restarts=3)
     with structlog.testing.capture_logs() as lines:
@@ -28,7 +28,7 @@ def test_lines(steps: list[tuple[float, int]], told: list[int]) -> None:
     assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
 
 
-def test_what_was_held_back_is_told_at_the_end_with_what_the_last_one_has_cost() -> None:
+def test_held_back_restarts_are_logged_at_the_end_with_the_cost_of_the_last_one() -> None:
     clock = TurnableClock()
     log = RestartLog("home", clock, restarts=0)
     with structlog.testing.capture_logs() as lines:

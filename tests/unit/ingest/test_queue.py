@@ -1,4 +1,4 @@
-"""A popped body is on disk, booked or raw, in the first commit after it arrived; whatever fails stores it raw first."""
+"""A popped body is on disk, booked or raw, in the first commit after it arrived; any failure stores it raw first."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ class _Bench:
         self.intake: QueueIngest = intake_of(self.ledger)
 
     def bodies(self, **fields: str) -> Iterator[list[dict[str, Any]]]:
-        """One after the other, of two records that the ledger does not know yet; the second failed."""
+        """An endless series of bodies with two records that the ledger does not know yet; the second one failed."""
         for number in count():
             good = {**GOOD, "request_id": f"{number}", **fields}
             yield [
@@ -57,7 +57,7 @@ class _Bench:
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
-        """Those that write, and each commit."""
+        """The statements that write, and each commit."""
         run: list[str] = []
         connection = self.ledger._database._connection
         connection.set_trace_callback(lambda text: run.append(" ".join(text.split()[:3]).lower()))
@@ -65,7 +65,7 @@ class _Bench:
         connection.set_trace_callback(None)
 
     def check(self, *, received: int) -> None:
-        """What is on disk: each record is an entry, or was rejected for a fault of ours in it alone."""
+        """Check the disk: each record is an entry, or was rejected for an error of ours in it alone."""
         with self.ledger.reading() as connection:
             flow = read_flow(connection, self.ledger.dictionary.proxies["p"])
             (entries,) = connection.execute("select count(*) from entry").fetchone()
@@ -75,7 +75,7 @@ class _Bench:
         assert flow.booked == entries
 
     def check_sums(self) -> None:
-        """What the next process finds."""
+        """Check the sums that the next process finds."""
         ledger = open_ledger(self.folder)
         check_sums(ledger)
         ledger.close()
@@ -86,7 +86,7 @@ def bench(tmp_path: Path) -> _Bench:
     return _Bench(tmp_path)
 
 
-def test_a_body_about_which_nothing_is_odd_is_one_commit_and_no_raw_copy(bench: _Bench) -> None:
+def test_an_ordinary_body_is_one_commit_without_a_raw_copy(bench: _Bench) -> None:
     with bench.statements() as run:
         take(bench.intake, [GOOD, GOOD, _HOME])
     assert [text for text in run if text == "commit"] == ["commit"]
@@ -124,7 +124,7 @@ def test_an_odd_body_is_stored_before_it_is_interpreted(bench: _Bench, records: 
     assert adds_up(flow_of(bench.ledger))
 
 
-def test_a_fault_of_ours_in_one_record_stores_the_body_first(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_ours_in_one_record_stores_the_body_first(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pricer, "price", _fails)
     with bench.statements() as run:
         take(bench.intake, [GOOD])
@@ -132,7 +132,7 @@ def test_a_fault_of_ours_in_one_record_stores_the_body_first(bench: _Bench, monk
     assert flow_of(bench.ledger).rejected == {"internal_error": 1}
 
 
-def test_nothing_is_written_where_nothing_was_popped(bench: _Bench, tmp_path: Path) -> None:
+def test_an_empty_pop_writes_nothing(bench: _Bench, tmp_path: Path) -> None:
     take(bench.intake, [GOOD])
     files = [tmp_path / FILE_NAME, tmp_path / f"{FILE_NAME}-wal"]
     bench.ledger.polled("p", at_ms=1_795_000_000_000)
@@ -151,7 +151,7 @@ def test_nothing_is_written_where_nothing_was_popped(bench: _Bench, tmp_path: Pa
 
 @contextmanager
 def _raising_at(step: int, *, after: Callable[[str], bool]) -> Iterator[list[str]]:
-    """Raises where the exporter's code calls its ``step``-th function behind the first that is ``after``.
+    """Raises when the exporter's code calls its ``step``-th function after the first that satisfies ``after``.
 
     The list gets the name of that function.
     """
@@ -225,7 +225,9 @@ def test_a_disk_that_is_full_at_any_statement_loses_nothing(bench: _Bench, lasti
     assert {"begin immediate", "commit"} <= set(failed)
 
 
-def test_what_memory_cannot_show_is_booked_and_not_stored_again(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_memory_cannot_show_are_booked_and_not_stored_again(
+    bench: _Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Totals, "take_over", _fails)
         with pytest.raises(CommittedError):

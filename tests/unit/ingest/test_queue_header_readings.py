@@ -23,7 +23,7 @@ from tests.fakes.recordings import batch_bodies, body_of, secrets
 
 _NOW = int(datetime(2026, 11, 24, 15, 27, 25, tzinfo=UTC).timestamp())
 _FIVE, _SEVEN = 1_795_536_000_000, 1_795_651_200_000
-"""When the recorded windows end: 16:00 the same day, and a day and a third later."""
+"""The ends of the recorded windows: 16:00 the same day, and a day and a third later."""
 _CLAUDE = "Anthropic-Ratelimit-Unified-"
 
 
@@ -39,7 +39,7 @@ class _Bench(LimitBench):
         intake_of(self.ledger, clock=self.clock).take(body, before_booking=lambda _: None)
 
     def used(self, credential: str = "") -> dict[tuple[str, str, str], float]:
-        """By credential, window and scope."""
+        """The used shares, by credential, window and scope."""
         return {
             (window.credential, window.window, window.scope): window.used_ratio
             for window in self.windows()
@@ -100,7 +100,7 @@ def test_a_window_has_its_span_its_kind_and_the_moment_of_the_answer(bench: _Ben
     assert (window.used, window.budget) == (None, None)
 
 
-def test_nothing_of_the_recorded_headers_but_windows_reaches_the_disk(bench: _Bench) -> None:
+def test_only_windows_of_the_recorded_headers_reach_the_disk(bench: _Bench) -> None:
     for batch in ("stale-headers", "claude-oauth", "codex-oauth", "failures-by-status", "retries-and-failover"):
         for body in batch_bodies("v7.2.140", batch):
             bench.take_body(body)
@@ -112,7 +112,7 @@ def test_nothing_of_the_recorded_headers_but_windows_reaches_the_disk(bench: _Be
         assert [secret for secret in planted if secret.encode() in content] == [], file.name
 
 
-def test_what_waits_to_be_booked_holds_no_header_but_those_of_windows(bench: _Bench, tmp_path: Path) -> None:
+def test_a_batch_that_waits_to_be_booked_holds_only_headers_with_windows(bench: _Bench, tmp_path: Path) -> None:
     class KilledError(Exception):
         pass
 
@@ -185,7 +185,7 @@ def test_headers_that_cannot_be_read_are_not_zero(bench: _Bench, headers: dict[s
     assert bench.used() == {}
 
 
-def test_more_than_everything_and_a_reset_in_milliseconds_are_understood(bench: _Bench) -> None:
+def test_shares_above_1_and_resets_in_milliseconds_are_understood(bench: _Bench) -> None:
     bench.take(_record(bench, u5h="1.13", r5h=str(_FIVE)))
     window = _one(bench.windows())
     assert (window.used_ratio, window.reset_ms) == (1.13, _FIVE)
@@ -270,7 +270,7 @@ def test_a_reading_made_after_its_own_reset_stays_until_a_newer_one(bench: _Benc
     assert bench.early_resets() == {"7d": 0}
 
 
-def test_readings_after_a_reset_hold_on_where_the_ones_before_it_ended(bench: _Bench) -> None:
+def test_readings_after_a_reset_continue_where_the_ones_before_it_ended(bench: _Bench) -> None:
     reset = str(_NOW + 60)
     bench.take(_record(bench, u5h="0.98", r5h=reset))
     bench.clock.advance(60)
@@ -296,7 +296,7 @@ def test_a_window_that_has_not_started_is_shown_without_a_reset(bench: _Bench) -
     assert bench.early_resets() == {"5h": 0}
 
 
-def test_a_rejection_without_a_share_is_full_and_marked_so_over_a_restart(bench: _Bench) -> None:
+def test_a_rejection_without_a_share_is_full_and_stays_so_over_a_restart(bench: _Bench) -> None:
     bench.take(_record(bench, s5h="rejected", r5h=str(_FIVE // 1000)))
     bench.restart()
     window = _one(bench.windows())
@@ -352,7 +352,7 @@ def test_two_credentials_that_turn_out_to_be_one_have_one_series_of_each_window(
     bench.take(_record(bench, account="aaaaaaaaaaaaaaaa", u5h="0.3", r5h=str(_FIVE // 1000)))
     bench.clock.advance(60)
     bench.take(_record(bench, account="aaaaaaaaaaaaaaaa", u5h="0.4", r5h=str(_FIVE // 1000)))
-    # The proxy was upgraded: the account has another index, with which records come before the inventory is read.
+    # The proxy was upgraded: the account has another index, and records with it arrive before the inventory is read.
     bench.clock.advance(60)
     bench.take(_record(bench, account="bbbbbbbbbbbbbbbb", u5h="0.5", r5h=str(_FIVE // 1000)))
     assert len(bench.windows()) == 2
@@ -385,7 +385,7 @@ def test_a_flood_of_scopes_is_bounded_and_makes_room_when_windows_have_ended(ben
     assert {scope[0] for _, _, scope in bench.used()} == {"z"}
 
 
-def test_another_accounts_windows_have_room_of_their_own(bench: _Bench) -> None:
+def test_windows_of_another_account_do_not_take_each_others_room(bench: _Bench) -> None:
     for number in range(40):
         scope = f"s{chr(97 + number // 26)}{chr(97 + number % 26)}"
         bench.take(_record(bench, **{f"u7d_{scope}": "0.5", f"r7d_{scope}": str(_SEVEN // 1000)}))
@@ -424,7 +424,7 @@ def test_signals_of_auth_files_are_read_as_headers_are(bench: _Bench) -> None:
 @pytest.mark.parametrize(
     "quota", [None, [], "x", 5, {"signals": None}, {"signals": []}, {"observed_at": {}, "signals": {}}]
 )
-def test_odd_signals_change_nothing_and_the_inventory_is_read_all_the_same(bench: _Bench, quota: object) -> None:
+def test_odd_signals_change_nothing_and_the_inventory_is_still_read(bench: _Bench, quota: object) -> None:
     _inventory(
         bench,
         {

@@ -1,4 +1,4 @@
-"""Booked at once or from what was stored first: the same bodies, with the same faults, make the same ledger."""
+"""Booked at once or after being stored first, the same bodies with the same faults make the same ledger."""
 
 import json
 import random
@@ -27,11 +27,11 @@ _RUBBISH = (
     b'{"timestamp": "2026-11-01T12:00:00Z", "latency_ms": [1]}',
 )
 _DIFFER = {"installation", "checksum", "sqlite_sequence"}
-"""Tables that tell which ledger it is, what the others hold, and how many batches there were."""
+"""Tables that identify the ledger, hash the others, or count the batches."""
 
 
 class _Way:
-    """A ledger in a folder that is reached on one of the two ways."""
+    """A ledger in a folder that takes one of the two ways."""
 
     def __init__(self, folder: Path, clock: TurnableClock) -> None:
         folder.mkdir()
@@ -49,7 +49,7 @@ class _Way:
         self.start()
 
     def take(self, body: bytes, *, full_at: int | None) -> None:
-        """Take a body, on a disk that is full from this statement on, and is not when it is tried again."""
+        """Take a body on a disk that is full from this statement on, and then try again on a disk that is not."""
         real = self.ledger._database._connection
         if full_at is not None:
             self.ledger._database._connection = FullDisk(real, full_at, lasting=True)  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class _Way:
 
 
 def _bodies(seed: int, records: int, clock: TurnableClock) -> Iterator[tuple[bytes, int | None]]:
-    """Bodies of all sizes, and the statement at which the disk is full, if it is."""
+    """Bodies of all sizes, each with the statement at which the disk is full, or None."""
     chance, traffic = random.Random(seed), Traffic(seed=seed, zone=UTC)
     left = records
     while left > 0:

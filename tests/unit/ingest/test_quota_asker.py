@@ -1,4 +1,4 @@
-"""Accounts of several proxies take turns at their provider, by the address that the calls come from."""
+"""Accounts of several proxies take turns at their provider, grouped by the address that the calls come from."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ USAGE = json.dumps({"five_hour": {"utilization": 20, "resets_at": None}})
 
 
 class _Bench:
-    """Proxies with an account at Claude each; ``calls`` are those of providers, with the page and the second."""
+    """Proxies with a Claude account each; ``calls`` are the providers' calls, with the page and the second."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = TurnableClock()
@@ -84,7 +84,7 @@ def bench(tmp_path: Path) -> Iterator[_Bench]:
     bench.ledger.close()
 
 
-def test_what_lies_in_one_network_takes_turns(bench: _Bench) -> None:
+def test_proxies_in_one_network_take_turns(bench: _Bench) -> None:
     bench.pass_time(3600)
 
     local = [at for name, _, at in bench.calls if name != "hosted"]
@@ -94,7 +94,7 @@ def test_what_lies_in_one_network_takes_turns(bench: _Bench) -> None:
     assert [name for name, _, at in bench.calls if at < 10] == ["home", "hosted"]
 
 
-def test_a_proxy_that_fails_makes_the_others_wait_for_nothing(bench: _Bench) -> None:
+def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:
     bench.broken.add("home")
     bench.pass_time(15)
 
@@ -104,7 +104,7 @@ def test_a_proxy_that_fails_makes_the_others_wait_for_nothing(bench: _Bench) -> 
     assert ("home", "usage") not in {call[:2] for call in bench.calls}, "it has its interval all the same"
 
 
-def test_a_proxy_whose_state_is_bad_is_not_asked(bench: _Bench) -> None:
+def test_a_proxy_in_a_bad_state_is_not_asked(bench: _Bench) -> None:
     states = {"home": "starting"}
     bench.statuses = [replace(status, state=states.get(status.name, "banned")) for status in bench.statuses]
     bench.pass_time(600)
@@ -112,7 +112,7 @@ def test_a_proxy_whose_state_is_bad_is_not_asked(bench: _Bench) -> None:
     assert bench.calls == []
 
 
-def test_after_a_stop_nobody_is_asked(bench: _Bench) -> None:
+def test_no_account_is_asked_about_after_a_stop(bench: _Bench) -> None:
     bench.asker.stop()
     bench.pass_time(600)
 

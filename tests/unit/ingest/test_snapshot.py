@@ -1,4 +1,4 @@
-"""Snapshots taken in: the first contact, the past and the present, restarts and false starts as they are told."""
+"""Intake of snapshots: the first contact, the past and the present, and how restarts and false starts are reported."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_the_history_of_a_proxy_lands_on_its_days_and_in_no_counter(bench: Snaps
     check_sums(bench.ledger)
 
 
-def test_what_comes_after_the_first_contact_is_live(bench: SnapshotBench) -> None:
+def test_requests_after_the_first_contact_are_live(bench: SnapshotBench) -> None:
     bench.request(hours_ago=0.01)
     bench.poll()
     bench.request()
@@ -54,7 +54,7 @@ def test_what_comes_after_the_first_contact_is_live(bench: SnapshotBench) -> Non
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (1, 1)
 
 
-def test_what_piled_up_while_the_exporter_was_down_is_live(bench: SnapshotBench) -> None:
+def test_requests_made_while_the_exporter_was_down_are_live(bench: SnapshotBench) -> None:
     bench.poll()
     bench.clock.advance(9 * 3600)
     for hours_ago in (0, 4, 8.9):
@@ -64,7 +64,7 @@ def test_what_piled_up_while_the_exporter_was_down_is_live(bench: SnapshotBench)
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (3, 0)
 
 
-def test_an_import_of_what_was_never_read_is_of_the_past(bench: SnapshotBench) -> None:
+def test_an_import_of_requests_that_were_never_read_is_of_the_past(bench: SnapshotBench) -> None:
     old = LegacyProxy()
     bench.poll()
     bench.proxy, ours = old, bench.proxy
@@ -77,7 +77,7 @@ def test_an_import_of_what_was_never_read_is_of_the_past(bench: SnapshotBench) -
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (1, 2)
 
 
-def test_a_request_that_took_long_is_live_when_it_ends(bench: SnapshotBench) -> None:
+def test_a_slow_request_is_live_when_it_ends(bench: SnapshotBench) -> None:
     bench.poll()
     bench.proxy.record(
         "sk-a", "m", Detail(ts_ms=int(NOON * 1000) - HOUR_MS, latency_ms=HOUR_MS + 30_000, auth_index="", tokens=(1, 1))
@@ -96,7 +96,7 @@ def test_records_of_a_proxy_whose_clock_is_hours_off_are_live(tmp_path: Path, ah
 
 
 @pytest.mark.parametrize("jump_s", [-7200.0, 7200.0])
-def test_records_after_the_proxys_clock_was_set_are_live(bench: SnapshotBench, jump_s: float) -> None:
+def test_records_after_a_change_of_the_proxys_clock_are_live(bench: SnapshotBench, jump_s: float) -> None:
     bench.poll()
     bench.ahead_s = jump_s
     bench.request()
@@ -112,7 +112,7 @@ def _restarts_told(logged: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("stripped", ["", "absent"])
-def test_a_restart_is_told_once_however_many_series_fell(bench: SnapshotBench, stripped: Any) -> None:
+def test_a_restart_is_reported_once_however_many_series_fell(bench: SnapshotBench, stripped: Any) -> None:
     bench.proxy.stripped = stripped
     for model in "abcdef":
         bench.request(model=model)
@@ -125,7 +125,7 @@ def test_a_restart_is_told_once_however_many_series_fell(bench: SnapshotBench, s
     assert not _restarts_told(bench.poll())
 
 
-def test_a_flapping_proxy_is_told_of_every_ten_minutes_and_counted_each_time(bench: SnapshotBench) -> None:
+def test_a_flapping_proxy_is_reported_every_ten_minutes_and_counted_each_time(bench: SnapshotBench) -> None:
     told: list[Any] = []
     for _ in range(31):
         bench.request()
@@ -136,7 +136,7 @@ def test_a_flapping_proxy_is_told_of_every_ten_minutes_and_counted_each_time(ben
     assert [event["restarts"] for event in told] == [1, 9, 10, 10], "at 0, 10, 20 and 30 minutes"
 
 
-def test_a_restart_is_noticed_though_no_count_fell(bench: SnapshotBench) -> None:
+def test_a_restart_is_noticed_even_if_no_count_fell(bench: SnapshotBench) -> None:
     """Its details vanished."""
     for _ in range(5):
         bench.request()
@@ -162,7 +162,7 @@ def test_details_in_another_order_or_behind_a_cap_are_no_restart(bench: Snapshot
     assert flow_of(bench.ledger).restarts == 0
 
 
-def test_what_a_capped_proxy_hid_before_it_was_met_is_not_missed(bench: SnapshotBench) -> None:
+def test_details_that_a_capped_proxy_dropped_before_the_first_contact_are_not_missed(bench: SnapshotBench) -> None:
     bench.proxy.cap = 10
     for _ in range(15):
         bench.request()
@@ -175,7 +175,7 @@ def test_what_a_capped_proxy_hid_before_it_was_met_is_not_missed(bench: Snapshot
 
 
 def test_a_restart_whose_export_was_imported_misses_nothing(bench: SnapshotBench) -> None:
-    """The imported series are as they were, so their details are not looked at again; others are not back."""
+    """The imported series are unchanged, so their details are not read again; other series have not come back."""
     for _ in range(3):
         bench.request(model="a")
     export = bench.proxy.export()
@@ -191,8 +191,8 @@ def test_a_restart_whose_export_was_imported_misses_nothing(bench: SnapshotBench
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_series_that_changed_makes_no_other_be_read_again(bench: SnapshotBench) -> None:
-    """CPA 6.6.96 shows the newest details only, so a series there has another beginning with each request."""
+def test_a_changed_series_does_not_make_others_be_read_again(bench: SnapshotBench) -> None:
+    """CPA 6.6.96 shows only the newest details, so each request gives its series another beginning."""
     bench.proxy.cap = 10
     for number in range(20):
         for _ in range(11):
@@ -205,8 +205,8 @@ def test_a_series_that_changed_makes_no_other_be_read_again(bench: SnapshotBench
 
 
 @pytest.mark.parametrize("client", ["sk-a", "sk-b"])
-def test_a_twin_is_new_whoever_has_the_other_one(bench: SnapshotBench, client: str) -> None:
-    """A request that equals another to the nanosecond. Those of the other series are not read but for this."""
+def test_a_twin_is_new_whichever_series_has_the_other_one(bench: SnapshotBench, client: str) -> None:
+    """It equals another request to the nanosecond. Only this makes the exporter read the other series' details."""
     bench.proxy.cap = 3
     twin = bench.request(client="sk-a")
     for _ in range(3):
@@ -221,7 +221,7 @@ def test_a_twin_is_new_whoever_has_the_other_one(bench: SnapshotBench, client: s
 
 
 def test_a_rejected_detail_that_is_replayed_is_not_booked_again_when_it_is_shown_again(bench: SnapshotBench) -> None:
-    """It was from too far in the future for our clock, which was wrong."""
+    """It was too far in the future for our clock, which was wrong."""
     bench.ahead_s = 4 * 86_400.0
     bench.request()
     bench.poll()
@@ -257,14 +257,14 @@ def test_a_detail_that_was_rejected_and_is_read_later_is_not_booked_again_by_a_r
     assert adds_up(flow_of(bench.ledger))
 
 
-def test_pruning_that_is_killed_half_way_lets_no_old_detail_in_again(bench: SnapshotBench) -> None:
+def test_pruning_that_is_killed_half_way_does_not_readmit_old_details(bench: SnapshotBench) -> None:
     for hours_ago in range(1, 20):
         bench.request(hours_ago=hours_ago)
     bench.poll()
     before_ms = int(bench.clock.now() * 1000) - 10 * HOUR_MS
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.ledger.totals, "lock", _KilledHere())  # taken right behind the first step's commit
+        patch.setattr(bench.ledger.totals, "lock", _KilledHere())  # copied right after the commit of the first step
         with pytest.raises(_Killed):
             bench.ledger.retention.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
     bench.restart()
@@ -289,8 +289,8 @@ class _KilledHere:
     def __exit__(self, *_: object) -> None: ...
 
 
-def test_queue_records_of_the_same_ledger_do_not_disturb(bench: SnapshotBench) -> None:
-    """An upgrade and back: the queue is read, then a snapshot again."""
+def test_queue_records_in_the_same_ledger_do_not_interfere(bench: SnapshotBench) -> None:
+    """After an upgrade and a downgrade, the queue is read and then a snapshot again."""
     bench.proxy.stripped = ""
     bench.request()
     bench.poll()
@@ -303,7 +303,7 @@ def test_queue_records_of_the_same_ledger_do_not_disturb(bench: SnapshotBench) -
 
 
 def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
-    """Forks that take in 4,000 details in transactions of 50, killed anywhere."""
+    """Forks take in 4,000 details in transactions of 50 and are killed anywhere."""
     bench = SnapshotBench(tmp_path)
     for number in range(4_000):
         bench.request(hours_ago=number / 100, model=f"m{number % 7}")

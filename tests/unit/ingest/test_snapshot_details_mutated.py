@@ -1,4 +1,4 @@
-"""Snapshots of which many details are mutated: what nobody touched is booked once, whatever stands beside it."""
+"""Snapshots with many mutated details: untouched details are booked once, whatever is beside them."""
 
 import json
 import random
@@ -24,7 +24,7 @@ _JUNK: tuple[Any, ...] = (None, "", "x", -1, 2**70, 1.5, True, [], {}, [1], "a\0
 
 
 def _mutated(some: random.Random, wire: dict[str, Any]) -> Any:
-    """A detail of which one field is missing, odd, or of another notation; or that is no detail at all."""
+    """A detail with one field that is missing, odd, or in another notation; or something that is not a detail."""
     name = some.choice(list(wire))
     kind = some.randrange(5)
     if kind == 0:
@@ -39,7 +39,7 @@ def _mutated(some: random.Random, wire: dict[str, Any]) -> Any:
 
 
 class _Proxy:
-    """Its details, to which more are added, in an order of clients that changes."""
+    """The details of a proxy, which grow, with its clients in changing order."""
 
     def __init__(self, some: random.Random) -> None:
         self.some = some
@@ -49,7 +49,7 @@ class _Proxy:
 
     def request(self, now_ms: int) -> None:
         self._number += 1
-        # Two requests in a millisecond are told apart by what is below it, except where an old server has cut that.
+        # Two requests in a millisecond differ in the digits below it, unless an old server has cut those.
         detail = Detail(
             ts_ms=now_ms - self._number % 7,
             latency_ms=self.some.randint(1, 3000),
@@ -62,13 +62,13 @@ class _Proxy:
             self.details[_CONTROL].append(wire)
             self.control.append(wire)
         else:
-            # Often beside one of the control client, which it may equal but for its duration.
+            # Often beside one of the control client, which it may equal except for its duration.
             near = self.some.choice(self.control) if self.control and self.some.random() < 0.3 else wire
             detail_of = _mutated(self.some, near) if self.some.random() < 0.6 else near
             self.details[self.some.choice(_OTHERS)].append(detail_of)
 
     def touch(self) -> None:
-        """Change some details of the others that have been shown already."""
+        """Change some details of the other clients that have already been shown."""
         for client in _OTHERS:
             for place, detail in enumerate(self.details[client]):
                 if isinstance(detail, dict) and "tokens" in detail and self.some.random() < 0.02:
@@ -87,7 +87,7 @@ class _Proxy:
 
 
 def _shown(body: bytes) -> tuple[Counter[Identity], Counter[Identity]]:
-    """How often each detail with a time stands in a body, whatever client it is of; and of the control client."""
+    """How often a body has each detail with a time, whatever its client; and the details of the control client."""
     every: Counter[Identity] = Counter()
     control: Counter[Identity] = Counter()
     for series in read_snapshot(body, PSEUDONYMS.of):
@@ -107,9 +107,9 @@ def _booked(folder: Path) -> set[Identity]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_no_detail_is_booked_twice_beside_mutated_ones(seed: int, tmp_path: Path) -> None:
-    """Equal details get as many entries as ever stood in one body, and no more.
+    """Equal details get as many entries as one body ever showed, and no more.
 
-    A mutated detail may equal one of the control client; which of the two gets which label, nobody can tell.
+    A mutated detail may equal one of the control client; nobody can tell which of the two gets which label.
     """
     some = random.Random(seed)
     clock = TurnableClock()

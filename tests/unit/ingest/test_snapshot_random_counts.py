@@ -1,4 +1,4 @@
-"""A proxy that sends no details, with random traffic, restarts and faults: the documented arithmetic, done again."""
+"""A proxy without details, with random traffic, restarts and faults, against the documented arithmetic."""
 
 import random
 import sqlite3
@@ -22,7 +22,7 @@ from tests.fakes.legacy import Detail, LegacyProxy, SeriesName
 
 _BELIEVED_TOKENS = 5_000
 _USD = float(Pricer([]).current("unknown", "m", at_ms=0)["input"]) * _BELIEVED_TOKENS / 1e6
-"""So many tokens are worth exactly what a first value may be worth; one more is a false start."""
+"""The tokens that cost exactly the bound of a first value; one more is a false start."""
 _SIZES = (0, 1, 300, _BELIEVED_TOKENS, _BELIEVED_TOKENS + 1, 70_000)
 
 

@@ -1,4 +1,4 @@
-"""A proxy with random traffic, restarts, imports and faults: the ledger holds what its polls showed, each once."""
+"""A proxy with random traffic, restarts, imports and faults: the ledger holds each detail that polls showed, once."""
 
 import random
 import sqlite3
@@ -27,7 +27,7 @@ _BACKFILL_MS = 300_000
 
 
 class _Life:
-    """A proxy, an exporter, and what of the proxy's details the exporter has been shown."""
+    """A proxy, an exporter, and those of the proxy's details that the exporter has seen."""
 
     def __init__(self, folder: Path, *, seed: int, twins: bool, numbered: bool, cap: int | None) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class _Life:
             )
 
     def twin(self) -> None:
-        """A request that equals another one, of the same client or of another, but for its duration."""
+        """A request that equals another one, of the same client or another, except for its duration."""
         if not self.twins or not self.proxy.series:
             return self.request()
         (client, model), series = self.some.choice(list(self.proxy.series.items()))
@@ -145,7 +145,7 @@ class _Life:
         self.check()
 
     def poll_that_the_ledger_refuses(self) -> None:
-        """In between two of its transactions: what was booked until then stays, and is not booked again."""
+        """The ledger fails between two transactions: what was booked before stays, and is not booked again."""
         fine = self.some.randint(0, 3)
 
         def refuse(real: Any) -> Any:
@@ -170,7 +170,7 @@ class _Life:
                 self._count_backfill(possible - self.shown)
                 self.shown, self.last_taken_ms = possible, taken_ms
                 return self.check()
-        # Which of equally looking ones were booked cannot be told from outside, and need not.
+        # From outside nobody can tell which of several equal ones were booked, and nobody needs to.
         left = booked - Counter(map(self._projected, self.shown.elements()))
         new: Counter[tuple[Any, ...]] = Counter()
         for identity in (possible - self.shown).elements():
@@ -269,7 +269,7 @@ _STEPS = (
     numbered=st.booleans(),
     cap=st.sampled_from((None, None, 3)),
 )
-# The twin of a request of another client, which once looked like a restart of the proxy.
+# The twin of another client's request, which once looked like a restart of the proxy.
 @example(steps=[*[_Life.request] * 4, _Life.poll, _Life.twin], seed=350, twins=True, numbered=False, cap=None)
 def test_with_details_the_ledger_is_the_truth(
     steps: list[Any], seed: int, twins: bool, numbered: bool, cap: int | None

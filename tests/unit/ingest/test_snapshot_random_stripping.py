@@ -1,4 +1,4 @@
-"""A proxy that sends its details at one time and strips them at another: each request counts once, in either way."""
+"""A proxy that sends its details at times and strips them at others: each request counts once, in either way."""
 
 import random
 import sqlite3
@@ -23,7 +23,7 @@ _LONGER_THAN_A_DATE_IS_OFF = 3.0
 
 
 class _Life:
-    """A proxy, an exporter, and which of the proxy's requests the exporter must have by now, by their numbers."""
+    """A proxy, an exporter, and the numbers of the requests that the exporter must have by now."""
 
     def __init__(self, folder: Path, *, seed: int) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class _Life:
         self.proxy.stripped = ""
 
     def restart(self) -> None:
-        """It takes its time, and gives itself away: each life has a client of its own."""
+        """Restart slowly and visibly: each life has its own client."""
         self.proxy.restart()
         self.starts += 1
         self.clock.advance(_LONGER_THAN_A_DATE_IS_OFF)
@@ -96,11 +96,11 @@ class _Life:
         self.check()
 
     def _is_told(self, number: int) -> bool:
-        """A baseline tells of no request, but of those of which it was made their details may tell later."""
+        """Whether details may report the request: a baseline does not count it, but details may report it later."""
         return not self.proxy.stripped or number not in self.baseline
 
     def poll_that_the_ledger_refuses(self) -> None:
-        """In between two of its transactions; the next poll goes on from there."""
+        """The ledger fails between two transactions; the next poll continues from there."""
         if not self.is_known:
             return
         fine = self.some.randint(0, 2)
@@ -130,7 +130,7 @@ class _Life:
         if self.is_known:
             self.request()
         else:
-            # Of what ends right before a baseline nobody can tell later that it was no part of what was counted next.
+            # If a request ends right before a baseline, nobody can tell later whether the baseline includes it.
             self.clock.advance(_LONGER_THAN_A_DATE_IS_OFF)
         self.polled_at = self.clock.now()
         written_at = self.clock.now() + self.some.choice((0.0, 0.2))

@@ -1,4 +1,4 @@
-"""Every recorded snapshot of CPA 6.6.96 and 6.9.49: what the vendors served is booked, whatever is polled when."""
+"""Every recorded snapshot of CPA 6.6.96 and 6.9.49: what the vendors served is booked, in any order of polls."""
 
 import gzip
 import io
@@ -34,7 +34,7 @@ LIFE = (
     "usage-after-restart-1",
     "usage-after-import",
 )
-"""The states of one proxy in their order; after the last one follows the biggest."""
+"""The states of one proxy in order, and then the biggest one."""
 BIGGEST = {"v6.9.49": "usage-big", "v6.6.96": "usage-capped"}
 
 
@@ -54,7 +54,7 @@ def taken_ms(version: str, name: str) -> int:
 
 
 class Exporter:
-    """What of the exporter a snapshot passes through, and its ledger. May be restarted between two polls."""
+    """The parts of the exporter that a snapshot passes through, and its ledger. It may restart between two polls."""
 
     def __init__(self, folder: Path, version: str) -> None:
         self.folder, self.version = folder, version
@@ -83,11 +83,11 @@ def _moment_ms(timestamp: str) -> int:
 
 
 Seen = Counter[tuple[int, str, str, str, bool, int]]
-"""Time, client, credential's handle, model, failed, latency."""
+"""Time, client, handle of the credential, model, failed, latency."""
 
 
 def _shown(version: str, names: Iterable[str]) -> Seen:
-    """The details that these answers show, each once."""
+    """The details in these answers, each once."""
     seen: Seen = Counter()
     for name in names:
         seen |= Counter(
@@ -124,11 +124,11 @@ Sums = dict[tuple[str, str, str], Counter[str]]
 
 
 def _served(version: str, name: str) -> Sums:
-    """What the vendors served, as far as CPA of this version can tell.
+    """What the vendors served, as far as this version of CPA reports it.
 
-    It tells no cache writes: those of OpenAI's wire formats are in the input, those of Anthropic's are left out, or
-    told as reads where nothing was read. The reasoning of Anthropic's is in the output. CPA 6.6.96 lists what has an
-    alias under the alias; the handles of its keys are not in the truth.
+    It reports no cache writes: for OpenAI's wire formats they are part of the input; for Anthropic's they are missing,
+    or count as reads if there were no reads. Anthropic's reasoning is part of the output. CPA 6.6.96 lists a model with
+    an alias under the alias; the truth lacks the handles of its keys.
     """
     sums: Sums = {}
     for served in answer(version, f"{name}.truth")["served"]:
@@ -172,8 +172,7 @@ def test_what_the_vendors_served_is_booked_to_the_token(tmp_path: Path, version:
     exporter.end()
     booked, served = _booked(tmp_path, version), _served(version, name)
     if version == "v6.6.96":
-        # Its list of keys has no handles, and nobody can tell from the alias "vertex-pro" that reasoning is beside the
-        # output there.
+        # Its list of keys has no handles, so the alias "vertex-pro" does not reveal that its output excludes reasoning.
         for sums in (booked, served):
             for key in sums:
                 if key[2] == "vertex-pro":
@@ -207,7 +206,7 @@ def test_two_thousand_details_agree_with_their_truth(tmp_path: Path) -> None:
         assert rise["output"] + rise["reasoning"] == sent["output"] + sent["reasoning"], key
         if "claude" in total["credential"]:
             assert rise["uncached"] == sent["uncached"]
-            # Cache writes are told as reads where nothing was read, and else not at all.
+            # Cache writes count as reads if there were no reads, and otherwise not at all.
             assert sent["cache_read"] <= rise["cache_read"] <= sent["cache_read"] + sent["cache_write"]
         elif "kimi" not in total["credential"]:
             assert rise["uncached"] == sent["uncached"] + sent["cache_write"]
@@ -221,7 +220,7 @@ def test_two_thousand_details_agree_with_their_truth(tmp_path: Path) -> None:
 
 
 def _orders(version: str) -> list[tuple[str, ...]]:
-    """Which states were polled, in their order: all, some pairs, some longer ones, also twice."""
+    """The polled states, in order: all of them, some pairs, some longer ones, also repetitions."""
     life = (*LIFE, BIGGEST[version])
     some = random.Random(6)
     longer = [
@@ -232,7 +231,7 @@ def _orders(version: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_detail_is_booked_once_whatever_is_polled_and_restarted_when(tmp_path: Path, version: str) -> None:
+def test_each_detail_is_booked_once_in_whatever_order_of_polls_and_restarts(tmp_path: Path, version: str) -> None:
     some = random.Random(7)
     for number, order in enumerate(_orders(version)):
         folder = tmp_path / str(number)
@@ -262,8 +261,8 @@ def test_one_restart_is_counted_once_and_an_import_is_none(tmp_path: Path, versi
     assert (restarts, missed) == (1, 0)
 
 
-def test_what_a_capped_proxy_dropped_before_it_was_read_is_missed(tmp_path: Path) -> None:
-    """Of 1,154 requests of one client and model 1,000 are shown."""
+def test_details_that_a_capped_proxy_dropped_before_they_were_read_are_missed(tmp_path: Path) -> None:
+    """It shows 1,000 of 1,154 requests of one client and model."""
     order = [*LIFE, BIGGEST["v6.6.96"], BIGGEST["v6.6.96"]]
     booked, restarts, missed = _flow_after(tmp_path, "v6.6.96", order)
     usage = answer("v6.6.96", "usage-capped")["body"]["usage"]
@@ -273,7 +272,7 @@ def test_what_a_capped_proxy_dropped_before_it_was_read_is_missed(tmp_path: Path
 
 
 def test_a_capped_proxy_that_is_read_in_time_misses_nothing(tmp_path: Path) -> None:
-    """The oldest 154 are shown to the first poll, and dropped before the second."""
+    """The first poll sees the oldest 154, which are dropped before the second."""
     capped = answer("v6.6.96", "usage-capped")["body"]
     early = json.loads(json.dumps(capped))
     (series,) = [

@@ -1,4 +1,4 @@
-"""Snapshots of proxies that strip the details: arithmetic on counts, and the change between both ways."""
+"""Snapshots of proxies that strip the details: arithmetic on counts, and changes between both ways."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.benches.snapshots import SnapshotBench
 
 @pytest.fixture
 def stripped(tmp_path: Path) -> SnapshotBench:
-    """0.15 USD per million tokens of input: 10 USD are 66.7 million."""
+    """At 0.15 USD per million input tokens, 10 USD buy 66.7 million."""
     bench = SnapshotBench(tmp_path)
     bench.proxy.stripped = "absent"
     return bench
@@ -36,7 +36,7 @@ def test_the_first_contact_is_a_baseline(stripped: SnapshotBench) -> None:
     assert stripped.counted == 1
 
 
-def test_a_restart_of_the_whole_proxy_counts_what_every_series_now_has(stripped: SnapshotBench) -> None:
+def test_a_restart_of_the_whole_proxy_counts_what_every_series_has_since(stripped: SnapshotBench) -> None:
     for model, requests in (("a", 100), ("b", 50)):
         for _ in range(requests):
             stripped.request(model=model)
@@ -49,7 +49,7 @@ def test_a_restart_of_the_whole_proxy_counts_what_every_series_now_has(stripped:
     assert stripped.counted == 130
 
 
-def test_a_sudden_first_value_that_is_too_dear_is_kept_apart_and_what_follows_counts(stripped: SnapshotBench) -> None:
+def test_a_sudden_first_value_that_costs_too_much_is_kept_apart_and_later_ones_count(stripped: SnapshotBench) -> None:
     stripped.request(model="known")
     stripped.poll()
     stripped.request(model="sudden", tokens=70_000_000)
@@ -95,8 +95,8 @@ def test_a_first_value_in_a_restart_is_no_false_start(stripped: SnapshotBench) -
     assert stripped.counted == 1
 
 
-def test_counts_that_did_not_fall_go_on_after_another_source(stripped: SnapshotBench) -> None:
-    """The URL led to another proxy for a while, which has a queue; the first one ran on."""
+def test_counts_that_did_not_fall_continue_after_another_source(stripped: SnapshotBench) -> None:
+    """For a while the URL led to another proxy, which has a queue; the first one kept running."""
     for _ in range(100):
         stripped.request()
     stripped.poll()
@@ -109,7 +109,7 @@ def test_counts_that_did_not_fall_go_on_after_another_source(stripped: SnapshotB
     assert flow_of(stripped.ledger).restarts == 0
 
 
-def test_counts_beyond_all_reason_stop_no_other_series(stripped: SnapshotBench) -> None:
+def test_absurd_counts_stop_no_other_series(stripped: SnapshotBench) -> None:
     for _ in range(2):
         stripped.request()
         body = json.loads(stripped.proxy.body())
@@ -149,10 +149,10 @@ def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(stri
 
 
 @pytest.mark.parametrize("details_before", [True, False])
-def test_an_import_of_details_that_were_counted_without_them_books_nothing(
+def test_an_import_of_details_that_were_counted_before_books_nothing(
     stripped: SnapshotBench, *, details_before: bool
 ) -> None:
-    """A fork that strips its details is replaced by a server that sends them, and what it exported is imported."""
+    """A server that sends details replaces a fork that strips them, and imports the fork's export."""
     stripped.proxy.stripped = "" if details_before else "absent"
     stripped.poll()
     stripped.proxy.stripped = "absent"
@@ -174,10 +174,10 @@ def test_an_import_of_details_that_were_counted_without_them_books_nothing(
 
 
 @pytest.mark.parametrize("ended_after_poll", [False, True])
-def test_what_ended_in_the_second_of_the_last_counts_counts_once(
+def test_a_request_that_ended_in_the_second_of_the_last_counts_counts_once(
     stripped: SnapshotBench, *, ended_after_poll: bool
 ) -> None:
-    """That second is all that the header Date tells of when the snapshot was taken."""
+    """The header Date gives only that second as the time of the snapshot."""
 
     def poll() -> None:
         stripped.intake.take(stripped.proxy.body(), taken_ms=int(stripped.clock.now()) * 1000)

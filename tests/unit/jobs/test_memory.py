@@ -1,4 +1,4 @@
-"""The exporter takes little memory and gives back what is free, seen in a process of its own."""
+"""The exporter takes little memory and returns what is free, as a separate process shows."""
 
 import subprocess
 import sys
@@ -39,8 +39,8 @@ def test_libraries_work_without_loading_what_the_exporter_does_not_use() -> None
     assert not done.stdout.split()
 
 
-def test_what_is_free_below_something_in_use_is_given_back() -> None:
+def test_free_memory_below_memory_in_use_is_returned() -> None:
     done = subprocess.run([sys.executable, "-c", _MEASURED], check=True, capture_output=True, text=True)
     kept, given_back = map(float, done.stdout.split())
-    assert kept > 30  # without the call it stays: what is in use lies above it
+    assert kept > 30  # without the call it stays, because memory in use lies above it
     assert given_back < 5

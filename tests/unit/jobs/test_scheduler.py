@@ -1,4 +1,4 @@
-"""The loop: jobs run at their intervals whatever the clock and the other jobs do."""
+"""The loop runs jobs at their intervals, whatever the clock and the other jobs do."""
 
 import io
 import os
@@ -67,7 +67,7 @@ def _looping(*jobs: _Job) -> Iterator[None]:
 
 
 def _runs(job: _Job, more: int) -> None:
-    """Wait for so many further runs."""
+    """Wait for this many further runs."""
     wanted = job.runs + more
     wait_until(lambda: job.runs, lambda runs: runs >= wanted)
 
@@ -101,7 +101,7 @@ def test_a_slow_job_delays_no_other_and_does_not_overlap_itself() -> None:
     assert not slow.overlapped
 
 
-def test_a_job_that_is_asked_while_it_runs_runs_once_more() -> None:
+def test_a_job_that_is_requested_while_it_runs_runs_once_more() -> None:
     job = _Job(interval_seconds=3600)
     job.block()
     with _looping(job):
@@ -124,7 +124,7 @@ def test_a_job_that_fails_is_logged_and_runs_again(log: io.StringIO) -> None:
     assert "planted" in lines[0]
 
 
-def test_an_interval_that_changes_counts_at_once() -> None:
+def test_a_changed_interval_takes_effect_at_once() -> None:
     job = _Job(interval_seconds=3600)
     with _looping(job):
         wait_until(lambda: job.runs == 1)
@@ -151,7 +151,7 @@ def test_a_stop_lets_the_run_in_progress_finish_and_begins_no_other() -> None:
 
 @contextmanager
 def _zone(name: str) -> Iterator[Callable[[str], None]]:
-    """The machine's zone is ``name`` until it is set anew: that moves the local clock, and needs no rights."""
+    """The machine's zone is ``name`` until the test sets another, which moves the local clock and needs no rights."""
 
     def put(zone: str | None) -> None:
         if zone is None:
@@ -169,7 +169,7 @@ def _zone(name: str) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize(("zone", "seconds"), [("AAA24", -86_400), ("AAA-24", 86_400)], ids=["back", "ahead"])
-def test_a_clock_that_is_set_by_a_day_stops_nothing(zone: str, seconds: int, log: io.StringIO) -> None:
+def test_a_clock_that_jumps_by_a_day_stops_nothing(zone: str, seconds: int, log: io.StringIO) -> None:
     job = _Job()
     with _zone("AAA0") as set_zone, _looping(job):
         _runs(job, 2)

@@ -60,7 +60,7 @@ def test_new_column_with_a_field_of_a_record_needs_only_the_list_and_a_migration
     assert restored == booked
 
 
-def test_restored_entry_is_what_was_sent(tmp_path: Path) -> None:
+def test_restored_entry_equals_the_sent_one(tmp_path: Path) -> None:
     first, second = open_ledger(tmp_path), open_ledger(tmp_path / "second")
     take(intake_of(first), [GOOD, GOOD | {"latency_ms": 7}])
     second.register("p")

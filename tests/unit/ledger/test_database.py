@@ -1,4 +1,4 @@
-"""A ledger that cannot be used says so, and is left as it was."""
+"""An unusable ledger says so and stays unchanged."""
 
 import hashlib
 import os
@@ -75,7 +75,7 @@ def _cut(file: Path) -> None:
         pytest.param(_cut, LedgerCorruptError, "damaged", id="cut off"),
     ],
 )
-def test_a_file_that_is_no_usable_ledger_is_left_as_it_is(
+def test_a_file_that_is_not_a_usable_ledger_stays_unchanged(
     tmp_path: Path, spoil: Callable[[Path], None], error: type[LedgerError], words: str
 ) -> None:
     file = _used(tmp_path)
@@ -111,7 +111,7 @@ except Exception as exc:
 
 
 @pytest.mark.parametrize("step", ["lock", "open"])
-def test_a_data_directory_that_may_not_be_written_says_so(tmp_path: Path, step: str) -> None:
+def test_a_read_only_data_directory_says_so(tmp_path: Path, step: str) -> None:
     _used(tmp_path)
     for path in (tmp_path, *tmp_path.iterdir()):
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -126,7 +126,7 @@ def test_a_data_directory_that_may_not_be_written_says_so(tmp_path: Path, step: 
     tmp_path.chmod(0o755)
 
 
-def test_a_second_exporter_is_refused_and_named_the_first(tmp_path: Path) -> None:
+def test_a_second_exporter_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     lock = DataDirectoryLock(tmp_path)
     code = (
         "import sys; from pathlib import Path; from exporter.ledger.database import DataDirectoryLock\n"
@@ -143,7 +143,7 @@ def test_a_second_exporter_is_refused_and_named_the_first(tmp_path: Path) -> Non
     assert second() == "took it\n", "the lock ends with its holder"
 
 
-def test_another_programs_write_lock_is_waited_for_and_then_explained(
+def test_the_ledger_waits_for_another_programs_write_lock_and_then_explains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
@@ -179,7 +179,7 @@ def test_no_two_ledgers_are_the_same_to_a_history(tmp_path: Path) -> None:
 
 
 def _take_back(file: Path, version: int) -> None:
-    """Make a ledger what it was at an older schema version: so far, later steps have only added something."""
+    """Take a ledger back to an older schema version; so far, later steps have only added something."""
     with sqlite3.connect(file) as connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f"drop trigger {trigger}")
@@ -194,7 +194,7 @@ def _take_back(file: Path, version: int) -> None:
     connection.close()
 
 
-def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> None:
+def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:
     used = _used(tmp_path)
     for version in range(1, len(migrations()) + 1):
         folder = tmp_path / str(version)
@@ -209,7 +209,7 @@ def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> No
         assert sqlite3.connect(file).execute("pragma user_version").fetchone() == (len(migrations()),)
 
 
-def test_a_restart_right_after_the_upgrade_counts_once_whoever_sees_it(tmp_path: Path) -> None:
+def test_a_restart_right_after_the_upgrade_counts_once_whichever_witness_sees_it(tmp_path: Path) -> None:
     file = _used(tmp_path)
     _take_back(file, 7)  # before restarts had witnesses
     with sqlite3.connect(file) as connection:
@@ -254,7 +254,7 @@ def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -
     assert not any(quota.reading.ratio_inferred for quota in windows.values())
 
 
-def test_a_command_migrates_no_ledger_that_an_older_exporter_uses(tmp_path: Path) -> None:
+def test_a_command_does_not_migrate_a_ledger_that_an_older_exporter_uses(tmp_path: Path) -> None:
     file = _used(tmp_path)
     _take_back(file, len(migrations()) - 1)
     running = DataDirectoryLock(tmp_path)
@@ -265,7 +265,7 @@ def test_a_command_migrates_no_ledger_that_an_older_exporter_uses(tmp_path: Path
 
 
 def test_a_poll_of_five_records_writes_little(tmp_path: Path) -> None:
-    """Many run the exporter all day long on an SD card, which lives on what is not written."""
+    """Many users run the exporter all day on an SD card, which lives longer if less is written."""
     ledger = open_ledger(tmp_path)
     know_credentials(ledger)
     intake, polls = intake_of(ledger), 20
@@ -284,7 +284,7 @@ def test_a_poll_of_five_records_writes_little(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_each_look_sees_the_present_and_nothing_of_the_look_before(tmp_path: Path) -> None:
+def test_each_read_sees_the_present_and_nothing_of_the_read_before(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     for booked in range(2):
         with ledger.reading() as connection:
@@ -299,8 +299,8 @@ def test_each_look_sees_the_present_and_nothing_of_the_look_before(tmp_path: Pat
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
 
 
-def test_each_new_ledger_is_an_installation_of_its_own(tmp_path: Path) -> None:
-    """The history tells exporters apart by the salt, and a successor by its age."""
+def test_each_new_ledger_is_a_separate_installation(tmp_path: Path) -> None:
+    """The history distinguishes exporters by the salt, and finds a successor by its age."""
     begun_ms = int(time.time()) * 1000
     one, another = open_ledger(tmp_path / "one"), open_ledger(tmp_path / "another")
 

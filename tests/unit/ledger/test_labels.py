@@ -1,4 +1,4 @@
-"""Aliases: whom each is for, what changes when their file is edited, and those that fit nobody or several."""
+"""Aliases: whom each one names, what changes when their file is edited, and those that fit nobody or several."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _KEY = "sk-client-of-a-test"
 
 
 class Bench:
-    """A ledger that has met an account and a client, and labels whose aliases are in a file."""
+    """A ledger that has met an account and a client, and labels with aliases in a file."""
 
     def __init__(self, folder: Path) -> None:
         self.ledger: Ledger = open_ledger(folder)
@@ -41,7 +41,7 @@ class Bench:
 
     def edit(self, text: str) -> None:
         self.file.write_text(text)
-        for _ in range(2):  # a file that is being written is left alone
+        for _ in range(2):  # the exporter leaves a file alone while it is being written
             self.labels.reload()
 
     def edit_aliases(self, *, clients: str = "", credentials: str = "") -> None:
@@ -49,7 +49,7 @@ class Bench:
 
     @property
     def shown(self) -> tuple[str, str]:
-        """The labels of the account and of the client that were used."""
+        """The labels of the account and the client in use."""
         (series,) = self.ledger.dictionary.series
         labels = self.labels.series(series)
         return labels.credential, labels.client
@@ -84,7 +84,7 @@ def test_an_edit_of_the_aliases_shows_at_once_and_changes_the_version(bench: Ben
     assert bench.shown == masked
 
 
-def test_a_bad_edit_is_not_used_and_said_until_it_is_right(bench: Bench) -> None:
+def test_a_bad_edit_is_not_used_and_is_reported_until_it_is_corrected(bench: Bench) -> None:
     bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")
     bench.edit("aliases:\n  clients:\n  - {key: planted-secret, alias: ci, kye: x}\n")
     assert bench.shown[1] == "ci"
@@ -114,7 +114,7 @@ def test_an_alias_may_name_a_masked_label(bench: Bench) -> None:
         "label: MASKED0",
     ],
 )
-def test_an_alias_that_names_no_account_is_told_with_the_nearest(bench: Bench, credential: str) -> None:
+def test_an_alias_that_names_no_account_is_reported_with_the_nearest_label(bench: Bench, credential: str) -> None:
     account, _ = bench.shown
     bench.edit_aliases(credentials=f"{{{credential.replace('MASKED', account)}, alias: team}}")
     with capture_logs() as logs:
@@ -126,13 +126,15 @@ def test_an_alias_that_names_no_account_is_told_with_the_nearest(bench: Bench, c
 
 
 @pytest.mark.parametrize(("client", "near"), [("key: sk-client-of-a-tesd", True), ("key: quite-another", False)])
-def test_an_alias_that_names_no_client_is_told_with_the_nearest(bench: Bench, client: str, near: bool) -> None:
+def test_an_alias_that_names_no_client_is_reported_with_the_nearest_label(
+    bench: Bench, client: str, near: bool
+) -> None:
     masked = bench.shown[1]
     bench.edit_aliases(clients=f"{{{client}, alias: ci}}")
     assert bench.misfits() == [Misfit("ci", False, (masked,) if near else ())]
 
 
-def test_an_alias_for_two_accounts_is_told_until_one_is_gone(bench: Bench) -> None:
+def test_an_alias_for_two_accounts_is_reported_until_one_is_gone(bench: Bench) -> None:
     alice, again = _file("alice@example.com"), _file("alice@example.com", provider="codex", auth_index="bb22")
     bench.meet(alice, again)
     bench.edit_aliases(credentials="{email: alice@example.com, alias: alice}")
@@ -143,7 +145,7 @@ def test_an_alias_for_two_accounts_is_told_until_one_is_gone(bench: Bench) -> No
     assert bench.misfits() == []
 
 
-def test_nothing_is_told_before_anything_was_met(tmp_path: Path) -> None:
+def test_nothing_is_reported_before_anything_was_met(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
     aliases = read_aliases(tmp_path / "c.yaml")
@@ -153,7 +155,7 @@ def test_nothing_is_told_before_anything_was_met(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_it_is_known_whether_anything_used_has_no_alias(bench: Bench) -> None:
+def test_a_label_in_use_without_an_alias_is_noticed(bench: Bench) -> None:
     assert bench.labels.without_alias
     bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")
     assert bench.labels.without_alias

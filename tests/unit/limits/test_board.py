@@ -64,14 +64,14 @@ def test_a_request_at_the_very_end_opens_the_next_session(bench: LimitBench) -> 
     assert _session(bench) == (opened_ms + 5 * _HOUR_MS, opened_ms + 10 * _HOUR_MS, 110)
 
 
-def test_what_is_no_request_opens_no_session_but_its_tokens_count_in_one(bench: LimitBench) -> None:
+def test_records_that_are_not_requests_open_no_session_but_their_tokens_count(bench: LimitBench) -> None:
     bench.book(Use(bench.now_ms - 1000, counted=False))
     assert _session(bench) == (None, None, 0)
     bench.book(Use(bench.now_ms - 2000))
     assert _session(bench)[2] == 220
 
 
-def test_a_late_record_moves_the_start_only_as_far_as_the_end_of_the_last_session(bench: LimitBench) -> None:
+def test_a_late_record_moves_the_start_no_further_than_the_end_of_the_last_session(bench: LimitBench) -> None:
     first_ms = bench.now_ms
     bench.book(Use(first_ms))
     assert _session(bench)[0] == first_ms
@@ -97,7 +97,7 @@ def test_a_late_record_can_end_the_session_that_it_moves(bench: LimitBench) -> N
     assert _session(bench) == (opened_ms, opened_ms + 5 * _HOUR_MS, 110)
 
 
-def test_each_credential_has_a_session_of_its_own(bench: LimitBench) -> None:
+def test_each_credential_has_its_own_session(bench: LimitBench) -> None:
     bench.book(Use(bench.now_ms - 2 * _HOUR_MS, account="one"), Use(bench.now_ms - _HOUR_MS, account="two"))
     starts = {window.credential: window.start_ms for window in bench.windows("account")}
     assert starts == {"claude-one": bench.now_ms - 2 * _HOUR_MS, "claude-two": bench.now_ms - _HOUR_MS}
@@ -106,7 +106,7 @@ def test_each_credential_has_a_session_of_its_own(bench: LimitBench) -> None:
 # --- pruning ----------------------------------------------------------------------------------------------------------
 
 
-def test_windows_of_the_calendar_are_exact_after_their_entries_were_pruned(bench: LimitBench) -> None:
+def test_calendar_windows_are_exact_after_their_entries_were_pruned(bench: LimitBench) -> None:
     bench.book(*(Use(_NOON_MS - hours * _HOUR_MS + 12_345) for hours in range(1, 24 * 24)))
     before = {id_: bench.window(id_).used for id_ in ("day", "week", "month")}
     assert before == {"day": 12 * 110, "week": 60 * 110, "month": (24 * 24 - 1) * 110}
@@ -125,7 +125,7 @@ def test_an_open_session_keeps_its_start_when_its_entries_are_pruned(bench: Limi
     assert (start_ms, reset_ms) == (opened_ms, opened_ms + 5 * _HOUR_MS)
 
 
-def test_an_ended_session_is_not_opened_again_by_what_pruning_left(bench: LimitBench) -> None:
+def test_an_ended_session_is_not_reopened_by_what_pruning_left(bench: LimitBench) -> None:
     bench.book(Use(_NOON_MS - 4 * _HOUR_MS + 12_345))
     _session(bench)
     bench.clock.jump(2 * 3600)
@@ -135,7 +135,7 @@ def test_an_ended_session_is_not_opened_again_by_what_pruning_left(bench: LimitB
     assert _session(bench) == (None, None, 0)
 
 
-def test_the_session_of_a_new_limit_is_known_to_its_quarter_where_entries_were_pruned(bench: LimitBench) -> None:
+def test_the_session_of_a_new_limit_is_known_to_the_quarter_hour_after_pruning(bench: LimitBench) -> None:
     bench.book(Use(_NOON_MS - 2 * _HOUR_MS + 12_345))
     _prune(bench, _NOON_MS)
     assert _session(bench) == (_NOON_MS - 2 * _HOUR_MS, _NOON_MS + 3 * _HOUR_MS, 110)
@@ -158,19 +158,19 @@ def test_a_reset_starts_the_window_now_and_survives_a_restart(bench: LimitBench,
     assert bench.window(limit).used == 110, "from that moment on"
 
 
-def test_a_reset_is_over_with_its_window(bench: LimitBench) -> None:
+def test_a_reset_ends_with_its_window(bench: LimitBench) -> None:
     bench.board.reset("day")
     bench.clock.jump(86_400)
     assert bench.window("day").start_ms == _NOON_MS + 12 * _HOUR_MS
 
 
-def test_a_reset_of_one_limit_is_none_of_another(bench: LimitBench) -> None:
+def test_a_reset_of_one_limit_does_not_reset_another(bench: LimitBench) -> None:
     bench.book(Use(_NOON_MS - 1000))
     bench.board.reset("day")
     assert (bench.window("day").used, bench.window("week").used) == (0, 110)
 
 
-def test_a_reset_of_a_limit_per_client_is_one_of_all_clients(bench: LimitBench) -> None:
+def test_a_reset_of_a_limit_per_client_resets_all_clients(bench: LimitBench) -> None:
     bench.book(Use(_NOON_MS - 1000, client="ann"), Use(_NOON_MS - 1000, client="bob"))
     bench.board.reset("client")
     windows = [window for window in bench.board.current.windows if window.limit == "client"]
@@ -206,7 +206,7 @@ def test_an_alias_renames_a_window_and_keeps_its_session(bench: LimitBench) -> N
     assert [(window.scope, window.used) for window in bench.windows("client")] == [("Ann", 110), ("Ann", 0.001)]
 
 
-def test_two_clients_under_one_name_are_one_series_the_one_that_runs_out_first(bench: LimitBench) -> None:
+def test_two_clients_under_one_name_are_one_series_that_of_the_one_that_runs_out_first(bench: LimitBench) -> None:
     bench.aliases = Aliases(clients=(ClientAlias(key=SecretStr("ann"), alias="client-bob"),))
     bench.restart()
     bench.book(Use(_NOON_MS - 1, client="ann"), Use(_NOON_MS - 1, client="bob"), Use(_NOON_MS - 2, client="bob"))
@@ -223,7 +223,7 @@ def test_of_very_many_clients_those_nearest_to_exhaustion_are_shown(bench: Limit
     assert windows[0].scope == "client-c7"
 
 
-def test_the_nearest_to_exhaustion_come_first(bench: LimitBench) -> None:
+def test_limits_nearest_to_exhaustion_come_first(bench: LimitBench) -> None:
     bench.book(Use(_NOON_MS - 6 * _HOUR_MS), Use(_NOON_MS - 1000))
     bench.windows()
     ratios = [window.used_ratio for window in bench.board.current.nearest_first()]

@@ -1,4 +1,4 @@
-"""What a window is worth, by simulation: a provider with a known capacity, and readings in whole percents."""
+"""The worth of a window, by simulation: a provider with a known capacity, and readings in whole percents."""
 
 import math
 import random
@@ -27,14 +27,14 @@ def _now_and_then(rng: random.Random, steps: int) -> list[float]:
 
 
 def _in_sessions(rng: random.Random, steps: int) -> list[float]:
-    """Three of ten stretches are somebody else's; which ones is left to chance."""
+    """Three of ten stretches, chosen at random, are somebody else's."""
     tenths = [0.0] * 7 + [1.0] * 3
     rng.shuffle(tenths)
     return [tenths[step * 10 // steps] for step in range(steps)]
 
 
 def _beside(rng: random.Random, steps: int) -> list[float]:
-    """Always some, sometimes more."""
+    """Somebody else always uses a little, and sometimes more."""
     return [rng.uniform(0.0, 0.6) for _ in range(steps)]
 
 
@@ -49,9 +49,9 @@ def _windows(
     measured: float = 0.0,
     rounded: Callable[[float], float] = lambda share: round(share, 2),
 ) -> list[Point]:
-    """The readings of windows in a row, each of a capacity, used evenly in nothing but the long run.
+    """The readings of successive windows, each with its capacity, evenly used only in the long run.
 
-    ``measured`` is by how much the value at API prices may be off what the provider counts, each time.
+    ``measured`` is the factor by which the value at API prices may differ from the provider's count, each time.
     """
     rng = random.Random(seed)
     found: list[Point] = []
@@ -96,7 +96,7 @@ def _ended(points: list[Point]) -> int:
     [lambda share: round(share, 2), lambda share: math.floor(share * 100) / 100],
     ids=["to the nearest percent", "down"],
 )
-def test_a_week_of_sixty_readings_tells_the_capacity(filled: float, rounded: Callable[[float], float]) -> None:
+def test_a_week_of_sixty_readings_shows_the_capacity(filled: float, rounded: Callable[[float], float]) -> None:
     for seed in _SEEDS:
         capacity = _capacity(_windows(seed, _USD, filled=filled, rounded=rounded))
 
@@ -104,7 +104,7 @@ def test_a_week_of_sixty_readings_tells_the_capacity(filled: float, rounded: Cal
         assert capacity.low <= _USD <= capacity.high
 
 
-def test_short_windows_with_few_readings_tell_it_together() -> None:
+def test_short_windows_with_few_readings_show_it_together() -> None:
     for seed in _SEEDS:
         capacity = _capacity(_windows(seed, *[_USD] * 20, points=3, length_ms=5 * _HOUR_MS, filled=0.3))
 
@@ -123,7 +123,7 @@ def test_little_use_makes_a_wide_interval() -> None:
     assert (more.low, more.high) == pytest.approx((50 / 0.51, 50 / 0.49))
 
 
-def test_what_was_under_way_makes_the_interval_and_not_the_estimate() -> None:
+def test_requests_under_way_widen_the_interval_and_keep_the_estimate() -> None:
     readings = [(0, 0.1, 0.0), (1000, 0.35, 25.0), (2000, 0.6, 50.0)]
     clear = _capacity(Point(at_ms, ratio, _WEEK_MS, before) for at_ms, ratio, before in readings)
     unclear = _capacity(Point(at_ms, ratio, _WEEK_MS, before, 5.0) for at_ms, ratio, before in readings)
@@ -133,7 +133,7 @@ def test_what_was_under_way_makes_the_interval_and_not_the_estimate() -> None:
     assert unclear.high > 105 > clear.high
 
 
-def test_nothing_booked_is_no_capacity_of_0() -> None:
+def test_without_bookings_there_is_no_capacity_of_0() -> None:
     assert capacity_of([]) is None
     assert capacity_of([Point(0, 0.1, _WEEK_MS, 7.0), Point(1000, 0.9, _WEEK_MS, 7.0)]) is None
 
@@ -149,15 +149,15 @@ def test_order_and_repetition_do_not_matter() -> None:
     assert capacity_of(mixed) == capacity_of(points)
 
 
-def test_a_reset_in_between_is_no_fall_of_use() -> None:
-    """The window is emptied before its end, under the reset that it had."""
+def test_a_reset_in_between_is_not_a_fall_of_use() -> None:
+    """The window is emptied before its end and keeps its reset."""
     points = [Point(hour, hour * 0.2, _WEEK_MS, hour * 20.0) for hour in range(5)]
     points += [Point(hour + 5, hour * 0.2, _WEEK_MS, 80 + hour * 20.0) for hour in range(5)]
 
     assert _is_off(_capacity(points), 100) < 0.001
 
 
-def test_a_reset_that_moves_a_little_is_the_same_window() -> None:
+def test_a_reset_that_moves_a_little_belongs_to_the_same_window() -> None:
     points = [Point(hour, hour * 0.2, _WEEK_MS + hour % 2 * 90_000, hour * 20.0) for hour in range(5)]
 
     assert _width(_capacity(points)) == pytest.approx(0.8 / 0.79 - 0.8 / 0.81)
@@ -173,7 +173,7 @@ def test_a_share_that_falls_by_rounding_stays_in_its_window() -> None:
     assert capacity.high - capacity.low < 4.2, "the whole rise counts, not its halves"
 
 
-def test_a_provider_that_answers_from_two_states_costs_accuracy_only() -> None:
+def test_a_provider_that_answers_from_two_states_costs_only_accuracy() -> None:
     points = _windows(1, _USD)
     other = [Point(each.at_ms + 1, 0.02, each.resets_ms, each.before) for each in points[10:50:7]]
     capacity = _capacity([*points, *other])
@@ -199,7 +199,7 @@ def test_use_outside_the_proxy_widens_the_interval_and_is_no_change(outside: Out
 
 
 @pytest.mark.parametrize("outside", [_now_and_then, _in_sessions])
-def test_use_outside_the_proxy_from_the_first_day_on_is_seen_through(outside: Outside) -> None:
+def test_use_outside_the_proxy_from_the_first_day_on_is_recognised(outside: Outside) -> None:
     off = []
     for seed in _SEEDS:
         shared = _capacity(_windows(seed, _USD, outside=outside))
@@ -222,7 +222,7 @@ def test_short_windows_with_use_outside_the_proxy_are_no_change(outside: Outside
     assert told <= 1, "of 50 times"
 
 
-def test_a_window_that_was_used_past_the_proxy_only_is_no_change() -> None:
+def test_a_window_that_was_used_only_outside_the_proxy_is_no_change() -> None:
     points = _windows(1, _USD, _USD, outside=lambda _, steps: [1.0] * steps, outside_from=1)
 
     assert change_in(points, now_ms=_ended(points)) is None
@@ -232,7 +232,7 @@ def test_a_window_that_was_used_past_the_proxy_only_is_no_change() -> None:
 
 
 @pytest.mark.parametrize("filled", [0.4, 0.6, 0.9])
-def test_a_cut_by_15_percent_is_found_when_one_whole_window_has_confirmed_it(filled: float) -> None:
+def test_a_cut_by_15_percent_is_found_once_a_whole_window_has_confirmed_it(filled: float) -> None:
     for seed in _SEEDS:
         points = _windows(seed, _USD, _USD, _USD * 0.85, filled=filled)
         change = change_in(points, now_ms=_ended(points))
@@ -246,7 +246,7 @@ def test_a_cut_by_15_percent_is_found_when_one_whole_window_has_confirmed_it(fil
         assert change_in(points, now_ms=_ended(points) - 1) is None, "and not while the window runs"
 
 
-def test_a_cut_of_a_short_window_is_found_as_well() -> None:
+def test_a_cut_of_a_short_window_is_found_too() -> None:
     for seed in _SEEDS:
         short = _windows(seed, *[_USD] * 6, _USD * 0.85, points=30, length_ms=5 * _HOUR_MS, filled=0.6)
         change = change_in(short, now_ms=_ended(short))
@@ -278,7 +278,7 @@ def test_a_larger_limit_is_a_change_too() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.93, 1.0, 1.07])
-def test_what_is_less_than_a_tenth_is_no_change(factor: float) -> None:
+def test_a_difference_of_less_than_a_tenth_is_no_change(factor: float) -> None:
     for seed in _SEEDS:
         points = _windows(seed, _USD, _USD, _USD * factor)
 
@@ -306,7 +306,7 @@ def test_prices_that_measure_poorly_widen_the_interval_and_are_no_change(length_
         assert _width(capacity) > measured
 
 
-def test_a_cut_is_found_although_prices_measure_a_little_off() -> None:
+def test_a_cut_is_found_even_if_prices_measure_a_little_off() -> None:
     found = []
     for seed in _SEEDS:
         points = _windows(seed, *[_USD] * 3, _USD * 0.85, measured=0.1)

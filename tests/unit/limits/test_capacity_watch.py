@@ -1,4 +1,4 @@
-"""What a window is worth by a real ledger: readings and use as they are booked, through restarts and pruning."""
+"""The worth of a window in a real ledger: readings and use as they are booked, through restarts and pruning."""
 
 import random
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _reading(at_ms: int, used_ratio: float, resets_ms: int, *, window: str = "7d
 
 
 def _week(seed: int, number: int, *, cut: float = 1.0, filled: float = 0.8, account: str = "account-1") -> list[Use]:
-    """60 requests of a week that fill a share of its window, each with a reading from before it was counted."""
+    """60 requests of a week that fill a share of its window, each with a reading taken before the request counted."""
     rng = random.Random(seed)
     steps = [rng.expovariate(1) for _ in range(60)]
     begins_ms, resets_ms = _START_MS + number * _WEEK_MS, _START_MS + (number + 1) * _WEEK_MS
@@ -64,7 +64,7 @@ def _week(seed: int, number: int, *, cut: float = 1.0, filled: float = 0.8, acco
 
 
 def _play(bench: LimitBench, uses: list[Use]) -> None:
-    """Book each request when it ends, and look now and then."""
+    """Book each request when it ends, and evaluate now and then."""
     for number, use in enumerate(uses):
         bench.clock.jump((use.ts_ms + use.latency_ms - bench.now_ms) / 1000)
         bench.book(use)
@@ -92,7 +92,7 @@ def _usd(worth: WindowWorth) -> Capacity:
     return worth.usd
 
 
-def test_a_week_of_readings_tells_what_the_window_is_worth(bench: LimitBench) -> None:
+def test_a_week_of_readings_shows_the_worth_of_the_window(bench: LimitBench) -> None:
     _play(bench, _week(1, 0))
     worth = _worth(bench)
 
@@ -114,7 +114,7 @@ def test_it_survives_a_restart_and_pruning(bench: LimitBench) -> None:
     assert after.estimate == pytest.approx(_USD, rel=0.03), "the roll-up knows the use to a quarter of an hour"
 
 
-def test_a_smaller_limit_is_told_once_after_one_whole_window(bench: LimitBench) -> None:
+def test_a_smaller_limit_is_reported_once_after_one_whole_window(bench: LimitBench) -> None:
     _play(bench, _week(3, 0))
     _end(bench, 0)
     cut = _week(4, 1, cut=0.85)
@@ -131,7 +131,7 @@ def test_a_smaller_limit_is_told_once_after_one_whole_window(bench: LimitBench) 
     assert _worth(bench).changes == (1, 0)
 
 
-def test_use_outside_the_proxy_widens_the_interval_and_tells_no_change(bench: LimitBench) -> None:
+def test_use_outside_the_proxy_widens_the_interval_and_reports_no_change(bench: LimitBench) -> None:
     _play(bench, _week(6, 0))
     clean = _usd(_worth(bench))
     _end(bench, 0)
@@ -160,7 +160,7 @@ def test_late_records_count_in_their_own_time(bench: LimitBench) -> None:
     assert _usd(worth).low <= _USD <= _usd(worth).high
 
 
-def test_readings_that_come_late_twice_or_go_backwards_do_no_harm(bench: LimitBench) -> None:
+def test_readings_that_are_late_repeated_or_falling_do_no_harm(bench: LimitBench) -> None:
     uses = _week(9, 0)
     _play(bench, uses)
     before = _worth(bench)
@@ -177,7 +177,7 @@ def test_readings_that_come_late_twice_or_go_backwards_do_no_harm(bench: LimitBe
     assert after.changes == before.changes
 
 
-def test_what_has_just_been_read_waits_for_its_records(bench: LimitBench) -> None:
+def test_a_fresh_reading_waits_for_its_records(bench: LimitBench) -> None:
     _play(bench, _week(10, 0))
     before = _usd(_worth(bench))
     at_ms = bench.now_ms
@@ -192,7 +192,7 @@ def test_what_has_just_been_read_waits_for_its_records(bench: LimitBench) -> Non
 @pytest.mark.parametrize(
     ("used_ratio", "resets_in_ms", "inferred"), [(1.0, _WEEK_MS, False), (0.5, 0, False), (0.99, _WEEK_MS, True)]
 )
-def test_a_full_an_ended_and_a_concluded_window_are_no_points(
+def test_full_ended_and_concluded_windows_are_no_points(
     bench: LimitBench, used_ratio: float, resets_in_ms: int, inferred: bool
 ) -> None:
     at_ms = bench.now_ms
@@ -213,7 +213,7 @@ def test_a_full_an_ended_and_a_concluded_window_are_no_points(
     assert bench.ledger.quotas.points(from_ms=0, until_ms=at_ms) == {}
 
 
-def test_a_window_of_some_models_is_worth_what_these_were_used_for(bench: LimitBench) -> None:
+def test_a_window_of_some_models_has_the_worth_of_their_use(bench: LimitBench) -> None:
     resets_ms = _START_MS + _WEEK_MS
     for step in range(11):
         at_ms = _START_MS + step * _HOUR_MS
@@ -226,7 +226,7 @@ def test_a_window_of_some_models_is_worth_what_these_were_used_for(bench: LimitB
     assert _usd(_worth(bench, scope="opus")).estimate == pytest.approx(200)
 
 
-def test_a_model_with_a_limit_of_its_own_does_not_count_in_the_main_window(bench: LimitBench) -> None:
+def test_a_model_with_its_own_limit_does_not_count_in_the_main_window(bench: LimitBench) -> None:
     resets_ms = _START_MS + _WEEK_MS
     for step in range(11):
         at_ms = _START_MS + step * _HOUR_MS
@@ -239,7 +239,7 @@ def test_a_model_with_a_limit_of_its_own_does_not_count_in_the_main_window(bench
     assert _usd(_worth(bench)).estimate == pytest.approx(200)
 
 
-def test_each_account_has_its_own(bench: LimitBench) -> None:
+def test_each_account_has_its_own_worth(bench: LimitBench) -> None:
     one, two = _week(11, 0, account="one"), _week(12, 0, account="two", cut=0.5)
     _play(bench, sorted([*one, *two], key=lambda use: use.ts_ms))
 

@@ -1,7 +1,7 @@
-"""Configured limits against a recomputation that asks every record, one by one, whether it counts.
+"""Configured limits against a recomputation that decides for every single record whether it counts.
 
 The exporter sums quarters of an hour and the entries at their edges, keeps sessions on disk and remembers what cannot
-have changed. None of that may show: here nothing is remembered but the end of the last session of each window.
+have changed. None of that may show: the recomputation remembers only the end of the last session of each window.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ _MINUTE_MS, _QUARTER_MS, _HOUR_MS, _DAY_MS = 60_000, 900_000, 3_600_000, 86_400_
 
 @dataclass
 class _Told:
-    """A limit as the test knows it: its lines in the file, and in plain terms what they mean."""
+    """A limit as the test knows it: its lines in the file, and their meaning in plain terms."""
 
     id: str
     lines: list[str]
@@ -76,7 +76,7 @@ def _calendar(strategy: str, now_ms: int, zone: tzinfo) -> tuple[int, int]:
 
 
 def _session(limit: _Told, group: object, uses: list[Use], now_ms: int) -> tuple[int, int] | None:
-    """Only the end of the last session is remembered: what came before it opens nothing any more."""
+    """Remembers only the end of the last session: earlier records open no session any more."""
     assert limit.minutes is not None
     length_ms = limit.minutes * _MINUTE_MS
     while True:
@@ -153,7 +153,7 @@ _ZONES = [
     "Pacific/Apia",
     "UTC",
 ]
-# Nights in which a clock is turned in one of the zones, ends of months and years, and the day that Apia skipped.
+# Nights in which one of the zones changes its clock, ends of months and years, and the day that Apia skipped.
 _NIGHTS = [
     "2026-03-29T00:30",
     "2026-10-25T00:30",
@@ -168,7 +168,7 @@ _NIGHTS = [
     "2026-07-15T06:00",
 ]
 _PROXIES, _MODELS, _ACCOUNTS, _CLIENTS = ("p", "q"), ("opus[1m]", "opus-4", "haiku"), ("a1", "a2"), ("ann", "bob")
-# Each of these is one way to say what counts, and what it means.
+# Each of these is one way to say what counts, with its meaning.
 _MATCHES: list[tuple[list[str], Callable[[Use], bool]]] = [
     ([], lambda _: True),
     (["provider: CLAUDE"], lambda use: use.provider == "claude"),
@@ -239,7 +239,7 @@ def _use(draw: st.DrawFn, now_ms: int) -> Use:
     return Use(
         ts_ms=ts_ms,
         proxy=draw(st.sampled_from(_PROXIES)),
-        provider="claude" if account == "a1" else "codex",  # an account is one of one provider
+        provider="claude" if account == "a1" else "codex",  # an account belongs to one provider
         model=draw(st.sampled_from(_MODELS)),
         account=account,
         client=draw(st.sampled_from(_CLIENTS)),
@@ -267,7 +267,7 @@ _PASSING = st.one_of(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_limits_equal_a_recomputation_whatever_happens_in_which_order(data: st.DataObject) -> None:
+def test_limits_equal_a_recomputation_whatever_the_order_of_events(data: st.DataObject) -> None:
     night = datetime.fromisoformat(data.draw(st.sampled_from(_NIGHTS))).replace(tzinfo=UTC)
     begin_ms = int(night.timestamp() * 1000) + data.draw(st.integers(-_HOUR_MS, _HOUR_MS))
     limits = data.draw(_limits(begin_ms))
@@ -285,7 +285,7 @@ def test_limits_equal_a_recomputation_whatever_happens_in_which_order(data: st.D
                 bench.book(*new)
                 uses += new
                 if data.draw(st.booleans()):
-                    continue  # several batches between two looks
+                    continue  # several batches from one evaluation to the next
             elif step == "pass":
                 clock.advance(data.draw(_PASSING) / 1000)
             elif step == "reset":

@@ -1,4 +1,4 @@
-"""The limits file: what it may say, and what a person is told who got it wrong."""
+"""The limits file: what it may contain, and the message for each mistake."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ def _problems(folder: Path, content: str | bytes) -> list[str]:
 # --- what may be written ----------------------------------------------------------------------------------------------
 
 
-def test_everything_that_a_limit_can_say_is_read(tmp_path: Path) -> None:
+def test_everything_that_a_limit_may_contain_is_read(tmp_path: Path) -> None:
     first, second = limits_of(
         tmp_path,
         """\
@@ -101,7 +101,7 @@ def test_a_window_is_named_by_its_length(tmp_path: Path, minutes: int, window: s
         ("  warning: 1\n", (1.0, 1.0)),
     ],
 )
-def test_of_one_threshold_the_other_follows(tmp_path: Path, given: str, thresholds: tuple[float, float]) -> None:
+def test_one_threshold_determines_the_other(tmp_path: Path, given: str, thresholds: tuple[float, float]) -> None:
     found = _file(tmp_path, _GOOD + given).limits[0].thresholds
     assert (found.warning, found.critical) == thresholds
 
@@ -110,7 +110,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_problem(tmp_path: Path) 
     assert _file(tmp_path, "\ufeff" + _GOOD.replace("\n", "\r\n")).limits[0].id == "a"
 
 
-def test_a_file_may_hold_thresholds_alone_or_no_limit_yet(tmp_path: Path) -> None:
+def test_a_file_may_have_only_thresholds_or_no_limit_yet(tmp_path: Path) -> None:
     file = _file(tmp_path, "defaults:\n  warning: 0.6\n")
     assert (file.limits, file.thresholds) == ((), Thresholds(warning=0.6, critical=0.95))
     assert _file(tmp_path, "limits: []\n") == LimitSet()
@@ -163,7 +163,7 @@ def test_a_file_may_hold_thresholds_alone_or_no_limit_yet(tmp_path: Path) -> Non
         ("reset_anchor_timestamp: 2026-11-24T18:30:00", "is not a moment. Write it with its offset from UTC"),
     ],
 )
-def test_each_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, field: str, told: str) -> None:
+def test_each_mistake_is_reported_with_its_line_and_what_to_do(tmp_path: Path, field: str, told: str) -> None:
     (problem,) = _problems(tmp_path, f"{_GOOD}  {field}\n")
     assert problem.startswith("EXPORTER_LIMITS_FILE (limits.yaml:5): ")
     assert told in problem
@@ -239,7 +239,7 @@ def test_each_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, field
         ("limits: &a [*a]\n", 1, "A value contains itself. Remove the alias."),
     ],
 )
-def test_each_mistake_of_the_whole_file_is_told_with_its_line(
+def test_each_mistake_of_the_whole_file_is_reported_with_its_line(
     tmp_path: Path, content: str, line: int, told: str
 ) -> None:
     problems = _problems(tmp_path, content)
@@ -247,14 +247,14 @@ def test_each_mistake_of_the_whole_file_is_told_with_its_line(
     assert told in problems[0]
 
 
-def test_a_file_that_is_no_text_or_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_not_text_is_reported_with_what_to_do(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, b"limits:\n- id: \xff\xfe\n")
     assert problem == "EXPORTER_LIMITS_FILE (limits.yaml): The file is not UTF-8 text. Save it as UTF-8."
     with pytest.raises(ProblemsError, match=r"Create it, or correct the path in EXPORTER_LIMITS_FILE\."):
         read_limit_file(tmp_path / "none.yaml", zone=UTC)
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
     problems = _problems(
         tmp_path,
         "defaults:\n"
@@ -287,7 +287,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Pat
         *("? [{0}]\n  : 5", "{0}"),
     ],
 )
-def test_what_looks_like_a_secret_is_never_repeated(tmp_path: Path, field: str) -> None:
+def test_a_text_that_looks_like_a_secret_is_never_repeated(tmp_path: Path, field: str) -> None:
     secret = "sk-ant-api03-Zq8vT2xLw9Rk4Hn7Bd1Fy6Jc3"
     problems = _problems(tmp_path, "limits:\n- " + field.format(secret) + "\n")
     assert "Zq8vT2" not in "\n".join(problems)
@@ -296,7 +296,7 @@ def test_what_looks_like_a_secret_is_never_repeated(tmp_path: Path, field: str) 
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 
-def test_everything_that_a_plan_can_say_is_read(tmp_path: Path) -> None:
+def test_everything_that_a_plan_may_contain_is_read(tmp_path: Path) -> None:
     first, second = _file(
         tmp_path,
         "plans:\n"
@@ -341,7 +341,7 @@ def test_a_mistake_in_a_plan_is_named_with_its_line(tmp_path: Path, row: str, sa
     assert said in problem
 
 
-def test_plans_that_are_no_list_are_refused(tmp_path: Path) -> None:
+def test_plans_that_are_not_a_list_are_refused(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, "plans: cheap\n")
 
     assert "plans is not a list. Write below it one plan after each dash." in problem

@@ -32,7 +32,7 @@ def _budgets(bench: LimitBench) -> dict[str, float | None]:
     return {window.limit: window.budget for window in bench.board.current.windows}
 
 
-def test_an_edit_is_in_force_at_the_next_tick_but_one(bench: LimitBench) -> None:
+def test_an_edit_is_in_force_at_the_second_tick(bench: LimitBench) -> None:
     with capture_logs() as logs:
         bench.edit(_MORE)
     assert _budgets(bench) == {"day": 500, "new": 1}
@@ -41,7 +41,7 @@ def test_an_edit_is_in_force_at_the_next_tick_but_one(bench: LimitBench) -> None
     assert (line["file"], line["limits"]) == ("limits.yaml", 2)
 
 
-def test_half_of_a_file_that_is_being_written_is_not_taken(bench: LimitBench) -> None:
+def test_half_of_a_file_that_is_being_written_is_not_used(bench: LimitBench) -> None:
     bench.file.write_text(_MORE)
     bench.board.refresh()
     assert _budgets(bench) == {"day": 1000}
@@ -49,7 +49,7 @@ def test_half_of_a_file_that_is_being_written_is_not_taken(bench: LimitBench) ->
     assert _budgets(bench) == {"day": 500, "new": 1}
 
 
-def test_a_bad_edit_keeps_the_last_good_limits_and_is_told_once_in_the_log(bench: LimitBench) -> None:
+def test_a_bad_edit_keeps_the_last_good_limits_and_is_logged_once(bench: LimitBench) -> None:
     with capture_logs() as logs:
         bench.edit(_BAD)
         bench.tick()
@@ -61,21 +61,21 @@ def test_a_bad_edit_keeps_the_last_good_limits_and_is_told_once_in_the_log(bench
     assert [line["message"] for line in logs if line["event"] == "limits_not_reloaded"] == [problem]
 
 
-def test_a_good_edit_heals(bench: LimitBench) -> None:
+def test_a_good_edit_ends_the_problem(bench: LimitBench) -> None:
     bench.edit(_BAD)
     bench.edit(_MORE)
     assert bench.board.problems == []
     assert _budgets(bench) == {"day": 500, "new": 1}
 
 
-def test_the_old_text_heals_too(bench: LimitBench) -> None:
+def test_the_old_text_ends_the_problem_too(bench: LimitBench) -> None:
     bench.edit(_BAD)
     bench.edit(_DAY)
     assert bench.board.problems == []
     assert _budgets(bench) == {"day": 1000}
 
 
-def test_a_file_that_is_gone_keeps_the_limits_and_heals_when_it_is_back(bench: LimitBench) -> None:
+def test_a_missing_file_keeps_the_limits_and_is_used_again_when_it_is_back(bench: LimitBench) -> None:
     bench.file.unlink()
     bench.tick()
     assert _budgets(bench) == {"day": 1000}
@@ -84,7 +84,7 @@ def test_a_file_that_is_gone_keeps_the_limits_and_heals_when_it_is_back(bench: L
     assert (bench.board.problems, _budgets(bench)) == ([], {"day": 500, "new": 1})
 
 
-def test_a_folder_in_the_place_of_the_file_is_told_and_heals(bench: LimitBench) -> None:
+def test_a_folder_in_place_of_the_file_is_reported_until_it_is_gone(bench: LimitBench) -> None:
     bench.file.unlink()
     bench.file.mkdir()
     bench.tick()
@@ -94,7 +94,7 @@ def test_a_folder_in_the_place_of_the_file_is_told_and_heals(bench: LimitBench) 
     assert (bench.board.problems, _budgets(bench)) == ([], {"day": 1000})
 
 
-def test_a_removed_limit_is_gone_and_one_that_comes_back_has_its_use(bench: LimitBench) -> None:
+def test_a_removed_limit_is_gone_and_one_that_returns_has_its_use(bench: LimitBench) -> None:
     bench.book(Use(bench.now_ms - 1000))
     bench.edit("limits: []\n")
     assert _budgets(bench) == {}
@@ -112,7 +112,7 @@ def test_at_the_start_a_mistake_is_an_error_with_all_problems(tmp_path: Path) ->
 # --- limits that match nothing ----------------------------------------------------------------------------------------
 
 
-def test_a_limit_that_matches_nothing_is_told_once_and_not_before_anything_was_used(bench: LimitBench) -> None:
+def test_a_limit_that_matches_nothing_is_reported_once_and_not_before_anything_was_used(bench: LimitBench) -> None:
     bench.edit("limits:\n- {id: odd, tokens: 5, strategy: daily, models: [gtp-5]}\n")
     assert not bench.board.current.unmatched
     with capture_logs() as logs:
@@ -124,7 +124,7 @@ def test_a_limit_that_matches_nothing_is_told_once_and_not_before_anything_was_u
     assert bench.window("odd").used == 0, "it is shown all the same"
 
 
-def test_a_limit_per_model_that_matches_nothing_is_told_too(bench: LimitBench) -> None:
+def test_a_limit_per_model_that_matches_nothing_is_reported_too(bench: LimitBench) -> None:
     bench.book(Use(bench.now_ms))
     bench.edit("limits:\n- {id: odd, tokens: 5, strategy: daily, models: [gtp-5], per: model}\n")
     assert list(bench.board.current.unmatched) == ["odd"]

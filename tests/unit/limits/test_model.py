@@ -65,7 +65,7 @@ def test_names_are_exact_or_globs(field: str, pattern: str, counts: bool) -> Non
 @pytest.mark.parametrize(
     ("models", "counts"),
     [
-        (("claude-opus-4-6[1m]",), True),  # as a glob it would want a 1 or an m
+        (("claude-opus-4-6[1m]",), True),  # a glob would need a 1 or an m here
         (("CLAUDE-OPUS-4-6[1M]",), True),
         (("claude-opus-4-6",), False),
         (("claude-opus-*",), True),
@@ -79,7 +79,7 @@ def test_a_model_is_one_of_several_names_or_globs_in_any_case(models: tuple[str,
     assert _matches(models=models) is counts
 
 
-def test_a_name_with_brackets_is_a_glob_where_it_is_no_exact_name() -> None:
+def test_a_name_with_brackets_is_a_glob_unless_it_is_an_exact_name() -> None:
     assert _matches(_with_model("model-1"), models=("model-[12]",))
     assert not _matches(_with_model("model-3"), models=("model-[12]",))
 
@@ -116,7 +116,7 @@ def test_a_pattern_of_the_predecessor_is_a_part_of_the_name_with_sql_wildcards(
     assert _matches(_with_model(model), model_pattern=pattern) is counts
 
 
-def test_all_that_is_named_must_hold() -> None:
+def test_everything_that_is_named_must_match() -> None:
     assert _matches(provider="claude", proxy="office", models=("*opus*",), model_pattern="opus", client="alice")
     others: dict[str, Any] = {"provider": "codex", "proxy": "home", "models": ("gpt*",), "client": "bob"}
     for field, other in others.items():

@@ -1,4 +1,4 @@
-"""Which messages people get about a limit, and how often."""
+"""Which messages people receive about a limit, and how often."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ def _window(share: float, *, start_ms: int = START, **changes: object) -> LimitW
 
 
 class _Watch(LimitWatch):
-    """One that knows what was sent."""
+    """A watch that keeps what it sent."""
 
     def __init__(self) -> None:
         self.told: dict[tuple[str, ...], Told] = {}
@@ -29,14 +29,14 @@ class _Watch(LimitWatch):
 
 
 def _told(watch: _Watch, window: LimitWindow, at_ms: int) -> list[Kind]:
-    """What is sent at this moment."""
+    """The messages that are sent at this moment."""
     due = watch.due([window], at_ms)
     for notice in due:
         watch.told[notice.window] = notice.told
     return [notice.kind for notice in due]
 
 
-def test_each_level_of_a_window_is_told_once() -> None:
+def test_each_level_of_a_window_is_announced_once() -> None:
     watch = _Watch()
     late = START + 290 * MINUTE
 
@@ -45,11 +45,11 @@ def test_each_level_of_a_window_is_told_once() -> None:
     assert kinds == [[], [Kind.WARNING], [], [], [], [Kind.CRITICAL], [], [], []]
 
 
-def test_who_jumps_over_a_level_is_told_the_worse_one_only() -> None:
+def test_a_jump_over_a_level_announces_only_the_worse_one() -> None:
     assert _told(_Watch(), _window(1.0), START + 290 * MINUTE) == [Kind.CRITICAL]
 
 
-def test_the_next_window_is_told_anew_though_nobody_saw_it_empty() -> None:
+def test_the_next_window_is_announced_again_even_if_nobody_saw_it_empty() -> None:
     watch = _Watch()
     _told(watch, _window(0.96), START + 290 * MINUTE)
 
@@ -58,7 +58,7 @@ def test_the_next_window_is_told_anew_though_nobody_saw_it_empty() -> None:
     assert _told(watch, _window(0.97, start_ms=later), later + 290 * MINUTE) == [Kind.CRITICAL]
 
 
-def test_it_is_back_when_it_stayed_below_for_three_minutes() -> None:
+def test_a_limit_has_recovered_after_three_minutes_below_its_level() -> None:
     watch = _Watch()
     late = START + 280 * MINUTE
     steps = [(0.81, 0), (0.79, 1), (0.79, 3), (0.81, 4), (0.5, 5), (0.5, 7), (0.5, 8), (0.5, 20), (0.81, 21)]
@@ -75,7 +75,7 @@ def test_a_window_that_is_unknown_is_no_news() -> None:
     assert watch.due([], START + HOURS_5) == []
 
 
-def test_running_out_early_is_told_once_after_a_quarter_of_an_hour() -> None:
+def test_running_out_early_is_announced_once_after_a_quarter_of_an_hour() -> None:
     watch = _Watch()
     began = START + 60 * MINUTE
     steps = [(0.5, 0), (0.5, 14), (0.52, 15), (0.55, 16), (0.6, 40)]
@@ -85,7 +85,7 @@ def test_running_out_early_is_told_once_after_a_quarter_of_an_hour() -> None:
     assert kinds == [[], [], [Kind.EARLY], [], []]
 
 
-def test_nothing_is_early_that_is_little_or_slow_or_fresh() -> None:
+def test_little_slow_or_fresh_use_does_not_run_out_early() -> None:
     for used, minute in ((0.24, 60), (0.3, 100), (0.9, 29)):
         watch = _Watch()
         window = _window(used, thresholds=Thresholds(warning=0.95, critical=0.99))
@@ -96,13 +96,13 @@ def test_nothing_is_early_that_is_little_or_slow_or_fresh() -> None:
             assert _told(watch, window, START + (minute + 16) * MINUTE) == []
 
 
-def test_a_restart_does_not_tell_again() -> None:
+def test_a_restart_does_not_repeat_messages() -> None:
     window = _window(0.85)
 
     assert LimitWatch({window.labels: Told("warning", reset_ms=window.reset_ms)}).due([window], START) == []
 
 
-def test_what_could_not_be_sent_is_due_again() -> None:
+def test_a_message_that_could_not_be_sent_is_due_again() -> None:
     watch = _Watch()
 
     assert [len(watch.due([_window(0.9)], START + minute)) for minute in (0, 1)] == [1, 1]
@@ -119,13 +119,13 @@ def test_the_message_says_what_the_alert_says() -> None:
     )
 
 
-def test_what_is_used_up_gets_no_forecast() -> None:
+def test_an_exhausted_limit_has_no_forecast() -> None:
     (notice,) = LimitWatch({}).due([_window(1.2)], START + 240 * MINUTE)
 
     assert " Pace 1.50. Proxy home." in notice.text
 
 
-def test_a_budget_of_your_own_is_named_with_its_unit() -> None:
+def test_a_users_own_budget_is_named_with_its_unit() -> None:
     window = _window(
         0.805, kind=CONFIGURED, limit="people-day", window="24h", unit="usd", used=8.05, budget=10.0, scope="maria",
         credential="", provider="", proxy="", reset_ms=None,

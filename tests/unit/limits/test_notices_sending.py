@@ -1,4 +1,4 @@
-"""Messages leave through real services, and what nobody takes is kept."""
+"""Messages leave through real services, and undelivered ones are kept."""
 
 from collections.abc import Iterator
 from datetime import UTC
@@ -70,7 +70,7 @@ def test_a_warning_arrives_once_across_restarts(bench: _Bench, receiver: WebRece
     assert _messages(receiver) == [("codex-bob: 7d limit 85% used", "warning")]
 
 
-def test_a_message_that_nobody_took_is_sent_later(
+def test_a_message_that_nobody_accepted_is_sent_later(
     bench: _Bench, receiver: WebReceiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.show(0.96)
@@ -82,7 +82,7 @@ def test_a_message_that_nobody_took_is_sent_later(
     assert "planted-token" not in "".join(capsys.readouterr())
 
 
-def test_after_a_failure_it_waits(bench: _Bench, receiver: WebReceiver) -> None:
+def test_sending_pauses_after_a_failure(bench: _Bench, receiver: WebReceiver) -> None:
     bench.show(0.96)
     notifier = bench.notifier(NOBODY)
     notifier.work()
@@ -96,7 +96,7 @@ def test_after_a_failure_it_waits(bench: _Bench, receiver: WebReceiver) -> None:
     assert len(_messages(receiver)) == 1
 
 
-def test_one_that_fails_does_not_make_others_hear_twice(bench: _Bench, receiver: WebReceiver) -> None:
+def test_a_failing_service_does_not_make_others_receive_messages_twice(bench: _Bench, receiver: WebReceiver) -> None:
     bench.show(0.85)
     notifier = bench.notifier(NOBODY, _url(receiver))
     notifier.work()

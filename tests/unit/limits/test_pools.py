@@ -1,4 +1,4 @@
-"""Pools of accounts: their states, when the next one is back, and when all are empty."""
+"""Pools of accounts: their states, when the next account is back, and when all are empty."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
         pytest.param(_up(replace(_STUCK, scope="a")), "exhausted", None, id="no part has, until when nobody knows"),
     ],
 )
-def test_an_account_is_in_one_state_and_back_when_all_that_it_waits_for_is_over(
+def test_an_account_has_one_state_and_is_back_when_everything_that_it_waits_for_is_over(
     member: Member, state: str, back: float | None
 ) -> None:
     pool = _pool(member)
@@ -80,7 +80,7 @@ def test_an_account_is_in_one_state_and_back_when_all_that_it_waits_for_is_over(
     assert _hours(pool.next_back_ms) == back
 
 
-def test_the_first_of_those_that_do_not_work_is_the_next_one_back() -> None:
+def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
     pool = _pool(_up(_window(0.2)), _cooling(9), _up(_window(1.0)), _cooling(None), _up())
     assert pool.accounts == {"usable": 1, "cooling": 2, "exhausted": 1, "unknown": 1}
     assert _hours(pool.next_back_ms) == 3
@@ -97,16 +97,16 @@ def test_the_first_of_those_that_do_not_work_is_the_next_one_back() -> None:
         pytest.param([_up(_window(0.8)), _up(_window(0.0))], None, id="the other takes over until the reset"),
         # 90 % an hour, of two accounts with 10 % left each.
         pytest.param([_up(_window(0.9)), _up(_window(0.9))], 0.222, id="two at the same pace"),
-        # 60 % an hour: the first has 10 %, the second 70 %, which is used alone from 20 minutes on.
+        # 60 % an hour: the first has 10 %; the second has 70 % and works alone from 20 minutes on.
         pytest.param([_up(_window(0.9)), _up(_window(0.3))], 1.333, id="the emptier one bears all in the end"),
         # As before, but a third one is back in an hour with a window that begins then.
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(1, _UNSTARTED)], None, id="one is back in time"),
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(2, _UNSTARTED)], 1.333, id="one is back too late"),
         pytest.param([_up(_window(0.9)), _cooling(None, _UNSTARTED)], 0.222, id="one that may never be back"),
         pytest.param([_up(_window(0.9)), _up(_UNSTARTED)], 2.444, id="one that has not begun takes over"),
-        # Of 168 hours 160 are gone and 99 % used: the short window has enough, the long one has not.
+        # 160 of 168 hours have passed and 99 % is used: the short window has enough left, the long one has not.
         pytest.param([_up(_window(0.2), _window(0.99, gone=160, hours=168))], 1.616, id="the longer window"),
-        # Too early in its window for a pace.
+        # It is too early in the window for a pace.
         pytest.param([_up(_window(0.05, gone=0.09))], None, id="nothing can be said yet"),
         pytest.param([_up(_window(0.9)), _up()], None, id="one of which nothing is known"),
         pytest.param([_up(_window(0.9, scope="opus"))], None, id="windows of parts alone"),
@@ -118,9 +118,9 @@ def test_all_are_empty_when_the_last_one_is(members: list[Member], empty: float 
     assert _hours(_pool(*members).empty_ms) == empty
 
 
-def test_a_day_is_as_far_as_it_looks() -> None:
+def test_the_forecast_reaches_one_day_ahead() -> None:
     def slow(hours: float) -> Member:
-        """Half of its two weeks was used in so many hours, so the other half lasts as long."""
+        """Half of its two weeks was used in this many hours, so the other half lasts as long."""
         return _up(replace(_window(0.5, gone=hours, hours=336), window="14d"))
 
     assert _hours(_pool(slow(23.9)).empty_ms) == 23.9

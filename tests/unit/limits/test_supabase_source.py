@@ -1,4 +1,4 @@
-"""Rows of ``rate_limit_configs`` as limits: what each column does, and what a person is told who got one wrong."""
+"""Rows of ``rate_limit_configs`` as limits: the effect of each column, and the message for each mistake."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +54,7 @@ def test_the_pattern_alone_says_what_counts_whatever_the_provider(model: str, pr
 @pytest.mark.parametrize(
     ("provider", "shown"), [("OpenAI", "openai"), ("Anthropic", "claude"), ("google", "gemini"), ("Qwen", "qwen")]
 )
-def test_a_provider_is_shown_as_it_is_called_here(provider: str, shown: str) -> None:
+def test_a_provider_is_shown_under_our_name_for_it(provider: str, shown: str) -> None:
     assert _limit(provider=provider).shown_provider == shown
 
 
@@ -62,7 +62,7 @@ def test_a_provider_is_shown_as_it_is_called_here(provider: str, shown: str) -> 
     ("columns", "name"),
     [({"tier_name": ""}, "OpenAI: gpt"), ({"provider": "", "tier_name": " "}, "gpt"), ({}, "OpenAI Plus: gpt")],
 )
-def test_the_name_is_made_of_what_is_there(columns: dict[str, Any], name: str) -> None:
+def test_the_name_is_made_of_the_filled_columns(columns: dict[str, Any], name: str) -> None:
     assert _limit(**columns).name == name
 
 
@@ -73,10 +73,10 @@ def test_the_name_is_made_of_what_is_there(columns: dict[str, Any], name: str) -
         (0, 7, ((Unit.REQUESTS, 7),)),
         (None, None, ()),
         (0, 0, ()),
-        ("5", 7.0, ((Unit.TOKENS, 5), (Unit.REQUESTS, 7))),  # columns that were made by hand
+        ("5", 7.0, ((Unit.TOKENS, 5), (Unit.REQUESTS, 7))),  # columns that users made by hand
     ],
 )
-def test_zero_or_nothing_is_no_budget(tokens: Any, requests: Any, budgets: Any) -> None:
+def test_zero_or_nothing_means_no_budget(tokens: Any, requests: Any, budgets: Any) -> None:
     assert _limit(token_limit=tokens, request_limit=requests).budgets == budgets
 
 
@@ -131,5 +131,5 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
         ),
     ],
 )
-def test_a_mistake_is_told_with_the_row_and_what_to_do(columns: dict[str, Any], sentence: str) -> None:
+def test_a_mistake_is_reported_with_the_row_and_what_to_do(columns: dict[str, Any], sentence: str) -> None:
     assert _read(**columns) == f"Row 1 of rate_limit_configs is not in force: {sentence}"

@@ -31,7 +31,7 @@ _PSEUDONYM = Pseudonyms(b"test").of
 
 
 class Bench:
-    """The parts, and short ways to do what the rest of the program does to them."""
+    """The parts, and shortcuts for what the rest of the program does to them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Bench:
         self.open()
 
     def open(self, aliases: Aliases | None = None) -> None:
-        """Start anew over the same file, as a restarted exporter does."""
+        """Start again over the same file, as a restarted exporter does."""
         self.ledger = Ledger(self.path, clock=self.clock, zone=UTC)
         self.ledger.register("p")
         self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), _PSEUDONYM)
@@ -92,7 +92,7 @@ class Bench:
         self.ledger.take_inventory("p", accounts)
 
     def scrape(self, accept: str = PEOPLE, *, answered: bool = True, scraper: str = "a scraper") -> str:
-        """The text of a scrape; ``answered``: whether it reached who asked."""
+        """The text of a scrape; ``answered``: whether it reached the scraper."""
         scrape = self.exposition.scrape(accept=accept, accept_encoding="", scraper=scraper)
         if answered:
             scrape.answered()

@@ -1,4 +1,4 @@
-"""A scrape: its format by negotiation, its parts that fail alone, and how new series are shown."""
+"""A scrape: its format by negotiation, its parts that fail alone, and how new series appear."""
 
 import gzip
 import threading
@@ -57,7 +57,7 @@ BROWSER = (
         pytest.param(";,=;;version,\xff", TEXT, 1, id="garbage"),
     ],
 )
-def test_format_by_accept(bench: Bench, accept: str, content_type: str, sees_young_series_at: float) -> None:
+def test_accept_chooses_the_format(bench: Bench, accept: str, content_type: str, sees_young_series_at: float) -> None:
     bench.book()
     scrape = bench.exposition.scrape(accept=accept, accept_encoding="", scraper="a")
     assert scrape.headers["Content-Type"] == content_type
@@ -82,7 +82,7 @@ def test_format_by_accept(bench: Bench, accept: str, content_type: str, sees_you
         (";,=", False),
     ],
 )
-def test_compression_by_accept_encoding(bench: Bench, accept_encoding: str, compressed: bool) -> None:
+def test_accept_encoding_chooses_the_compression(bench: Bench, accept_encoding: str, compressed: bool) -> None:
     bench.book()
     plain = bench.exposition.scrape(accept=PEOPLE, accept_encoding="", scraper="a").body
     scrape = bench.exposition.scrape(accept=PEOPLE, accept_encoding=accept_encoding, scraper="a")
@@ -94,7 +94,7 @@ def test_compression_by_accept_encoding(bench: Bench, accept_encoding: str, comp
 @pytest.mark.parametrize(
     ("accept", "parse"), [(PEOPLE, parse_text), (PROMETHEUS, parse_openmetrics)], ids=["text", "OpenMetrics"]
 )
-def test_each_family_and_each_sample_is_there_once(
+def test_each_family_and_each_sample_appears_once(
     bench: Bench, accept: str, parse: Callable[[str], Iterable[Metric]]
 ) -> None:
     DirectCounter("cliproxy_exporter_polls", "Polls.", ["proxy"], registry=bench.registry).labels("p").inc()
@@ -149,7 +149,9 @@ def test_a_part_that_fails_costs_only_its_own_families(
         assert failed == [f'cliproxy_exporter_collector_success{{collector="{part}"}} 0.0']
 
 
-def test_a_part_that_failed_has_told_nobody_of_its_young_series(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_young_series_of_a_part_that_failed_do_not_count_as_shown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.list_accounts(account("a.json", success=1, failed=0))
     bench.list_accounts(account("a.json", success=1, failed=0), account("b.json", success=5, failed=0))
     bench.book()
@@ -174,7 +176,7 @@ def test_scrapes_during_bookings_see_whole_steps(bench: Bench) -> None:
     def book() -> None:
         try:
             for number in range(40):
-                if number % 10 == 9:  # else it may be over before the first scrape is
+                if number % 10 == 9:  # otherwise it may be over before the first scrape
                     assert scraped.acquire(timeout=PATIENCE_SECONDS)
                 bench.book(times=3, client=f"client-{number % 9}", auth_index=f"index-{number % 5}", latency_ms=700)
         finally:
@@ -211,7 +213,7 @@ def test_scrapes_during_bookings_see_whole_steps(bench: Bench) -> None:
 _BORN_BY_ONE_RECORD = ("requests and tokens", "cost")
 
 
-def test_a_new_series_is_0_for_prometheus_until_it_was_told_so_and_a_minute_has_passed(bench: Bench) -> None:
+def test_a_new_series_is_0_for_prometheus_until_it_was_scraped_and_a_minute_has_passed(bench: Bench) -> None:
     def reveal() -> None:
         bench.ledger.publish(after_seconds=60)
 
@@ -230,7 +232,7 @@ def test_a_new_series_is_0_for_prometheus_until_it_was_told_so_and_a_minute_has_
     assert bench.requests(PROMETHEUS) == 7, "what is grown up rises at once"
 
 
-def test_a_minute_is_waited_for_however_often_prometheus_asks(bench: Bench) -> None:
+def test_a_minute_passes_however_often_prometheus_scrapes(bench: Bench) -> None:
     bench.book(times=5)
     for _ in range(4):
         assert bench.requests(PROMETHEUS) == 0
@@ -242,14 +244,14 @@ def test_a_minute_is_waited_for_however_often_prometheus_asks(bench: Bench) -> N
     assert bench.requests(PROMETHEUS) == 6
 
 
-def test_the_wall_clock_does_not_make_a_series_grow_up(bench: Bench) -> None:
+def test_the_wall_clock_does_not_publish_a_series(bench: Bench) -> None:
     bench.book()
     bench.requests(PROMETHEUS)
     bench.clock.jump(86_400)
     assert bench.ledger.publish(after_seconds=60) == 0
 
 
-def test_requests_of_accounts_that_no_list_names_are_counted_until_one_does(bench: Bench) -> None:
+def test_requests_of_unlisted_accounts_are_counted_until_a_list_names_them(bench: Bench) -> None:
     def unidentified() -> str:
         (line,) = [each for each in bench.scrape(PEOPLE).splitlines() if "unidentified_requests{" in each]
         return line.rpartition(" ")[2]
@@ -308,7 +310,7 @@ def test_series_are_born_one_by_one(bench: Bench) -> None:
     assert (bench.requests(PROMETHEUS), bench.requests(PROMETHEUS, model="n")) == (8, 2)
 
 
-def test_a_young_series_merged_into_an_older_one_rises_when_it_has_grown_up(bench: Bench) -> None:
+def test_a_young_series_merged_into_an_older_one_rises_when_it_is_published(bench: Bench) -> None:
     bench.list_accounts(account("a.json", auth_index="old"))
     bench.book(times=3, auth_index="old")
     bench.requests(PROMETHEUS)
@@ -322,7 +324,7 @@ def test_a_young_series_merged_into_an_older_one_rises_when_it_has_grown_up(benc
     assert bench.requests(PROMETHEUS) == 5
 
 
-def test_a_restart_before_the_reveal_keeps_the_series_at_0_and_waits_anew(bench: Bench) -> None:
+def test_a_restart_before_publishing_keeps_the_series_at_0_and_waits_again(bench: Bench) -> None:
     bench.book(times=5)
     bench.requests(PROMETHEUS)
     bench.clock.advance(59)
@@ -334,7 +336,7 @@ def test_a_restart_before_the_reveal_keeps_the_series_at_0_and_waits_anew(bench:
     assert bench.requests(PROMETHEUS) == 5
 
 
-def test_a_restart_after_the_reveal_goes_on_at_the_value(bench: Bench) -> None:
+def test_a_restart_after_publishing_continues_at_the_value(bench: Bench) -> None:
     bench.book(times=5)
     bench.requests(PROMETHEUS)
     bench.clock.advance(60)
@@ -346,7 +348,7 @@ def test_a_restart_after_the_reveal_goes_on_at_the_value(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("crash", ["before the ledger knows", "after the ledger knows"])
-def test_a_crash_in_the_middle_of_a_reveal_never_shows_the_value_and_then_0(
+def test_a_crash_while_publishing_never_shows_the_value_and_then_0(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, crash: str
 ) -> None:
     seen = []

@@ -1,4 +1,4 @@
-"""Several servers scrape one exporter: what each of them adds up is what happened."""
+"""Several servers scrape one exporter, and each of them adds up the truth."""
 
 import random
 from collections import defaultdict
@@ -15,7 +15,7 @@ _HOUR = 3600
 
 
 class _Server:
-    """A Prometheus: it keeps the values of each series, and adds up as ``increase()`` does."""
+    """A Prometheus that keeps the values of each series and adds up as ``increase()`` does."""
 
     def __init__(self, bench: Bench, name: str, *, every: int, offset: int) -> None:
         self._bench = bench
@@ -42,9 +42,9 @@ class _Server:
 def _live(
     bench: Bench, servers: list[_Server], *, at: Mapping[int, Callable[[], None]], late: Callable[[int], bool]
 ) -> int:
-    """An hour of traffic with new models all the time, then a quiet half hour; the number of requests.
+    """An hour of traffic with new models all the time, then a quiet half hour; returns the number of requests.
 
-    ``at`` is what else happens in a second; ``late`` tells in which second no answer arrives.
+    ``at`` is what else happens in a second; ``late`` says in which seconds no answer arrives.
     """
     chance = random.Random(1)
     sent = 0
@@ -107,7 +107,7 @@ def test_a_series_stays_at_0_for_the_slowest_interval(bench: Bench) -> None:
     assert bench.requests(PROMETHEUS, answered=False) == 1
 
 
-def test_a_scraper_that_stopped_is_waited_for_ten_minutes(bench: Bench) -> None:
+def test_the_exporter_waits_ten_minutes_for_a_scraper_that_stopped(bench: Bench) -> None:
     bench.book()
     bench.scrape(PROMETHEUS, scraper="gone")
     bench.book(model="n")
@@ -121,7 +121,7 @@ def test_a_scraper_that_stopped_is_waited_for_ten_minutes(bench: Bench) -> None:
     assert bench.requests(PROMETHEUS, model="n", answered=False) == 1
 
 
-def test_who_never_takes_an_answer_and_people_hold_nothing_up(bench: Bench) -> None:
+def test_people_and_clients_that_take_no_answer_delay_nothing(bench: Bench) -> None:
     bench.book()
     bench.scrape(PROMETHEUS, scraper="good")
     bench.scrape(PROMETHEUS, scraper="hangs up", answered=False)

@@ -111,7 +111,7 @@ def test_a_family_follows_the_naming_rules(family: Family) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.sample_name)
-def test_help_is_whole_sentences_that_need_no_escaping(family: Family) -> None:
+def test_help_is_in_whole_sentences_that_need_no_escaping(family: Family) -> None:
     assert re.match(r"[A-Z0-9]", family.help)
     assert family.help.endswith(".")
     assert not set('"\\\n') & set(family.help)
@@ -122,7 +122,7 @@ def test_help_is_whole_sentences_that_need_no_escaping(family: Family) -> None:
     [(LATENCY_BOUNDS, LATENCY_BOUNDS_MS), (TTFT_BOUNDS, TTFT_BOUNDS_MS)],
     ids=["duration", "time to first token"],
 )
-def test_buckets_are_those_that_are_booked_and_written_as_prometheus_3_stores_them(
+def test_buckets_are_the_booked_ones_in_the_notation_of_prometheus_3(
     bounds: tuple[str, ...], booked_ms: tuple[int, ...]
 ) -> None:
     assert [float(bound) * 1000 for bound in bounds] == list(booked_ms)

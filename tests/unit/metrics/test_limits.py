@@ -1,4 +1,4 @@
-"""What subscriptions cost and are worth, as /metrics shows it."""
+"""The cost and the worth of subscriptions, as /metrics shows them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,7 +65,7 @@ def bench(tmp_path: Path) -> Iterator[_Bench]:
     bench.ledger.close()
 
 
-def test_the_value_of_the_month_stands_beside_the_price_of_each_listed_account(bench: _Bench) -> None:
+def test_the_value_of_the_month_is_shown_beside_the_price_of_each_listed_account(bench: _Bench) -> None:
     now_ms = bench.now_ms
     bench.book(
         Use(now_ms - 1000, account="anna", nano_usd=30 * 10**9),
@@ -79,7 +79,7 @@ def test_the_value_of_the_month_stands_beside_the_price_of_each_listed_account(b
     }
 
 
-def test_an_edit_of_the_plans_is_taken_over(bench: _Bench) -> None:
+def test_an_edit_of_the_plans_takes_effect(bench: _Bench) -> None:
     bench.edit("plans: [{credential: claude-anna, price_per_month: 90}]\n")
     assert bench.families("anna", "idle")["cliproxy_plan_price_per_month"] == {"claude-anna USD": 90.0}
     bench.edit("plans: [{credential: claude-anna, price_per_month: dear}]\n")
@@ -92,7 +92,7 @@ def test_an_api_key_has_no_plan(bench: _Bench) -> None:
 
 
 def test_a_plan_and_a_month_end_at_midnight_in_the_users_zone(tmp_path: Path) -> None:
-    """It is half past midnight of December in Berlin."""
+    """In Berlin it is half past midnight on the first of December."""
     bench = _Bench(tmp_path, _PLANS, clock=TurnableClock(_NIGHT), zone=ZoneInfo("Europe/Berlin"))
     bench.book(
         Use(bench.now_ms - 31 * 60_000, account="anna", nano_usd=5 * 10**9),

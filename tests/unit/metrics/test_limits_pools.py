@@ -13,7 +13,7 @@ _HOUR_MS = 3_600_000
 
 
 def _reading(bench: Bench, used: float, *, resets: float) -> Reading:
-    """A window of 5 hours that is reset in so many hours, read an hour ago."""
+    """A window of 5 hours that resets in ``resets`` hours, read an hour ago."""
     now_ms = int(bench.clock.now() * 1000)
     resets_ms = now_ms + round(resets * _HOUR_MS)
     return Reading("5h", "", 5 * 3600, used, resets_ms, "", now_ms - _HOUR_MS, inferred=False, source="auth_files")
@@ -24,7 +24,7 @@ def _retry_ms(bench: Bench, hours: float) -> int:
 
 
 def _samples(bench: Bench, *accounts: Account) -> dict[str, float]:
-    """What a scrape says of pools and room after an inventory: times in hours from now, states without a 0."""
+    """The samples about pools and room after an inventory: times in hours from now, states without zeros."""
     taken = bench.ledger.take_inventory("p", accounts)
     bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken))]
     bench.limits.refresh()
@@ -39,7 +39,7 @@ def _samples(bench: Bench, *accounts: Account) -> dict[str, float]:
     return found
 
 
-def test_a_pool_is_the_accounts_of_a_provider_that_may_work(bench: Bench) -> None:
+def test_a_pool_has_the_accounts_of_a_provider_that_may_work(bench: Bench) -> None:
     assert _samples(
         bench,
         account("a.json", status="active", readings=(_reading(bench, 0.9, resets=2),)),
@@ -59,7 +59,7 @@ def test_a_pool_is_the_accounts_of_a_provider_that_may_work(bench: Bench) -> Non
     }
 
 
-def test_a_window_that_ends_is_no_longer_known_and_the_next_look_says_so(bench: Bench) -> None:
+def test_a_window_that_ends_becomes_unknown_at_the_next_evaluation(bench: Bench) -> None:
     listed = account("a.json", status="active", readings=(_reading(bench, 1.0, resets=0.5),))
     assert _samples(bench, listed) == {"claude exhausted": 1, "pool_next_back claude": 0.5, "pool_empty claude": 0}
     bench.clock.jump(1801)
@@ -77,7 +77,7 @@ def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_i
     assert _samples(bench, listed)["credential_room claude"] == -1.5
 
 
-def test_of_two_logins_of_one_account_the_one_that_works_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_logins_of_one_account_the_working_one_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     cooling = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 1))
     working = account("b.json", status="active")
     monkeypatch.setattr(bench.labels, "credential", lambda _: "one")

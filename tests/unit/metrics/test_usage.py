@@ -1,4 +1,4 @@
-"""Our own text of the totals says what prometheus_client would say of the same samples."""
+"""Our own text of the totals equals what prometheus_client writes for the same samples."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -78,7 +78,7 @@ FORMATS: list[tuple[bool, Callable[[CollectorRegistry], bytes], Callable[[str], 
 
 
 @pytest.mark.parametrize(("open_metrics", "reference", "parse"), FORMATS, ids=["text", "OpenMetrics"])
-def test_it_equals_prometheus_client_sample_by_sample(
+def test_the_text_equals_prometheus_clients_sample_by_sample(
     bench: Bench,
     open_metrics: bool,
     reference: Callable[[CollectorRegistry], bytes],

@@ -1,4 +1,4 @@
-"""Booked exactly once, and every sum agrees with its entries."""
+"""Each record is booked exactly once, and every sum agrees with its entries."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_records_of_two_proxies_are_two_records(tmp_path: Path) -> None:
 
 
 def _store_only(ledger: Ledger, records: list[object]) -> None:
-    """A pop whose process ends before it could book."""
+    """Store a pop whose process ends before it can book."""
     batch = read_batch(msgspec.json.encode(records), pseudonym=PSEUDONYMS.of)
     ledger.store("p", batch, received_ms=1_795_000_000_000)
 
@@ -78,7 +78,7 @@ def test_a_stored_batch_is_booked_by_the_next_process_with_the_same_identities(t
     with ledger.reading() as one, whole.reading() as other:
         columns = "select ts_ms, fingerprint, uncached from entry order by id"
         assert one.execute(columns).fetchall() == other.execute(columns).fetchall()
-        # Redacted once: a pseudonym of a pseudonym would be another client.
+        # The record is redacted once: a pseudonym of a pseudonym would be another client.
         clients = "select pseudonym, label from client order by 1"
         assert one.execute(clients).fetchall() == other.execute(clients).fetchall()
     check_sums(ledger)
@@ -96,7 +96,7 @@ def test_a_batch_is_booked_once_however_often_it_is_tried(tmp_path: Path) -> Non
 
 
 def _fill(ledger: Ledger) -> None:
-    """The disk is full: the file may not grow any more."""
+    """Fill the disk: the file may not grow any more."""
     with ledger._database.transaction() as connection:
         (pages,) = connection.execute("pragma page_count").fetchone()
         connection.execute(f"pragma max_page_count = {pages}")
@@ -128,7 +128,7 @@ def test_a_full_disk_loses_nothing_and_books_later(tmp_path: Path) -> None:
     check_sums(ledger)
 
 
-def test_a_disk_that_fills_between_storing_and_booking(tmp_path: Path) -> None:
+def test_a_disk_that_fills_between_storing_and_booking_loses_nothing(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     intake = intake_of(ledger)
     take(intake, [GOOD])
@@ -139,7 +139,7 @@ def test_a_disk_that_fills_between_storing_and_booking(tmp_path: Path) -> None:
         intake.work_off()
     assert (flow_of(ledger).pending, flow_of(ledger).booked) == (400, 1)
     check_sums(ledger)
-    # What the rolled back transaction added to the dictionary exists nowhere: another record must not get its ids.
+    # The ids that the rolled-back transaction added to the dictionary exist nowhere: no other record may get them.
     _empty(ledger)
     take(intake, [GOOD | {"model": "another"}])
     intake.work_off()
@@ -152,7 +152,7 @@ def test_a_disk_that_fills_between_storing_and_booking(tmp_path: Path) -> None:
     check_sums(ledger)
 
 
-def test_a_merge_that_is_rolled_back_is_shown_by_no_later_scrape(tmp_path: Path) -> None:
+def test_a_merge_that_is_rolled_back_is_in_no_later_scrape(tmp_path: Path) -> None:
     """Prometheus would read the way back down as a reset, and count everything again."""
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
@@ -211,7 +211,7 @@ def test_label_sets_beyond_the_bound_are_shown_as_other_and_stay_there(tmp_path:
     check_sums(again)
 
 
-def test_equal_records_of_a_queue_are_booked_each_and_are_no_duplicates(tmp_path: Path) -> None:
+def test_each_of_several_equal_records_of_a_queue_is_booked_and_no_duplicate(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD, GOOD])
     take(intake_of(ledger), [GOOD])

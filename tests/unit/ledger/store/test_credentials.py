@@ -1,4 +1,4 @@
-"""A new login of an account is the same credential: one label, one budget, whatever is listed when."""
+"""A new login of an account is the same credential: one label, one budget, in whatever order logins are listed."""
 
 import json
 import sqlite3
@@ -29,7 +29,7 @@ _ALIASES = Aliases(credentials=(CredentialAlias(email=SecretStr(_EMAIL), alias="
 
 
 def _login(plan: str, account_id: str | None = "acc-1", *, email: str | None = _EMAIL, **more: Any) -> dict[str, Any]:
-    """A file of a Codex account; each plan is a file and an ``auth_index`` of its own."""
+    """A file of a Codex account; each plan has its own file and ``auth_index``."""
     return {
         "name": f"codex-1a2b-{plan}.json",
         "provider": "codex",
@@ -52,7 +52,7 @@ def _poll(ledger: Ledger, *files: dict[str, Any], whole: bool = True) -> None:
 
 
 def _book(ledger: Ledger, *handles: str) -> None:
-    """One request for each ``auth_index``, of which the first letter is given."""
+    """Book one request for each ``auth_index``, given by its first letter."""
     booked = ledger.totals.entries
     records = [
         GOOD
@@ -76,14 +76,14 @@ def _attempts(ledger: Ledger) -> int:
 
 
 def _old_ledger(folder: Path, *logins: dict[str, Any]) -> Ledger:
-    """As versions left it that knew a login by its file alone: a credential for each, with the e-mail as its name."""
+    """A ledger of an older version, which knew a login only by its file: one credential each, named by the e-mail."""
     ledger = open_ledger(folder)
     for login in logins:
         _poll(ledger, login | {"email": None, "id_token": None})
         _book(ledger, login["auth_index"][0])
     ledger.close()
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-        connection.create_function("number_of_row", -1, number_of_row)  # the checksums are kept by triggers
+        connection.create_function("number_of_row", -1, number_of_row)  # triggers keep the checksums
         connection.execute(
             "insert into credential_name (kind, value, credential) select 'email', ?, id from credential",
             (PSEUDONYMS.of(_EMAIL),),
@@ -132,7 +132,7 @@ def test_another_e_mail_address_of_the_same_account_changes_nothing(tmp_path: Pa
     assert list(_shown(ledger).values()) == [2]
 
 
-def test_two_workspaces_of_one_address_stay_two_though_an_id_is_missing_at_times(tmp_path: Path) -> None:
+def test_two_workspaces_of_one_address_stay_two_even_if_an_id_is_missing_at_times(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     plus, team = _login("plus"), _login("team", "acc-2")
     for files in ((plus, team), (team, _login("plus", None)), (_login("plus", None), _login("team", None)), (team,)):
@@ -145,7 +145,7 @@ def test_two_workspaces_of_one_address_stay_two_though_an_id_is_missing_at_times
     assert all(label.startswith("dev-account-codex-") for label in shown)
 
 
-def test_a_new_workspace_takes_no_place_of_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
+def test_a_new_workspace_does_not_replace_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
     """The older version knew only the file; the new workspace is listed before it."""
     ledger = _old_ledger(tmp_path, _login("plus"))
     before = _shown(ledger)
@@ -177,7 +177,7 @@ def test_one_address_at_two_providers_is_two_credentials(tmp_path: Path) -> None
     assert sorted(_shown(ledger).values()) == [1, 1]
 
 
-def test_a_retired_credential_leaves_the_alias_to_the_one_that_is_listed(tmp_path: Path) -> None:
+def test_a_retired_credential_leaves_its_alias_to_the_listed_one(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _poll(ledger, _login("plus"))
     _book(ledger, "p")
@@ -198,8 +198,8 @@ def test_a_retired_credential_leaves_the_alias_to_the_one_that_is_listed(tmp_pat
 
 
 @pytest.mark.parametrize("listed", [("free", "pro"), ("pro", "free"), ("pro",), ("free",)])
-def test_two_credentials_of_one_account_from_before_are_merged(tmp_path: Path, listed: tuple[str, ...]) -> None:
-    """By pointer: no total falls, and the label of the older one stays."""
+def test_two_old_credentials_of_one_account_are_merged(tmp_path: Path, listed: tuple[str, ...]) -> None:
+    """A pointer merges them: no total falls, and the older one's label stays."""
     ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
     before, attempts = _shown(ledger), _attempts(ledger)
     in_history = [credential.label for credential in ledger.dictionary.credentials.values()]
@@ -218,21 +218,21 @@ def test_two_credentials_of_one_account_from_before_are_merged(tmp_path: Path, l
     check_sums(ledger)
 
 
-def test_two_workspaces_from_before_stay_two(tmp_path: Path) -> None:
+def test_two_old_workspaces_stay_two(tmp_path: Path) -> None:
     ledger = _old_ledger(tmp_path, _login("plus"), _login("team"))
     before = _shown(ledger)
     _poll(ledger, _login("team", "acc-2"), _login("plus"))
     assert _shown(ledger) == before
 
 
-def test_a_single_file_from_before_keeps_its_label(tmp_path: Path) -> None:
+def test_a_single_old_file_keeps_its_label(tmp_path: Path) -> None:
     ledger = _old_ledger(tmp_path, _login("plus"))
     before = _shown(ledger)
     _poll(ledger, _login("plus"))
     assert _shown(ledger) == before
 
 
-def test_a_lost_hash_key_leaves_an_account_its_label_as_long_as_its_handle_is_known(tmp_path: Path) -> None:
+def test_an_account_keeps_its_label_without_the_hash_key_while_its_handle_is_known(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _poll(ledger, _login("plus"), _login("team", "acc-2"))
     _book(ledger, "p", "t")
@@ -244,13 +244,13 @@ def test_a_lost_hash_key_leaves_an_account_its_label_as_long_as_its_handle_is_kn
     assert _shown(ledger) == before
 
 
-def test_the_proxys_counts_go_on_by_file_and_are_told_by_account(tmp_path: Path) -> None:
+def test_the_proxys_counts_continue_by_file_and_are_shown_by_account(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     steps = [
         ((("free", 100),), 100),
         ((("free", 105), ("pro", 2)), 107),
         ((("pro", 3),), 108),  # the old file is gone, and no count falls with it
-        ((("pro", 1), ("free", 1)), 110),  # the proxy started anew
+        ((("pro", 1), ("free", 1)), 110),  # the proxy restarted
         ((("free", 4), ("pro", 1)), 113),
     ]
     for files, attempts in steps:
@@ -262,15 +262,15 @@ def test_the_proxys_counts_go_on_by_file_and_are_told_by_account(tmp_path: Path)
 
 
 def test_another_account_in_a_file_does_not_take_over_its_counts(tmp_path: Path) -> None:
-    """CPA keeps its counts over the update of a file."""
+    """CPA keeps its counts when a file is updated."""
     ledger = open_ledger(tmp_path)
     _poll(ledger, _login("plus", success=100))
     _poll(ledger, _login("plus", "acc-2", success=103))
     assert sorted(each.success for each in ledger.totals.attempts.values()) == [3, 100]
 
 
-def test_a_window_goes_on_with_the_next_login(tmp_path: Path) -> None:
-    """The reading of a new file is compared with the account's last one, not with the one its old file had."""
+def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:
+    """The first reading of a new file is compared with the account's last one, not with its old file's."""
     clock = TurnableClock()
     now_ms = int(clock.now() * 1000)
     ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
@@ -325,7 +325,7 @@ def test_labels_never_flap_and_totals_never_fall(
     first = _shown(ledger)
     booked, attempts = 2, _attempts(ledger)
     for plans, listed, told, restarts in polls:
-        # A file that is new is told with its id: without it nobody could know whose of the two it is.
+        # A new file comes with its id: without it nobody could know which of the two it belongs to.
         files = plans[:listed]
         known = {plan for plan in files if ledger.knows_credential("p", plan[0] * 16)}
         _poll(ledger, *(_login(plan, ids[plan] if told or plan not in known else None) for plan in files))

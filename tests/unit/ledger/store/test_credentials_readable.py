@@ -1,4 +1,4 @@
-"""The label of a credential without an alias says what it is, and is made once."""
+"""The label of a credential without an alias describes the credential, and never changes."""
 
 import json
 import sqlite3
@@ -54,7 +54,7 @@ def _book(ledger: Ledger, number: int = 1) -> None:
     ],
     ids=["plan", "no plan", "odd plan", "long plan", "key", "compatible"],
 )
-def test_it_names_provider_and_plan(tmp_path: Path, account: Account, begins: str) -> None:
+def test_the_label_names_provider_and_plan(tmp_path: Path, account: Account, begins: str) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", [account])
     (label,) = _shown(ledger)
@@ -66,7 +66,7 @@ def test_it_names_provider_and_plan(tmp_path: Path, account: Account, begins: st
     ledger.close()
 
 
-def test_it_is_the_same_wherever_the_hash_key_is(tmp_path: Path) -> None:
+def test_the_same_hash_key_gives_the_same_label(tmp_path: Path) -> None:
     labels = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -92,7 +92,7 @@ def test_a_plan_that_changes_or_becomes_known_changes_no_label(tmp_path: Path) -
         ledger.close()
 
 
-def test_one_that_a_record_names_first_keeps_that_label(tmp_path: Path) -> None:
+def test_a_credential_first_named_by_a_record_keeps_that_label(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _book(ledger)
     assert _shown(ledger) == ["codex-aaaa"]
@@ -110,14 +110,14 @@ def test_labels_of_one_proxy_are_distinct(tmp_path: Path) -> None:
 
 
 def _as_before(folder: Path) -> None:
-    """Take the readable labels out of a ledger, as versions left it that had none."""
+    """Take the readable labels out of a ledger, as older versions left it without any."""
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         connection.create_function("number_of_row", -1, number_of_row)
         connection.execute("update credential set readable = ''")
         connection.commit()
 
 
-def test_a_ledger_from_before_gets_them_once_and_keeps_its_totals(tmp_path: Path) -> None:
+def test_an_old_ledger_gets_readable_labels_once_and_keeps_its_totals(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", [_login(), _login("gone@example.com", auth_index="b" * 16)])
     _book(ledger)

@@ -1,4 +1,4 @@
-"""The sums of days: made once, forgotten with what changes them, and never between booking and its sums."""
+"""The sums of days are made once, forgotten with any change to their day, and never left out of step with a booking."""
 
 import random
 from datetime import UTC, datetime
@@ -30,21 +30,21 @@ def _book(bench: UsageBench, *texts: str) -> None:
 
 
 def _summed(ledger: Ledger) -> dict[str, float]:
-    """The days that have sums, each with its hours."""
+    """The days that have sums, each with its number of hours."""
     with ledger.reading() as connection:
         rows = connection.execute("select day, until_bucket from summed_day order by day").fetchall()
     days = {day: datetime.fromtimestamp(day * BUCKET_MS / 1000, UTC).astimezone(_ZONE) for day, _ in rows}
     return {f"{days[day]:%m-%d %H:%M}": (until - day) / 4 for day, until in rows}
 
 
-def test_days_of_25_hours_are_whole_and_the_running_one_goes_up_to_an_hour_ago(bench: UsageBench) -> None:
+def test_days_of_25_hours_are_whole_and_the_running_one_ends_an_hour_ago(bench: UsageBench) -> None:
     _book(bench, "2026-10-20T05:00", "2026-10-25T05:00", "2026-10-27T05:00")
     bench.ledger.days.refresh()
 
     assert _summed(bench.ledger) == {"10-20 00:00": 24, "10-25 00:00": 25, "10-27 00:00": 11}
 
 
-def test_the_running_day_grows_and_keeps_what_it_had(bench: UsageBench) -> None:
+def test_the_running_day_grows_and_keeps_its_earlier_hours(bench: UsageBench) -> None:
     _book(bench, "2026-10-27T05:00")
     bench.ledger.days.refresh()
     _book(bench, "2026-10-27T11:59")
@@ -59,7 +59,7 @@ def test_the_running_day_grows_and_keeps_what_it_had(bench: UsageBench) -> None:
         )
 
 
-def test_a_late_record_takes_away_the_sums_of_its_day_alone(bench: UsageBench) -> None:
+def test_a_late_record_removes_only_the_sums_of_its_day(bench: UsageBench) -> None:
     _book(bench, "2026-10-20T05:00", "2026-10-25T05:00", "2026-10-26T05:00")
     bench.ledger.days.refresh()
     _book(bench, "2026-10-25T23:59")
@@ -69,7 +69,7 @@ def test_a_late_record_takes_away_the_sums_of_its_day_alone(bench: UsageBench) -
     assert _summed(bench.ledger) == {"10-20 00:00": 24, "10-25 00:00": 25, "10-26 00:00": 24}
 
 
-def test_what_is_restored_takes_away_all_sums(bench: UsageBench) -> None:
+def test_a_restore_removes_all_sums(bench: UsageBench) -> None:
     _book(bench, "2026-10-20T05:00")
     bench.ledger.days.refresh()
     with bench.ledger._database.transaction() as connection:
@@ -78,7 +78,7 @@ def test_what_is_restored_takes_away_all_sums(bench: UsageBench) -> None:
     assert _summed(bench.ledger) == {}
 
 
-def test_a_ledger_that_did_not_end_well_sums_its_days_anew(bench: UsageBench, tmp_path: Path) -> None:
+def test_a_ledger_that_did_not_end_well_sums_its_days_again(bench: UsageBench, tmp_path: Path) -> None:
     _book(bench, "2026-10-20T05:00")
     bench.ledger.days.refresh()
     with bench.ledger._database.transaction() as connection:

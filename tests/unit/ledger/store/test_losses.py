@@ -1,4 +1,4 @@
-"""What the ledger remembers of losses: over restarts, once, and only of what can be compared."""
+"""What the ledger remembers about losses: over restarts, once, and only where counts are comparable."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ _IMAGE = {"provider": "codex", "executor_type": "CodexExecutor", "model": "gpt-i
 
 
 def _accounts(*counts: int | None) -> list[Account]:
-    """One account for each number of attempts; None: a version that tells no counts."""
+    """One account for each number of attempts; None: a version without counts."""
     files = [
         {
             "name": f"claude-{number}.json",
@@ -32,7 +32,7 @@ def _accounts(*counts: int | None) -> list[Account]:
 
 
 class _Proxy:
-    """A proxy at its ledger: attempts, records, looks."""
+    """A proxy and its ledger: attempts, records and comparisons."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,7 +74,7 @@ def proxy(tmp_path: Path) -> _Proxy:
     return _Proxy(tmp_path)
 
 
-def test_a_suspicion_and_the_estimate_go_on_over_restarts(proxy: _Proxy) -> None:
+def test_a_suspicion_and_the_estimate_survive_restarts(proxy: _Proxy) -> None:
     proxy.look(7000)
     for minute in range(1, SILENT_LOOKS + 1):
         proxy.reopen()
@@ -91,7 +91,7 @@ def test_a_suspicion_and_the_estimate_go_on_over_restarts(proxy: _Proxy) -> None
     assert flow_of(proxy.ledger).missed_ms == _NOW_MS
 
 
-def test_what_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_that_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.look(100)
     monkeypatch.setattr(losses, "compare", _fail)
     with pytest.raises(RuntimeError):
@@ -114,14 +114,14 @@ def test_without_counts_nothing_is_known(proxy: _Proxy) -> None:
     assert proxy.missed == 0
 
 
-def test_a_part_of_an_inventory_is_not_compared(proxy: _Proxy) -> None:
+def test_an_incomplete_inventory_is_not_compared(proxy: _Proxy) -> None:
     proxy.look(100, 500)
     proxy.look(100, whole=False)
     proxy.look(900, 500, may_have_lost=True, whole=False)
     assert proxy.missed == 0
 
 
-def test_an_account_that_was_removed_and_added_again(proxy: _Proxy) -> None:
+def test_an_account_that_was_removed_and_added_again_starts_at_its_new_counts(proxy: _Proxy) -> None:
     proxy.look(100, 500)
     proxy.look(100, may_have_lost=True)
     watch = proxy.look(110, 0, records=10, may_have_lost=True)
@@ -145,7 +145,7 @@ def test_an_account_that_was_removed_and_added_again(proxy: _Proxy) -> None:
         pytest.param([0, 0], [0, 0], 0, id="never used"),
     ],
 )
-def test_restarts(proxy: _Proxy, before: list[int], after: list[int], restarts: int) -> None:
+def test_a_fall_of_all_counts_is_a_restart(proxy: _Proxy, before: list[int], after: list[int], restarts: int) -> None:
     proxy.look(*before)
     proxy.look(*after)
     proxy.look(*after)
@@ -161,7 +161,7 @@ def test_after_a_restart_every_count_is_new(proxy: _Proxy) -> None:
     assert counted == [10, 103]
 
 
-def test_what_was_queued_when_the_proxy_restarted_is_not_guessed(proxy: _Proxy) -> None:
+def test_records_queued_when_the_proxy_restarted_are_not_guessed(proxy: _Proxy) -> None:
     proxy.look(100)
     proxy.look(60, may_have_lost=True)
     assert proxy.missed == 0
@@ -169,7 +169,7 @@ def test_what_was_queued_when_the_proxy_restarted_is_not_guessed(proxy: _Proxy) 
     assert proxy.missed == 20
 
 
-def test_a_restart_that_another_source_tells_of_is_not_counted_here(proxy: _Proxy) -> None:
+def test_a_restart_that_another_source_reports_is_not_counted_here(proxy: _Proxy) -> None:
     proxy.look(100)
     proxy.ledger.take_inventory("p", _accounts(1), counts_restarts=False)
     assert flow_of(proxy.ledger).restarts == 0
@@ -191,7 +191,7 @@ def test_prewarms_and_rejected_records_stand_for_attempts(proxy: _Proxy) -> None
     assert proxy.missed == 0
 
 
-def test_a_replay_brings_nothing_that_was_missing(proxy: _Proxy) -> None:
+def test_a_replay_brings_no_missing_record(proxy: _Proxy) -> None:
     proxy.look(100)
     proxy.records(20, timestamp="yesterday")
     proxy.look(120)
@@ -208,7 +208,7 @@ def test_gaps_are_counted_and_the_last_one_is_remembered(proxy: _Proxy) -> None:
     assert (flow.retention_gaps, flow.gap_ms, flow.gap_seconds) == (2, _NOW_MS + 5, 200)
 
 
-def test_a_watch_of_another_version_is_begun_anew(proxy: _Proxy) -> None:
+def test_a_watch_of_another_version_starts_over(proxy: _Proxy) -> None:
     proxy.look(100)
     _write_losses(proxy.ledger, '{"something": "else"}')
     assert proxy.look(500, may_have_lost=True) is not None
@@ -223,7 +223,7 @@ def _write_losses(ledger: Ledger, text: str) -> None:
 
 
 def test_two_logins_of_one_account_are_compared_as_one(proxy: _Proxy) -> None:
-    """Its records are the account's, while the proxy counts the attempts of each file."""
+    """Its records belong to the account, while the proxy counts the attempts of each file."""
 
     def look(free: int, pro: int, *, records: int = 0) -> LossDetector:
         files = [{"provider": "claude", "email": "dev@example.com", "status": "active", "failed": 0}] * 2

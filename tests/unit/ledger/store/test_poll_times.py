@@ -1,4 +1,4 @@
-"""When a proxy was last polled, after an end of whatever kind."""
+"""The time of a proxy's last poll, after an end of any kind."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _FIRST_MS = 1_795_000_000_000
 
 
 def _after_a_kill(folder: Path) -> int | None:
-    """What the next process knows."""
+    """The time that the next process knows."""
     ledger = open_ledger(folder)
     ledger.register("p")
     return flow_of(ledger).last_success_ms
@@ -63,7 +63,7 @@ def test_a_clock_that_was_set_back_is_believed(tmp_path: Path) -> None:
     assert _after_a_kill(tmp_path) == _FIRST_MS - 86_400_000
 
 
-def test_the_file_of_another_ledger_tells_nothing(tmp_path: Path) -> None:
+def test_the_file_of_another_ledger_is_ignored(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.register("p")
     for poll in range(3):
@@ -74,7 +74,7 @@ def test_the_file_of_another_ledger_tells_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"\xff" * 7])
-def test_a_file_that_broke_off_tells_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_truncated_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     ledger = open_ledger(tmp_path)
     ledger.register("p")
     ledger.polled("p", at_ms=_FIRST_MS)

@@ -1,4 +1,4 @@
-"""What was asked, and what was told, is there again after a restart; a refusal changes no figure."""
+"""Questions to providers and their answers survive a restart; a refusal changes no figure."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def _report(share: float, **more: object) -> Report:
     return Report(readings=(ANSWER.reading(18_000, "", share, NOW + 3_600_000),), **more)  # type: ignore[arg-type]  # named
 
 
-def test_a_restart_knows_what_was_asked_and_told(tmp_path: Path) -> None:
+def test_a_restart_remembers_questions_and_answers(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     report = _report(0.4, plan="max", balances=(Balance("credits", 12_000_000_000),), elsewhere_ratio=0.3)
     ledger.quota_asks.take(CREDENTIAL, {(CREDENTIAL, 0): LAST}, report, now_ms=NOW)
@@ -73,7 +73,7 @@ def test_a_cap_on_money_keeps_its_amounts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refusal", list(Refusal))
-def test_a_refusal_changes_nothing_that_is_shown(tmp_path: Path, refusal: Refusal) -> None:
+def test_a_refusal_changes_no_shown_figure(tmp_path: Path, refusal: Refusal) -> None:
     ledger = open_ledger(tmp_path)
     ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4, plan="pro", reset_credits=2), now_ms=NOW)
     told = ledger.quota_asks.told
@@ -85,7 +85,7 @@ def test_a_refusal_changes_nothing_that_is_shown(tmp_path: Path, refusal: Refusa
     ledger.close()
 
 
-def test_a_ledger_that_cannot_be_written_shows_nothing_that_is_not_on_disk(tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_written_shows_only_what_is_on_disk(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.close()
 
@@ -106,7 +106,7 @@ def test_a_ledger_that_cannot_be_written_shows_nothing_that_is_not_on_disk(tmp_p
         ("", "plus", "plus"),
     ],
 )
-def test_a_plan_is_what_the_provider_told_last(tmp_path: Path, told: str, listed: str, plan: str) -> None:
+def test_a_plan_is_what_the_provider_reported_last(tmp_path: Path, told: str, listed: str, plan: str) -> None:
     ledger = open_ledger(tmp_path)
     ledger.quota_asks.take(CREDENTIAL, {}, Report(plan=told), now_ms=NOW)
 

@@ -1,4 +1,4 @@
-"""A restart is counted once: by the first witness that looks, whenever the others do."""
+"""A restart is counted once, by the first witness that looks, whenever the others do."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +18,7 @@ LOOKS: dict[str, tuple[RestartDetector, bool]] = {
     "c": ("source", False),
     "C": ("source", True),
 }
-"""By a letter each; a capital one sees that the proxy began anew."""
+"""Each witness by its letter; a capital letter sees that the proxy restarted."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         pytest.param("S", 1, id="known from before there were witnesses"),
     ],
 )
-def test_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:
+def test_each_restart_is_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:
     proxy = ledger.dictionary.proxies["p"]
     for look in looks.replace(" ", ""):
         witness, restarted = LOOKS[look]

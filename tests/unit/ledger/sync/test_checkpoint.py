@@ -1,4 +1,4 @@
-"""What is sent of a proxy's state: what has changed since it was sent last, and nothing that names anybody."""
+"""The exporter sends the parts of a proxy's state that changed since the last time, and nothing that names anybody."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def _state(folder: Path) -> ProxyState:
     return state
 
 
-def test_the_first_one_is_whole_and_then_only_changes_are_sent(tmp_path: Path) -> None:
+def test_the_first_checkpoint_is_whole_and_later_ones_have_only_changes(tmp_path: Path) -> None:
     state = _state(tmp_path)
     first = checkpoint(state, None, key_sign="a key")
     assert first is not None
@@ -55,7 +55,7 @@ def test_the_first_one_is_whole_and_then_only_changes_are_sent(tmp_path: Path) -
     assert (back["state"], back["baselines"], back["gone"]) == ({}, [], [{"client": key[0], "model": "a"}])
 
 
-def test_a_credential_is_kept_with_all_that_turned_out_to_be_it(tmp_path: Path) -> None:
+def test_a_credential_is_stored_with_everything_that_was_merged_into_it(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD, GOOD | {"auth_index": "fedcba9876543210", "request_id": "2"}])
     account = Account(
@@ -66,7 +66,7 @@ def test_a_credential_is_kept_with_all_that_turned_out_to_be_it(tmp_path: Path) 
         auth_type="oauth",
     )
     ledger.take_inventory("p", [account])
-    # The proxy was upgraded, and the file has another index: it is one that was met by itself.
+    # The proxy was upgraded, and the file has another index, which seems to be a separate credential.
     ledger.take_inventory("p", [msgspec.structs.replace(account, auth_index="fedcba9876543210")])
     state = ledger.backlog.read("p", limit=10).state
     ledger.close()
@@ -81,8 +81,8 @@ def test_a_credential_is_kept_with_all_that_turned_out_to_be_it(tmp_path: Path) 
     assert kept.names == (("email", PSEUDONYMS.of("dev@example.com")),)
 
 
-def test_of_a_credential_that_turned_out_to_be_another_no_session_is_kept(tmp_path: Path) -> None:
-    """The account's own session is worked out over the use of both."""
+def test_no_session_of_a_merged_credential_is_stored(tmp_path: Path) -> None:
+    """The account's own session covers the usage of both."""
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD, GOOD | {"auth_index": "fedcba9876543210", "request_id": "2"}])
     account = Account(

@@ -1,4 +1,4 @@
-"""Merging what the history has into a ledger: names in any order, windows, and what is here already."""
+"""Merging the history into a ledger: names in any order, windows, and records that are already there."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ def _begin(ledger: Ledger) -> Progress:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
-def test_a_credential_is_one_whatever_comes_first(order: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_credential_is_one_in_whatever_order_its_names_come(order: tuple[int, ...], tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.register("p")
     steps = (_restore_names, _take_record, _take_inventory)
@@ -75,7 +75,7 @@ def test_a_credential_is_one_whatever_comes_first(order: tuple[int, ...], tmp_pa
 def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_history(
     restored_first: bool, tmp_path: Path
 ) -> None:
-    """Meanwhile it has another file, and its old file is another account's."""
+    """Meanwhile it has another file, and its old file belongs to another account."""
     email = ("email", PSEUDONYMS.of("dev@example.com"))
     kept = [
         ExportedCredential((f"codex-{n}",), "codex", 2, False, (("account_id", f"{n}/codex"), ("file", n)), (email,))
@@ -113,13 +113,13 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
     ledger.close()
 
 
-def test_what_is_restored_is_in_no_flow_no_counter_and_is_never_sent(tmp_path: Path) -> None:
+def test_restored_entries_are_in_no_flow_and_no_counter_and_are_never_sent(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _take_record(ledger)
     before = ledger.backlog.size("p")
     _restore_names(ledger)
     progress = _begin(ledger)
-    for _ in range(2):  # the second time it is here
+    for _ in range(2):  # the second time they are already there
         ledger.restoring("p").add_records([_past(n, "claude-old") for n in range(5)], progress)
     ledger.restoring("p").finish(ExportedLimits(), now_ms=0)
 
@@ -133,8 +133,8 @@ def test_what_is_restored_is_in_no_flow_no_counter_and_is_never_sent(tmp_path: P
     ledger.close()
 
 
-def test_a_ledger_that_has_pruned_keeps_the_roll_up_that_it_has(tmp_path: Path) -> None:
-    """It was at another project in between, and comes back."""
+def test_a_ledger_that_has_pruned_keeps_its_roll_up(tmp_path: Path) -> None:
+    """It was connected to another project in between, and comes back."""
     ledger = open_ledger(tmp_path)
     _take_record(ledger)
     ledger.retention.prune(entries_before_ms=2**60, rejected_before_ms=0, stopping=lambda: False)
@@ -154,13 +154,13 @@ def _sessions(ledger: Ledger) -> set[tuple[object, ...]]:
 @pytest.mark.parametrize(
     ("precedes", "here", "there", "kept"),
     [
-        (True, (0, 500), (100, 200), (100, 200)),  # this ledger saw the first record after the loss only
-        (True, (900, 950), (100, 200), (100, 200)),  # it took long; what followed is found anew from there
-        (False, (900, 950), (100, 200), (900, 950)),  # this ledger's own, of before it was at another project
+        (True, (0, 500), (100, 200), (100, 200)),  # this ledger saw only the first record after the loss
+        (True, (900, 950), (100, 200), (100, 200)),  # it took long; later sessions are computed again from there
+        (False, (900, 950), (100, 200), (900, 950)),  # this ledger's own, from before it was at another project
         (False, (100, None), (100, 200), (100, 200)),
     ],
 )
-def test_sessions_of_before_the_loss_replace_what_followed(
+def test_sessions_from_before_the_loss_replace_later_ones(
     precedes: bool,
     here: tuple[int, int | None],
     there: tuple[int, int | None],
@@ -203,7 +203,7 @@ def test_sessions_of_before_the_loss_replace_what_followed(
     ledger.close()
 
 
-def test_of_two_proxies_the_newer_session_of_the_past_holds(tmp_path: Path) -> None:
+def test_of_two_proxies_the_newer_session_of_the_past_applies(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     for proxy, ended_ms in (("p", 500), ("q", 100)):
         ledger.register(proxy)

@@ -22,7 +22,7 @@ _ZONES: list[tzinfo] = [
     ZoneInfo("Australia/Lord_Howe"),
     timezone(timedelta(hours=5.75)),
 ]
-# Nights in which a clock is turned in one of them, month ends, an ordinary day.
+# Nights in which a zone changes its clock, ends of months, and an ordinary day.
 _MOMENTS = [
     "2026-03-29T12:00",
     "2026-10-25T12:00",
@@ -34,7 +34,7 @@ _MOMENTS = [
 
 
 def _recomputed(ledger: Ledger, zone: tzinfo, now: float) -> dict[str, tuple[int, int]]:
-    """Requests and tokens by period: every entry asked for its local day, one by one."""
+    """Requests and tokens by period, from the local day of every single entry."""
     today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
     sums = {"today": (0, 0), "yesterday": (0, 0), "month": (0, 0)}
     with ledger.reading() as connection:
@@ -98,7 +98,7 @@ def test_periods_equal_a_direct_recomputation(tmp_path: Path, zone: tzinfo, mome
     ledger.close()
 
 
-def test_midnight_shows_without_traffic(tmp_path: Path) -> None:
+def test_midnight_changes_the_periods_without_traffic(tmp_path: Path) -> None:
     zone = ZoneInfo("Europe/Berlin")
     clock = TurnableClock(datetime(2026, 10, 31, 23, 59, 50, tzinfo=zone).timestamp())
     ledger = open_ledger(tmp_path, clock=clock, zone=zone)
@@ -146,7 +146,7 @@ def test_a_record_dated_into_a_later_day_counts_in_its_month(
         ("UTC", "2026-03-29", 24),
     ],
 )
-def test_days_are_as_long_as_they_are(zone: str, day: str, hours: float) -> None:
+def test_days_have_their_real_length(zone: str, day: str, hours: float) -> None:
     date, where = datetime.fromisoformat(day).date(), ZoneInfo(zone)
     start, end = day_start_ms(date, where), day_start_ms(next_day(date), where)
     assert (end - start) / 3_600_000 == hours

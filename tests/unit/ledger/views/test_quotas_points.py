@@ -1,4 +1,4 @@
-"""Past readings: few, of the right ones, and kept over joins; changes of capacity are counted once."""
+"""Past readings: a few well-chosen ones, kept when credentials merge; changes of capacity are counted once."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC
@@ -81,7 +81,7 @@ def test_a_late_and_a_repeated_reading_leave_no_point(bench: _Bench) -> None:
     assert bench.points() == before
 
 
-def test_they_are_bounded_in_number_and_age(bench: _Bench) -> None:
+def test_points_are_bounded_in_number_and_age(bench: _Bench) -> None:
     for number in range(MOST_POINTS + 20):
         bench.note(_START_MS + number * _HOUR_MS, 0.5, _START_MS + number * _HOUR_MS + 60_000 * 60)
     assert len(bench.shares()) == MOST_POINTS
@@ -98,7 +98,7 @@ def test_a_window_that_makes_room_takes_its_points_along(bench: _Bench) -> None:
     assert bench.points().keys() == {(1, "5h", "new")}
 
 
-def test_points_and_changes_go_on_as_those_of_the_account_that_a_login_turned_out_to_be(bench: _Bench) -> None:
+def test_points_and_changes_continue_with_the_account_into_which_a_login_is_merged(bench: _Bench) -> None:
     resets_ms = _START_MS + 5 * _HOUR_MS
     for credential in (1, 2):
         for minute in range(3):
@@ -117,7 +117,7 @@ def test_points_and_changes_go_on_as_those_of_the_account_that_a_login_turned_ou
     assert bench.ledger.quotas.changes() == {_KEY: CapacityChanges(shrank=2, grew=0)}
 
 
-def test_a_change_is_counted_once_and_forgets_what_was_before(bench: _Bench) -> None:
+def test_a_change_is_counted_once_and_forgets_earlier_points(bench: _Bench) -> None:
     for minute in range(4):
         bench.note(_START_MS + minute * 60_000, 0.1 + minute * STEP, _START_MS + 5 * _HOUR_MS)
     for _ in range(2):

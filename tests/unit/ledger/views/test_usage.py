@@ -1,4 +1,4 @@
-"""Reading sums of spans: whatever overlaps, whatever was summed by days. Against records: the tests of reports."""
+"""Sums of spans: overlapping ones, and days with and without sums. The tests of reports compare them with records."""
 
 import random
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ def test_spans_may_overlap_lie_apart_be_empty_and_cut_days_anywhere(bench: Usage
     assert _requests(bench, []) == []
 
 
-def test_totals_are_those_of_all_groups(bench: UsageBench) -> None:
+def test_totals_are_the_sums_of_all_groups(bench: UsageBench) -> None:
     groups = {id_: id_ for id_ in bench.ledger.dictionary.series}
     now = int(_NOW * 1000) // BUCKET_MS
     spans = [Span(now - 3 * _DAY, now - _DAY), Span(now - 2 * _DAY - 7, now)]
@@ -83,7 +83,7 @@ def _read_apart(bench: UsageBench, spans: list[Span], groups: dict[int, int]) ->
         return [UsageSums(connection, groups, [span]).by_group(span) for span in spans]
 
 
-def test_what_has_no_group_does_not_count(bench: UsageBench) -> None:
+def test_series_without_a_group_do_not_count(bench: UsageBench) -> None:
     some = {id_: 5 for id_ in bench.ledger.dictionary.series if id_ % 2}
     bench.ledger.days.refresh()
     everything = Span(0, 10**7)

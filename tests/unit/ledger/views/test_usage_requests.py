@@ -1,4 +1,4 @@
-"""Single requests: the last failed and the dearest of a span, by a plain look at all entries."""
+"""Single requests: the last failed ones and the most expensive ones of a span, from a plain scan of all entries."""
 
 import random
 import sqlite3
@@ -28,7 +28,7 @@ def bench(tmp_path: Path) -> UsageBench:
 
 @pytest.mark.parametrize("days", [1, 7, 30])
 @pytest.mark.parametrize("pruned", ["nothing", "old ones", "old ones that were sent"])
-def test_they_are_those_of_the_entries(bench: UsageBench, tmp_path: Path, days: int, pruned: str) -> None:
+def test_requests_equal_those_of_the_entries(bench: UsageBench, tmp_path: Path, days: int, pruned: str) -> None:
     since_ms = _NOW_MS - days * _DAY_MS
     if pruned != "nothing":
         with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
