@@ -178,9 +178,8 @@ class PastImport:
             return item
         if isinstance(item, Wire):
             wire = item if item.provider else attributed(item, self._facts)
-            record = normalize(
-                wire, proxy=self._proxy, received_ms=now_ms, facts=self._facts, fingerprint=snapshot_fingerprint
-            )
+            fingerprint = snapshot_fingerprint(self._proxy, wire)
+            record = normalize(wire, fingerprint, received_ms=now_ms, facts=self._facts)
             if isinstance(record, Rejected):
                 return Misfit(rejected_line(item), record)
         else:

@@ -134,11 +134,11 @@ class QueueIngest:
     ) -> tuple[UsageRecord, Cost] | Rejected:
         """The record with its cost, or why there is none. Adds what it says about windows to ``readings``."""
         try:
-            fingerprint = queue_fingerprint
+            identify = queue_fingerprint
             if wire.of_snapshot:
-                wire, fingerprint = attributed(wire, self._facts), snapshot_fingerprint
-            proxy, facts = self._proxy, self._facts
-            record = normalize(wire, proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=fingerprint)
+                wire, identify = attributed(wire, self._facts), snapshot_fingerprint
+            fingerprint = identify(self._proxy, wire)
+            record = normalize(wire, fingerprint, received_ms=received_ms, facts=self._facts)
             if isinstance(record, Rejected):
                 return record
             if not record.known_family:

@@ -246,10 +246,9 @@ class DetailIngest:
                 continue
             record = normalize(
                 attributed(each.wire, self._facts),
-                proxy=self._proxy,
+                identity[1],
                 received_ms=self._clock.now_ms(),
                 facts=self._facts,
-                fingerprint=lambda *_: identity[1],  # noqa: B023 - called at once
             )
             if isinstance(record, Rejected):
                 rejected.append(_Rejected(each.part, rejected_line(each.wire), record))

@@ -16,12 +16,14 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
 from exporter.ledger.views.totals import Attempts, Totals
 from exporter.logs import add_secrets
+from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
 from exporter.sentences import say
 from exporter.settings.problems import nearest
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.settings.sources import read_aliases
 from exporter.settings.watched import WatchedFile
+from exporter.sources.proxy_status import ProxyStatus
 
 _log = structlog.get_logger("exporter.labels")
 
@@ -155,6 +157,17 @@ class Labels:
         self._refresh()
         found = self._dictionary.resolved(id_)
         return self._credentials.get(found.id) or found.masked
+
+    def accounts(
+        self, statuses: Iterable[ProxyStatus], *, now_ms: float
+    ) -> Iterator[tuple[CredentialLabels, int, Account]]:
+        """The credentials of the last inventories, with their ids.
+
+        An account may have several logins with the same labels: those that work come first, and decide its state.
+        """
+        for status in statuses:
+            for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
+                yield CredentialLabels(status.name, self.credential(id_), account.facts.provider), id_, account
 
     def attempts(self, totals: Totals, *, hidden: Collection[object] = ()) -> dict[CredentialLabels, Attempts]:
         """The proxies' own counts of attempts: those of merged credentials are added up, ``hidden`` ids count as 0."""

@@ -175,12 +175,10 @@ class LimitBoard:
         for row in self.ledger.periods.current.rows[MONTH] if plans else ():
             used[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
         found = {}
-        for status in statuses:
-            for id_, account in status.accounts:
-                key = CredentialLabels(status.name, self.labels.credential(id_), account.facts.provider)
-                plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)
-                if plan is not None and account.facts.billing != Billing.METERED:
-                    found[key] = PlanValue(plan, used[dictionary.resolved(id_).id])
+        for key, id_, account in self.labels.accounts(statuses, now_ms=now_ms):
+            plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)
+            if plan is not None and account.facts.billing != Billing.METERED:
+                found[key] = PlanValue(plan, used[dictionary.resolved(id_).id])
         return found
 
     def _provider_windows(

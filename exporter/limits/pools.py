@@ -82,13 +82,10 @@ def pools(
         if window.kind == PROVIDER and window.unit == SHARE:
             running[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
     members: dict[CredentialLabels, Member] = {}
-    for status in statuses:
-        for id_, account in status.accounts:
-            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
-            up = account.is_up(now_ms)
-            # One account may have several logins: the one that works is its state.
-            if up is not None and not account.disabled and (up or key not in members):
-                members[key] = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running[key])
+    for key, _, account in labels.accounts(statuses, now_ms=now_ms):
+        up = account.is_up(now_ms)
+        if up is not None and not account.disabled and key not in members:
+            members[key] = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running[key])
     found: dict[PoolKey, list[Member]] = defaultdict(list)
     for key, member in members.items():
         found[PoolKey(key.proxy, key.provider)].append(member)

@@ -58,29 +58,26 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
     readings: dict[int, list[Reading]] = defaultdict(list)
     for (id_, _, _), window in ledger.quotas.current().items():
         readings[id_].append(window.reading)
-    for status in statuses():
-        known: set[tuple[str, ...]] = set()
-        # An account may have several logins: one that works decides its state.
-        for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
-            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
-            is_up = account.is_up(now_ms)
-            if is_up is not None and key in known:
-                continue
-            plan = ledger.quota_asks.plan_of(id_, account.plan)
-            facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
-            if (*key, *facts.values()) in known:
-                continue  # one key listed twice
-            known.add((*key, *facts.values()))
-            yield CREDENTIAL_INFO(1, **key._asdict(), **facts)
-            if is_up is None:
-                continue
-            known.add(key)
-            yield CREDENTIAL_UP(is_up, **key._asdict())
-            for value in _STATUSES:
-                yield CREDENTIAL_STATUS(account.status == value, **key._asdict(), status=value)
-            if (until := account.waits_until(now_ms)) is not None:
-                yield CREDENTIAL_RETRY.at(until, **key._asdict())
-                yield CREDENTIAL_ROOM.at(room_ms(readings[id_], now_ms), **key._asdict())
+    known: set[tuple[str, ...]] = set()
+    for key, id_, account in labels.accounts(statuses(), now_ms=now_ms):
+        is_up = account.is_up(now_ms)
+        if is_up is not None and key in known:
+            continue
+        plan = ledger.quota_asks.plan_of(id_, account.plan)
+        facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
+        if (*key, *facts.values()) in known:
+            continue  # one key listed twice
+        known.add((*key, *facts.values()))
+        yield CREDENTIAL_INFO(1, **key._asdict(), **facts)
+        if is_up is None:
+            continue
+        known.add(key)
+        yield CREDENTIAL_UP(is_up, **key._asdict())
+        for value in _STATUSES:
+            yield CREDENTIAL_STATUS(account.status == value, **key._asdict(), status=value)
+        if (until := account.waits_until(now_ms)) is not None:
+            yield CREDENTIAL_RETRY.at(until, **key._asdict())
+            yield CREDENTIAL_ROOM.at(room_ms(readings[id_], now_ms), **key._asdict())
 
 
 @filling(CREDENTIAL_ATTEMPTS)

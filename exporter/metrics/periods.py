@@ -3,7 +3,7 @@
 from exporter.clock import Clock
 from exporter.ledger.labels import Labels, RouteLabels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.periods import used_lately
+from exporter.ledger.views.periods import PERIODS, used_lately
 from exporter.metrics.family import Samples, filling, gauge
 from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
@@ -38,14 +38,15 @@ PRICE_FEED = gauge(
 @filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS)
 def period_families(ledger: Ledger, labels: Labels) -> Samples:
     """Cost, tokens and requests of today, yesterday and this month."""
-    current = ledger.periods.current
-    for (route, billing, period), nano_usd in current.cost.items():
-        yield PERIOD_COST(
-            nano_usd / 1e9, **labels.route(route)._asdict(), billing=Billing(billing).label, period=period
-        )
-    for family, numbers in ((PERIOD_TOKENS, current.tokens), (PERIOD_REQUESTS, current.requests)):
-        for (route, period), number in numbers.items():
-            yield family(number, **labels.route(route)._asdict(), period=period)
+    routes = ledger.periods.current.routes
+    for period in PERIODS:
+        for route, by_period in routes.items():
+            sums, named = by_period[period], labels.route(route)._asdict()
+            for billing in Billing:
+                if any(billing in each.cost for each in by_period.values()):
+                    yield PERIOD_COST(sums.cost[billing] / 1e9, **named, billing=billing.label, period=period)
+            yield PERIOD_TOKENS(sums.tokens, **named, period=period)
+            yield PERIOD_REQUESTS(sums.requests, **named, period=period)
 
 
 @filling(PRICE, PRICE_FEED)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from exporter.days import epoch_ms
-from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
 from exporter.normalize.wire import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
@@ -18,16 +17,11 @@ _MAX_NAME = 200
 
 
 def normalize(
-    wire: Wire,
-    *,
-    proxy: str,
-    received_ms: int,
-    facts: Callable[[str, str], CredentialFacts],
-    fingerprint: Callable[[str, Wire], int] = queue_fingerprint,
+    wire: Wire, fingerprint: int, *, received_ms: int, facts: Callable[[str, str], CredentialFacts]
 ) -> UsageRecord | Rejected:
-    """One record of ``proxy``, received at ``received_ms``.
+    """The record that was received at ``received_ms``, or why there is none.
 
-    ``facts`` looks up an ``auth_index`` and a provider in the inventory; ``fingerprint`` makes the identity.
+    ``facts`` looks up an ``auth_index`` and a provider in the inventory.
     """
     if wire.executor_type == "home-result":
         return Rejected(
@@ -55,7 +49,7 @@ def normalize(
     return UsageRecord(
         # By place, because CPython builds a dictionary for a call with more than fifteen names.
         ts_ms,
-        fingerprint(proxy, wire),
+        fingerprint,
         _name(known.provider or provider),
         _name(wire.model or "unknown"),
         wire.alias or "",

@@ -34,22 +34,20 @@ def credential_states(
     """The credentials of the last inventories; those that do not work come first."""
     found: dict[CredentialLabels, CredentialState] = {}
     attempts = labels.attempts(ledger.totals)
-    for status in statuses:
-        for id_, account in status.accounts:
-            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
-            state, up, retry_ms = _state(account, now_ms)
-            if key in found and (found[key].up or up is None or found[key].up == up):
-                continue  # one key listed twice, or another login of an account
-            found[key] = CredentialState(
-                proxy=status.name,
-                label=key.credential,
-                provider=key.provider,
-                plan=ledger.quota_asks.plan_of(id_, account.plan),
-                state=state,
-                up=up,
-                retry_ms=retry_ms,
-                attempts=attempts.get(key),
-            )
+    for key, id_, account in labels.accounts(statuses, now_ms=now_ms):
+        if key in found:
+            continue  # one key listed twice, or another login of an account
+        state, up, retry_ms = _state(account, now_ms)
+        found[key] = CredentialState(
+            proxy=key.proxy,
+            label=key.credential,
+            provider=key.provider,
+            plan=ledger.quota_asks.plan_of(id_, account.plan),
+            state=state,
+            up=up,
+            retry_ms=retry_ms,
+            attempts=attempts.get(key),
+        )
     return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.label))
 
 

@@ -8,8 +8,8 @@ use have no sum.
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, tzinfo
 from functools import cache
 
@@ -18,7 +18,7 @@ from exporter.days import local_date
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY, PeriodRow, PeriodTotals
+from exporter.ledger.views.periods import MONTH, TODAY, PeriodRows, PeriodTotals, Sums, sums_by
 from exporter.records import MONEY_FIRST, Basis, Billing
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS
@@ -26,7 +26,6 @@ MOST_REJECTED = 10_000
 """Rejected records are counted up to here: their rows are long, and a larger number says no more to an operator."""
 
 _FRESH_SECONDS = 10.0
-_PERIODS = (TODAY, YESTERDAY, MONTH)
 
 _SPARK = "select bucket, billing, sum(requests), sum(nano_usd) from rollup where bucket >= ? group by 1, 2"
 _REJECTED = """
@@ -34,21 +33,6 @@ select p.name, r.reason, count(*)
 from (select proxy, reason from rejected order by id desc limit ?) r join proxy p on p.id = r.proxy
 group by 1, 2
 """
-
-
-@dataclass(slots=True)
-class Sums:
-    """Sums of one period. ``cost`` is nano-USD by billing, without kinds that never occurred."""
-
-    requests: int = 0
-    tokens: int = 0
-    cost: Counter[int] = field(default_factory=Counter)
-    failed: int = 0
-
-    @property
-    def error_share(self) -> float | None:
-        """Between 0 and 1, None without requests."""
-        return self.failed / self.requests if self.requests else None
 
 
 @dataclass(slots=True)
@@ -127,6 +111,7 @@ class Overview:
             return label(series).credential, label(series).proxy if has_several else ""
 
         rows = periods.rows
+        sums = sums_by(lambda _: None, rows)[None]
         by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)
         unpriced: Counter[str] = Counter()
         for row in rows[MONTH]:
@@ -139,48 +124,30 @@ class Overview:
             by_proxy.setdefault(proxy, {})[reason] = number
         return Figures(
             day=local_date(now_ms, self.zone),
-            periods=_sums(rows, lambda _: ("", "")).get(("", ""), _fresh_sums()),
+            periods=sums,
             models=_table(rows, lambda series: (label(series).model, label(series).provider)),
             clients=_table(rows, lambda series: (label(series).client, "")),
             credentials=_table(rows, credential),
             spark=_spark(spark, first_bucket),
-            billings=_billings(periods),
+            billings=_billings(sums.values()),
             unpriced=unpriced,
             by_default=by_default,
             rejected=by_proxy,
         )
 
 
-def _billings(periods: PeriodTotals) -> tuple[Billing, ...]:
+def _billings(sums: Collection[Sums]) -> tuple[Billing, ...]:
     """The kinds of billing worth showing, money first. If there are none: money and value."""
-    used = {billing for (_, billing, _) in periods.cost}
-    worth = {billing for (_, billing, _), nano_usd in periods.cost.items() if nano_usd}
+    used = {billing for each in sums for billing in each.cost}
+    worth = {billing for each in sums for billing, nano_usd in each.cost.items() if nano_usd}
     return tuple(billing for billing in MONEY_FIRST if billing in (worth or used)) or MONEY_FIRST[:2]
 
 
-def _fresh_sums() -> dict[str, Sums]:
-    return {period: Sums() for period in _PERIODS}
-
-
-def _sums(
-    rows: Mapping[str, list[PeriodRow]], key: Callable[[int], tuple[str, str]]
-) -> dict[tuple[str, str], dict[str, Sums]]:
-    """By key of the series, and period."""
-    found: defaultdict[tuple[str, str], dict[str, Sums]] = defaultdict(_fresh_sums)
-    of_series = cache(lambda series: found[key(series)])
-    for period, some in rows.items():
-        for row in some:
-            sums = of_series(row.series)[period]
-            sums.requests += row.requests
-            sums.tokens += row.tokens
-            sums.cost[row.billing] += row.nano_usd
-            sums.failed += row.failed
-    return found
-
-
-def _table(rows: Mapping[str, list[PeriodRow]], key: Callable[[int], tuple[str, str]]) -> list[Row]:
+def _table(rows: PeriodRows, names_of: Callable[[int], tuple[str, str]]) -> list[Row]:
     """Dearest first: money spent this month decides before the value of subscriptions, which is no money."""
-    lines = [Row(*names, sums[TODAY], sums[MONTH]) for names, sums in _sums(rows, key).items()]
+    names_of = cache(names_of)
+    by_names = sums_by(lambda row: names_of(row.series), rows)
+    lines = [Row(*names, sums[TODAY], sums[MONTH]) for names, sums in by_names.items()]
     used = [line for line in lines if line.month.requests or line.month.tokens or line.month.cost.total()]
 
     def rank(line: Row) -> tuple[int | str, ...]:

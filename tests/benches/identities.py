@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire import Wire, decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, UsageRecord
@@ -18,7 +19,7 @@ def identity_of(raw: bytes) -> Identity:
     assert isinstance(wire, Wire)
     record = normalize(
         wire,
-        proxy="default",
+        queue_fingerprint("default", wire),
         received_ms=int(time.time() * 1000),
         facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL,
     )

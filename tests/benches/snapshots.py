@@ -127,4 +127,4 @@ class SnapshotBench:
 
     def of_period(self, period: str) -> int:
         self.ledger.periods.refresh()
-        return sum(number for (_, name), number in self.ledger.periods.current.requests.items() if name == period)
+        return sum(row.requests for row in self.ledger.periods.current.rows[period])

@@ -51,7 +51,7 @@ def _prune(ledger: Ledger, *, before: float) -> Pruned:
 
 def _figures(ledger: Ledger) -> tuple[object, ...]:
     ledger.periods.refresh()
-    current, totals = ledger.periods.current, ledger.totals
+    totals = ledger.totals
     with ledger.reading() as connection:
         rollup = connection.execute("select * from rollup order by 1, 2, 3, 4").fetchall()
     return (
@@ -62,9 +62,7 @@ def _figures(ledger: Ledger) -> tuple[object, ...]:
         totals.unpriced,
         totals.latency,
         totals.ttft,
-        current.requests,
-        current.tokens,
-        current.cost,
+        ledger.periods.current.routes,
     )
 
 

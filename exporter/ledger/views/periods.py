@@ -7,10 +7,12 @@ same rows, so they cannot differ.
 """
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
@@ -18,7 +20,9 @@ from exporter.ledger.database import Database
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.schema import BUCKET_MS
 
-TODAY, YESTERDAY, MONTH = "today", "yesterday", "month"
+TODAY, YESTERDAY, MONTH = PERIODS = "today", "yesterday", "month"
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 _SUM = """
 select shown.id, shown.route, r.billing, r.basis, sum(r.requests),
@@ -46,14 +50,44 @@ class PeriodRow(NamedTuple):
     unpriced: int
 
 
+@dataclass(slots=True)
+class Sums:
+    """Sums of one period. ``cost`` is nano-USD by billing, without kinds that never occurred."""
+
+    requests: int = 0
+    tokens: int = 0
+    cost: Counter[int] = field(default_factory=Counter)
+    failed: int = 0
+
+    @property
+    def error_share(self) -> float | None:
+        """Between 0 and 1, None without requests."""
+        return self.failed / self.requests if self.requests else None
+
+
+PeriodRows = Mapping[str, Sequence[PeriodRow]]
+"""The rows of each of ``PERIODS``."""
+
+
+def sums_by(key: Callable[[PeriodRow], _Key], rows: PeriodRows) -> defaultdict[_Key, dict[str, Sums]]:
+    """The sums of the rows that have the same key, by period; what is in one period only is a known 0 in the others."""
+    found: defaultdict[_Key, dict[str, Sums]] = defaultdict(lambda: {period: Sums() for period in PERIODS})
+    for period, some in rows.items():
+        for row in some:
+            sums = found[key(row)][period]
+            sums.requests += row.requests
+            sums.tokens += row.tokens
+            sums.cost[row.billing] += row.nano_usd
+            sums.failed += row.failed
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodTotals:
-    """Sums by (route, period), the cost by (route, billing, period) in nano-USD; ``rows`` are their parts."""
+    """The ``rows`` of the periods, and their sums by route and period."""
 
-    requests: dict[tuple[int, str], int] = field(default_factory=dict)
-    tokens: dict[tuple[int, str], int] = field(default_factory=dict)
-    cost: dict[tuple[int, int, str], int] = field(default_factory=dict)
-    rows: dict[str, list[PeriodRow]] = field(default_factory=lambda: {TODAY: [], YESTERDAY: [], MONTH: []})
+    rows: PeriodRows = field(default_factory=lambda: dict.fromkeys(PERIODS, ()))
+    routes: Mapping[int, Mapping[str, Sums]] = field(default_factory=dict)
 
 
 class Periods:
@@ -92,28 +126,15 @@ class Periods:
                 known[span] = [PeriodRow._make(row) for row in connection.execute(_SUM, span)]
         self._sums = {span: known[span] for span in spans}
         day_before, before, now, later = (known[span] for span in spans)
-        self.current = _totals({TODAY: now, YESTERDAY: day_before, MONTH: [*before, *now, *later]})
+        rows = {TODAY: now, YESTERDAY: day_before, MONTH: [*before, *now, *later]}
+        self.current = PeriodTotals(rows, sums_by(attrgetter("route"), rows))
 
 
 def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:
     """The requests of today and yesterday by (provider, model), for those in use that are not folded."""
     found: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for (id_, period), requests in periods.requests.items():
-        route = dictionary.routes[id_]
-        if requests and period in (TODAY, YESTERDAY) and route.model != OTHER:
+    for id_, sums in periods.routes.items():
+        route, requests = dictionary.routes[id_], sums[TODAY].requests + sums[YESTERDAY].requests
+        if requests and route.model != OTHER:
             found[(route.provider, route.model)] += requests
     return dict(found)
-
-
-def _totals(rows: dict[str, list[PeriodRow]]) -> PeriodTotals:
-    found = PeriodTotals(rows=rows)
-    used = {(row.route, row.billing) for each in rows.values() for row in each}
-    for period in rows:
-        for route, billing in used:  # if not in this period, it is a known 0
-            found.requests[route, period] = found.tokens[route, period] = found.cost[route, billing, period] = 0
-    for period, each in rows.items():
-        for row in each:
-            found.requests[row.route, period] += row.requests
-            found.tokens[row.route, period] += row.tokens
-            found.cost[row.route, row.billing, period] += row.nano_usd
-    return found

@@ -21,9 +21,7 @@ def _records(bodies: list[bytes]) -> list[UsageRecord]:
         assert not batch.unreadable
         for wire in batch.wires:
             assert isinstance(wire, Wire)
-            record = normalize(
-                wire, proxy="p", received_ms=_RECEIVED_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL
-            )
+            record = normalize(wire, 1, received_ms=_RECEIVED_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL)
             assert not isinstance(record, Rejected), record
             found.append(record)
     return found

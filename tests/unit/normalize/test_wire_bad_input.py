@@ -39,7 +39,7 @@ def _normalized(line: bytes) -> UsageRecord | Rejected:
     wire = decode_line(line)
     if isinstance(wire, Rejected):
         return wire
-    return normalize(wire, proxy="p", received_ms=_NOW_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL)
+    return normalize(wire, 1, received_ms=_NOW_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL)
 
 
 def _record(**fields: Any) -> UsageRecord:

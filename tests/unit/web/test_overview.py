@@ -190,9 +190,7 @@ def test_totals_are_the_gauges_even_while_something_is_booked(books: Books) -> N
     books.ledger.book(batch, Interpreted(records=[books.record(code="429")]))
     today = books.overview.figures().periods[TODAY]
 
-    assert today.requests == sum(
-        number for (_, period), number in books.ledger.periods.current.requests.items() if period == TODAY
-    )
+    assert today.requests == sum(each[TODAY].requests for each in books.ledger.periods.current.routes.values())
     assert today.error_share == 0, "requests and failures are of one moment"
     books.ledger.periods.refresh()
     assert books.overview.figures().periods[TODAY].error_share == 0.5

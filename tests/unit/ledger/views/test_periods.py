@@ -57,8 +57,8 @@ def _shown(ledger: Ledger) -> dict[str, tuple[int, int]]:
     current = ledger.periods.current
     return {
         period: (
-            sum(number for (_, name), number in current.requests.items() if name == period),
-            sum(number for (_, name), number in current.tokens.items() if name == period),
+            sum(each[period].requests for each in current.routes.values()),
+            sum(each[period].tokens for each in current.routes.values()),
         )
         for period in ("today", "yesterday", "month")
     }
