@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from exporter.quotas.antigravity import ANTIGRAVITY
 from exporter.quotas.asking import Provider
 from exporter.quotas.claude import CLAUDE
 from exporter.quotas.codex import CODEX
-from exporter.quotas.google import ANTIGRAVITY, GEMINI_CLI
+from exporter.quotas.gemini_cli import GEMINI_CLI
 from exporter.quotas.kimi import KIMI, KIMI_AI
 from exporter.quotas.meta_ai import META
 from exporter.quotas.xai import XAI

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.google import grouped, one_bucket, read_tier
+from exporter.quotas.buckets import grouped, one_bucket, read_tier
 from exporter.quotas.reading import Answer
 
 
