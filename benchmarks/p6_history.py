@@ -17,8 +17,8 @@ from benchmarks.measure import cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program
 from benchmarks.records import Stream, real_labels
 from benchmarks.report import Section
-from exporter.history.client import Remote
 from exporter.history.sender import Ends, Sender
+from exporter.history.supabase_client import Remote
 from exporter.ledger.labels import Labels
 from exporter.settings.proxies import Aliases
 from tests.stack.supabase.api import SupabaseApi

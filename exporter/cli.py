@@ -5,7 +5,7 @@ from importlib import import_module
 import click
 
 from exporter import __version__
-from exporter.settings.command_line import setting_flags
+from exporter.settings.flags import setting_flags
 
 COMMANDS = {
     "check-config": ("check_config", "Check the settings and print all problems at once, each with what to do."),

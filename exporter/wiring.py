@@ -6,10 +6,10 @@ from functools import cached_property, partial
 
 from exporter.clock import Clock
 from exporter.history.claims import proxy_signs
-from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limits import config_task, status_task
 from exporter.history.sender import Ends
+from exporter.history.supabase_client import Remote
 from exporter.history.sync import History
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ledger.database import FILE_NAME
@@ -25,7 +25,7 @@ from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.addresses import fingerprints
 from exporter.sources.auth_guard import KeyGuard
-from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.proxy_client import ProxyClient, Timeouts
 from exporter.sources.proxy_status import Statuses
 
 HASH_KEY_FILE = "hash.key"

@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from exporter import formats
-from exporter.commands.machine import find_data_dir, machine_zone
+from exporter.commands.machine_defaults import find_data_dir, machine_zone
 from exporter.days import moment_ms
 from exporter.errors import ExporterError, SettingsError
 from exporter.limits.limit_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.price_file import read_price_file
-from exporter.settings import command_line
+from exporter.settings import flags
 from exporter.settings.load import FileReader, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.sources import Loaded
@@ -44,7 +44,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
         cwd=cwd,
         data_dir=data_dir.path,
         machine_zone=machine_zone(os.environ),
-        flags=command_line.given(),
+        flags=flags.given(),
         file_readers=_FILE_READERS,
         for_demo=for_demo,
     )

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from exporter import formats
 from exporter.clock import Clock
 from exporter.commands.common import exit_codes, ready_settings
-from exporter.commands.machine import announced
+from exporter.commands.machine_defaults import announced
 from exporter.errors import ExporterError
 from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
-from exporter.settings.command_line import setting_flags
+from exporter.settings.flags import setting_flags
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.simulator.options import DEFAULT_VERSION, play_options

@@ -9,7 +9,7 @@ import hashlib
 from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.client import Remote, expect
+from exporter.history.supabase_client import Remote, expect
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.sentences import say

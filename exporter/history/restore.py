@@ -11,8 +11,8 @@ import structlog
 from exporter.days import day_start_ms, moment_ms
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
-from exporter.history.client import PAGE_ROWS, Row, expect
 from exporter.history.sender import Ends
+from exporter.history.supabase_client import PAGE_ROWS, Row, expect
 from exporter.ledger.store.snapshots import MarkKey
 from exporter.ledger.sync.checkpoint import (
     CLIENTS,

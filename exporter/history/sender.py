@@ -11,7 +11,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect
+from exporter.history.supabase_client import PAGE_ROWS, Remote, Row, expect
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.backlog import Outgoing, SentEntry

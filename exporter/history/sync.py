@@ -13,11 +13,11 @@ import structlog
 
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, owner_of
-from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.restore import Restore
 from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
+from exporter.history.supabase_client import Remote, expect
 from exporter.ledger.schema import CLAIMED, RESTORED
 from exporter.sentences import joined, say
 

@@ -7,7 +7,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.history.client import Remote, Row, expect
+from exporter.history.supabase_client import Remote, Row, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 

@@ -14,9 +14,9 @@ from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 from exporter.sources.base import Source
-from exporter.sources.client import ProxyClient
 from exporter.sources.detect import source_of_kind
 from exporter.sources.loss_detection import LossDetector
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import MAX_RETENTION_SECONDS
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.usage_queue import UsageQueue

@@ -22,9 +22,9 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
-from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, other_exporter
 from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus
 from exporter.sources.resp_subscription import STARVES

@@ -27,8 +27,8 @@ from exporter.quotas.asking import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
 from exporter.quotas.providers import ASKED
 from exporter.quotas.reading import is_current
-from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus, Statuses
 from exporter.sources.quota_calls import ask, find_facts, find_quota_api
 

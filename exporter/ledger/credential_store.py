@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.ledger.columns import insert, listed
+from exporter.ledger.entry_columns import insert, listed
 from exporter.records import UNKNOWN_CREDENTIAL, CredentialFacts
 
 ACCOUNT_ID, EMAIL = "account_id", "email"

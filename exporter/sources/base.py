@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from exporter.sentences import joined, say
-from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, read_flags
 
 POLL_SECONDS = 15.0

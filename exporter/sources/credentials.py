@@ -8,8 +8,8 @@ from typing import TypeVar
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 
 _T = TypeVar("_T")
 

@@ -8,8 +8,8 @@ first refused call ends the detection.
 from exporter.errors import ManagementOffError, RespOnlyError, UnknownServerError, UnsupportedProxyError
 from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import V0, V8, Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.resp_subscription import UsageSubscription
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot

@@ -10,9 +10,9 @@ import msgspec
 
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.proxy_config import decoded
 
 

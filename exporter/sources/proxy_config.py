@@ -6,9 +6,9 @@ from typing import TypeVar
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.http_errors import Answer
 from exporter.sources.paths import V0, Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 
 OTHER_EXPORTER = "cpa-prometheus"
 """The id of giovannirco/cpa-prometheus-plugin in its registry and in its metrics path."""

@@ -32,8 +32,8 @@ from exporter.quotas.values import (
     plausible,
     text,
 )
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient, Timeouts
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient, Timeouts
 
 TIMEOUTS = Timeouts(connect=5.0, read=20.0, total=30.0)
 """CPA itself waits 60 s for a provider. Nobody misses an answer that comes so late."""

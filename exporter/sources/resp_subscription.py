@@ -30,9 +30,9 @@ import structlog
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError
 from exporter.sentences import joined, say
 from exporter.sources.base import Receiver, Version, Way, parse_version
-from exporter.sources.client import ProxyClient
 from exporter.sources.http_errors import Answer, failure
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.usage_queue import UsageQueue
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024

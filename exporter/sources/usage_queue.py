@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from exporter.errors import BadAnswerError, ProxyError, SourceGoneError, UnknownServerError
 from exporter.sources.base import Receiver, Source, Version
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.http_errors import Answer
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 
 _PROBED = frozenset({200, 204, 400, 404, 405})
 _PROBE_BYTES = 1024

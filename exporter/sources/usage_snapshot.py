@@ -8,8 +8,8 @@ from exporter.errors import SourceGoneError
 from exporter.quotas.values import instant
 from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
-from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.proxy_config import Flags
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from exporter.days import day_start_ms, local_date
-from exporter.ledger.columns import Amounts
+from exporter.ledger.entry_columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import UsageSums
 from exporter.records import MONEY_FIRST, Billing

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from exporter.history.client import Remote
 from exporter.history.sender import Ends
+from exporter.history.supabase_client import Remote
 from exporter.history.sync import History, Task
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ledger.labels import Labels

@@ -20,7 +20,7 @@ from exporter.metrics.quotas import quota_fetches
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
-from exporter.sources.client import Timeouts
+from exporter.sources.proxy_client import Timeouts
 from exporter.wiring import Parts, connect
 from tests.benches.booking import PSEUDONYMS, intake_of
 from tests.benches.program import settings_for

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporter.ingest.poller import Poller
 from exporter.metrics.proxies import PollMetrics
 from exporter.simulator.world import MANAGEMENT_KEY
-from exporter.sources.client import ProxyClient
+from exporter.sources.proxy_client import ProxyClient
 from tests.benches.booking import PSEUDONYMS, intake_of, open_ledger
 from tests.benches.polling import bench_of, served_at
 from tests.benches.snapshots import snapshot_intake

@@ -22,7 +22,7 @@ from exporter.metrics.family import families_of
 from exporter.quotas.pacing import RESULTS
 from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.world import Credential
-from exporter.sources.client import Timeouts
+from exporter.sources.proxy_client import Timeouts
 from tests.benches.asked import call_of
 from tests.benches.quotas import BY_NAME, QuotaBench, accounts_like
 from tests.fakes.planted import secrets

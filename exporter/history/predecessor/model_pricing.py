@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from exporter.clock import Clock
-from exporter.history.client import Remote, Row
+from exporter.history.supabase_client import Remote, Row
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import used_lately

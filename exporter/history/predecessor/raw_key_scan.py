@@ -6,7 +6,7 @@ The exporter only looks for them. They are the user's, whose older front end sho
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from exporter.history.client import Remote
+from exporter.history.supabase_client import Remote
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Takes over the predecessor's counters once, so that the cumulative rows of ``model_usage`` continue from them."""
 
-from exporter.history.client import Remote, Row
+from exporter.history.supabase_client import Remote, Row
 from exporter.ledger.label_store import LabelStore
 from exporter.normalize.pseudonyms import Pseudonym
 

@@ -15,9 +15,9 @@ from itertools import groupby
 import zstandard
 
 from exporter.ledger.changes import Change
-from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import insert
 from exporter.ledger.store.rejections import reject
 from exporter.normalize.batch import Unreadable
 from exporter.quotas.reading import Reading

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from exporter.ledger.changes import Change
-from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, insert_named, listed
+from exporter.ledger.entry_columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, insert_named, listed
 from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.normalize.fingerprint import fingerprint_of_equal

@@ -12,8 +12,8 @@ from datetime import tzinfo
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day
-from exporter.ledger.columns import ALL_SERIES, DAY_SUMS
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS
 from exporter.ledger.schema import BUCKET_MS
 
 _LONGEST_DAY = 25 * 4

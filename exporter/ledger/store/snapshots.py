@@ -13,8 +13,8 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
-from exporter.ledger.columns import insert, listed
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.poll_times import PollTimes

@@ -14,8 +14,8 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
-from exporter.ledger.columns import SUMS, TOTAL, insert, listed
 from exporter.ledger.database import Database, damaged, explained_opening
+from exporter.ledger.entry_columns import SUMS, TOTAL, insert, listed
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct, convert
 from msgspec.structs import asdict, replace
 
-from exporter.ledger.columns import listed
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import listed
 from exporter.ledger.label_store import LabelStore
 from exporter.quotas.reading import (
     ACCOUNT,

@@ -12,7 +12,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from exporter.ledger.columns import ALL_SERIES, DAY_SUMS, Amounts
+from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS, Amounts
 from exporter.ledger.schema import BUCKET_MS
 from exporter.records import Billing
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.proxy_client import ProxyClient, Timeouts
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, make_guard
 
 Connect = Callable[..., ProxyClient]

@@ -8,8 +8,8 @@ import pytest
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources import detect
 from exporter.sources.base import Receiver, Source, Version
-from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
+from exporter.sources.proxy_client import ProxyClient
 from tests.benches.polling import bench_of
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy

@@ -7,8 +7,8 @@ import pytest
 
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError, SourceGoneError
 from exporter.sources.base import Receiver
-from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.usage_queue import UsageQueue
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy

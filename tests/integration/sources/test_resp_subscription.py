@@ -13,8 +13,8 @@ import trustme
 from exporter.errors import KeyRefusedError, ProxyError, ProxyUnreachableError
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources import resp_subscription
-from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.resp_subscription import UsageSubscription
 from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of

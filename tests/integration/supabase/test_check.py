@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from exporter.history.claims import owner_of
-from exporter.history.client import Remote
 from exporter.history.predecessor.raw_key_scan import PLACES, find_old_keys
 from exporter.history.preflight import FUNCTIONS, TABLES, Finding, check_project
+from exporter.history.supabase_client import Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
 from exporter.simulator.world import MANAGEMENT_KEY

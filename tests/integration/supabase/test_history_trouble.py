@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from exporter.errors import HistoryAwayError
-from exporter.history import client as remote_module
+from exporter.history import supabase_client as remote_module
 from exporter.history.sync import Task
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.history import Start

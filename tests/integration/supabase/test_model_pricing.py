@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import HistoryAwayError
-from exporter.history.client import Remote
+from exporter.history.supabase_client import Remote
 from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
 from tests.stack.supabase.api import SupabaseApi

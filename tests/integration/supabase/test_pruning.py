@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from exporter.history.client import Remote
+from exporter.history.supabase_client import Remote
 from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
 from exporter.simulator.world import MANAGEMENT_KEY

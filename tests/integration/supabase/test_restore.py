@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError
-from exporter.history.client import Remote
 from exporter.history.restore import Restore
 from exporter.history.sender import Ends
+from exporter.history.supabase_client import Remote
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger

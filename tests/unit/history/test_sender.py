@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import HistoryDataError
-from exporter.history.client import Remote
 from exporter.history.sender import Ends, Sender, shown_labels
+from exporter.history.supabase_client import Remote
 from exporter.ledger.label_store import Route
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger

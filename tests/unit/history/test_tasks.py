@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
-from exporter.history.client import Remote
+from exporter.history.supabase_client import Remote
 from exporter.history.tasks import prune_task
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock

@@ -16,7 +16,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.quotas import quota_fetches
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.proxies import Aliases
-from exporter.sources.client import ProxyClient
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import PSEUDONYMS, open_ledger
 from tests.fakes.guarding import KEY, TurnableClock, make_guard

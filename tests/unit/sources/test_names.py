@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.simulator.world import CLIENTS, CREDENTIALS
-from exporter.sources.client import ProxyClient
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
+from exporter.sources.proxy_client import ProxyClient
 from tests.benches.booking import PSEUDONYMS
 from tests.fakes.guarding import KEY, make_guard
 from tests.fakes.planted import secrets

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.errors import KeyRefusedError
-from exporter.sources.client import ProxyClient
 from exporter.sources.detect import detect
 from exporter.sources.paths import V0
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import other_exporter
 from tests.fakes.guarding import KEY, make_guard
 from tests.fakes.steered.proxy import SteeredProxy

@@ -15,8 +15,8 @@ from exporter.errors import (
     RemoteDisabledError,
 )
 from exporter.sources import resp_subscription
-from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0
+from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.resp_subscription import RespConnection, UsageSubscription
 from tests.fakes.guarding import KEY, MemoryRefusals, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send

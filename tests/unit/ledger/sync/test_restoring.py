@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.columns import Entry
+from exporter.ledger.entry_columns import Entry
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from exporter.ledger.columns import Entry
+from exporter.ledger.entry_columns import Entry
 from exporter.ledger.store.booking import FILLED
 from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
@@ -20,7 +20,7 @@ import exporter.ledger
 from exporter.ledger import schema
 
 path = Path(exporter.ledger.__path__[0], "columns.py")
-columns = sys.modules["exporter.ledger.columns"] = types.ModuleType("exporter.ledger.columns")
+columns = sys.modules["exporter.ledger.entry_columns"] = types.ModuleType("exporter.ledger.entry_columns")
 listed = path.read_text(encoding="utf-8")
 before = "    latency_ms: int\\n"
 assert listed.count(before) == 1

@@ -15,7 +15,7 @@ from exporter.errors import (
     ProxyUnreachableError,
     SettingsError,
 )
-from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.proxy_client import ProxyClient, Timeouts
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.machine import announced, find_data_dir, machine_zone, user_data_dir
+from exporter.commands.machine_defaults import announced, find_data_dir, machine_zone, user_data_dir
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 
 
