@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,21 +14,10 @@ from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
 _ROOT = Path(__file__).parents[3]
+_COLUMN = "    latency_ms: int\n"
 _TRIP = """
-import json, sys, types
+import json, sys
 from pathlib import Path
-import exporter.ledger
-from exporter.ledger import schema
-
-path = Path(exporter.ledger.__path__[0], "columns.py")
-columns = sys.modules["exporter.ledger.entry_columns"] = types.ModuleType("exporter.ledger.entry_columns")
-listed = path.read_text(encoding="utf-8")
-before = "    latency_ms: int\\n"
-assert listed.count(before) == 1
-exec(listed.replace(before, "    auth_index: str\\n" + before), columns.__dict__)
-steps = (*schema.migrations(), "alter table entry add column auth_index text not null default ''")
-schema.migrations = lambda: steps
-
 from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
@@ -47,9 +37,21 @@ for ledger in (first, second):
 
 
 def test_new_column_with_a_field_of_a_record_needs_only_the_list_and_a_migration(tmp_path: Path) -> None:
+    for package in ("exporter", "tests/benches", "tests/fakes", "tests/stack"):
+        shutil.copytree(_ROOT / package, tmp_path / package)
+    ledger = tmp_path / "exporter/ledger"
+    listed = (ledger / "entry_columns.py").read_text(encoding="utf-8")
+    assert listed.count(_COLUMN) == 1
+    (ledger / "entry_columns.py").write_text(
+        listed.replace(_COLUMN, f"    auth_index: str\n{_COLUMN}"), encoding="utf-8"
+    )
+    added = "alter table entry add column auth_index text not null default '';\n"
+    (ledger / "migrations/9999_auth_index.sql").write_text(added, encoding="utf-8")
+
     trip = subprocess.run(
         [sys.executable, "-c", _TRIP, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
