@@ -3,6 +3,8 @@
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_MS = 86_400_000
+"""24 hours, for spans that follow no calendar."""
 
 
 def epoch_ms(moment: datetime) -> int:

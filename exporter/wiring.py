@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from exporter.clock import Clock
+from exporter.days import DAY_MS
 from exporter.history.claims import proxy_signs
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limits import config_task, status_task
@@ -29,7 +30,6 @@ from exporter.sources.proxy_client import ProxyClient, Timeouts
 from exporter.sources.proxy_status import Statuses
 
 HASH_KEY_FILE = "hash.key"
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Parts:
                 pseudonym=self.pseudonym,
                 clock=self.clock,
             ),
-            retention_ms=self.settings.exporter_retention_days * _DAY_MS,
+            retention_ms=self.settings.exporter_retention_days * DAY_MS,
             signs=proxy_signs(self.settings),
             tasks=[
                 config_task(self.remote, self.limits),

@@ -102,7 +102,7 @@ def _list_accounts(name: str, ledger: Ledger, pseudonym: Pseudonym, clock: Clock
     with DemoServer(DemoProxy(accounts=SHOWN)) as server:
         proxy = ProxySettings(name=name, url=server.url, management_key=SecretStr(MANAGEMENT_KEY))
         client = connect(proxy, ledger, clock)
-        inventory = fetch_inventory(client, V0, pseudonym, now_ms=int(clock.now() * 1000))
+        inventory = fetch_inventory(client, V0, pseudonym, now_ms=clock.now_ms())
         client.close()
     ledger.take_inventory(name, inventory.accounts, whole=False)
     return inventory.accounts

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, tzinfo
 import structlog
 
 from exporter.clock import Clock
-from exporter.days import local_date
+from exporter.days import DAY_MS, local_date
 from exporter.history.supabase_client import Remote, Row, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 
 _SLOT_SECONDS = 300
 _LOOK_SECONDS = 10.0
-_DAY_MS = 86_400_000
 _PRUNED_EVERY_SECONDS = 3600.0
 _SNAPSHOT_DAYS = 90
 """How long rows of ``usage_snapshots`` and ``model_usage`` stay; ``daily_stats`` has the time before."""
@@ -52,8 +51,8 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
         now_ms = ledger.retention.believable_now_ms(clock.now_ms())
         if now_ms is None:
             return False
-        day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
-        moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * _DAY_MS) / 1000, UTC).isoformat()
+        day = local_date(now_ms - days * DAY_MS, zone).isoformat()
+        moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * DAY_MS) / 1000, UTC).isoformat()
         calls: list[tuple[str, Row]] = [
             ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in proxies
         ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from exporter.clock import Clock
+from exporter.days import DAY_MS
 from exporter.errors import LedgerError
 from exporter.ingest.queue import QueueIngest
 from exporter.jobs.memory import give_back
@@ -18,8 +19,6 @@ from exporter.sources.proxy_status import Statuses
 
 UPKEEP_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
-DAY_MS = 86_400_000
-
 _REJECTED_RETENTION_MS = 30 * DAY_MS
 
 _log = structlog.get_logger("exporter")

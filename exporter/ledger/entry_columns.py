@@ -60,6 +60,8 @@ OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route 
 """A condition that entries and sums of a proxy meet, whose id is the first parameter."""
 AMOUNTS = (*Tokens.__struct_fields__, "nano_usd")
 """The columns of an entry that are summed as they are."""
+TOKENS = "uncached + cache_read + cache_write + output + unclassified"
+"""All tokens of an entry or sum, each counted once."""
 SUMS = ("requests", *AMOUNTS)
 """The sums in both ``total`` and ``rollup``; ``requests`` is the sum of ``counted``."""
 TOTAL = ("series", "basis", "billing", *SUMS)

@@ -39,9 +39,6 @@ class Series:
     shown: int
 
 
-_INSERT_ROUTE = insert("route", Route._fields)
-
-
 class LabelStore(CredentialStore):
     """Ids of proxies, clients, credentials, routes, series and prices.
 

@@ -54,7 +54,7 @@ CREDENTIAL_ATTEMPTS = counter(
 @filling(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_ROOM, CREDENTIAL_INFO)
 def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
     """State of the credentials in the last inventory."""
-    now_ms = int(clock.now() * 1000)
+    now_ms = clock.now_ms()
     readings: dict[int, list[Reading]] = defaultdict(list)
     for (id_, _, _), window in ledger.quotas.current().items():
         readings[id_].append(window.reading)

@@ -53,7 +53,7 @@ def period_families(ledger: Ledger, labels: Labels) -> Samples:
 def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> Samples:
     """The current prices of models used today or yesterday, and the age of the daily list."""
     for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
-        for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
+        for bucket, usd in prices.pricer.current(provider, model, at_ms=clock.now_ms()).items():
             yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
     if prices.feed is not None:
         yield PRICE_FEED.at(prices.feed.fetched_ms)

@@ -56,7 +56,7 @@ def quota_fetches(registry: CollectorRegistry | None) -> Counter:
 @filling(QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE)
 def quota_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
     """What is known about the accounts in the last inventory."""
-    now_ms = int(clock.now() * 1000)
+    now_ms = clock.now_ms()
     windows = ledger.quotas.current()
     known: set[CredentialLabels] = set()
     for status in statuses():

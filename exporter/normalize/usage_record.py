@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from exporter.days import epoch_ms
+from exporter.days import DAY_MS, epoch_ms
 from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
 from exporter.normalize.wire import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
-_FUTURE_MS = 2 * 86_400_000
+_FUTURE_MS = 2 * DAY_MS
 """How far a proxy's clock may be ahead of ours. A wrong zone or date can make that a whole day."""
 IMPOSSIBLE_TIME = Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
 _LONGEST_MS = 10**9

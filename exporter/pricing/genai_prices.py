@@ -26,7 +26,7 @@ from decimal import Decimal
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from exporter.days import EPOCH, epoch_ms
+from exporter.days import DAY_MS, EPOCH, epoch_ms
 from exporter.pricing.cost import Price, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import Cell, Row, Rows
 from exporter.pricing.vendors import SECTIONS
@@ -34,7 +34,6 @@ from exporter.pricing.vendors import SECTIONS
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
-_DAY_MS = 24 * 3600 * 1000
 _FREE = ":free"
 
 # The package names a service tier by what is special about the request: {"service_tier": "flex"}, {"processing":
@@ -106,7 +105,7 @@ class _GenaiRow:
         dates, times = _changes(model)
         self.cell: Cell | None = partial(bisect_right, dates) if dates else None
         if times:
-            self.cell = lambda at_ms: (bisect_right(dates, at_ms), bisect_right(times, at_ms % _DAY_MS))
+            self.cell = lambda at_ms: (bisect_right(dates, at_ms), bisect_right(times, at_ms % DAY_MS))
 
     def at(self, at_ms: int) -> Price | None:
         model: ModelInfo = pickle.loads(self._packed)  # noqa: S301 - as it was packed above
@@ -152,7 +151,7 @@ def _changes(model: "ModelInfo") -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _ms_of_day(moment: time) -> int:
     """A time of day in ms since midnight UTC; a time without a zone is UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return epoch_ms(datetime.combine(EPOCH, aware)) % _DAY_MS
+    return epoch_ms(datetime.combine(EPOCH, aware)) % DAY_MS
 
 
 def _has_price(model: "ModelInfo") -> bool:

@@ -99,7 +99,7 @@ class Overview:
             return self._figures
 
     def _read(self, periods: PeriodTotals) -> Figures:
-        now_ms = int(self.clock.now() * 1000)
+        now_ms = self.clock.now_ms()
         first_bucket = now_ms // BUCKET_MS - SPARK_BUCKETS + 1
         with self.ledger.reading() as connection:
             spark = connection.execute(_SPARK, (first_bucket,)).fetchall()

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import TOKENS
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.schema import BUCKET_MS
 
@@ -24,10 +25,9 @@ TODAY, YESTERDAY, MONTH = PERIODS = "today", "yesterday", "month"
 
 _Key = TypeVar("_Key", bound=Hashable)
 
-_SUM = """
-select shown.id, shown.route, r.billing, r.basis, sum(r.requests),
-       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd),
-       sum(r.failed), sum(r.unpriced)
+_SUM = f"""
+select shown.id, shown.route, r.billing, r.basis, sum(requests), sum({TOKENS}), sum(nano_usd),
+       sum(failed), sum(unpriced)
 from rollup r
 join series own on own.id = r.series
 join series shown on shown.id = coalesce(own.shown, own.id)

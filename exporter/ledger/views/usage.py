@@ -12,7 +12,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS, Amounts
+from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS, TOKENS, Amounts
 from exporter.ledger.schema import BUCKET_MS
 from exporter.records import Billing
 
@@ -156,10 +156,7 @@ class SingleRequest(NamedTuple):
     latency_ms: int
 
 
-_READ = (
-    "select e.ts_ms, e.series, e.billing, e.code,"
-    " e.uncached + e.cache_read + e.cache_write + e.output + e.unclassified, e.nano_usd, e.latency_ms from"
-)
+_READ = f"select e.ts_ms, e.series, e.billing, e.code, {TOKENS}, e.nano_usd, e.latency_ms from"
 _CHOSEN = "in (select series from temp.grouped)"
 _FAILED = (
     f"{_READ} entry e where e.ts_ms >= :since and e.ts_ms < :until and e.counted and e.series {_CHOSEN}"

@@ -14,19 +14,19 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import TOKENS
 from exporter.ledger.schema import BUCKET_MS
 
-_TOKENS = "uncached + cache_read + cache_write + output + unclassified"
-_ENTRIES = f"select series, counted, {_TOKENS} as tokens, nano_usd from entry where ts_ms >= :start and ts_ms < :end"
+_ENTRIES = f"select series, counted, {TOKENS} as tokens, nano_usd from entry where ts_ms >= :start and ts_ms < :end"
 _SUM = "select series, sum({}), sum(tokens), sum(nano_usd) from ({}) group by series"
 _SUM_SHORT = _SUM.format("counted", _ENTRIES)
 _SUM_UNDER_WAY = _SUM.format("counted", f"{_ENTRIES} and ts_ms + latency_ms > :ended")
 _SUM_LONG = _SUM.format(
     "requests",
-    f"select series, requests, {_TOKENS} as tokens, nano_usd from rollup where bucket >= :first and bucket < :last"
-    f" union all select series, :sign * counted, :sign * ({_TOKENS}), :sign * nano_usd from entry"
+    f"select series, requests, {TOKENS} as tokens, nano_usd from rollup where bucket >= :first and bucket < :last"
+    f" union all select series, :sign * counted, :sign * ({TOKENS}), :sign * nano_usd from entry"
     " where ts_ms >= :edge_start and ts_ms < :edge_end"
-    f" union all select series, counted, {_TOKENS}, nano_usd from entry"
+    f" union all select series, counted, {TOKENS}, nano_usd from entry"
     f" where ts_ms >= :last * {BUCKET_MS} and ts_ms < :end",
 )
 _USED_ENTRIES = "select ts_ms, series from entry where ts_ms >= ? and ts_ms < ? and counted order by ts_ms"
