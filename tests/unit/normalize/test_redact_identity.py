@@ -21,7 +21,7 @@ def test_stale_headers_have_the_identity_of_the_response_they_came_with() -> Non
 
 
 @pytest.mark.parametrize("name", ["Request-Id", "x-request-id", "CF-RAY"])
-def test_a_response_is_recognised_by_its_id(name: str) -> None:
+def test_a_response_is_recognized_by_its_id(name: str) -> None:
     one, other = response_identity({name: ["a1"]}), response_identity({name: ["b2"]})
 
     assert one != other

@@ -69,7 +69,7 @@ def _fingerprint(**changes: Any) -> int:
     ],
     ids=str,
 )
-def test_a_detail_is_recognised_whatever_an_import_changes(changes: dict[str, Any]) -> None:
+def test_a_detail_is_recognized_whatever_an_import_changes(changes: dict[str, Any]) -> None:
     assert _fingerprint(**changes) == _fingerprint()
 
 

@@ -73,7 +73,7 @@ def test_an_unknown_shape_is_not_an_answer(call: Any, body: Any) -> None:
     assert told(call, body).refusal is Refusal.UNREADABLE
 
 
-def test_a_client_that_is_too_old_is_recognised() -> None:
+def test_a_client_that_is_too_old_is_recognized() -> None:
     assert told(_WEEK, {"error": "upgrade"}, status=426).refusal is Refusal.OUTDATED
 
 
