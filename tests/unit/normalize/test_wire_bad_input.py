@@ -291,7 +291,7 @@ def test_a_text_that_only_looks_like_a_nul_stays() -> None:
     assert _record(model="a\\u0000b").model == "a\\u0000b"
 
 
-def test_a_line_with_a_nul_that_an_older_version_stored_is_read_without() -> None:
+def test_a_line_with_a_nul_that_an_older_version_stored_is_read_without_it() -> None:
     line = json.dumps(_GOOD | {"auth_index": "a\0b"}).encode()
     record = _normalized(line)
     assert isinstance(record, UsageRecord)

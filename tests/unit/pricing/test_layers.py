@@ -99,7 +99,7 @@ def test_the_first_list_that_knows_a_price_is_used(
     assert (price.origin, price.matched_by) == (origin, matched_by)
 
 
-def test_without_file_and_feed_there_are_the_catalogue_and_the_default(ledger: Ledger, tmp_path: Path) -> None:
+def test_without_file_and_feed_the_catalogue_and_the_default_apply(ledger: Ledger, tmp_path: Path) -> None:
     layers = opened(ledger, tmp_path, file=False, feed=False)
     assert (layers.user, layers.feed) == (None, None)
     assert layers.pricer.price_of("mine", "gpt-98", at_ms=AT_MS) is DEFAULT_PRICE

@@ -129,14 +129,14 @@ def test_records_missing_after_a_gap_are_believed_at_once(attempts: int, records
     assert (looks.missed, looks.suspicion) == (missed, ""), "and once"
 
 
-def test_gaps_alone_are_no_rival() -> None:
+def test_gaps_alone_are_not_taken_for_a_rival() -> None:
     looks = _Looks()
     for _ in range(100):
         looks.look(20, 0, may_have_lost=True)
     assert (looks.suspicion, looks.missed) == ("", 2000)
 
 
-def test_a_restart_loses_the_step_that_it_is_in_and_no_more() -> None:
+def test_a_restart_loses_only_the_step_under_way() -> None:
     looks = _Looks()
     for minute in range(20):
         looks.look(20, 12 if minute != 8 else 0, restarted=minute == 8)

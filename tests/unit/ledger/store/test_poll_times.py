@@ -38,7 +38,7 @@ def test_the_time_on_disk_is_no_older_than_the_interval_allows(tmp_path: Path) -
     assert flow_of(ledger).last_success_ms == _FIRST_MS + 135_000
 
 
-def test_a_poll_that_was_killed_after_its_booking_is_no_success(tmp_path: Path) -> None:
+def test_a_poll_that_was_killed_after_its_booking_does_not_count_as_a_success(tmp_path: Path) -> None:
     clock = TurnableClock()
     ledger = open_ledger(tmp_path, clock=clock)
     ledger.register("p")
