@@ -96,8 +96,7 @@ class _Life:
         self.check()
 
     def _is_told(self, number: int) -> bool:
-        """Whether this poll reports the request: a baseline reports none of its requests, but details may do so
-        later."""
+        """Whether this poll reports the request: a baseline reports none of its requests; details may do so later."""
         return not self.proxy.stripped or number not in self.baseline
 
     def poll_that_the_ledger_refuses(self) -> None:
