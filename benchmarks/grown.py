@@ -1,4 +1,4 @@
-"""A ledger of many entries, filled by statements: booking them would take an hour."""
+"""A ledger with many entries, filled by SQL statements, because booking them would take an hour."""
 
 import sqlite3
 import time
@@ -24,9 +24,9 @@ from (select n, 1 + (n * 2654435761 % 4294967296 >> 8) % ? as series from number
 
 
 def fill(folder: Path, entries: int, label_sets: int, *, with_totals: bool = False) -> None:
-    """Make a ledger with so many entries up to now, of so many label sets by chance.
+    """Make a ledger with this many entries up to now, spread at random over this many label sets.
 
-    Without totals it has a roll-up alone, which is made in half the time.
+    Without totals it has only a roll-up, which takes half the time.
     """
     program = Program(folder)
     program.take(Stream(every_label_set(label_sets), records=label_sets).body(label_sets))
@@ -39,7 +39,7 @@ def fill(folder: Path, entries: int, label_sets: int, *, with_totals: bool = Fal
     step_ms = round(SECONDS_BETWEEN_RECORDS * 1000)
     first_ms = int(time.time() * 1000) - entries * step_ms
     for table in ("entry", "birth", *_SUMS):
-        connection.execute(f"delete from {table}")  # noqa: S608 - names of ours
+        connection.execute(f"delete from {table}")  # noqa: S608 - our own names
     for start in range(0, entries, _CHUNK):
         end = min(start + _CHUNK, entries)
         connection.execute("begin")

@@ -1,7 +1,7 @@
-"""How things are measured: CPU time by turns, bytes handed to the system, resident memory.
+"""How the benchmarks measure: CPU time by turns, bytes handed to the system, resident memory.
 
-CPU time and not wall time, because cores are shared. By turns, because a machine is slower in one minute than in the
-next, and ratios of things measured in the same minute survive that.
+They use CPU time and not wall time, because cores are shared, and take turns, because a machine is slower in one minute
+than in the next: ratios of things measured in the same minute survive that.
 """
 
 import gc
@@ -25,10 +25,10 @@ class Timing:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of this process, all threads and the kernel's part included, while ``work`` runs.
+    """CPU time of this process while ``work`` runs, including all threads and the kernel's part.
 
-    What is alive before is taken out of the garbage collector's sight, or ``json.loads`` would pay for the exporter's
-    price lists and a comparison with it would flatter the exporter.
+    Existing objects are hidden from the garbage collector; otherwise ``json.loads`` would pay for the exporter's price
+    lists, and a comparison with it would flatter the exporter.
     """
     gc.collect()
     gc.freeze()
@@ -55,12 +55,12 @@ def written_bytes() -> int:
 
 
 def resident_mib(pid: int) -> float:
-    """Resident memory of a process now, in MiB. Linux only."""
+    """Present resident memory of a process, in MiB. Linux only."""
     return _number(Path(f"/proc/{pid}/status"), "VmRSS") / 1024
 
 
 def peak_mib(pid: int) -> float:
-    """The most resident memory that a process ever had, in MiB. Linux only."""
+    """The highest resident memory that a process ever had, in MiB. Linux only."""
     return _number(Path(f"/proc/{pid}/status"), "VmHWM") / 1024
 
 

@@ -1,7 +1,7 @@
-"""P1: what it costs to take in records, from the body of a pop to the committed ledger.
+"""P1: the cost of taking in records, from the body of a pop to the committed ledger.
 
-As a program, ``python -m benchmarks.p1_ingest POLLS``, it makes so many polls of one record: to be run under strace,
-which counts their syncs.
+As a program, ``python -m benchmarks.p1_ingest POLLS`` makes this many polls of one record. It runs under strace, which
+counts its syncs.
 """
 
 import json
@@ -26,7 +26,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with ledgers below ``directory``."""
+    """Run the benchmark with ledgers below ``directory``."""
     number = 100 if full else 30
     section = Section(
         "P1: taking in records",
@@ -58,7 +58,7 @@ def measure(directory: Path, full: bool) -> Section:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """CPU seconds for the same bodies, and what they come to in a new ledger: bytes for each record."""
+    """CPU seconds for the same bodies, and their size in a new ledger: bytes for each record."""
 
     records: int
     bytes: int
@@ -98,7 +98,7 @@ def _compare(bodies: list[bytes], directory: Path) -> _Compared:
 def _over(bodies: list[bytes], handle: Callable[[bytes], object]) -> float:
     def handle_all() -> None:
         for body in bodies:
-            handle(body)  # and drop the result: keeping all of them would measure the memory
+            handle(body)  # drop the result, because keeping all of them would measure the memory
 
     return cpu_seconds(handle_all)
 
@@ -145,7 +145,7 @@ def _measure_syncs(section: Section) -> None:
 
 
 def _syncs_of(polls: int) -> int:
-    """How often a process that makes so many polls of one record syncs."""
+    """How often a process that makes this many polls of one record syncs."""
     with tempfile.NamedTemporaryFile("r", prefix="strace-") as counts:
         subprocess.run(  # noqa: S603 - a fixed command
             [

@@ -1,4 +1,4 @@
-"""P2: what a poll of a legacy proxy costs, whose ``/usage`` holds everything since its start."""
+"""P2: the cost of polling a legacy proxy, whose ``/usage`` holds everything since its start."""
 
 import contextlib
 import gc
@@ -68,7 +68,7 @@ _decode_all = msgspec.json.Decoder(_Body).decode
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with ledgers below ``directory``."""
+    """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P2: snapshots",
         "CPA 6.9 with this many details in its `/usage`, polled again unchanged, and after 100 more requests: from the"
@@ -84,7 +84,7 @@ def measure(directory: Path, full: bool) -> Section:
 
 
 def make_body(details: int, *, in_one_series: bool = False, reordered: bool = False) -> bytes:
-    """A snapshot with this many details, over some 40 series or in one, the same for the same number."""
+    """A snapshot with this many details, over some 40 series or in one; equal numbers give equal bodies."""
     draw = random.Random(5)  # noqa: S311 - invented traffic
     begin = datetime(2026, 10, 1, tzinfo=UTC)
     apis: dict[str, dict[str, list[dict[str, object]]]] = {}
@@ -162,7 +162,7 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     section.add("`json.loads`, ms", best["json"] * 1000, "{:.1f}")
     section.add("typed decode, ms", best["typed"] * 1000, "{:.1f}")
     section.add("unchanged, ms", best["unchanged"] * 1000, "{:.1f}")
-    # The targets are for 100,000: of a small body a transaction and the program's own size are the greater part.
+    # The targets are for 100,000: for a small body, a transaction and the program's own size dominate.
     of_size = details >= _LARGE
     section.add(
         "unchanged ÷ typed decode", best["unchanged"] / best["typed"], "{:.2f}", at_most=1.2 if of_size else None
@@ -201,7 +201,7 @@ def _now_ms() -> int:
 
 
 def _memory(body: bytes, directory: Path) -> float:
-    """What a process needs above its idle state to fetch the body over HTTP and take it in, divided by the body."""
+    """The memory that a process needs above its idle state to fetch and take in the body, divided by the body."""
     return _in_child(_peak_of_a_poll, body, directory) * _MIB / len(body)
 
 
@@ -250,10 +250,10 @@ def _child(
 
 
 def _peak_of_a_poll(poll: Callable[[], None], _url: str) -> float:
-    """MiB above the idle state."""
+    """The peak in MiB above the idle state."""
     gc.collect()
     idle = resident_mib(os.getpid())
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts over
     poll()
     return peak_mib(os.getpid()) - idle
 
@@ -271,7 +271,7 @@ def _cost_of_a_poll(poll: Callable[[], None], url: str) -> float:
 
 
 def _handler(body: bytes) -> type[BaseHTTPRequestHandler]:
-    """A proxy of 6.9 that knows one answer, and a project that takes everything."""
+    """A proxy of 6.9 that has one answer, and a project that accepts everything."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -291,7 +291,7 @@ def _handler(body: bytes) -> type[BaseHTTPRequestHandler]:
             self.send_header("X-CPA-VERSION", "v6.9.49")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            with contextlib.suppress(OSError):  # whoever peeks hangs up
+            with contextlib.suppress(OSError):  # a caller that only peeks hangs up
                 self.wfile.write(answer)
 
         def log_message(self, *_arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""P3: what a scrape costs, against prometheus_client's way to show the same samples."""
+"""P3: the cost of a scrape, against prometheus_client's way to show the same samples."""
 
 import gzip
 from collections import Counter
@@ -22,14 +22,14 @@ from exporter.settings.proxies import Aliases
 from tests.fakes.client_library import ClientLibrary
 
 SERIES_PER_LABEL_SET = 8
-"""Seven families of counters and the cost; what belongs to a route or a failure is few beside them."""
+"""Seven families of counters and the cost; series of routes and failures are few beside them."""
 
 _ROUNDS = 5
 _ACCEPT = "text/plain;version=0.0.4"
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with ledgers below ``directory``."""
+    """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P3: a scrape",
         "The ledger's families as text, 8 series per label set, against prometheus_client with the same samples and all"
@@ -97,7 +97,7 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def _check_equal(ours: bytes, theirs: bytes) -> int:
-    """The number of samples in both. Raises ValueError if they are not the same ones."""
+    """The number of samples in both. Raises ValueError if they differ."""
     samples, expected = _samples(ours), _samples(theirs)
     if samples != expected:
         raise ValueError("our text and prometheus_client's do not say the same")

@@ -1,4 +1,4 @@
-"""P4: how much memory the whole program takes, run as its users run it."""
+"""P4: the memory of the whole program, run as its users run it."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ _ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q
 
 
 def measure(directory: Path, full: bool) -> Section:  # noqa: ARG001 - the target is for this size
-    """Run it with a ledger below ``directory``."""
+    """Run the benchmark with a ledger below ``directory``."""
     fill(directory / "data", _RECORDS, _LABEL_SETS, with_totals=True)
     section = Section(
         "P4: memory",
@@ -82,7 +82,7 @@ def _measure_process(section: Section, pid: int, url: str) -> None:
 
 @contextmanager
 def _started(arguments: list[str], directory: Path, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A Python process of the checkout that sees no other settings, and that ends with the block."""
+    """Start a Python process of the checkout without other settings; it ends with the block."""
     process = subprocess.Popen(  # noqa: S603 - fixed commands
         [sys.executable, *arguments],
         cwd=directory,
@@ -98,7 +98,7 @@ def _started(arguments: list[str], directory: Path, settings: Mapping[str, str])
 
 
 def _line(process: subprocess.Popen[str]) -> str:
-    """Its next line. Raises RuntimeError if it ends instead."""
+    """The next line of the process. Raises RuntimeError if the process ends instead."""
     line = process.stdout.readline() if process.stdout else ""
     if not line:
         raise RuntimeError("a process of the benchmark ended at its start")

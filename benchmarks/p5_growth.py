@@ -1,4 +1,4 @@
-"""P5: what the ledger takes on disk, and whether taking in records gets dearer as it grows."""
+"""P5: the ledger's size on disk, and whether taking in records costs more as it grows."""
 
 import gc
 import tempfile
@@ -22,7 +22,7 @@ _WARM_UP = 3
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with ledgers below ``directory``."""
+    """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P5: the ledger",
         f"A ledger filled by bodies of 1,000 records, one record every {SECONDS_BETWEEN_RECORDS} s. *On disk*: the"
@@ -54,7 +54,7 @@ def measure(directory: Path, full: bool) -> Section:
 
 
 def _fill(directory: Path, stream: Stream, entries: int) -> tuple[int, int, int]:
-    """Fill the ledger up to ``entries``: bytes written, records taken in, size of the closed file."""
+    """Fill the ledger up to ``entries``; return bytes written, records taken in, size of the closed file."""
     program = Program(directory)
     before, records = written_bytes(), 0
     while (missing := entries - program.ledger.totals.entries) > 0:
@@ -66,7 +66,7 @@ def _fill(directory: Path, stream: Stream, entries: int) -> tuple[int, int, int]
 
 
 def _compare_with_new(section: Section, directory: Path, stream: Stream) -> None:
-    """What ``_ROUNDS`` times the same bodies cost in the grown ledger and in a new one."""
+    """Compare the cost of the same bodies in the grown ledger and in a new one, ``_ROUNDS`` times."""
     grown = Program(directory / "grown")
     rounds = [_round(grown, directory, stream) for _ in range(_ROUNDS)]
     grown.close()
@@ -84,7 +84,7 @@ def _round(grown: Program, directory: Path, stream: Stream) -> tuple[float, floa
         seconds = {grown: 0.0, new: 0.0}
         gc.collect()
         for body, order in zip(stream.bodies(_BODIES), _orders(grown, new), strict=False):
-            for program in order:  # who comes second finds the body in the processor's cache, so they change places
+            for program in order:  # the second one finds the body in the processor's cache, so they take turns
                 started = time.process_time()
                 program.take(body)
                 seconds[program] += time.process_time() - started

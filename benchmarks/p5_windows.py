@@ -1,4 +1,4 @@
-"""P5, windows: what 50 limits cost over a grown ledger, against the plain sum over its entries; a pool of accounts."""
+"""P5, windows: the cost of 50 limits over a grown ledger, against plain sums over its entries; a pool of accounts."""
 
 import sqlite3
 import time
@@ -30,7 +30,7 @@ _BUDGETS = ((Unit.REQUESTS, 10**9), (Unit.TOKENS, 10**15), (Unit.USD, 10**18))
 
 
 def add_windows(section: Section, program: Program, directory: Path) -> None:
-    """Measure them over the ledger of ``program`` in ``directory``, and check them against plain sums."""
+    """Measure the windows over the ledger of ``program`` in ``directory``, and check them against plain sums."""
     labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
     connection = sqlite3.connect(directory / FILE_NAME)
     now_ms = connection.execute("select max(ts_ms) from entry").fetchone()[0] + 1
@@ -53,7 +53,7 @@ def add_windows(section: Section, program: Program, directory: Path) -> None:
 
 
 def _pool(now_ms: int) -> list[Member]:
-    """Accounts whose windows all began at different times, so that each has a reset of its own to look at."""
+    """Accounts whose windows all began at different times, so that each has its own reset."""
     return [member_of(up=True, windows=[_window(0.2 + number / 211, now_ms)]) for number in range(_ACCOUNTS)]
 
 
@@ -79,7 +79,7 @@ def _window(hours_gone: float, now_ms: int) -> LimitWindow:
 def _evaluation(
     program: Program, labels: Labels, *, hours: int, limits: int, now_ms: int
 ) -> Callable[[], tuple[int, int, int]]:
-    """One look at all limits; the use of the first, which matches everything."""
+    """Evaluate all limits once; return the use of the first one, which matches everything."""
     evaluator = Evaluator(program.ledger.dictionary, labels)
     models = sorted({route.model for route in program.ledger.dictionary.routes.values()})
     all_limits = tuple(
@@ -96,7 +96,7 @@ def _evaluation(
     )
 
     def evaluate() -> tuple[int, int, int]:
-        program.ledger.windows.touched(0)  # as after a booking: nothing is remembered
+        program.ledger.windows.touched(0)  # as after a booking, nothing is remembered
         with program.ledger.windows.look() as look:
             windows, _ = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms)
         requests, tokens, usd = (window for window in windows[:3])
@@ -106,7 +106,7 @@ def _evaluation(
 
 
 def _best(measured: Callable[[], tuple[int, int, int]]) -> tuple[float, tuple[int, int, int]]:
-    """CPU milliseconds of the quickest of some rounds, and the result."""
+    """CPU milliseconds of the fastest of some rounds, and the result."""
     best, result = float("inf"), (0, 0, 0)
     for _ in range(_ROUNDS):
         started = time.process_time()

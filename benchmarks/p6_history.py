@@ -1,4 +1,4 @@
-"""P6: what it costs to bring the backlog to Supabase."""
+"""P6: the cost of sending the backlog to Supabase."""
 
 import json
 import math
@@ -31,7 +31,7 @@ _PATH = "/rest/v1/rpc/exporter_book"
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with ledgers below ``directory``."""
+    """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P6: history",
         "A backlog sent in calls of 1,000 records. *CPU*: against a server in another process that answers at once, so"
@@ -77,7 +77,7 @@ def _drain(sender: Sender) -> None:
 def _measure_cpu(section: Section, directory: Path, url: str, counted: Callable[[], int], records: int) -> None:
     _fill(directory, records)
     program, remote = Program(directory), Remote(url, "sb_secret_benchmark")
-    remote.call("exporter_schema_version")  # loads the client
+    remote.call("exporter_schema_version")  # this loads the client
     seconds, calls = math.inf, 0
     for _ in range(_ROUNDS):
         program.ledger.backlog.sent(PROXY, 0)
@@ -91,7 +91,7 @@ def _measure_cpu(section: Section, directory: Path, url: str, counted: Callable[
 
 
 def _growth(directory: Path, url: str, records: int) -> float:
-    """MiB that a process of its own grew by."""
+    """The growth of a separate process in MiB."""
     if not directory.exists():
         _fill(directory, records)
     context = get_context("spawn")
@@ -149,7 +149,7 @@ def _empty(api: SupabaseApi) -> None:
 
 
 def _bodies(directory: Path) -> list[bytes]:
-    """What the exporter posts, kept instead of sent."""
+    """The bodies that the exporter posts, kept instead of sent."""
     program, remote = Program(directory), Remote("http://127.0.0.1:1", "sb_secret_benchmark")
     bodies: list[bytes] = []
 
@@ -196,7 +196,7 @@ def _drain_whole(directory: Path, api: SupabaseApi) -> float:
 
 @contextmanager
 def _stand_in() -> Iterator[tuple[str, Callable[[], int]]]:
-    """The URL of a server in a process of its own, and how many calls with records it has had."""
+    """The URL of a server in a separate process, and a count of its calls with records."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)

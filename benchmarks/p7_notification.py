@@ -1,7 +1,7 @@
-"""P7: from a finished request to the notification, with the intervals that are shipped.
+"""P7: from a finished request to the notification, with the shipped intervals.
 
-Real processes: the demo proxy, the exporter, Prometheus 3, Alertmanager and a webhook. Each request is of a client of
-its own whose limit it uses up, and comes at a random moment, so it meets all intervals in a random phase.
+Real processes: the demo proxy, the exporter, Prometheus 3, Alertmanager and a webhook. Each request comes from a
+separate client, whose limit it uses up, at a random moment, so it meets all intervals in a random phase.
 """
 
 import random
@@ -20,7 +20,7 @@ _LONGEST_SECONDS = 180.0
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with everything in ``directory``."""
+    """Run the benchmark with everything in ``directory``."""
     requests = 20 if full else 3
     section = Section(
         "P7: from a request to a notification",
@@ -59,6 +59,6 @@ def _measured(stack: Stack, requests: int) -> Iterator[float]:
         stack.proxy.enqueue([record_of_now(number, client=f"sk-benchmark-{number}")])
         ended.append(time.monotonic())
     wait_until(look, lambda count: count == requests, seconds=_LONGEST_SECONDS)
-    # Notifications come in the order of the requests, but for those of one evaluation, which differ by milliseconds.
+    # Notifications arrive in the order of the requests, except those of one evaluation, which differ by milliseconds.
     for start, end in zip(ended, sorted(arrived.values()), strict=True):
         yield end - start

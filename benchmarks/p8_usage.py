@@ -1,4 +1,4 @@
-"""P8: the pages about usage over a grown ledger, and whether they hold up booking."""
+"""P8: the pages about usage over a grown ledger, and whether they delay booking."""
 
 import statistics
 import threading
@@ -32,7 +32,7 @@ _PAGES = {
 
 
 def measure(directory: Path, full: bool) -> Section:
-    """Run it with ledgers below ``directory``."""
+    """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P8: usage",
         f"Entries of {_LABEL_SETS:,} random label sets (10,000 series), one every {SECONDS_BETWEEN_RECORDS} s, which is"

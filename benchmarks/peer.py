@@ -1,9 +1,9 @@
 """A stand-in for another exporter of the same queue, to compare with: everything in memory, nothing on disk.
 
-It is written here after the usual shape of such exporters: ``json.loads``, each record parsed into a dataclass, the
-families of the exporter as counters and histograms of prometheus_client, labels given by name. It does less than real
-ones, which cost more: one price for everything, no rules of providers, no redaction beyond a hash of the key, no
-entries, no periods, nothing that survives a restart.
+It has the usual shape of such exporters: ``json.loads``, each record parsed into a dataclass, the exporter's families
+as counters and histograms of prometheus_client, labels given by name. It does less than real ones, which cost more: one
+price for everything, no rules of providers, no redaction beyond a hash of the key, no entries, no periods, nothing that
+survives a restart.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _SERIES = (*_ROUTE, "credential", "client")
 _INPUT_PRICE, _OUTPUT_PRICE = 3e-6, 15e-6
 
 
-@dataclass(slots=True)  # not frozen: that would cost it a microsecond for each record
+@dataclass(slots=True)  # not frozen, because that would cost it a microsecond for each record
 class _Usage:
     at: datetime
     provider: str
@@ -41,7 +41,7 @@ class _Usage:
 
 
 class Peer:
-    """An exporter that has just started."""
+    """An exporter right after its start."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()

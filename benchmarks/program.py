@@ -20,7 +20,7 @@ _MAX_LABEL_SETS = 100_000
 
 
 class Program:
-    """A ledger in ``directory``, made or opened, whose inventory knows all credentials. For one thread."""
+    """A ledger in ``directory``, new or existing, whose inventory knows all credentials. For one thread."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,13 +39,13 @@ class Program:
         self._ingest.take(body, before_booking=self._know_credentials)
 
     def poll(self, body: bytes) -> None:
-        """All that a poll does with its records and the ledger: everything but HTTP."""
+        """Do everything that a poll does with its records and the ledger, except HTTP."""
         self._ingest.work_off()
         self.take(body)
         self.ledger.polled(PROXY, at_ms=int(self.clock.now() * 1000))
 
     def close(self) -> int:
-        """Close the ledger. Returns the size of its file: everything is in it, and no log is left beside it."""
+        """Close the ledger. Returns the size of its file, which then holds everything: no log is left beside it."""
         self.ledger.close()
         return self._file.stat().st_size
 

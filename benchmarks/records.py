@@ -1,8 +1,8 @@
 """The input of all benchmarks: bodies of a usage queue, made of the demo's traffic.
 
 Records have the shape of CPA 7.2 with response headers. The accounts with the longest headers (OAuth of Claude and
-Codex) are left out: what remains is 1.4 kB a record, which flatters the exporter less, because ``json.loads`` pays for
-every header and the exporter does not. A few thousand records are made once and sent again and again under new times,
+Codex) are left out: the rest has 1.4 kB a record, which flatters the exporter less, because ``json.loads`` pays for
+every header and the exporter does not. A few thousand records are made once and sent again and again with new times,
 because making them costs more than booking them.
 """
 
@@ -29,7 +29,7 @@ _LONG_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """A record, cut where its time and its client's key stood."""
+    """A record, cut at the places of its time and its client's key."""
 
     before_key: bytes
     after_key: bytes
@@ -46,13 +46,13 @@ def real_labels() -> Iterator[_Choice]:
 
 
 def random_labels(label_sets: int) -> Iterator[_Choice]:
-    """Each record has one of so many label sets, all equally likely: the worst that can happen to a booking."""
+    """Each record has one of this many label sets, all equally likely: the worst case for a booking."""
     draw = random.Random(1)  # noqa: S311 - invented traffic, nothing secret
     return (_with_labels(draw.randrange(label_sets), at) for at in count())
 
 
 def every_label_set(label_sets: int) -> Iterator[_Choice]:
-    """Each of so many label sets once, then each once more."""
+    """Each of this many label sets once, then each once more."""
     return (_with_labels(at % label_sets, at) for at in count())
 
 
@@ -68,7 +68,7 @@ class Stream:
         return b"[%b]" % b",".join(self._record(*choice) for choice in islice(self._choices, records))
 
     def bodies(self, number: int) -> list[bytes]:
-        """So many next bodies of 1,000 records."""
+        """The next ``number`` bodies of 1,000 records."""
         return [self.body() for _ in range(number)]
 
     def _record(self, template: _Template, key: bytes) -> bytes:

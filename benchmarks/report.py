@@ -1,4 +1,4 @@
-"""Results as tables, and the page ``docs/performance.md`` that is made of them."""
+"""Results as tables, and the page ``docs/performance.md`` that they make up."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. ``met`` is None where there is no target."""
+    """One figure. ``met`` is None if there is no target."""
 
     what: str
     value: str
@@ -22,25 +22,25 @@ class Row:
 
 @dataclass(slots=True)
 class Section:
-    """The results of one benchmark, with what a reader must know to believe them."""
+    """The results of one benchmark, with what a reader must know to trust them."""
 
     title: str
     about: str
     rows: list[Row] = field(default_factory=list)
 
     def add(self, what: str, value: float, form: str, *, at_most: float | None = None) -> None:
-        """A figure, and the most that it may be."""
+        """Add a figure with its highest allowed value."""
         if at_most is None:
             self.rows.append(Row(what, form.format(value)))
         else:
             self.rows.append(Row(what, form.format(value), f"≤ {form.format(at_most)}", value <= at_most))
 
     def add_floor(self, what: str, value: float, form: str, *, at_least: float) -> None:
-        """A figure, and the least that it may be."""
+        """Add a figure with its lowest allowed value."""
         self.rows.append(Row(what, form.format(value), f"≥ {form.format(at_least)}", value >= at_least))
 
     def text(self) -> str:
-        """As Markdown."""
+        """The section as Markdown."""
         verdicts = {None: "", True: "met", False: "**missed**"}
         lines = [f"| {row.what} | {row.value} | {row.target} | {verdicts[row.met]} |" for row in self.rows]
         table = "\n".join(["| | measured | target | |", "| --- | --- | --- | --- |", *lines])
@@ -72,7 +72,7 @@ the machine.
 
 
 def page(sections: Sequence[Section], *, command: str, load: float) -> str:
-    """The whole page. ``load`` is how busy the machine was before."""
+    """The whole page. ``load`` is the load of the machine before the benchmarks."""
     return _PAGE.format(
         measured=circumstances(command=command, load=load),
         sections="\n".join(map(Section.text, sections)),
@@ -81,7 +81,7 @@ def page(sections: Sequence[Section], *, command: str, load: float) -> str:
 
 
 def circumstances(*, command: str, load: float) -> str:
-    """Where, when and with what it was measured."""
+    """Where, when and with which versions the benchmarks ran."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("msgspec", "prometheus-client", "genai-prices"))
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} by `{command}`: {_processor()}, {os.cpu_count()} cores, load"

@@ -98,7 +98,7 @@ def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
         assert all(50 <= calls[each.name][0] <= 6 * 24 for each in idle), calls
         assert all(calls[each.name][1] - calls[each.name][0] <= 24 * 4 for each in TWELVE), calls
         assert oldest.keys() == {each.name for each in TWELVE}, "each is known"
-        # A requested wait applies to an account; a wait of an hour also applies to the provider's other accounts.
+        # A requested wait applies to its account, and up to an hour of it to the provider's other accounts.
         assert all(oldest[name] <= 90 for name in ("claude-alice-5", "codex-carol", "kimi-frank")), oldest
         assert oldest["claude-alice"] <= 10
         assert oldest["antigravity-erin"] <= 20

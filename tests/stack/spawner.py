@@ -102,7 +102,7 @@ def _run(module: str) -> None:
 
 
 def _tell(report: int, number: int) -> None:
-    with suppress(BrokenPipeError):  # whoever asked has ended
+    with suppress(BrokenPipeError):  # the caller has ended
         os.write(report, f"{number}\n".encode())
 
 

@@ -228,7 +228,7 @@ def test_a_command_without_a_ledger_says_so(command: str, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_since_no_day_is_wrong_use(server: SteeredServer, tmp_path: Path) -> None:
+def test_an_export_since_an_impossible_day_is_wrong_use(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url)
     with exporter_process(tmp_path, **settings) as program:
         assert program.url  # so that there is a ledger

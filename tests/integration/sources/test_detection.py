@@ -118,7 +118,7 @@ def test_an_older_version_is_read_by_its_snapshots(connect: Connect, version: st
         assert source.read_flags() == Flags(True, None), "nothing waits there to be read in time"
 
 
-def test_an_unknown_version_with_snapshots_is_recognised_by_its_first_bytes_only(connect: Connect) -> None:
+def test_an_unknown_version_with_snapshots_is_recognized_by_its_first_bytes_only(connect: Connect) -> None:
     body = Recording.read("v6.9.49/usage/usage-2.json").body + b" " * 40_000_000
     with ReplayProxy() as replay:
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version="dev"))

@@ -200,7 +200,7 @@ def test_records_come_back_page_by_page_as_they_were_sent(database: Database) ->
 # --- several exporters ------------------------------------------------------------------------------------------------
 
 
-def test_a_name_belongs_to_the_first_who_claims_it(database: Database) -> None:
+def test_a_name_belongs_to_the_exporter_that_claims_it_first(database: Database) -> None:
     _claim(database)
     second = {"proxy": "home", "owner": "another"}
 
@@ -224,7 +224,7 @@ def test_if_many_claim_a_name_at_once_one_gets_it(supabase_api: SupabaseApi) -> 
         assert sorted(pool.map(claim, range(12))) == [False] * 11 + [True]
 
 
-def test_a_claim_can_be_taken_over_when_it_is_stale_or_given_back(database: Database) -> None:
+def test_another_exporter_can_claim_a_stale_or_returned_name(database: Database) -> None:
     _claim(database)
     database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
 

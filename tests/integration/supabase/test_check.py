@@ -69,7 +69,7 @@ def _problem(url: str, key: str, ledger: Ledger) -> str:
 
 @contextmanager
 def _api(postgres: Postgres, template: str, sql: str = "") -> Iterator[SupabaseApi]:
-    """A server on a database of its own."""
+    """A server with its own database."""
     with postgres.database(template) as database:
         database.run(sql)
         server = SupabaseApi(database)

@@ -122,7 +122,7 @@ def test_days_before_the_switch_stay_unchanged(front_end: Client) -> None:
     assert (day["total_tokens"], day["estimated_cost_usd"]) == (1000, 1.5)
 
 
-def test_the_day_of_the_switch_is_the_sum_of_both(front_end: Client) -> None:
+def test_the_day_of_the_switch_adds_up_both_programs(front_end: Client) -> None:
     (day,) = _days(front_end, "2026-11-01", "2026-11-02").values()
 
     assert (day["total_requests"], day["success_count"], day["failure_count"]) == (20 + 6, 18 + 4, 2 + 2)

@@ -98,7 +98,7 @@ def test_rows_with_mistakes_are_reported_and_cost_no_other(project: LimitProject
     assert [window.limit for window in project.windows()] == [str(good), str(bad[0])]
 
 
-def test_of_two_limits_with_one_id_the_files_is_in_force(
+def test_of_two_limits_with_one_id_that_of_the_file_is_in_force(
     tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
 ) -> None:
     file = "limits:\n- {id: '1', name: Mine, strategy: daily, tokens: 500}\ndefaults: {warning: 0.1, critical: 0.2}\n"

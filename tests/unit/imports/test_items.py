@@ -4,7 +4,7 @@ from exporter.imports.items import misfit
 from exporter.normalize.wire import Wire, decode_line
 
 
-def test_a_misfit_is_recognised_and_shows_nothing_of_the_row() -> None:
+def test_a_misfit_is_recognized_and_shows_nothing_of_the_row() -> None:
     one, again, other = (misfit("keeper", {"source": who}) for who in ("a@b.example", "a@b.example", "c@d.example"))
 
     assert one == again != other

@@ -74,7 +74,7 @@ def test_all_forms_of_time_that_keeper_wrote_are_read(stored: str, tmp_path: Pat
             {"endpoint": "POST /v1/messages", "input_tokens": 100, "cached_tokens": 40, "cache_read_tokens": 40},
             (60, 40, 0),
         ),
-        # A Claude row that Keeper did not recognise as one.
+        # A Claude row that Keeper did not recognize as one.
         ({"input_tokens": 3, "cache_read_tokens": 900, "cache_creation_tokens": 50}, (3, 900, 50)),
         # OpenAI: the input includes the reads.
         (

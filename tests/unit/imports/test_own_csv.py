@@ -105,7 +105,7 @@ def test_labels_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tm
         assert _record(tmp_path, ledger=ledger, credential=shown).auth_index == handle
 
 
-def test_a_client_of_another_ledger_keeps_its_label_and_is_recognised_when_its_key_appears(tmp_path: Path) -> None:
+def test_a_client_of_another_ledger_keeps_its_label_and_is_recognized_when_its_key_appears(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     label = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
     ((record, cost),) = _read(tmp_path, {"client": label}, ledger=ledger)

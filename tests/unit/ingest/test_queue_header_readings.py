@@ -385,7 +385,7 @@ def test_a_flood_of_scopes_is_bounded_and_makes_room_when_windows_have_ended(ben
     assert {scope[0] for _, _, scope in bench.used()} == {"z"}
 
 
-def test_windows_of_another_account_do_not_take_each_others_room(bench: _Bench) -> None:
+def test_windows_of_one_account_take_no_room_from_another(bench: _Bench) -> None:
     for number in range(40):
         scope = f"s{chr(97 + number // 26)}{chr(97 + number % 26)}"
         bench.take(_record(bench, **{f"u7d_{scope}": "0.5", f"r7d_{scope}": str(_SEVEN // 1000)}))

@@ -96,7 +96,7 @@ class _Life:
         self.check()
 
     def _is_told(self, number: int) -> bool:
-        """Whether details may report the request: a baseline does not count it, but details may report it later."""
+        """Whether this poll reports the request: a baseline reports none of its requests; details may do so later."""
         return not self.proxy.stripped or number not in self.baseline
 
     def poll_that_the_ledger_refuses(self) -> None:

@@ -255,7 +255,7 @@ def _flow_after(folder: Path, version: str, order: Sequence[str]) -> tuple[int, 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_one_restart_is_counted_once_and_an_import_is_none(tmp_path: Path, version: str) -> None:
+def test_a_restart_is_counted_once_and_an_import_is_not_a_restart(tmp_path: Path, version: str) -> None:
     booked, restarts, missed = _flow_after(tmp_path, version, [*LIFE, "usage-after-import"])
     assert booked == details_of(body(version, "usage-after-import"))
     assert (restarts, missed) == (1, 0)

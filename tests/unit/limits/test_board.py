@@ -206,7 +206,7 @@ def test_an_alias_renames_a_window_and_keeps_its_session(bench: LimitBench) -> N
     assert [(window.scope, window.used) for window in bench.windows("client")] == [("Ann", 110), ("Ann", 0.001)]
 
 
-def test_two_clients_under_one_name_are_one_series_that_of_the_one_that_runs_out_first(bench: LimitBench) -> None:
+def test_two_clients_under_one_name_show_the_one_that_runs_out_first(bench: LimitBench) -> None:
     bench.aliases = Aliases(clients=(ClientAlias(key=SecretStr("ann"), alias="client-bob"),))
     bench.restart()
     bench.book(Use(_NOON_MS - 1, client="ann"), Use(_NOON_MS - 1, client="bob"), Use(_NOON_MS - 2, client="bob"))
@@ -215,7 +215,7 @@ def test_two_clients_under_one_name_are_one_series_that_of_the_one_that_runs_out
     assert [window.used for window in windows if (window.limit, window.unit) == ("client", "tokens")] == [220]
 
 
-def test_of_very_many_clients_those_nearest_to_exhaustion_are_shown(bench: LimitBench) -> None:
+def test_only_those_nearest_to_exhaustion_of_very_many_clients_are_shown(bench: LimitBench) -> None:
     bench.book(*(Use(_NOON_MS - 1, client=f"c{number}", nano_usd=number) for number in range(300)))
     bench.book(Use(_NOON_MS - 1, client="c7"))
     windows = bench.windows("client")

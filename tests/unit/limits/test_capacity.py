@@ -199,7 +199,7 @@ def test_use_outside_the_proxy_widens_the_interval_and_is_no_change(outside: Out
 
 
 @pytest.mark.parametrize("outside", [_now_and_then, _in_sessions])
-def test_use_outside_the_proxy_from_the_first_day_on_is_recognised(outside: Outside) -> None:
+def test_use_outside_the_proxy_from_the_first_day_on_is_recognized(outside: Outside) -> None:
     off = []
     for seed in _SEEDS:
         shared = _capacity(_windows(seed, _USD, outside=outside))

@@ -68,7 +68,7 @@ def test_a_limit_has_recovered_after_three_minutes_below_its_level() -> None:
     assert kinds == [[Kind.WARNING], [], [], [], [], [], [Kind.BACK], [], [Kind.WARNING]]
 
 
-def test_a_window_that_is_unknown_is_no_news() -> None:
+def test_an_unknown_window_is_no_news() -> None:
     watch = _Watch()
     _told(watch, _window(0.9), START)
 

@@ -154,7 +154,7 @@ def test_an_alias_comes_and_goes_without_splitting_a_total(bench: Bench) -> None
     assert bench.requests() == 5
 
 
-def test_an_alias_is_shown_from_the_first_record_of_whom_it_names(bench: Bench) -> None:
+def test_an_alias_is_shown_from_the_first_record_on(bench: Bench) -> None:
     bench.reopen(aliased(client="late", file="later"))
     _render(bench)
     bench.book()

@@ -10,7 +10,7 @@ from exporter.errors import SettingsError
 from exporter.normalize.pseudonyms import Pseudonyms, load_hash_key
 
 
-def test_equal_values_have_equal_pseudonyms_and_another_key_means_others() -> None:
+def test_equal_values_have_equal_pseudonyms_and_another_key_gives_others() -> None:
     one, other = Pseudonyms(b"1"), Pseudonyms(b"2")
     assert one.of("sk-1") == Pseudonyms(b"1").of("sk-1") != other.of("sk-1")
     assert one.of("sk-1") != one.of("sk-2")
@@ -18,14 +18,14 @@ def test_equal_values_have_equal_pseudonyms_and_another_key_means_others() -> No
     assert len(one.of("x" * 10_000)) == 16
 
 
-def test_an_address_has_no_case_and_a_key_has() -> None:
+def test_addresses_ignore_case_and_keys_do_not() -> None:
     pseudonyms = Pseudonyms(b"1")
     assert pseudonyms.of("Dev@Example.com") == pseudonyms.of(" dev@example.com")
     assert pseudonyms.of("sk-Key") != pseudonyms.of("sk-key")
     assert pseudonyms.of("sk@Key") != pseudonyms.of("sk@key")
 
 
-def test_more_values_than_it_remembers() -> None:
+def test_it_handles_more_values_than_it_remembers() -> None:
     pseudonyms = Pseudonyms(b"1")
     first = pseudonyms.of("0")
     for number in range(50_000):

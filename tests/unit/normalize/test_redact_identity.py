@@ -1,4 +1,4 @@
-"""Which records came with the same response, and which responses are believed."""
+"""Which records came with the same response, and which responses are trusted."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ def test_stale_headers_have_the_identity_of_the_response_they_came_with() -> Non
 
 
 @pytest.mark.parametrize("name", ["Request-Id", "x-request-id", "CF-RAY"])
-def test_a_response_is_told_by_its_id(name: str) -> None:
+def test_a_response_is_recognized_by_its_id(name: str) -> None:
     one, other = response_identity({name: ["a1"]}), response_identity({name: ["b2"]})
 
     assert one != other
     assert response_identity({name.swapcase(): "a1"}) == one
 
 
-def test_without_an_id_the_moment_and_the_values_tell_a_response() -> None:
+def test_without_an_id_the_moment_and_the_values_identify_a_response() -> None:
     one = claude()
 
     assert response_identity(one) == response_identity({name.upper(): [value] for name, value in one.items()}) != ""
@@ -41,7 +41,7 @@ def test_without_an_id_the_moment_and_the_values_tell_a_response() -> None:
     [{}, {"Date": DATE}, {"Request-Id": [""]}, {"Request-Id": ["x" * 1000]}, claude() | {"Date": ""}],
     ids=["nothing", "a date is shared by many", "empty id", "no id is that long", "values without a moment"],
 )
-def test_some_responses_cannot_be_told(headers: dict[str, Any]) -> None:
+def test_some_responses_cannot_be_identified(headers: dict[str, Any]) -> None:
     assert response_identity(headers) == ""
 
 
@@ -59,5 +59,5 @@ def test_some_responses_cannot_be_told(headers: dict[str, Any]) -> None:
         (True, 0, False),
     ],
 )
-def test_a_failure_is_believed_only_with_a_status_of_the_upstream(failed: bool, status: int, takes: bool) -> None:
+def test_a_failure_is_trusted_only_with_a_status_of_the_upstream(failed: bool, status: int, takes: bool) -> None:
     assert takes_windows(failed, status) is takes

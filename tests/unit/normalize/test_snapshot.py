@@ -1,4 +1,4 @@
-"""Reading the body of a snapshot: what is known again, what is new, and what cannot be read."""
+"""Reading the body of a snapshot: known details, new ones, and unreadable ones."""
 
 import json
 from typing import Any
@@ -69,7 +69,7 @@ def _fingerprint(**changes: Any) -> int:
     ],
     ids=str,
 )
-def test_a_detail_is_known_again_whatever_an_import_changes(changes: dict[str, Any]) -> None:
+def test_a_detail_is_recognized_whatever_an_import_changes(changes: dict[str, Any]) -> None:
     assert _fingerprint(**changes) == _fingerprint()
 
 
@@ -84,7 +84,7 @@ def test_a_detail_is_known_again_whatever_an_import_changes(changes: dict[str, A
     ],
     ids=str,
 )
-def test_another_detail_is_another(changes: dict[str, Any]) -> None:
+def test_a_different_detail_is_another_one(changes: dict[str, Any]) -> None:
     assert _fingerprint(**changes) != _fingerprint()
 
 
@@ -92,8 +92,8 @@ def test_a_number_in_place_of_a_handle_identifies_nothing() -> None:
     assert _fingerprint(auth_index=3) == _fingerprint(auth_index=17)
 
 
-def test_the_identity_is_the_same_for_ever() -> None:
-    """Another one would book everything again that proxies still show."""
+def test_the_identity_never_changes() -> None:
+    """A different identity would book everything again that proxies still show."""
     assert _fingerprint() == 2705196836833912740
 
 
@@ -101,7 +101,7 @@ def test_the_identity_is_the_same_for_ever() -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_only_what_follows_the_known_details_is_read(indent: int | None) -> None:
+def test_only_details_after_the_known_ones_are_read(indent: int | None) -> None:
     known, _ = compare(_series([DETAIL] * 3, indent=indent), None)
     more = {**DETAIL, "failed": True}
     grown = _series([DETAIL] * 3 + [more] * 2, indent=indent, requests=5)
@@ -116,7 +116,7 @@ def test_only_what_follows_the_known_details_is_read(indent: int | None) -> None
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_of_a_server_that_lists_the_newest_first_only_what_stands_before_the_known_details_is_read(
+def test_a_list_with_the_newest_first_is_read_only_up_to_the_known_details(
     indent: int | None,
 ) -> None:
     known, _ = compare(_series([DETAIL] * 3, indent=indent), None)
@@ -138,11 +138,11 @@ def test_details_that_changed_are_read_from_the_start() -> None:
 
 
 @pytest.mark.parametrize("key", ["POST /v1/chat/completions", "GET /v1/responses", "claude", "unknown", ""])
-def test_what_stands_in_place_of_a_key_is_no_client(key: str) -> None:
+def test_a_text_in_place_of_a_key_is_not_a_client(key: str) -> None:
     assert _series([DETAIL], key=key).client == ""
 
 
-def test_a_detail_that_cannot_be_read_costs_no_other_and_keeps_no_secret() -> None:
+def test_an_unreadable_detail_costs_no_other_and_keeps_no_secret() -> None:
     bad = {**DETAIL, "tokens": "dev@example.com"}
     good, misfit, other = _wires(_series([DETAIL, bad, {**DETAIL, "latency_ms": 7}]))
     assert isinstance(good, Wire)
@@ -153,7 +153,7 @@ def test_a_detail_that_cannot_be_read_costs_no_other_and_keeps_no_secret() -> No
     assert b"sk-client" not in misfit
 
 
-def test_of_a_number_that_grew_what_was_added_is_a_detail_that_cannot_be_read() -> None:
+def test_the_added_digits_of_a_number_that_grew_are_an_unreadable_detail() -> None:
     known, _ = compare(_series([1]), None)
     grown = _series([1.5], requests=2)
     _, added = compare(grown, known)
@@ -170,7 +170,7 @@ def test_of_a_number_that_grew_what_was_added_is_a_detail_that_cannot_be_read() 
         ([DETAIL, "no detail"], 1_775_006_102_501, True),
     ],
 )
-def test_it_is_known_what_may_have_happened_at_a_moment(details: list[Any], moment: int, found: bool) -> None:
+def test_a_detail_that_may_be_of_a_given_moment_is_found(details: list[Any], moment: int, found: bool) -> None:
     view = _series(details).details
     assert view is not None
     assert may_have_moments(view, {moment}) == found
@@ -182,19 +182,19 @@ def test_nulls_cost_no_other_series(model: str) -> None:
     assert read_snapshot(body.encode(), _pseudonym)[-1].requests == 2
 
 
-def test_a_blank_in_an_empty_list_is_nothing() -> None:
+def test_a_blank_in_an_empty_list_is_not_a_detail() -> None:
     body = b'{"usage": {"apis": {"a": {"models": {"m": {"total_requests": 2, "details": [ \n]}}}}}}'
     assert read_snapshot(body, _pseudonym)[0].details is None
 
 
 @pytest.mark.parametrize("details", [None, []])
-def test_stripped_details_are_none(details: Any) -> None:
+def test_stripped_details_are_not_details(details: Any) -> None:
     assert _series(details).details is None
     assert (_series(details, requests=0).details is None) is (details is None)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'{"usage": null}', b'{"usage": {"apis": [1]}}', b"\xff"])
-def test_what_is_no_snapshot_is_refused_without_quoting_it(body: bytes) -> None:
+def test_anything_but_a_snapshot_is_refused_without_quoting_it(body: bytes) -> None:
     with pytest.raises(BadAnswerError, match="has a shape that no known CPA version sends"):
         read_snapshot(body, _pseudonym)
 

@@ -61,8 +61,11 @@ def test_records_with_a_breakdown_agree_to_the_bucket(batch: str) -> None:
 
 
 def _input_and_output(sums: _Sums) -> _Sums:
-    """What a record without a breakdown can tell: CPA 7.1.0 has no cache writes of OpenAI-style providers, which are
-    in the uncached input there, and no reasoning of Claude, which is in the output."""
+    """The tokens that a record without a breakdown can show.
+
+    CPA 7.1.0 has no cache writes of OpenAI-style providers, which are part of the uncached input there, and no
+    reasoning of Claude, which is part of the output.
+    """
     merged: _Sums = Counter()
     for (auth_index, model, bucket), number in sums.items():
         merged[(auth_index, model, "output" if bucket in ("output", "reasoning") else "input")] += number
@@ -95,7 +98,7 @@ def test_contradictory_usage_is_unclassified_and_everything_else_agrees() -> Non
         assert {k: n for k, n in told.items() if k[1] == model} == {k: n for k, n in sent.items() if k[1] == model}
 
 
-def test_the_image_tools_record_and_a_prewarm_are_no_requests() -> None:
+def test_the_image_tools_record_and_a_prewarm_are_not_requests() -> None:
     records = _records(batch_bodies("v7.2.140", "oddities"))
     uncounted = [(record.model, record.tokens.output) for record in records if not record.counted]
     assert uncounted == [("gpt-5.4", 0), ("gpt-image-2", 900)]
@@ -121,8 +124,8 @@ def test_each_upstream_status_is_its_own_code() -> None:
     assert _codes("v7.1.0", "failures-by-status") == older
 
 
-def test_one_broken_stream_is_one_code_whatever_status_cpa_made_up() -> None:
-    # CPA says 200 or 500 at random; 408 and 502 are what it always says for Codex and for error events.
+def test_a_broken_stream_has_one_code_whatever_status_cpa_made_up() -> None:
+    # CPA says 200 or 500 at random; it always says 408 and 502 for Codex and for error events.
     assert _codes("v7.2.140", "broken-streams") == {"broken_stream": 7, "499": 4, "502": 2, "408": 1}
     assert _codes("v7.1.0", "broken-streams") == {"broken_stream": 6, "499": 5}
 

@@ -1,4 +1,4 @@
-"""Whatever a proxy sends: what can be read is read, the rest is counted, and nothing raises."""
+"""Whatever a proxy sends, readable parts are read, the rest is counted, and nothing raises."""
 
 import json
 from typing import Any
@@ -85,7 +85,7 @@ def test_a_body_cut_anywhere_keeps_every_whole_record_and_counts_the_rest_as_one
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_an_element_that_is_no_record_is_counted_by_length_and_hash_and_costs_no_neighbour(
+def test_an_element_that_is_not_a_record_is_counted_by_length_and_hash_and_costs_no_neighbour(
     element: str, reason: str
 ) -> None:
     good = json.dumps(_GOOD)
@@ -99,7 +99,7 @@ def test_an_element_that_is_no_record_is_counted_by_length_and_hash_and_costs_no
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"\xff\xfe", b"NaN", b'{"error":"x"}'], ids=repr)
-def test_a_body_that_is_no_list_is_one_unreadable_record(body: bytes) -> None:
+def test_a_body_that_is_not_a_list_is_one_unreadable_record(body: bytes) -> None:
     batch = _read(body)
     assert (batch.lines, [what.why.reason for what in batch.unreadable]) == ([], ["malformed_json"])
 
@@ -120,13 +120,13 @@ def test_a_body_that_is_no_list_is_one_unreadable_record(body: bytes) -> None:
         pytest.param("\ufeff[R]", 0, 1, id="a byte order mark"),
     ],
 )
-def test_every_part_of_a_body_of_a_wrong_form_is_a_record_or_counted(form: str, whole: int, unreadable: int) -> None:
+def test_every_part_of_a_malformed_body_is_a_record_or_counted(form: str, whole: int, unreadable: int) -> None:
     batch = _read(form.replace("R", json.dumps(_GOOD)).encode())
     assert (len(batch.lines), len(batch.unreadable)) == (whole, unreadable)
     assert all(isinstance(_normalized(line), UsageRecord) for line in batch.lines)
 
 
-def test_nothing_is_nothing() -> None:
+def test_an_empty_body_has_no_records() -> None:
     assert _read(b"").received == _read(b"[]").received == _read(b" [ ] ").received == _read(b"null").received == 0
 
 
@@ -162,7 +162,7 @@ def test_a_field_of_another_type_rejects_its_record_alone(field: str, value: obj
     assert field in outcomes[1].detail
 
 
-def test_of_a_field_that_stands_twice_the_last_one_counts_and_none_leaks() -> None:
+def test_the_last_of_repeated_fields_counts_and_none_leaks() -> None:
     twice = json.dumps(_GOOD).replace(
         '"model": "m"', '"model": "first", "source": "sk-first", "model": "m", "source": 5'
     )
@@ -172,7 +172,7 @@ def test_of_a_field_that_stands_twice_the_last_one_counts_and_none_leaks() -> No
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_what_is_no_number_in_json_rejects_its_record_alone(number: str) -> None:
+def test_a_number_that_json_does_not_allow_rejects_its_record_alone(number: str) -> None:
     good = json.dumps(_GOOD)
     odd = good.replace('"input_tokens": 5', f'"input_tokens": {number}')
     outcomes = [_normalized(line) for line in _read(f"[{good},{odd},{good}]".encode()).lines]
@@ -196,7 +196,7 @@ def test_unknown_fields_are_dropped() -> None:
         pytest.param({"input_tokens": 3_000_000_000}, (3_000_000_000, 0), id="three billion"),
     ],
 )
-def test_odd_but_readable_counts(tokens: object, expected: tuple[int, int]) -> None:
+def test_odd_but_readable_counts_are_read(tokens: object, expected: tuple[int, int]) -> None:
     record = _record(tokens=tokens)
     assert (record.tokens.uncached, record.tokens.output) == expected
 
@@ -228,7 +228,7 @@ def test_unreadable_or_impossible_counts_reject_the_record(tokens: object, reaso
         ("2026-11-24T11:30:00.999999999-03:30", 1_795_532_400_999),
     ],
 )
-def test_every_form_of_a_timestamp(timestamp: str, milliseconds: int) -> None:
+def test_every_form_of_a_timestamp_is_read(timestamp: str, milliseconds: int) -> None:
     assert _record(timestamp=timestamp).ts_ms == milliseconds
 
 
@@ -247,7 +247,7 @@ def test_every_form_of_a_timestamp(timestamp: str, milliseconds: int) -> None:
         ("9999-12-31T23:59:59Z", "impossible_time"),
     ],
 )
-def test_times_that_cannot_be(timestamp: str, reason: str) -> None:
+def test_impossible_times_are_rejected(timestamp: str, reason: str) -> None:
     assert _reason(timestamp=timestamp) == reason
 
 
@@ -279,7 +279,7 @@ def test_lone_surrogates_and_broken_utf8_cost_no_record() -> None:
 
 
 @pytest.mark.parametrize("misfit", [{}, {"latency_ms": "soon"}], ids=["fits", "misfit"])
-def test_no_nul_is_kept_of_any_text(misfit: dict[str, Any]) -> None:
+def test_no_text_keeps_a_nul(misfit: dict[str, Any]) -> None:
     texts = ("auth_index", "provider", "executor_type", "model", "alias", "endpoint", "auth_type", "request_id")
     body = json.dumps([_GOOD | dict.fromkeys(texts, "a\x00\x00b") | misfit]).encode()
     (line,) = _read(body).lines
@@ -291,7 +291,7 @@ def test_a_text_that_only_looks_like_a_nul_stays() -> None:
     assert _record(model="a\\u0000b").model == "a\\u0000b"
 
 
-def test_a_line_with_a_nul_that_an_older_version_stored_is_read_without() -> None:
+def test_a_line_with_a_nul_that_an_older_version_stored_is_read_without_it() -> None:
     line = json.dumps(_GOOD | {"auth_index": "a\0b"}).encode()
     record = _normalized(line)
     assert isinstance(record, UsageRecord)
@@ -323,7 +323,7 @@ def test_a_synthetic_result_of_a_home_node_is_not_booked() -> None:
     assert _reason(executor_type="home-result") == "home_result"
 
 
-def test_a_prewarm_keeps_its_tokens_and_is_no_request() -> None:
+def test_a_prewarm_keeps_its_tokens_and_is_not_a_request() -> None:
     record = _record(generate=False)
     assert (record.counted, record.tokens.output) == (False, 7)
 
@@ -349,11 +349,11 @@ def test_a_failed_request_keeps_its_tokens() -> None:
         ({"status_code": 500, "body": "unexpected EOF"}, "broken_stream"),
     ],
 )
-def test_the_code_of_a_failure(fail: object, code: str) -> None:
+def test_the_code_of_a_failure_says_what_failed(fail: object, code: str) -> None:
     assert _record(failed=True, fail=fail).code == code
 
 
-def test_an_unknown_provider_is_read_like_openai_and_flagged() -> None:
+def test_an_unknown_provider_is_read_like_openai_and_marked() -> None:
     record = _record(
         provider="plugin-x",
         tokens={"input_tokens": 100, "cached_tokens": 60, "output_tokens": 10, "reasoning_tokens": 4},
@@ -363,7 +363,7 @@ def test_an_unknown_provider_is_read_like_openai_and_flagged() -> None:
     assert _record().known_family
 
 
-def test_a_numeric_auth_index_is_no_handle() -> None:
+def test_a_numeric_auth_index_is_not_a_handle() -> None:
     assert _record(auth_index=7).auth_index == ""
 
 
@@ -379,7 +379,7 @@ def test_a_numeric_auth_index_is_no_handle() -> None:
         (" Priority ", None, "priority"),
     ],
 )
-def test_the_tier_that_is_charged(answered: str | None, asked: str | None, tier: str) -> None:
+def test_the_charged_tier_is_read(answered: str | None, asked: str | None, tier: str) -> None:
     record = _record(response_service_tier=answered, service_tier=asked)
     assert (record.service_tier, record.tier_only_asked) == (tier, bool(tier and not answered))
 
@@ -410,7 +410,7 @@ def test_the_request_decides_the_tier_of_codex_by_login(
         (None, Billing.UNKNOWN),
     ],
 )
-def test_billing_without_an_inventory(auth_type: str | None, billing: Billing) -> None:
+def test_billing_without_an_inventory_follows_the_records_auth_type(auth_type: str | None, billing: Billing) -> None:
     assert _record(auth_type=auth_type).billing is billing
 
 
@@ -443,7 +443,7 @@ def test_an_error_text_about_a_record_names_no_value() -> None:
     assert "sk-secret" not in outcome.detail
 
 
-def test_a_stored_line_is_read_back_as_it_was_and_not_redacted_again() -> None:
+def test_a_stored_line_is_read_back_unchanged_and_not_redacted_again() -> None:
     batch = _read(json.dumps(recorded("v7.2.140/usage-queue/oddities.json")["body"]).encode())
     for line, wire in zip(batch.lines, batch.wires, strict=True):
         assert msgspec.json.encode(decode_line(line)) == line == msgspec.json.encode(wire)

@@ -7,7 +7,7 @@ from exporter.pricing.lookup import PriceList, catalogue_ways
 
 @pytest.fixture(scope="session")
 def genai() -> PriceList:
-    """The rows of the package alone."""
+    """Only the rows of the package."""
     return PriceList(load_genai_rows(), ways=catalogue_ways)
 
 

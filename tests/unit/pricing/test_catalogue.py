@@ -30,7 +30,7 @@ NOW = ms("2026-11-24T12:00:00")
 
 
 def listed(provider: str, model: str, match: object, prices: ModelPrice | list[ConditionalPrice]) -> PriceList:
-    """A price list of one row."""
+    """A price list with one row."""
     row = ModelInfo(id=model, match=match, prices=prices)  # type: ignore[arg-type]  # a union of the clauses
     rows = genai_rows([Provider(id=provider, name="", api_pattern="", models=[row])], version="1")
     return PriceList(rows, ways=catalogue_ways)
@@ -151,7 +151,7 @@ def test_hostile_names_have_no_price(genai: PriceList, provider: str, model: str
     assert genai.find(provider, model, at_ms=NOW) is None
 
 
-def test_a_price_holds_from_midnight_utc_of_its_date(genai: PriceList) -> None:
+def test_a_price_applies_from_midnight_utc_of_its_date(genai: PriceList) -> None:
     # o3 was cut from 10 to 2 USD per million tokens on 2025-06-10.
     before = genai.find("codex", "o3", at_ms=ms("2025-06-09T23:59:59.999"))
     since = genai.find("codex", "o3", at_ms=ms("2025-06-10T00:00:00"))
@@ -181,7 +181,7 @@ def test_the_end_of_a_long_context_price_is_a_date_too(genai: PriceList) -> None
         ("2026-08-17T10:00:00", 660_000),
     ],
 )
-def test_a_price_by_time_of_day(genai: PriceList, moment: str, input_pico: int) -> None:
+def test_a_price_depends_on_the_time_of_day(genai: PriceList, moment: str, input_pico: int) -> None:
     price = genai.find("openai-compatible-deepseek", "deepseek-v4-pro", at_ms=ms(moment))
     assert price is not None
     assert price.tariff.input == input_pico
@@ -217,7 +217,7 @@ def test_the_same_question_gets_the_same_object(genai: PriceList) -> None:
     assert genai.find("codex", "o3", at_ms=NOW + 1) is first
 
 
-def test_a_row_has_the_names_that_it_spells_out_and_no_others() -> None:
+def test_a_row_has_only_the_names_that_it_spells_out() -> None:
     match = ClauseOr([ClauseEquals("Alias"), ClauseStartsWith("start"), ClauseContains("middle")])
     catalogue = listed("openai", "Own-Id", match, usd("2"))
     asked = ("own-id", "ALIAS", "start", "started", "middle", "own")
@@ -235,7 +235,7 @@ def test_each_bucket_of_a_tier_has_its_price() -> None:
         (rates.input, rates.output, rates.cache_read, rates.cache_write)
         for rates in (price.tariff, *price.tariff.tiers)
     ] == [
-        # Without a price of their own, cache writes cost what other input costs.
+        # Cache writes without a separate price cost as much as other input.
         (2_000_000, 9_000_000, 200_000, 2_000_000),
         (4_000_000, 9_000_000, 200_000, 4_000_000),
         (8_000_000, 9_000_000, 800_000, 8_000_000),
@@ -249,12 +249,12 @@ def test_a_model_that_makes_images_is_charged_for_images(genai: PriceList) -> No
     assert price.tariff.output == 30_000_000
 
 
-def test_a_row_without_a_price_per_token_is_no_price(genai: PriceList) -> None:
+def test_a_row_without_a_price_per_token_is_not_a_price(genai: PriceList) -> None:
     assert genai.find("codex", "whisper-1", at_ms=NOW) is None
     assert genai.find("gemini", "gemma-4-31b-it", at_ms=NOW) is None
 
 
-def test_a_row_without_an_output_price_has_none(genai: PriceList) -> None:
+def test_a_row_without_an_output_price_has_no_output_price(genai: PriceList) -> None:
     price = genai.find("codex", "text-embedding-3-small", at_ms=NOW)
     assert price is not None
     assert price.tariff.output is None

@@ -1,4 +1,4 @@
-"""What requests cost by the catalogue: service tiers, sizes of prompts, hours and days."""
+"""The cost of requests by the catalogue: service tiers, sizes of prompts, hours and days."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ def ms(day: str) -> int:
 def priced(
     catalogue: PriceList, provider: str, model: str, tokens: Tokens, *, tier: str = "", at_ms: int = AT_MS
 ) -> tuple[int, str]:
-    """Nano-USD of one request, and why some of it has no price."""
+    """The cost of one request in nano-USD, and why some of it has no price."""
     cost = Pricer([catalogue]).price(record(provider, model, tokens, at_ms=at_ms, service_tier=tier))
     assert cost.basis is Basis.EXACT
     return cost.nano_usd, cost.unpriced
@@ -150,7 +150,7 @@ def test_a_tier_without_a_price_is_unpriced_and_not_charged_at_the_base_price(
         ("2027-01-01T00:00:00", 0, "no_tier_price"),
     ],
 )
-def test_a_service_tier_holds_from_its_day_until_its_end(
+def test_a_service_tier_applies_from_its_day_until_its_end(
     catalogue: PriceList, day: str, nano_usd: int, unpriced: str
 ) -> None:
     at_ms = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
@@ -167,7 +167,7 @@ def test_the_packages_own_tiers_begin_on_their_day(catalogue: PriceList) -> None
     assert (before, since) == ((0, "no_tier_price"), (1_000 * 5_000, ""))
 
 
-def test_reasoning_is_inside_output_and_charged_once(catalogue: PriceList) -> None:
+def test_reasoning_is_part_of_output_and_charged_once(catalogue: PriceList) -> None:
     cost = priced(catalogue, "codex", "gpt-5.3-codex-spark", Tokens(uncached=100, output=50, reasoning=40))
     assert cost == (100 * 1_750 + 50 * 14_000, "")
 

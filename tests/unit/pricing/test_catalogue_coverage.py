@@ -1,4 +1,4 @@
-"""The catalogue against what is outside of it: CPA's own models, and the package's own arithmetic."""
+"""The catalogue against outside sources: CPA's own models, and the package's own arithmetic."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def offered() -> set[tuple[str, str]]:
     return models
 
 
-# Upstream names and clients' names of CPA's own alias table for Antigravity, and what newer versions of it offer.
+# Upstream and client names in CPA's alias table for Antigravity, and the models of newer versions of it.
 IN_ALIAS_TABLES = {
     *(
         ("antigravity", name)
@@ -68,7 +68,7 @@ IN_ALIAS_TABLES = {
 
 
 def recorded() -> set[tuple[str, str]]:
-    """Provider and model of each record that was taken from a proxy; the old snapshots tell no provider."""
+    """Provider and model of each recorded record; the old snapshots do not name a provider."""
     found: set[tuple[str, str]] = set()
     for path in RECORDED.parents[1].glob("v*/usage*/*.json"):
         if not path.name.endswith(".truth.json"):
@@ -91,14 +91,14 @@ def _collect(node: object, found: set[tuple[str, str]]) -> None:
 
 
 def basis(catalogue: PriceList, provider: str, model: str) -> str:
-    """How a name is charged, and by which row; the package's version aside."""
+    """How a name is charged, and by which row, without the package's version."""
     price = catalogue.find(provider, model, at_ms=AT_MS)
     if price is None:
         return "default"
     return f"exact  {price.origin.removeprefix(f'genai-prices {genai_prices.__version__} ')}"
 
 
-def test_each_name_that_cpa_knows_has_the_basis_that_was_reviewed(catalogue: PriceList) -> None:
+def test_each_name_that_cpa_knows_has_the_reviewed_basis(catalogue: PriceList) -> None:
     known = offered() | IN_ALIAS_TABLES | recorded()
     assert len(offered()) > 100
     assert len(recorded()) > 20
@@ -143,15 +143,15 @@ CONTEXTS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-# The package adds a fee for each request, which is no price of tokens: docs/money.md.
+# The package adds a fee for each request, which is not a price of tokens: docs/money.md.
 WITH_A_FEE_PER_REQUEST = {"sonar", "sonar-pro", "sonar-reasoning", "sonar-reasoning-pro"}
 
 
 def comparable() -> list[tuple[str, ModelInfo]]:
     """Every row of these providers that has a price per token now, and is found by its own id.
 
-    Left out are rows with a price for image output (we charge output as images, the package is given no image tokens)
-    and rows with a price finer than a trillionth of a dollar (a few of a reseller's: 0.0833333...).
+    Rows with a price for image output are left out (we charge output as images, the package gets no image tokens), and
+    so are rows with a price finer than a trillionth of a dollar (some of a reseller's: 0.0833333...).
     """
     rows = []
     for provider in providers:
@@ -171,7 +171,7 @@ def _is_exact(prices: ModelPrice) -> bool:
 
 
 def _usage(prices: ModelPrice, uncached: int) -> Tokens:
-    """The package charges cached tokens as input where a row has no price for them; we call them unpriced."""
+    """The package charges cached tokens as input if a row has no price for them; we call them unpriced."""
     return Tokens(
         uncached=uncached,
         output=4_321,
@@ -219,7 +219,7 @@ def _package_cost(provider: str, model: str, tokens: Tokens, context: Mapping[st
 
 
 def test_the_makers_rows_are_plausible(genai: PriceList) -> None:
-    """Resellers' rows are left out: some of them do charge more for cached input than for other input."""
+    """Resellers' rows are left out: some resellers do charge more for cached input than for other input."""
     makers = {"anthropic", "deepseek", "google", "moonshotai", "openai", "x-ai", "zai"}
     odd = []
     for provider in providers:

@@ -1,4 +1,4 @@
-"""The overlay: what is added to the package, and that every row of it can be checked by a reader."""
+"""The overlay adds to the package, and a reader can check every row of it."""
 
 from datetime import UTC, date, datetime
 from math import inf
@@ -42,7 +42,7 @@ def row_id(row: OverlayRow) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=row_id)
-def test_a_row_can_be_checked_by_a_reader(row: OverlayRow) -> None:
+def test_a_reader_can_check_a_row(row: OverlayRow) -> None:
     assert row.source
     assert row.checked is not None
     assert row.checked <= REVIEWED
@@ -58,7 +58,7 @@ def test_output_costs_more_than_input_and_cache_reads_cost_less(row: OverlayRow)
         assert rates.cache_read != 0
 
 
-def test_no_two_rows_say_the_same_name_at_the_same_time() -> None:
+def test_no_two_rows_have_the_same_name_at_the_same_time() -> None:
     for index, row in enumerate(ROWS):
         for other in ROWS[:index]:
             if row.provider == other.provider and set(row.names) & set(other.names):
@@ -66,7 +66,7 @@ def test_no_two_rows_say_the_same_name_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
-def test_the_package_still_lacks_what_the_overlay_has(genai: PriceList, row: OverlayRow) -> None:
+def test_the_package_still_lacks_what_the_overlay_adds(genai: PriceList, row: OverlayRow) -> None:
     assert [name for name in row.names if genai.find(CPA_NAMES[row.provider], name, at_ms=AT_MS)] == []
 
 
@@ -95,7 +95,7 @@ def test_the_package_still_has_what_the_overlay_corrects(genai: PriceList, row: 
 
 
 @pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
-def test_a_row_holds_from_its_day_on(catalogue: PriceList, row: OverlayRow) -> None:
+def test_a_row_applies_from_its_day_on(catalogue: PriceList, row: OverlayRow) -> None:
     provider, from_ms = CPA_NAMES[row.provider], int(row.from_ms)
     for name in row.names:
         assert found(catalogue, provider, name, from_ms).tariff == row.tariff or row.same_as
@@ -127,7 +127,7 @@ def test_a_model_of_the_overlay_is_found(
     [
         ("codex", "gpt-5.3-codex-sparkle"),
         ("codex", "codex-spark"),
-        ("gemini", "gemini-3-flash-agent"),  # a mode of Antigravity's
+        ("gemini", "gemini-3-flash-agent"),  # a mode of Antigravity
         ("antigravity", "gemini-3-flash-lite"),
         ("kimi", "kimi-k3-512k"),
         ("claude", "claude-mythos-5-3"),

@@ -9,7 +9,7 @@ from exporter.records import Tokens
 
 
 def cost(tariff: Tariff, tokens: Tokens) -> int:
-    """What a request costs at a tariff, in nano-USD."""
+    """The cost of a request at a tariff, in nano-USD."""
     return cost_at(tariff.rates(tokens), tokens)
 
 
@@ -44,7 +44,7 @@ def test_a_price_per_million_becomes_whole_pico_dollars_per_token(usd: Decimal |
 
 def test_each_bucket_is_charged_at_its_own_price() -> None:
     tokens = Tokens(uncached=1_000, cache_read=20_000, cache_write=300, output=500, reasoning=200)
-    # 1,000 x 3 + 20,000 x 0.30 + 300 x 3.75 + 500 x 15 = 17,625 USD per million; reasoning is inside output.
+    # 1,000 x 3 + 20,000 x 0.30 + 300 x 3.75 + 500 x 15 = 17,625 USD per million; reasoning is part of output.
     assert cost(PLAIN, tokens) == 3_000_000 + 6_000_000 + 1_125_000 + 7_500_000
 
 
@@ -65,7 +65,7 @@ def test_the_size_of_the_prompt_decides_the_tier(tokens: Tokens, nano_usd: int) 
     assert cost(TIERED, tokens) == nano_usd
 
 
-def test_of_several_tiers_the_largest_that_was_passed_is_charged() -> None:
+def test_the_largest_tier_that_the_prompt_exceeds_is_charged() -> None:
     small = Tier(above_tokens=32, input=2_000, output=None, cache_read=None, cache_write=None)
     large = Tier(above_tokens=128, input=3_000, output=None, cache_read=None, cache_write=None)
     price = Tariff(input=1_000, output=None, cache_read=None, cache_write=None, tiers=(small, large))
@@ -95,7 +95,7 @@ def test_a_very_large_request_is_exact() -> None:
     assert cost(PLAIN, Tokens(uncached=10**15 + 1)) == (10**15 + 1) * 3_000
 
 
-def test_the_text_of_a_price_tells_all_of_it() -> None:
+def test_the_text_of_a_price_has_all_its_parts() -> None:
     assert json.loads(priced(TIERED).text("")) == {
         "origin": "list row",
         "matched_by": "exact",
@@ -126,15 +126,15 @@ def test_tiers_must_rise() -> None:
         Tariff(input=1, output=1, cache_read=1, cache_write=1, tiers=(LONG, LONG))
 
 
-def test_the_text_of_a_price_tells_the_service_tier_that_was_charged() -> None:
+def test_the_text_of_a_price_names_the_charged_service_tier() -> None:
     price = priced(PLAIN, priority=TIERED)
     at_priority = json.loads(price.text("priority"))
     assert at_priority.pop("service_tier") == "priority"
     assert at_priority == json.loads(priced(TIERED).text(""))
 
 
-def test_a_tier_that_has_no_price_adds_no_text_of_its_own() -> None:
-    # Clients choose the name of the tier, and each text is kept for ever.
+def test_a_tier_without_a_price_adds_no_text() -> None:
+    # Clients choose the name of the tier, and each text is kept forever.
     assert priced(PLAIN).text("tier-of-somebody") == priced(PLAIN).text("")
 
 
@@ -146,10 +146,10 @@ def test_a_service_tier_has_its_own_price_or_none(asked: str, charged: Tariff | 
     assert priced(PLAIN, priority=TIERED).at(asked) is charged
 
 
-def test_fast_is_priority_only_where_it_has_no_price_of_its_own() -> None:
+def test_fast_means_priority_only_without_its_own_price() -> None:
     assert priced(PLAIN, priority=TIERED, fast=PLAIN).at("fast") is PLAIN
 
 
 @pytest.mark.parametrize("usd", ["3", "0.075", "0.000001", "600"])
-def test_a_price_can_be_shown_as_it_was_published(usd: str) -> None:
+def test_a_price_can_be_shown_as_published(usd: str) -> None:
     assert usd_per_million(pico_per_token(usd)) == Decimal(usd)

@@ -1,4 +1,4 @@
-"""The daily list: fetched from a real HTTP server, kept in a real ledger."""
+"""The daily list, fetched from a real HTTP server and kept in a real ledger."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ DAY_MS = 86_400_000
 
 
 class Site:
-    """A web server that answers every request with what the test has set."""
+    """A web server that gives every request the answer that the test has set."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -57,7 +57,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self._server.server_port}/prices.json"
 
     def lists(self, **prices: float) -> None:
-        """From now on the list has these models of OpenAI, each with its price of input."""
+        """Set the list to these models of OpenAI, each with its input price."""
         rows = [
             {"id": name.replace("_", "-"), "vendor": "openai", "name": name, "input": price, "output": 2 * price}
             for name, price in prices.items()
@@ -92,7 +92,7 @@ def ledger(tmp_path: Path, clock: TurnedClock) -> Iterator[Ledger]:
 
 @pytest.fixture
 def open_feed(site: Site, ledger: Ledger, catalogue: PriceList, clock: TurnedClock) -> Callable[[], PriceFeed]:
-    """A feed as it is after a start."""
+    """A feed right after a start."""
 
     def open_it(url: str = "") -> PriceFeed:
         return PriceFeed(url=url or site.url, store=ledger.price_feed, known=catalogue.knows, clock=clock)
@@ -127,7 +127,9 @@ def test_a_new_model_gets_its_price_at_the_first_fetch(site: Site, feed: PriceFe
     assert site.asked == ["/prices.json"]
 
 
-def test_what_the_catalogue_knows_is_never_priced_from_here(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
+def test_models_of_the_catalogue_never_get_their_price_from_the_feed(
+    site: Site, feed: PriceFeed, clock: TurnedClock
+) -> None:
     site.lists(gpt_99=1.25, gpt_5=99, o3=99)
     feed.refresh()
     assert found(feed, clock, "gpt-5") is None
@@ -157,7 +159,7 @@ def test_prices_survive_a_restart_without_network(
     assert again.fetched_ms == fetched_ms
 
 
-def test_a_price_that_changes_holds_from_when_the_change_was_seen(
+def test_a_changed_price_applies_from_when_the_change_was_seen(
     site: Site, feed: PriceFeed, open_feed: Callable[[], PriceFeed], clock: TurnedClock
 ) -> None:
     site.lists(gpt_99=1, gpt_98=5)
@@ -255,7 +257,7 @@ def test_a_failure_is_harmless_and_visible(
     assert [event["event"] for event in events] == ["prices_fetched", "price_feed_state"]
 
 
-def test_no_server_at_all_is_a_failure_that_does_not_name_the_whole_address(
+def test_a_missing_server_is_a_failure_that_does_not_name_the_whole_address(
     open_feed: Callable[[str], PriceFeed],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -266,7 +268,7 @@ def test_no_server_at_all_is_a_failure_that_does_not_name_the_whole_address(
     assert "token" not in feed.problem
 
 
-def test_a_failure_is_tried_again_sooner(site: Site, feed: PriceFeed) -> None:
+def test_a_failed_fetch_is_repeated_sooner(site: Site, feed: PriceFeed) -> None:
     site.lists(gpt_99=1)
     feed.refresh()
     daily = feed.interval_seconds
@@ -275,7 +277,7 @@ def test_a_failure_is_tried_again_sooner(site: Site, feed: PriceFeed) -> None:
     assert (daily, feed.interval_seconds) == (86_400, 3_600)
 
 
-def test_a_server_that_trickles_is_given_up(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
+def test_the_feed_gives_up_on_a_server_that_trickles(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
     def half_a_minute() -> None:
         clock.at += 31
 
@@ -300,7 +302,7 @@ def test_a_price_survives_being_stored(ledger: Ledger) -> None:
     assert ledger.price_feed.load().prices == (price,)
 
 
-def test_another_process_can_read_what_was_kept(
+def test_another_process_can_read_the_stored_list(
     site: Site, feed: PriceFeed, ledger: Ledger, tmp_path: Path, clock: TurnedClock
 ) -> None:
     site.lists(gpt_99=1)

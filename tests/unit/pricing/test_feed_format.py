@@ -27,18 +27,18 @@ def test_prices_are_exact_decimals() -> None:
     assert feed == {("openai", "gpt-9"): flat(100_000, 400_000, 25_000)}
 
 
-def test_cached_input_without_a_price_has_none_and_is_not_free() -> None:
+def test_cached_input_without_a_price_is_unpriced_and_not_free() -> None:
     assert read(row("gpt-9", "openai", 1, 2, None))["openai", "gpt-9"].cache_read is None
     assert read(row("gpt-9", "openai", 1, 2))["openai", "gpt-9"].cache_read is None
 
 
-def test_a_price_of_0_is_none() -> None:
+def test_a_price_of_0_is_no_price() -> None:
     feed = read(row("glm-9", "z.ai", 1, 1), row("glm-8", "z.ai", 0, 0), row("glm-7", "z.ai", 1e-9, 2, 0))
     assert list(feed) == [("zai", "glm-9")]
 
 
 @pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "-Infinity"])
-def test_a_price_that_is_no_number_damages_the_list(price: str) -> None:
+def test_a_price_that_is_not_a_number_damages_the_list(price: str) -> None:
     with pytest.raises(PriceFeedError, match="impossible price"):
         read_feed(
             b'{"prices": [{"id": "glm-9", "vendor": "z.ai", "name": "", "input": "%s", "output": 1}]}' % price.encode()
@@ -99,7 +99,7 @@ def test_a_model_whose_name_only_looks_like_a_tier_is_a_model(other: dict[str, A
         ("GPT-9", "OpenAI", {"gpt-9"}),
     ],
 )
-def test_an_id_that_is_not_the_apis_name_is_translated(id_: str, vendor: str, names: set[str]) -> None:
+def test_an_id_other_than_the_apis_name_is_translated(id_: str, vendor: str, names: set[str]) -> None:
     assert {name for _, name in read(row(id_, vendor, 1, 2))} == names
 
 
@@ -116,7 +116,7 @@ def test_a_row_that_could_be_misread_is_left_out(left_out: list[dict[str, Any]])
     assert set(read(row("gpt-9", "openai", 1, 2), *left_out)) == {("openai", "gpt-9")}
 
 
-def test_an_id_that_stands_twice_with_the_same_price_is_used() -> None:
+def test_a_repeated_id_with_the_same_price_is_used() -> None:
     assert len(read(row("grok-9", "xai", 0.2, 0.5), row("grok-9", "xai", 0.20, 0.50))) == 1
 
 
@@ -141,7 +141,7 @@ def test_an_id_that_stands_twice_with_the_same_price_is_used() -> None:
         pytest.param(b"[" * 100_000, id="nested without end"),
     ],
 )
-def test_what_is_no_price_list_is_refused(body: bytes) -> None:
+def test_anything_but_a_price_list_is_refused(body: bytes) -> None:
     with pytest.raises(PriceFeedError, match=r"\.$"):
         read_feed(body)
 

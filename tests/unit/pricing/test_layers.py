@@ -99,7 +99,7 @@ def test_the_first_list_that_knows_a_price_is_used(
     assert (price.origin, price.matched_by) == (origin, matched_by)
 
 
-def test_without_file_and_feed_there_are_the_catalogue_and_the_default(ledger: Ledger, tmp_path: Path) -> None:
+def test_without_file_and_feed_the_catalogue_and_the_default_apply(ledger: Ledger, tmp_path: Path) -> None:
     layers = opened(ledger, tmp_path, file=False, feed=False)
     assert (layers.user, layers.feed) == (None, None)
     assert layers.pricer.price_of("mine", "gpt-98", at_ms=AT_MS) is DEFAULT_PRICE
@@ -113,7 +113,7 @@ def priced(layers: PriceLayers, model: str, tokens: Tokens, *, tier: str = "") -
     return layers.pricer.price(record("codex", model, tokens, at_ms=AT_MS, service_tier=tier))
 
 
-def test_a_price_of_the_users_is_exact(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_users_price_is_exact(ledger: Ledger, tmp_path: Path) -> None:
     cost = priced(opened(ledger, tmp_path), "gpt-5.4", Tokens(uncached=1_000, cache_read=500, output=10))
     # 1 USD per million for input, 0.1 for cached input, 2 for output
     assert (cost.nano_usd, cost.basis) == (1_000 * 1_000 + 500 * 100 + 10 * 2_000, Basis.EXACT)
@@ -132,11 +132,11 @@ def test_the_users_row_has_its_own_service_tiers_and_no_others(
 
 def test_the_users_default_is_still_a_guess(ledger: Ledger, tmp_path: Path) -> None:
     cost = priced(opened(ledger, tmp_path), "gpt-97", Tokens(uncached=100, cache_read=50, output=10))
-    # cached input costs what other input costs
+    # cached input costs as much as other input
     assert (cost.nano_usd, cost.basis, cost.unpriced) == (150 * 7_000 + 10 * 8_000, Basis.DEFAULT, "")
 
 
-def test_what_is_charged_now_can_be_read_for_each_bucket(ledger: Ledger, tmp_path: Path) -> None:
+def test_the_present_price_of_each_bucket_can_be_read(ledger: Ledger, tmp_path: Path) -> None:
     pricer = opened(ledger, tmp_path).pricer
     assert pricer.current("claude", "claude-opus-4-6", at_ms=AT_MS) == {
         "input": Decimal(5),
@@ -153,7 +153,7 @@ def test_what_is_charged_now_can_be_read_for_each_bucket(ledger: Ledger, tmp_pat
     assert pricer.current("codex", "gpt-97", at_ms=AT_MS)["output"] == Decimal(8)
 
 
-def test_the_text_that_is_stored_names_the_list(ledger: Ledger, tmp_path: Path) -> None:
+def test_the_stored_text_names_the_list(ledger: Ledger, tmp_path: Path) -> None:
     layers = opened(ledger, tmp_path)
     texts = [priced(layers, model, Tokens(uncached=1)).price for model in ("gpt-5.4", "gpt-98", "gpt-97")]
     assert ['"prices.yaml codex/gpt-5.4"' in texts[0], '"llm-prices.com openai/gpt-98"' in texts[1]] == [True, True]

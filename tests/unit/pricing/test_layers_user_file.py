@@ -37,13 +37,13 @@ def input_of(prices: UserPrices, model: str = "house", provider: str = "p", at_m
 
 
 def look(prices: UserPrices) -> None:
-    """Look twice: an edit is taken over once it stays."""
+    """Refresh twice: an edit takes effect once the file stays the same."""
     prices.reload()
     prices.reload()
 
 
 def edit(path: Path, text: str) -> None:
-    """As editors do it: a new file in the place of the old one."""
+    """Edit as editors do: a new file replaces the old one."""
     new = path.with_name("new")
     new.write_text(text)
     new.replace(path)
@@ -61,7 +61,7 @@ def test_only_the_whole_name_is_overridden(prices: UserPrices, model: str) -> No
     assert input_of(prices, model) is None
 
 
-def test_a_row_for_the_provider_goes_before_one_for_any(path: Path) -> None:
+def test_a_row_for_the_provider_comes_before_one_for_any(path: Path) -> None:
     path.write_text(
         "prices:\n"
         "  - {model: house, input: 1}\n"
@@ -86,7 +86,9 @@ def test_a_row_for_the_provider_goes_before_one_for_any(path: Path) -> None:
         ("2026-07-01T00:00:00", None),
     ],
 )
-def test_a_row_holds_from_its_first_day_until_before_its_last(path: Path, moment: str, input_pico: int | None) -> None:
+def test_a_row_applies_from_its_first_day_until_before_its_last(
+    path: Path, moment: str, input_pico: int | None
+) -> None:
     path.write_text(
         "prices:\n"
         "  - {model: house, input: 2, from: 2026-06-01, to: 2026-07-01}\n"
@@ -96,16 +98,16 @@ def test_a_row_holds_from_its_first_day_until_before_its_last(path: Path, moment
     assert input_of(UserPrices(path), at_ms=at_ms) == input_pico
 
 
-def test_a_good_edit_is_taken_over(path: Path, prices: UserPrices) -> None:
+def test_a_good_edit_takes_effect(path: Path, prices: UserPrices) -> None:
     edit(path, BETTER)
     look(prices)
     assert input_of(prices) == 7_000_000
     assert not prices.problem
 
 
-def test_an_edit_in_place_is_taken_over(path: Path, prices: UserPrices) -> None:
+def test_an_edit_in_place_takes_effect(path: Path, prices: UserPrices) -> None:
     path.write_text(BETTER)
-    os.utime(path, ns=(0, 0))  # a clock that is coarser than two edits
+    os.utime(path, ns=(0, 0))  # a clock too coarse to tell two edits apart
     look(prices)
     assert input_of(prices) == 7_000_000
 
@@ -118,7 +120,7 @@ def test_an_edit_in_place_is_taken_over(path: Path, prices: UserPrices) -> None:
         pytest.param(lambda path: path.unlink(), id="deleted"),
     ],
 )
-def test_a_bad_edit_keeps_the_prices_before_it_until_it_is_right(
+def test_a_bad_edit_keeps_the_earlier_prices_until_it_is_corrected(
     path: Path, prices: UserPrices, break_it: Callable[[Path], None]
 ) -> None:
     break_it(path)
@@ -180,7 +182,7 @@ def test_a_mistake_at_the_start_is_an_error_with_all_problems(path: Path) -> Non
     ]
 
 
-def test_a_file_that_is_still_being_written_is_not_taken_over(path: Path, prices: UserPrices) -> None:
+def test_a_file_that_is_still_being_written_is_not_used(path: Path, prices: UserPrices) -> None:
     before = input_of(prices)
     edit(path, "prices:\n  - {model: house, input: 1")
     prices.reload()

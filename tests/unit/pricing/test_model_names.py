@@ -79,7 +79,7 @@ def test_a_name_is_reduced_step_by_step(model: str, tried: list[tuple[str, Match
         pytest.param("gpt-\u0664", id="a digit of another script"),
     ],
 )
-def test_what_cannot_be_a_name_is_nobodys(model: str) -> None:
+def test_an_impossible_name_belongs_to_no_model(model: str) -> None:
     assert clean(model) == ""
 
 

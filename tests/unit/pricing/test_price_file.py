@@ -1,4 +1,4 @@
-"""The format of price files: what a good one says, and what is said about a bad one."""
+"""The format of price files: what a good file says, and the messages about a bad one."""
 
 from datetime import UTC, datetime
 from math import inf
@@ -80,7 +80,7 @@ def by_the_hour(path: Path, fields: str, moment: str) -> bool:
         ("days: [sat]", "2026-11-29T00:00:00", False),
         ("days: [sat], zone: Asia/Kathmandu", "2026-11-27T18:15:00", True),
         ("days: [sat], zone: Asia/Kathmandu", "2026-11-27T18:14:59", False),
-        # The night on which clocks go from 2:00 to 3:00, and the one on which they go back.
+        # The nights on which clocks go from 2:00 to 3:00 and back.
         ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-03-29T01:00:00", False),
         ('hours: ["03:00-04:00"], zone: Europe/Berlin', "2026-03-29T01:00:00", True),
         ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T00:00:00", True),
@@ -88,7 +88,7 @@ def by_the_hour(path: Path, fields: str, moment: str) -> bool:
         ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T02:00:00", False),
     ],
 )
-def test_a_row_holds_by_the_clock_of_its_zone(path: Path, fields: str, moment: str, holds: bool) -> None:
+def test_a_row_follows_the_clock_of_its_zone(path: Path, fields: str, moment: str, holds: bool) -> None:
     assert by_the_hour(path, fields, moment) is holds
 
 
@@ -108,7 +108,7 @@ def test_a_row_holds_by_the_clock_of_its_zone(path: Path, fields: str, moment: s
         ("same_as: openai/gpt-5", "same_as' is unknown here"),
     ],
 )
-def test_a_mistake_in_the_hours_is_told(path: Path, fields: str, why: str) -> None:
+def test_a_mistake_in_the_hours_is_reported(path: Path, fields: str, why: str) -> None:
     [problem] = problems(path, f"prices:\n  - {{model: m, input: 1, {fields}}}")
     assert why in problem
 
@@ -125,7 +125,7 @@ def test_a_mistake_in_the_hours_is_told(path: Path, fields: str, why: str) -> No
         ("days: [mon]", "source: all other days", False),
     ],
 )
-def test_two_rows_with_hours_must_not_hold_at_once(path: Path, one: str, other: str, refused: bool) -> None:
+def test_two_rows_with_hours_must_not_overlap(path: Path, one: str, other: str, refused: bool) -> None:
     text = f"prices:\n  - {{model: m, input: 1, {one}}}\n  - {{model: m, input: 2, {other}}}"
     if refused:
         assert "has a price for the same time in line 2" in problems(path, text)[0]
@@ -179,7 +179,7 @@ def test_the_shortest_row_is_a_model_and_its_input_price(path: Path) -> None:
     assert (row.from_ms, row.until_ms, row.provider) == (-inf, inf, "")
 
 
-def test_a_price_is_read_as_it_was_written(path: Path) -> None:
+def test_a_price_is_read_as_written(path: Path) -> None:
     # As binary floats, 0.1 + 0.2 is not 0.3, and YAML reads 1_000 and 0x10 as numbers.
     [row] = read(path, "prices:\n  - {model: m, input: 0.000003, output: 0.3}\n").rows
     assert row.tariff is not None
@@ -204,7 +204,7 @@ def test_rows_of_one_model_may_follow_each_other(path: Path) -> None:
     assert len(file.rows) == 4
 
 
-def test_an_empty_list_is_no_mistake(path: Path) -> None:
+def test_an_empty_list_is_not_a_mistake(path: Path) -> None:
     assert read(path, "prices: []\n") == PriceFile()
 
 

@@ -16,7 +16,7 @@ record = partial(benches.record, at_ms=AT_MS)
 
 
 class OneRow:
-    """A price list that knows one model."""
+    """A price list with one model."""
 
     def __init__(self, model: str, price: Price) -> None:
         self.model = model
@@ -127,7 +127,9 @@ def pricer(genai: PriceList) -> Pricer:
         ),
     ],
 )
-def test_the_cost_of_a_request(pricer: Pricer, provider: str, model: str, tokens: Tokens, nano_usd: int) -> None:
+def test_a_request_costs_the_sum_of_its_buckets(
+    pricer: Pricer, provider: str, model: str, tokens: Tokens, nano_usd: int
+) -> None:
     cost = pricer.price(record(provider, model, tokens))
     assert cost.nano_usd == nano_usd
     assert cost.basis is Basis.EXACT
@@ -152,7 +154,7 @@ def test_an_unknown_model_is_charged_at_the_default_price(pricer: Pricer) -> Non
         (Tokens(uncached=10, cache_write=10, output=10), 10 * 1 + 10 * 2, "no_cache_write_price"),
     ],
 )
-def test_what_a_price_does_not_cover_is_unpriced_and_costs_nothing(tokens: Tokens, nano_usd: int, reason: str) -> None:
+def test_a_bucket_without_a_price_is_unpriced_and_costs_nothing(tokens: Tokens, nano_usd: int, reason: str) -> None:
     cost = Pricer([OneRow("m", row(input=1_000, output=2_000))]).price(record("p", "m", tokens))
     assert (cost.nano_usd, cost.basis, cost.unpriced) == (nano_usd, Basis.EXACT, reason)
 
@@ -191,7 +193,7 @@ def test_the_default_price_is_charged_at_any_service_tier(pricer: Pricer) -> Non
         ("openai-compatible-mine", "gpt-5.4-nano", 1_000 * 200 + 100 * 1_250),
     ],
 )
-def test_a_tier_that_was_only_asked_for_costs_the_base_price_and_is_counted(
+def test_a_tier_that_was_only_requested_costs_the_base_price_and_is_counted(
     pricer: Pricer, provider: str, model: str, asked: str, nano_usd: int
 ) -> None:
     tokens = Tokens(uncached=1_000, output=100)
@@ -203,7 +205,7 @@ def test_a_tier_that_was_only_asked_for_costs_the_base_price_and_is_counted(
         assert (cost.unpriced, cost.price) == ("", price.text(asked))
 
 
-def test_fast_mode_of_codex_by_login_is_charged_as_asked(pricer: Pricer) -> None:
+def test_fast_mode_of_codex_by_login_is_charged_as_requested(pricer: Pricer) -> None:
     tokens = Tokens(uncached=100_000, cache_read=900_000, output=25_000, reasoning=5_000)
     asked = record("codex", "gpt-5.5", tokens, service_tier="priority", tier_only_asked=True)
     cost = pricer.price(msgspec.structs.replace(asked, ts_ms=1_795_521_600_000))  # 2026-11-24
@@ -211,12 +213,12 @@ def test_fast_mode_of_codex_by_login_is_charged_as_asked(pricer: Pricer) -> None
 
 
 def test_reasoning_of_an_image_model_is_charged_as_text(pricer: Pricer) -> None:
-    # 1,120 tokens of an image at $120 and 1,500 of reasoning at $12.
+    # 1,120 image tokens at $120 and 1,500 reasoning tokens at $12.
     cost = pricer.price(record("gemini", "gemini-3-pro-image-preview", Tokens(output=2_620, reasoning=1_500)))
     assert cost.nano_usd == 152_400_000
 
 
-def test_cache_writes_cost_twice_the_input_where_the_cache_lives_an_hour(genai: PriceList) -> None:
+def test_cache_writes_cost_twice_the_input_if_the_cache_lives_an_hour(genai: PriceList) -> None:
     pricer = Pricer([genai], one_hour_writes=lambda provider: provider == "claude")
     tokens = Tokens(cache_write=37_175)
     by_provider = {
@@ -224,11 +226,11 @@ def test_cache_writes_cost_twice_the_input_where_the_cache_lives_an_hour(genai: 
         for provider in ("claude", "antigravity")
     }
     assert by_provider == {"claude": 743_500_000, "antigravity": 464_687_500}
-    # Where a write costs what other input costs, no price of its own for an hour is known.
+    # If a write costs as much as other input, no separate price for an hour is known.
     assert pricer.price(record("claude", "gpt-5.4", Tokens(cache_write=10))).nano_usd == 10 * 2_500
 
 
-def test_a_prewarm_without_tokens_is_no_request_whose_usage_is_missing(pricer: Pricer) -> None:
+def test_a_prewarm_without_tokens_does_not_count_as_missing_usage(pricer: Pricer) -> None:
     prewarm = msgspec.structs.replace(record("codex", "gpt-5.4", Tokens()), counted=0)
     assert pricer.price(prewarm).unpriced == ""
 
@@ -236,7 +238,7 @@ def test_a_prewarm_without_tokens_is_no_request_whose_usage_is_missing(pricer: P
 @pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
 @pytest.mark.parametrize("service_tier", ["", "priority"])
 @pytest.mark.parametrize(("code", "reason"), [("", "no_usage"), ("429", "")])
-def test_a_success_without_tokens_is_told_and_a_failure_costs_nothing(
+def test_a_success_without_tokens_is_reported_and_a_failure_costs_nothing(
     pricer: Pricer, *, model: str, basis: Basis, service_tier: str, code: str, reason: str
 ) -> None:
     cost = pricer.price(record("codex", model, Tokens(), service_tier=service_tier, code=code))
@@ -254,7 +256,7 @@ def test_the_alias_does_not_outrank_the_model(pricer: Pricer) -> None:
     assert cost.basis is Basis.DEFAULT
 
 
-def test_an_alias_that_nobody_lists_leads_to_the_default_price(pricer: Pricer) -> None:
+def test_an_alias_that_no_list_has_leads_to_the_default_price(pricer: Pricer) -> None:
     assert pricer.price(record("claude", "", Tokens(uncached=100), alias="fast")).basis is Basis.DEFAULT
 
 
@@ -265,7 +267,7 @@ def test_the_first_catalogue_with_a_price_wins() -> None:
     assert pricer.price_of("p", "c", at_ms=AT_MS) is DEFAULT_PRICE
 
 
-def test_the_price_that_is_remembered_tells_a_change_of_price(pricer: Pricer) -> None:
+def test_the_remembered_text_changes_with_the_price(pricer: Pricer) -> None:
     tokens = Tokens(uncached=1)
     today = pricer.price(record("claude", "claude-opus-4-6", tokens)).price
     assert pricer.price(record("claude", "claude-opus-4-6", Tokens(output=7))).price == today

@@ -1,4 +1,4 @@
-"""Antigravity's pages: recorded through CPA 7.2.140, or made up after what public clients read."""
+"""Antigravity's pages: recorded through CPA 7.2.140, or made up from what public clients read."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def _bucket(remaining: Any, window: Any = "5h", **fields: Any) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("host", ["daily-cloudcode-pa", "cloudcode-pa"])
-def test_the_recorded_summary_tells_the_windows_of_each_group_of_models(host: str) -> None:
+def test_the_recorded_summary_has_the_windows_of_each_group_of_models(host: str) -> None:
     report = told_by(f"antigravity-quota-{host}")
 
     assert windows(report.readings) == {
@@ -56,36 +56,36 @@ def test_a_group_is_a_scope_of_known_words(group: Any, scope: str) -> None:
         ("later", "unknown"),
     ],
 )
-def test_a_window_has_one_name_whatever_it_is_called(called: str, window: str) -> None:
+def test_a_window_has_one_name_in_all_its_spellings(called: str, window: str) -> None:
     assert windows(told(_SUMMARY, _summary("Gemini", _bucket(0.25, called))).readings) == {(window, "gemini"): 0.75}
 
 
 @pytest.mark.parametrize(
     ("remaining", "used"), [(0.62, 0.38), ("0.62", 0.38), ("62%", 0.38), (1, 0), (0, 1), ("0%", 1)]
 )
-def test_what_remains_is_a_number_or_a_text(remaining: Any, used: float) -> None:
+def test_the_remaining_share_is_a_number_or_a_text(remaining: Any, used: float) -> None:
     assert windows(told(_SUMMARY, _summary("Gemini", _bucket(remaining))).readings) == {("5h", "gemini"): used}
 
 
 @pytest.mark.parametrize("remaining", [None, "", "NaN", "all", 62, "620%", -0.5, True, []])
-def test_a_bucket_that_tells_no_fraction_says_nothing(remaining: Any) -> None:
+def test_a_bucket_without_a_fraction_says_nothing(remaining: Any) -> None:
     summary = _summary("Gemini", _bucket(remaining), _bucket(0.25, "weekly"))
 
     assert windows(told(_SUMMARY, summary).readings) == {("7d", "gemini"): 0.75}
 
 
-def test_nothing_left_without_a_reset_is_a_fraction_that_was_left_out() -> None:
+def test_a_share_of_0_without_a_reset_means_a_missing_fraction() -> None:
     summary = _summary("Gemini", _bucket(0, resetTime=None), _bucket(0.25, "weekly"))
 
     assert windows(told(_SUMMARY, summary).readings) == {("7d", "gemini"): 0.75}
 
 
 @pytest.mark.parametrize("body", [{"groups": []}, {}, {"groups": [{"buckets": []}]}, {"groups": {}}, []])
-def test_an_empty_summary_leaves_it_to_the_next_host(body: Any) -> None:
+def test_after_an_empty_summary_the_next_host_is_asked(body: Any) -> None:
     assert told(_SUMMARY, body).refusal in NEXT_WAY
 
 
-def test_the_recorded_list_of_models_tells_windows_of_unknown_length() -> None:
+def test_the_recorded_list_of_models_has_windows_of_unknown_length() -> None:
     assert windows(told_by("antigravity-models").readings) == {
         ("unknown", "claude-sonnet-4-6"): 0.38,
         ("unknown", "gemini-3-flash"): 0,
@@ -101,13 +101,13 @@ def test_the_recorded_list_of_models_tells_windows_of_unknown_length() -> None:
         ({"currentTier": {"id": "erin@planted.example"}}, "other"),
     ],
 )
-def test_the_plan_is_what_is_paid_for(body: Any, plan: str) -> None:
+def test_the_plan_is_the_paid_tier(body: Any, plan: str) -> None:
     assert told_by("antigravity-load-code-assist").plan == "pro"
     assert told(_PLAN, body).plan == plan
     assert told(_PLAN, {}).refusal is Refusal.UNREADABLE
 
 
-def test_three_hosts_are_asked_in_their_order_and_the_models_last() -> None:
+def test_three_hosts_are_asked_in_order_and_the_models_last() -> None:
     ways = [call_of("antigravity", way=way) for way in range(4)]
 
     assert [way.url.removeprefix("https://").partition("/v1internal:")[::2] for way in ways] == [

@@ -1,4 +1,4 @@
-"""What the proxy is asked to call, with the account's facts and no token; and what answers say besides windows."""
+"""What the proxy is asked to call, with the account's facts and no token; and what answers contain besides windows."""
 
 import json
 
@@ -27,7 +27,7 @@ def test_a_call_is_the_body_of_the_proxys_api_call() -> None:
     }
 
 
-def test_the_account_is_named_where_it_is_known() -> None:
+def test_the_account_is_named_if_it_is_known() -> None:
     known, unknown = _CODEX.request("a", _FACTS), _CODEX.request("a", Facts())
 
     assert known is not None
@@ -44,12 +44,12 @@ def test_the_data_is_a_text_with_the_project() -> None:
 
 
 @pytest.mark.parametrize("project", ["", 'p","x":"', "p\nq", "Project", "p" * 200, "$TOKEN$", "a b"])
-def test_what_is_no_project_is_not_sent(project: str) -> None:
+def test_an_invalid_project_is_not_sent(project: str) -> None:
     assert _ANTIGRAVITY.request("a", Facts(project_id=project)) is None
 
 
 @pytest.mark.parametrize("account", ["a\r\nHost: other.example", "a b", "x" * 65, "$TOKEN$", "é"])
-def test_what_is_no_account_is_not_sent(account: str) -> None:
+def test_an_invalid_account_is_not_sent(account: str) -> None:
     request = _CODEX.request("a", Facts(account_id=account))
 
     assert request is not None
@@ -60,14 +60,14 @@ def test_the_facts_of_an_account_are_not_written_anywhere() -> None:
     assert "planted" not in f"{_FACTS} {_FACTS!r} {[_FACTS]}"
 
 
-def test_what_an_answer_does_not_say_stays() -> None:
+def test_values_that_an_answer_does_not_mention_stay() -> None:
     full = AccountState().after(Report(plan="max", balances=_MONEY, reset_credits=0, elsewhere_ratio=0.0), now_ms=5)
 
     assert full == AccountState(plan="max", balances=_MONEY, reset_credits=0, elsewhere_ratio=0.0, elsewhere_ms=5)
     assert full.after(Report(), now_ms=9) == full
 
 
-def test_what_it_says_counts_from_then_on() -> None:
+def test_values_in_an_answer_count_from_then_on() -> None:
     told = AccountState(plan="pro", reset_credits=3, elsewhere_ratio=0.5, elsewhere_ms=1)
 
     changed = told.after(Report(plan="max", reset_credits=2, elsewhere_ratio=0.25), now_ms=9)

@@ -1,4 +1,4 @@
-"""Buckets of which the fraction that remains is told."""
+"""Buckets that give the remaining fraction."""
 
 from typing import Any
 
@@ -28,11 +28,11 @@ _RESET = "2026-08-21T13:00:00Z"
         ({}, []),
     ],
 )
-def test_a_bucket_tells_a_share_or_nothing(bucket: Any, used: list[float]) -> None:
+def test_a_bucket_gives_a_share_or_nothing(bucket: Any, used: list[float]) -> None:
     assert [reading.used_ratio for reading in one_bucket(_answer(bucket), scope="")] == used
 
 
-def test_what_is_no_group_or_bucket_is_passed_over() -> None:
+def test_invalid_groups_and_buckets_are_skipped() -> None:
     groups = [None, {"buckets": 5}, {"displayName": "Gemini", "buckets": ["x", {"remainingFraction": 0.8}]}]
 
     assert [(reading.window, reading.scope) for reading in grouped(_answer({"groups": groups}))] == [
@@ -41,5 +41,5 @@ def test_what_is_no_group_or_bucket_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"paidTier": None}, {"paidTier": {"id": 5}}, {"currentTier": []}])
-def test_a_tier_without_an_id_is_no_plan(content: Any) -> None:
+def test_a_tier_without_an_id_is_not_a_plan(content: Any) -> None:
     assert read_tier(_answer(content)) is None

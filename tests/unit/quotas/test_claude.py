@@ -1,4 +1,4 @@
-"""Claude's pages of usage and profile: recorded through CPA 7.2.140, or made up after what public clients read."""
+"""Claude's pages of usage and profile: recorded through CPA 7.2.140, or made up from what public clients read."""
 
 from typing import Any
 
@@ -26,28 +26,28 @@ def _elsewhere(*rows: tuple[str, Any]) -> float | None:
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_recorded_page_tells_the_windows_of_account_and_models_and_what_extra_usage_costs() -> None:
+def test_the_recorded_page_has_the_windows_of_account_and_models_and_the_cost_of_extra_usage() -> None:
     report = told_by("claude-usage")
 
     assert windows(report.readings) == {
         ("5h", ""): 0.21,
         ("7d", ""): 0.83,
         ("7d", "sonnet"): 0.04,
-        ("7d", "other"): 0.4,  # a model that is called X
+        ("7d", "other"): 0.4,  # a model called X
         ("month", "extra-usage"): 0.024,
     }
     five_hours = report.readings[0]
     assert (five_hours.resets_ms, five_hours.window_seconds) == (1_795_536_000_000, 18_000)
-    assert (five_hours.observed_ms, five_hours.source) == (NOW_MS, "active")  # the moment of the answer's Date
+    assert (five_hours.observed_ms, five_hours.source) == (NOW_MS, "active")  # the time in the answer's Date
     assert report.refusal is None
 
 
 def test_the_answer_through_version_8_is_the_same() -> None:
-    # Constructed after its documentation.
+    # Made up from its documentation.
     assert told_by("api-call-claude-usage", version="v8-constructed/") == told_by("claude-usage")
 
 
-def test_windows_of_models_stand_in_the_list_alone_since_july_2026() -> None:
+def test_windows_of_models_are_only_in_the_list_since_july_2026() -> None:
     usage = {
         "five_hour": {"utilization": 9, "resets_at": _RESET},
         "seven_day_opus": None,
@@ -68,7 +68,7 @@ def test_windows_of_models_stand_in_the_list_alone_since_july_2026() -> None:
     }
 
 
-def test_of_two_entries_for_one_window_the_one_that_decides_holds() -> None:
+def test_of_two_entries_for_one_window_the_decisive_one_counts() -> None:
     limits = [
         _listed("weekly_scoped", 90, "Opus", is_active=False),
         _listed("weekly_scoped", 20, "Opus", is_active=True),
@@ -84,7 +84,7 @@ def test_the_week_of_fable_is_one_window_under_each_of_its_names(key: str) -> No
     assert windows(told(_USAGE, usage).readings) == {("7d", "fable"): 0.3}
 
 
-def test_a_code_name_is_a_window_of_unknown_length_if_it_tells_a_reset() -> None:
+def test_a_code_name_with_a_reset_is_a_window_of_unknown_length() -> None:
     usage = {
         "five_hour": {"utilization": 1, "resets_at": _RESET},
         "tangelo": {"utilization": 30, "resets_at": _RESET},
@@ -95,20 +95,20 @@ def test_a_code_name_is_a_window_of_unknown_length_if_it_tells_a_reset() -> None
     assert windows(told(_USAGE, usage).readings) == {("5h", ""): 0.01, ("unknown", "tangelo"): 0.3}
 
 
-def test_a_window_that_nobody_has_used_is_shown_at_zero_and_ends_never() -> None:
+def test_an_unused_window_is_shown_at_zero_and_never_ends() -> None:
     reading = one(told(_USAGE, {"five_hour": {"utilization": 0, "resets_at": None}}))
 
     assert (reading.used_ratio, reading.ends_ms, reading.inferred) == (0, None, True)
 
 
-def test_a_used_window_without_a_reset_gets_none() -> None:
+def test_a_used_window_without_a_reset_has_none() -> None:
     assert one(told(_USAGE, {"five_hour": {"utilization": 3, "resets_at": None}})).resets_ms is None
 
 
 @pytest.mark.parametrize(
     ("severity", "status"), [("normal", "allowed"), ("warning", "warning"), ("critical", ""), (None, "")]
 )
-def test_the_severity_is_the_status_where_it_is_known(severity: Any, status: str) -> None:
+def test_a_known_severity_is_the_status(severity: Any, status: str) -> None:
     assert one(told(_USAGE, {"limits": [_listed("session", 5, severity=severity)]})).status == status
 
 
@@ -122,7 +122,7 @@ def test_percents_are_read_as_number_or_text_and_may_exceed_100(percent: Any, ra
 
 
 @pytest.mark.parametrize("percent", [None, "NaN", "nan%", "", "many", True, [], {}, -3, "-3", 1e9, 10**400, "1e99"])
-def test_what_is_no_percent_is_no_window(percent: Any) -> None:
+def test_an_invalid_percentage_makes_no_window(percent: Any) -> None:
     usage = {"five_hour": {"utilization": percent, "resets_at": _RESET}, "seven_day": {"utilization": 2}}
 
     assert windows(told(_USAGE, usage).readings) == {("7d", ""): 0.02}
@@ -137,7 +137,7 @@ def test_what_is_no_percent_is_no_window(percent: Any) -> None:
         (NOW_MS + HOUR_MS, NOW_MS + HOUR_MS),
         ("2026-11-24T16:27:33.123456789Z", NOW_MS + HOUR_MS + 123),
         (iso(NOW_MS - HOUR_MS), NOW_MS - HOUR_MS),
-        ("2026-11-24T16:27:33", None),  # of no zone
+        ("2026-11-24T16:27:33", None),  # without a zone
         ("in an hour", None),
         (0, None),
         (iso(NOW_MS + 100 * 24 * HOUR_MS), None),
@@ -145,12 +145,12 @@ def test_what_is_no_percent_is_no_window(percent: Any) -> None:
         ({"seconds": 5}, None),
     ],
 )
-def test_resets_are_read_in_each_form_that_tells_a_moment(written: Any, resets_ms: int | None) -> None:
+def test_resets_are_read_in_each_form_that_gives_a_moment(written: Any, resets_ms: int | None) -> None:
     assert one(told(_USAGE, {"seven_day": {"utilization": 5, "resets_at": written}})).resets_ms == resets_ms
 
 
-def test_a_window_that_counts_dollars_has_them() -> None:
-    # The plans of companies: from full answers in public reports (September 2026).
+def test_a_window_that_counts_dollars_has_its_amounts() -> None:
+    # The plans of companies, from full answers in public reports (September 2026).
     usage = {"seven_day": {"utilization": None, "resets_at": _RESET, "limit_dollars": 100, "used_dollars": 100.09}}
 
     reading = one(told(_USAGE, usage))
@@ -165,14 +165,14 @@ def test_a_window_that_counts_dollars_has_them() -> None:
 # --- money ------------------------------------------------------------------------------------------------------------
 
 
-def test_extra_usage_is_a_limit_in_dollars_of_which_the_unit_is_inferred() -> None:
+def test_extra_usage_is_a_limit_in_dollars_with_an_inferred_unit() -> None:
     (reading,) = [each for each in told_by("claude-usage").readings if each.scope == "extra-usage"]
 
     assert (reading.used_nano_usd, reading.limit_nano_usd) == (1_200_000_000, 50 * _DOLLAR)
     assert (reading.window_seconds, reading.resets_ms, reading.inferred) == (None, None, True)
 
 
-def test_extra_usage_in_its_newer_form_is_told_once_and_exactly() -> None:
+def test_extra_usage_in_its_newer_form_is_read_once_and_exactly() -> None:
     usage = {
         "extra_usage": {
             "is_enabled": True,
@@ -208,7 +208,7 @@ def test_extra_usage_in_its_newer_form_is_told_once_and_exactly() -> None:
     ],
     ids=["switched off", "no limit", "a limit of nothing", "euros", "not a number", "beyond all money", "no object"],
 )
-def test_extra_usage_that_tells_no_dollars_is_left_out(extra: Any) -> None:
+def test_extra_usage_without_dollars_is_left_out(extra: Any) -> None:
     usage = {"five_hour": {"utilization": 1, "resets_at": _RESET}, "extra_usage": extra}
 
     assert windows(told(_USAGE, usage).readings) == {("5h", ""): 0.01}
@@ -217,7 +217,7 @@ def test_extra_usage_that_tells_no_dollars_is_left_out(extra: Any) -> None:
 # --- use elsewhere ----------------------------------------------------------------------------------------------------
 
 
-def test_the_share_of_the_week_that_did_not_go_through_the_proxy_is_what_is_not_claude_code() -> None:
+def test_the_share_of_the_week_outside_the_proxy_is_everything_but_claude_code() -> None:
     assert _elsewhere(("claude_code", 90), ("chat", 0), ("cowork", 10), ("other", 0)) == 0.1
 
 
@@ -246,7 +246,7 @@ def test_the_share_of_the_week_that_did_not_go_through_the_proxy_is_what_is_not_
         "no rows",
     ],
 )
-def test_the_share_elsewhere_is_told_only_where_the_rows_tell_it(
+def test_the_share_elsewhere_is_given_only_if_the_rows_have_it(
     rows: list[tuple[str, Any]], ratio: float | None
 ) -> None:
     assert _elsewhere(*rows) == ratio
@@ -255,7 +255,7 @@ def test_the_share_elsewhere_is_told_only_where_the_rows_tell_it(
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_recorded_profile_tells_the_plan_and_nothing_of_the_person() -> None:
+def test_the_recorded_profile_gives_the_plan_and_nothing_about_the_person() -> None:
     report = told_by("claude-profile")
 
     assert report.plan == "max-5x"
@@ -282,5 +282,5 @@ def test_the_plan_is_one_of_a_few_words(account: Any, organization: Any, plan: s
 
 @pytest.mark.parametrize("call", [_USAGE, _PROFILE])
 @pytest.mark.parametrize("body", [{}, {"unrelated": 1}, [], None, 5, {"limits": "none"}])
-def test_a_shape_that_nobody_knows_is_no_answer(call: Any, body: Any) -> None:
+def test_an_unknown_shape_is_not_an_answer(call: Any, body: Any) -> None:
     assert told(call, body).refusal is Refusal.UNREADABLE

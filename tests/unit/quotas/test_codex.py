@@ -1,4 +1,4 @@
-"""Codex' pages of usage and reset credits: recorded through CPA 7.2.140, or made up after what public clients read."""
+"""Codex' pages of usage and reset credits: recorded through CPA 7.2.140, or made up from what public clients read."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _limit(primary: Any, secondary: Any = None, **fields: Any) -> dict[str, Any]
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_recorded_page_tells_windows_and_plan() -> None:
+def test_the_recorded_page_has_windows_and_plan() -> None:
     report = told_by("codex-usage")
 
     assert windows(report.readings) == {("5h", ""): 0.12, ("7d", ""): 0.47}
@@ -31,7 +31,7 @@ def test_the_recorded_page_tells_windows_and_plan() -> None:
     assert (report.plan, report.reset_credits, report.refusal) == ("plus", None, None)
 
 
-def test_each_limit_has_a_scope_of_its_own() -> None:
+def test_each_limit_has_its_own_scope() -> None:
     usage = {
         "rate_limit": _limit(_window(12), _window(47, _WEEK), monthly_window=_window(33, 2_628_000)),
         "code_review_rate_limit": _limit(_window(100, _WEEK)),
@@ -59,7 +59,7 @@ def test_each_limit_has_a_scope_of_its_own() -> None:
     }
 
 
-def test_names_in_camel_case_are_the_same() -> None:
+def test_names_in_camel_case_mean_the_same() -> None:
     usage = {
         "planType": "pro",
         "rateLimit": {"primaryWindow": {"usedPercent": 12, "limitWindowSeconds": "604800", "resetAt": _RESET_S}},
@@ -78,13 +78,13 @@ def test_a_window_is_named_after_its_length_not_its_place() -> None:
 
 
 @pytest.mark.parametrize("seconds", [None, 0, -5, "soon", 1e12, True])
-def test_a_window_without_a_length_is_none(seconds: Any) -> None:
+def test_an_entry_without_a_length_is_not_a_window(seconds: Any) -> None:
     usage = {"plan_type": "pro", "rate_limit": _limit(_window(12, seconds))}
 
     assert told(_USAGE, usage).readings == ()
 
 
-def test_an_absolute_reset_holds_before_one_in_seconds_from_now() -> None:
+def test_an_absolute_reset_comes_before_one_in_seconds_from_now() -> None:
     both = one(told(_USAGE, {"rate_limit": _limit(_window(12, reset_after_seconds=60))}))
     relative = one(told(_USAGE, {"rate_limit": _limit(_window(12, reset_at=None, reset_after_seconds="60"))}))
 
@@ -99,7 +99,7 @@ def test_a_window_whose_reset_moves_with_the_clock_has_not_started() -> None:
 
 
 @pytest.mark.parametrize("refusal", [{"allowed": False}, {"limit_reached": True}])
-def test_an_account_that_is_refused_without_a_percent_is_exhausted(refusal: dict[str, bool]) -> None:
+def test_a_refused_account_without_a_percentage_is_exhausted(refusal: dict[str, bool]) -> None:
     reading = one(told(_USAGE, {"rate_limit": _limit(_window(None), **refusal)}))
 
     assert (reading.window, reading.used_ratio, reading.status) == ("5h", 1, "rejected")
@@ -107,14 +107,14 @@ def test_an_account_that_is_refused_without_a_percent_is_exhausted(refusal: dict
 
 
 @pytest.mark.parametrize("windows", [{}, {"primary_window": None}, {"primary_window": _window(None, reset_at=None)}])
-def test_an_account_that_is_refused_without_a_window_is_exhausted_as_a_whole(windows: dict[str, Any]) -> None:
+def test_a_refused_account_without_a_window_is_exhausted_as_a_whole(windows: dict[str, Any]) -> None:
     reading = one(told(_USAGE, {"rate_limit": {"allowed": False} | windows}))
 
     assert (reading.window, reading.used_ratio, reading.ratio_inferred) == ("account", 1, True)
 
 
 def test_the_spend_cap_of_a_member_is_a_share_unless_its_unit_is_dollars() -> None:
-    # From full answers in public reports: business plans have it in the place of windows.
+    # From full answers in public reports: business plans have it in place of windows.
     cap = {"limit": "2500", "used": "1000", "remaining_percent": 60, "reset_at": _RESET_S, "unit": "credit"}
 
     credits = one(told(_USAGE, {"spend_control": {"individual_limit": cap}}))
@@ -144,7 +144,7 @@ def test_the_plan_is_one_of_a_few_words(told_as: Any, plan: str) -> None:
     assert told(_USAGE, {"plan_type": told_as, "rate_limit": _limit(_window(12))}).plan == plan
 
 
-def test_the_recorded_page_of_reset_credits_tells_how_many_there_are() -> None:
+def test_the_recorded_page_of_reset_credits_gives_their_number() -> None:
     assert told_by("codex-reset-credits").reset_credits == 0
 
 
@@ -157,5 +157,5 @@ def test_reset_credits_without_a_count_are_unknown(count: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"unrelated": 1}, [], {"detail": "Unauthorized"}])
-def test_a_shape_that_nobody_knows_is_no_answer(body: Any) -> None:
+def test_an_unknown_shape_is_not_an_answer(body: Any) -> None:
     assert told(_USAGE, body).refusal is Refusal.UNREADABLE

@@ -1,4 +1,4 @@
-"""Gemini CLI's pages, made up after what public clients read: no recording exists, as CPA has only a plugin for it."""
+"""Gemini CLI's pages, made up from what public clients read; there is no recording, as CPA has only a plugin for it."""
 
 import json
 from typing import Any
@@ -34,14 +34,14 @@ def test_each_model_has_a_window_of_unknown_length() -> None:
     assert {reading.resets_ms for reading in report.readings} == {NOW_MS + HOUR_MS}
 
 
-def test_of_requests_and_tokens_the_fuller_holds() -> None:
+def test_of_requests_and_tokens_the_fuller_one_counts() -> None:
     buckets = [_bucket("gemini-2.5-pro", 0.98), _bucket("gemini-2.5-pro", 0.2, "TOKENS")]
 
     assert windows(told(_QUOTA, {"buckets": buckets}).readings) == {("unknown", "gemini-2.5-pro"): 0.8}
 
 
 @pytest.mark.parametrize("body", [{}, {"buckets": []}, {"buckets": [{"modelId": "gemini-2.5-pro"}]}])
-def test_an_answer_without_a_bucket_is_none(body: Any) -> None:
+def test_a_reply_without_a_bucket_is_not_an_answer(body: Any) -> None:
     assert told(_QUOTA, body).refusal is Refusal.UNREADABLE
 
 
@@ -49,7 +49,7 @@ def test_the_plan_is_the_tier() -> None:
     assert told(_PLAN, {"currentTier": {"id": "standard-tier"}}).plan == "standard"
 
 
-def test_the_project_stands_where_the_pages_want_it() -> None:
+def test_the_project_is_where_the_pages_need_it() -> None:
     quota = _QUOTA.request("a", Facts(project_id="some-project-1"))
     plan = _PLAN.request("a", Facts(project_id="some-project-1"))
 

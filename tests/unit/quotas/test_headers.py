@@ -1,4 +1,4 @@
-"""Providers' windows out of response headers: what recorded answers and auth-files give, and of which moment it is."""
+"""Providers' windows from response headers: what recorded answers and auth-files give, and for which moment."""
 
 import json
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def _with_opus(used_5h: float, used_7d: float, opus: float) -> list[tuple[str, s
     return [*_main(used_5h, used_7d), ("7d", "opus", opus)]
 
 
-# Per file: the records that give windows, by their place in the body. All others give none.
+# For each file, the records that give windows, by their place in the body. All others give none.
 _RECORDED: dict[str, dict[int, list[tuple[str, str, float]]]] = {
     "claude-oauth": {
         0: _main(0.1001, 0.05),
@@ -38,9 +38,9 @@ _RECORDED: dict[str, dict[int, list[tuple[str, str, float]]]] = {
         5: _with_opus(0.1002, 0.0501, 0.0334),
     },
     "codex-oauth": dict.fromkeys(range(6), _with_spark(0.1, 0.05)),
-    # A stream that broke is a failure without a status of the upstream's; three were answered to the end.
+    # A broken stream is a failure without a status of the upstream; three were answered to the end.
     "broken-streams": {6: _main(0.1008, 0.0504), 7: _with_spark(0.101, 0.05), 12: _with_spark(0.101, 0.05)},
-    # 403 and 429; the 400, 401, 500 and 529 have headers too, but a status that the proxy may have made up.
+    # 403 and 429; the 400, 401, 500 and 529 have headers too, but the proxy may have made up their status.
     "failures-by-status": {
         11: _main(0.1003, 0.0502),
         12: _main(0.1004, 0.0502),
@@ -62,7 +62,7 @@ _RECORDED: dict[str, dict[int, list[tuple[str, str, float]]]] = {
         3: _with_spark(0.101, 0.051),
         4: _with_spark(0.101, 0.051),
         5: _with_spark(0.101, 0.051),
-        6: _with_spark(0.101, 0.051),  # the image tool's second record: the same response, so the same windows
+        6: _with_spark(0.101, 0.051),  # the image tool's second record has the same response, so the same windows
     },
     "antigravity-oauth": {},
     "claude-apikey": {},
@@ -93,12 +93,12 @@ def _of_record(record: dict[str, Any]) -> list[Reading]:
     )
 
 
-def test_every_batch_with_a_truth_file_has_its_windows_written_down() -> None:
+def test_the_windows_of_every_batch_with_a_truth_file_are_written_down() -> None:
     assert {batch for batch in batches("v7.2.140") if batch != "seeded"} <= set(_RECORDED)
 
 
 @pytest.mark.parametrize("batch", list(_RECORDED))
-def test_a_recorded_batch_gives_the_windows_that_its_headers_say(batch: str) -> None:
+def test_a_recorded_batch_gives_the_windows_in_its_headers(batch: str) -> None:
     records = recorded(f"v7.2.140/usage-queue/{batch}.json")["body"]
     readings = {place: _of_record(record) for place, record in enumerate(records)}
 
@@ -143,7 +143,7 @@ def test_the_status_of_a_full_window_is_kept() -> None:
 
 
 @pytest.mark.parametrize("version", ["v7.1.0", "v8-constructed"])
-def test_other_versions_give_windows_only_where_they_send_headers(version: str) -> None:
+def test_other_versions_give_windows_only_if_they_send_headers(version: str) -> None:
     path = (
         "v8-constructed/usage-queue.json" if version == "v8-constructed" else f"{version}/usage-queue/claude-oauth.json"
     )
@@ -152,7 +152,7 @@ def test_other_versions_give_windows_only_where_they_send_headers(version: str) 
     assert found == ([0] * 6 if version == "v7.1.0" else [2, 2, 2, 3, 3])
 
 
-def test_recorded_auth_files_hold_no_signals_and_give_no_windows() -> None:
+def test_recorded_auth_files_have_no_signals_and_give_no_windows() -> None:
     entries = 0
     for path in sorted(ROOT.glob("*/auth-files-*.json")):
         for entry in recorded(str(path.relative_to(ROOT)))["body"]["files"]:
@@ -191,7 +191,7 @@ def test_recorded_auth_files_hold_no_signals_and_give_no_windows() -> None:
         "a proxy whose clock is ahead of ours",
     ],
 )
-def test_a_reading_is_of_the_moment_of_the_answer(date: str, times: dict[str, int], observed_ms: int) -> None:
+def test_a_reading_has_the_moment_of_the_answer(date: str, times: dict[str, int], observed_ms: int) -> None:
     headers = codex(reset_at=None, reset_after_seconds="60") | {"Date": date}
     reading = read_one(headers, provider="codex", model="gpt-5.4", **times)
 

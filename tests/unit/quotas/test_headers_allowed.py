@@ -1,4 +1,4 @@
-"""The list of headers that may be stored, as the parsers declare it: what each needs passes, and nothing near it."""
+"""The list of headers that may be stored, as the parsers declare it: each needed header passes, and nothing similar."""
 
 import json
 import re
@@ -92,12 +92,12 @@ def test_a_header_that_only_resembles_a_needed_one_is_not_kept(name: str, value:
         ({}, False),
     ],
 )
-def test_headers_are_worth_storing_if_they_tell_a_share_or_a_refusal(headers: dict[str, str], tells: bool) -> None:
+def test_headers_are_stored_if_they_give_a_share_or_a_refusal(headers: dict[str, str], tells: bool) -> None:
     assert tells_of_quota(allowed_headers(headers)) is tells
 
 
 @pytest.mark.parametrize("provider", [name for name, each in PROVIDERS.items() if each.stored])
-def test_a_parser_declares_patterns_that_the_list_can_be_made_of(provider: str) -> None:
+def test_a_parser_declares_patterns_that_fit_the_list(provider: str) -> None:
     declared = PROVIDERS[provider]
 
     for pattern in declared.stored:
@@ -108,7 +108,7 @@ def test_a_parser_declares_patterns_that_the_list_can_be_made_of(provider: str) 
 # --- what may be stored -----------------------------------------------------------------------------------------------
 
 
-def test_of_every_recorded_header_map_only_windows_and_the_date_are_kept() -> None:
+def test_only_windows_and_the_date_of_every_recorded_header_map_are_kept() -> None:
     kept: set[str] = set()
     for path in sorted((ROOT / "v7.2.140" / "usage-queue").glob("*.json")):
         body = recorded(str(path.relative_to(ROOT))).get("body")
@@ -178,13 +178,13 @@ def test_a_header_that_is_not_needed_is_not_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, 0.5, True, {}, [], [None], [5], [["0.5"]], "0.5" * 100, "0.5\n"])
-def test_a_value_that_is_no_short_text_is_not_kept(value: Any) -> None:
+def test_a_value_that_is_not_a_short_text_is_not_kept(value: Any) -> None:
     kept = allowed_headers({"Anthropic-Ratelimit-Unified-5h-Utilization": value})
 
     assert kept == ({"anthropic-ratelimit-unified-5h-utilization": "0.5"} if value == "0.5\n" else {})
 
 
-def test_what_is_kept_is_bounded_in_number_and_bytes() -> None:
+def test_kept_headers_are_bounded_in_number_and_bytes() -> None:
     short = {f"x-codex-g{number}-primary-used-percent": "1" for number in range(500)}
     long = {f"x-codex-{'g' * 20}{number}-limit-name": "N" * 32 for number in range(100, 500)}
 
@@ -193,7 +193,7 @@ def test_what_is_kept_is_bounded_in_number_and_bytes() -> None:
     assert MAX_BYTES - 100 < sum(len(name) + len(value) for name, value in kept.items()) <= MAX_BYTES
 
 
-def test_keeping_twice_is_keeping_once() -> None:
+def test_keeping_twice_has_the_same_result_as_once() -> None:
     once = allowed_headers(claude() | codex())
 
     assert allowed_headers(once) == once

@@ -1,4 +1,4 @@
-"""Claude's windows out of response headers, and whatever else these can hold."""
+"""Claude's windows from response headers, and whatever else the headers may hold."""
 
 import math
 
@@ -22,7 +22,7 @@ def test_claude_windows_are_named_by_their_duration_and_scoped_by_their_tail() -
     }
 
 
-def test_names_are_read_without_case_and_the_first_value_that_is_not_empty_counts() -> None:
+def test_names_ignore_case_and_the_first_value_that_is_not_empty_counts() -> None:
     headers = {name.upper(): ["", " ", value, "0.99"] for name, value in claude(utilization="0.4").items()}
 
     assert read_one(headers) == Reading(
@@ -38,7 +38,7 @@ def test_names_are_read_without_case_and_the_first_value_that_is_not_empty_count
     )
 
 
-def test_more_than_everything_can_be_used() -> None:
+def test_a_share_may_exceed_1() -> None:
     assert read_one(claude(utilization="1.13", status="rejected")).used_ratio == 1.13
 
 
@@ -72,7 +72,7 @@ def test_a_reset_is_read_in_each_form_that_the_proxy_knows(reset: str) -> None:
     "reset",
     ["", "soon", "nan", "-1", "0", "1e400", "2026-08-21T12:00:00", "Fri, 99 Foo 2026 12:00:00 GMT", "9" * 60],
 )
-def test_a_window_without_a_usable_reset_stays_without_one(reset: str) -> None:
+def test_a_window_without_a_usable_reset_has_none(reset: str) -> None:
     reading = read_one(claude(reset=reset))
 
     assert (reading.used_ratio, reading.resets_ms, reading.inferred) == (0.21, None, False)
@@ -100,9 +100,7 @@ def test_a_reset_is_near_the_moment_of_the_reading(seconds_ahead: int, kept: boo
         ("seven_dayopus", "7d_opus", False),
     ],
 )
-def test_a_missing_reset_is_the_overall_one_only_for_the_window_that_decides(
-    claim: str, slug: str, taken: bool
-) -> None:
+def test_only_the_decisive_window_gets_the_overall_reset_for_a_missing_one(claim: str, slug: str, taken: bool) -> None:
     prefix = "Anthropic-Ratelimit-Unified-"
     headers = {f"{prefix}Representative-Claim": claim, f"{prefix}Reset": str(NOW + 60)}
     reading = read_one(claude(slug, reset="") | headers)
@@ -114,7 +112,7 @@ def test_a_missing_reset_is_the_overall_one_only_for_the_window_that_decides(
     "slug",
     ["0h", "9999d", "99999h", "5m", "h", "5h_", "5h_Ω", "5h_opus4", "7d-opus", "7d_" + "x" * 40, "7d___", "\u0665h"],
 )
-def test_a_slug_of_another_shape_or_an_impossible_duration_is_no_window(slug: str) -> None:
+def test_a_malformed_slug_or_an_impossible_duration_is_not_a_window(slug: str) -> None:
     assert read(claude(slug)) == []
 
 
@@ -122,7 +120,7 @@ def test_a_slug_of_another_shape_or_an_impossible_duration_is_no_window(slug: st
     "used",
     ["", "nan", "inf", "-inf", "-0.1", "1e5", "1e999", "0x1", "1_0", "\u0660.\u0665", "21%", "None", "9" * 400],
 )
-def test_a_used_share_that_is_no_sane_number_is_no_window(used: str) -> None:
+def test_a_used_share_that_is_not_a_sane_number_makes_no_window(used: str) -> None:
     assert read(claude(utilization=used)) == []
     assert read(codex(used_percent=used.replace("1e5", "1e7")), provider="codex", model="gpt-5.4") == []
 
@@ -147,7 +145,7 @@ def test_a_rejection_with_a_share_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("used", ["-0.0", "-0", "-0.00"])
-def test_a_zero_with_a_sign_is_zero(used: str) -> None:
+def test_a_signed_zero_is_zero(used: str) -> None:
     for reading in (
         read_one(claude(utilization=used)),
         read_one(codex(used_percent=used), provider="codex", model="gpt-5.4"),
@@ -156,7 +154,7 @@ def test_a_zero_with_a_sign_is_zero(used: str) -> None:
 
 
 @pytest.mark.parametrize("slug", ["7d_oi", "7d_iguana_necktie", "iguana_necktie", "7d_fable", "7d_Fable"])
-def test_the_names_of_the_fable_week_are_one_window(slug: str) -> None:
+def test_the_names_of_the_fable_week_mean_one_window(slug: str) -> None:
     reading = read_one(claude(slug))
 
     assert (reading.window, reading.scope, reading.window_seconds) == ("7d", "fable", 604_800)
@@ -196,7 +194,7 @@ def test_a_window_that_has_not_started_or_outlives_its_reset_has_no_end(
     assert reading.ends_ms == (None if end_in is None else (NOW + end_in) * 1000)
 
 
-def test_what_two_models_answer_adds_up_to_three_windows() -> None:
+def test_the_answers_of_two_models_add_up_to_three_windows() -> None:
     of_opus = read(claude("7d") | claude("7d_opus"), model="claude-opus-4-6")
     of_sonnet = read(claude("5h") | claude("7d"), model="claude-sonnet-4-5")
 
@@ -211,7 +209,7 @@ def test_a_429_without_its_headers_says_nothing() -> None:
     assert read({"Date": DATE, "Retry-After": "30", "X-Should-Retry": "true"}) == []
 
 
-def test_buckets_of_api_keys_are_no_windows() -> None:
+def test_buckets_of_api_keys_are_not_windows() -> None:
     headers = {
         "Date": DATE,
         "Anthropic-Ratelimit-Tokens-Limit": "80000",

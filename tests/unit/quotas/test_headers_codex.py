@@ -1,4 +1,4 @@
-"""The windows of Codex and Meta out of response headers, and whatever else these can hold."""
+"""The windows of Codex and Meta from response headers, and whatever else the headers may hold."""
 
 import pytest
 
@@ -45,9 +45,7 @@ def test_a_weekly_primary_needs_no_secondary() -> None:
         ("2", "2m", 120),
     ],
 )
-def test_a_window_of_some_minutes_more_or_less_than_whole_hours_is_the_same_window(
-    minutes: str, window: str, seconds: int
-) -> None:
+def test_a_window_a_few_minutes_off_whole_hours_is_the_same_window(minutes: str, window: str, seconds: int) -> None:
     reading = read_one(codex(window_minutes=minutes), provider="codex", model="gpt-5.4")
 
     assert (reading.window, reading.window_seconds) == (window, seconds)
@@ -108,7 +106,7 @@ def test_an_absolute_reset_is_preferred(
         ("carol/", None),
     ],
 )
-def test_the_model_that_answered_decides_whose_the_windows_without_a_group_are(model: str, scope: str | None) -> None:
+def test_windows_without_a_group_belong_to_the_model_that_answered(model: str, scope: str | None) -> None:
     headers = codex() | {"X-Codex-Active-Limit": "codex_bengalfox"}
 
     found = read(headers, provider="codex", model=model)
@@ -123,7 +121,7 @@ def test_an_idle_spark_window_does_not_hide_the_full_main_one() -> None:
     assert named(found) == [("5h", "", 0.97), ("5h", SPARK, 0.0)]
 
 
-def test_a_group_is_scoped_by_its_name_and_believed_before_what_the_model_suggests() -> None:
+def test_a_group_is_scoped_by_its_name_which_comes_before_the_model() -> None:
     group = codex("Bengalfox-Primary", used_percent="40") | {"X-Codex-Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark"}
 
     with_main = read(codex() | group, provider="codex", model="gpt-5.4")
@@ -147,13 +145,13 @@ def test_a_group_is_scoped_by_its_name_and_believed_before_what_the_model_sugges
         ("", "wombat"),
     ],
 )
-def test_a_hostile_name_of_a_group_is_slugged_or_the_groups_id_stands_for_it(name: str, scope: str) -> None:
+def test_a_hostile_name_of_a_group_becomes_a_slug_or_the_groups_id(name: str, scope: str) -> None:
     headers = codex("Wombat-Primary") | {"X-Codex-Wombat-Limit-Name": name}
 
     assert read_one(headers, provider="codex", model="gpt-5.4").scope == scope
 
 
-def test_of_two_windows_of_one_name_the_fuller_counts() -> None:
+def test_of_two_windows_of_one_name_the_fuller_one_counts() -> None:
     headers = codex("Primary", used_percent="10") | codex("Secondary", used_percent="90")
     assert named(read(headers, provider="codex", model="gpt-5.4")) == [("5h", "", 0.9)]
     assert named(read(claude("7d", utilization="0.3") | claude("168h", utilization="0.2"))) == [("7d", "", 0.3)]
@@ -190,7 +188,7 @@ def test_a_refused_codex_window_without_a_share_is_full_and_one_with_a_share_kee
     assert [reading.ratio_inferred for reading in found] == [True, False]
 
 
-def test_a_refusal_without_any_window_is_one_of_the_account() -> None:
+def test_a_refusal_without_any_window_applies_to_the_account() -> None:
     reading = read_one({"Date": DATE, "X-Codex-Allowed": "false"}, provider="codex", model="gpt-5.4")
 
     assert (reading.window, reading.used_ratio, reading.ratio_inferred) == ("account", 1.0, True)
@@ -204,7 +202,7 @@ def test_an_account_that_is_not_refused_has_no_window_without_a_share(flags: dic
     assert read(codex(used_percent=None) | flags, provider="codex", model="gpt-5.4") == []
 
 
-def test_the_codex_reserve_has_a_scope_of_its_own_and_an_empty_second_window_is_none() -> None:
+def test_the_codex_reserve_has_its_own_scope_and_an_empty_second_window_is_none() -> None:
     reserve = {
         "X-Base-Model-Inference-Primary-Used-Percent": "0",
         "X-Base-Model-Inference-Primary-Window-Minutes": "10080",

@@ -1,4 +1,4 @@
-"""Whatever a header or an auth-file holds, what is read out of it is sane."""
+"""Whatever a header or an auth-file holds, the windows read from it are sane."""
 
 import math
 from datetime import UTC, datetime

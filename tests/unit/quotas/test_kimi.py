@@ -1,4 +1,4 @@
-"""Kimi's page of usage in its two shapes: recorded through CPA 7.2.140, and made up after full answers in reports."""
+"""Kimi's page of usage in its two shapes: recorded through CPA 7.2.140, and made up from full answers in reports."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ _NEW_PLAN = {
     "user": {"membership": {"level": "LEVEL_INTERMEDIATE"}},
     "parallel": {"limit": "30"},
 }
-"""The full answer of token-monitor 696 (mid-September 2026)."""
+"""The full answer in token-monitor #696 (mid-September 2026)."""
 
 
 def _limit(detail: dict[str, Any], duration: Any = 300, unit: str = "TIME_UNIT_MINUTE") -> dict[str, Any]:
     return {"limits": [{"window": {"duration": duration, "timeUnit": unit}, "detail": {"resetTime": _RESET} | detail}]}
 
 
-def test_the_recorded_page_tells_five_hours_and_the_week_in_counts() -> None:
+def test_the_recorded_page_has_five_hours_and_the_week_in_counts() -> None:
     report = told_by("kimi-usages")
 
     assert windows(report.readings) == {("5h", ""): 0.695, ("7d", ""): 0.104492188}
@@ -39,7 +39,7 @@ def test_the_recorded_page_tells_five_hours_and_the_week_in_counts() -> None:
     assert report.plan == ""
 
 
-def test_the_plans_since_september_2026_tell_fractions_and_a_month() -> None:
+def test_the_plans_since_september_2026_have_fractions_and_a_month() -> None:
     report = told(_USAGES, _NEW_PLAN)
 
     assert windows(report.readings) == {("5h", ""): 0.01, ("month", ""): 0.0338, ("month", "code"): 0}
@@ -47,13 +47,13 @@ def test_the_plans_since_september_2026_tell_fractions_and_a_month() -> None:
 
 
 @pytest.mark.parametrize(("key", "window"), [("limit_day", "1d"), ("limit_7d", "7d"), ("limit_week", "7d")])
-def test_a_fraction_has_the_length_that_its_key_tells(key: str, window: str) -> None:
+def test_a_fraction_has_the_length_in_its_key(key: str, window: str) -> None:
     usage = {"usages": {key: {"used_ratio": 0.889023, "reset_time": _RESET}, "limit_moon": {"used_ratio": 1}}}
 
     assert windows(told(_USAGES, usage).readings) == {(window, ""): 0.889023}
 
 
-def test_a_count_of_nothing_beside_a_fraction_says_nothing() -> None:
+def test_counts_of_zero_beside_a_fraction_say_nothing() -> None:
     usage = _limit({"limit": "0", "used": "0"}) | {"usages": {"limit_5h": {"used_ratio": 0.4, "reset_time": _RESET}}}
 
     assert windows(told(_USAGES, usage).readings) == {("5h", ""): 0.4}
@@ -65,7 +65,7 @@ def test_both_shapes_may_come_together() -> None:
     assert windows(told(_USAGES, usage).readings)[("7d", "")] == 0.5
 
 
-def test_older_answers_wrap_the_counts_or_have_them_beside_the_window() -> None:
+def test_older_answers_wrap_the_counts_or_put_them_beside_the_window() -> None:
     wrapped = {"usages": [{"scope": "FEATURE_CODING", "detail": {"limit": "100", "used": "7", "resetTime": _RESET}}]}
     beside = {
         "limits": [
@@ -92,7 +92,7 @@ def test_older_answers_wrap_the_counts_or_have_them_beside_the_window() -> None:
         ({"limit": 200.0, "used": "139.0"}, 0.695),
     ],
 )
-def test_counts_are_numbers_or_texts_and_may_leave_out_what_is_used(detail: dict[str, Any], ratio: float) -> None:
+def test_counts_are_numbers_or_texts_and_may_lack_the_used_part(detail: dict[str, Any], ratio: float) -> None:
     assert one(told(_USAGES, _limit(detail))).used_ratio == ratio
 
 
@@ -108,7 +108,7 @@ def test_counts_are_numbers_or_texts_and_may_leave_out_what_is_used(detail: dict
         {"limit": 1e-300, "used": 1},
     ],
 )
-def test_counts_that_make_no_share_are_no_window(detail: dict[str, Any]) -> None:
+def test_counts_that_make_no_share_are_not_a_window(detail: dict[str, Any]) -> None:
     assert told(_USAGES, _limit(detail)).refusal is Refusal.UNREADABLE
 
 
@@ -130,7 +130,7 @@ def test_a_window_is_named_after_its_length(duration: Any, unit: str, window: st
 @pytest.mark.parametrize(
     ("duration", "unit"), [(None, "TIME_UNIT_MINUTE"), (5, "TIME_UNIT_MOON"), (0, "TIME_UNIT_DAY")]
 )
-def test_a_window_without_a_length_is_none(duration: Any, unit: str) -> None:
+def test_an_entry_without_a_length_is_not_a_window(duration: Any, unit: str) -> None:
     assert told(_USAGES, _limit({"limit": 10, "used": 1}, duration, unit)).refusal is Refusal.UNREADABLE
 
 
@@ -145,7 +145,7 @@ def test_a_window_without_a_length_is_none(duration: Any, unit: str) -> None:
         ({"resetTime": None, "ttl": 1e14}, None, False),
     ],
 )
-def test_resets_are_a_moment_or_seconds_from_now(reset: dict[str, Any], resets_ms: int | None, inferred: bool) -> None:
+def test_a_reset_is_a_moment_or_seconds_from_now(reset: dict[str, Any], resets_ms: int | None, inferred: bool) -> None:
     reading = one(told(_USAGES, _limit({"limit": 10, "used": 1} | reset)))
 
     assert (reading.resets_ms, reading.inferred) == (resets_ms, inferred)
@@ -166,5 +166,5 @@ def test_the_international_service_answers_alike() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"limits": []}, {"usages": 5}, []])
-def test_a_shape_that_nobody_knows_is_no_answer(body: Any) -> None:
+def test_an_unknown_shape_is_not_an_answer(body: Any) -> None:
     assert told(_USAGES, body).refusal is Refusal.UNREADABLE

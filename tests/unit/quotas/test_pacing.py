@@ -1,4 +1,4 @@
-"""When a provider is asked again: what each answer leads to, and what survives a clock that was set."""
+"""When a provider is asked again: the effect of each answer, and of a clock that was set."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def _asked(
 
 
 def _waits(refusal: Refusal | None, *, times: int) -> list[float]:
-    """Ms until the question may be asked again after each of so many equal answers."""
+    """Milliseconds until the question may be asked again, after each of ``times`` equal answers."""
     waits: list[float] = []
     last, now_ms = LastAsked(), NOW
     for _ in range(times):
@@ -59,14 +59,14 @@ def test_a_stated_wait_is_obeyed_by_the_account(seconds: int, refusal: Refusal) 
     assert _asked(refusal, retry_after=seconds, question=two).next_ms - NOW > max(seconds * 1000, 3 * MINUTE)
 
 
-def test_a_stated_wait_without_sense_does_not_silence_an_account_for_ever() -> None:
+def test_an_absurd_stated_wait_does_not_silence_an_account_forever() -> None:
     wait = _asked(Refusal.RATE_LIMITED, retry_after=10**12).next_ms - NOW
 
     assert 7 * 24 * HOUR <= wait <= 9 * 24 * HOUR
 
 
 @pytest.mark.parametrize("retry_after", [None, 0])
-def test_without_a_stated_wait_hours_pass(retry_after: int | None) -> None:
+def test_without_a_stated_wait_the_pause_is_hours(retry_after: int | None) -> None:
     assert HOUR <= _asked(Refusal.RATE_LIMITED, retry_after=retry_after).next_ms - NOW <= 1.2 * HOUR
 
 
@@ -87,7 +87,7 @@ def test_a_refused_account_rests_for_four_hours(refusal: Refusal) -> None:
 
 
 @pytest.mark.parametrize("refusal", [Refusal.NOT_FOUND, Refusal.OUTDATED])
-def test_what_is_not_there_is_tried_once_a_day(refusal: Refusal) -> None:
+def test_a_missing_page_is_tried_once_a_day(refusal: Refusal) -> None:
     assert all(wait >= 24 * HOUR for wait in _waits(refusal, times=2))
 
 
@@ -104,7 +104,7 @@ def test_a_rare_question_is_not_asked_more_often_after_a_fault() -> None:
 
 
 @pytest.mark.parametrize("refusal", [None, *Refusal])
-def test_no_result_lets_an_account_or_a_lane_be_asked_before_its_time(refusal: Refusal | None) -> None:
+def test_no_result_allows_a_question_about_an_account_or_in_a_lane_before_its_time(refusal: Refusal | None) -> None:
     last = _asked(refusal)
 
     assert last.next_ms >= NOW + 10 * MINUTE
@@ -138,7 +138,7 @@ def test_the_way_that_answered_is_remembered() -> None:
     assert _asked(None, question=two, before=LastAsked(way=1)).way == 1
 
 
-def test_a_call_that_never_ended_counts_as_one() -> None:
+def test_a_call_that_never_ended_counts_as_a_call() -> None:
     begun = LastAsked().begun(QUESTION, now_ms=NOW)
 
     assert begun.next_ms == NOW + 10 * MINUTE

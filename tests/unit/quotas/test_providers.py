@@ -1,4 +1,4 @@
-"""Where calls may go, and how often: fixed in code, reading only."""
+"""The targets and the frequency of calls are fixed in code, and calls only read."""
 
 from urllib.parse import urlsplit
 
@@ -36,14 +36,14 @@ def test_a_call_reads_a_page_of_the_provider_itself(call: Call) -> None:
 
 
 @pytest.mark.parametrize("call", _CALLS, ids=lambda call: call.url)
-def test_the_token_stands_in_one_header_only(call: Call) -> None:
-    # CPA 7 replaces it in headers alone; in a body the words would reach the provider.
+def test_the_token_is_in_one_header_only(call: Call) -> None:
+    # CPA 7 replaces it only in headers; in a body the words would reach the provider.
     assert "$TOKEN$" not in f"{call.headers} {call.data}"
     # A compressed answer would come back mangled.
     assert "accept-encoding" not in map(str.lower, call.headers)
 
 
-def test_accounts_are_asked_as_rarely_as_their_providers_bear() -> None:
+def test_accounts_are_asked_as_rarely_as_their_providers_demand() -> None:
     assert {name: {one.gap_seconds for one in questions} for name, questions in ASKED.items()} == {
         "antigravity": {60},
         "claude": {180},

@@ -1,4 +1,4 @@
-"""Two readings of one window: which one holds, and whether the provider gave quota back early."""
+"""Two readings of one window: which one counts, and whether the provider gave quota back early."""
 
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ class _Merged(NamedTuple):
 
 
 def merge(known: Reading | None, new: Reading) -> _Merged:
-    """The reading that holds, whether it is another one than before, and whether quota seems to be given back early."""
+    """The reading that counts, whether it is a new one, and whether quota seems to be given back early."""
     kept = merging.merge(known, new)
     early = known is not None and kept is not None and merging.reset_early(known, kept)
     return _Merged(kept, kept != known, early)
@@ -66,7 +66,7 @@ def test_an_older_reading_never_wins(source: str) -> None:
 
 
 @pytest.mark.parametrize("after_ms", [-5_000, 0, 5_000])
-def test_within_five_seconds_a_header_is_believed_before_other_sources(after_ms: int) -> None:
+def test_within_five_seconds_a_header_comes_before_other_sources(after_ms: int) -> None:
     other = _reading(after_ms, used_ratio=0.52, source="api_call")
 
     assert merge(_KNOWN, other).reading == _KNOWN
@@ -88,7 +88,7 @@ def test_a_newer_reading_with_the_same_values_is_a_newer_observation() -> None:
 # --- resets -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_reset_is_taken_over_while_it_is_ahead() -> None:
+def test_a_missing_reset_is_kept_from_before_while_it_is_ahead() -> None:
     merged = merge(_KNOWN, _reading(used_ratio=0.6, resets_ms=None))
 
     assert merged.reading == _reading(used_ratio=0.6, inferred=True)
@@ -114,7 +114,7 @@ def test_a_cap_on_money_is_kept_without_a_reset() -> None:
     assert (merge(None, cap).reading, is_current(cap, _NOW_MS + 1000 * _HOUR_MS)) == (cap, True)
 
 
-def test_usage_begins_anew_after_the_reset_without_being_an_early_one() -> None:
+def test_usage_after_the_reset_is_not_an_early_reset() -> None:
     new = _reading(_HOUR_MS + 1000, used_ratio=0.01, resets_ms=_NOW_MS + 6 * _HOUR_MS)
     merged = merge(_KNOWN, new)
 
@@ -158,7 +158,7 @@ def test_quota_given_back_before_the_reset_is_accepted_and_counted(
 
 
 @pytest.mark.parametrize(("before_end_ms", "early"), [(119_000, False), (121_000, True)])
-def test_a_new_window_that_begins_about_at_the_old_ones_end_is_no_early_reset(before_end_ms: int, early: bool) -> None:
+def test_a_new_window_that_begins_near_the_old_ones_end_is_not_an_early_reset(before_end_ms: int, early: bool) -> None:
     new = _reading(_HOUR_MS - before_end_ms, used_ratio=0.0, resets_ms=_NOW_MS + 6 * _HOUR_MS)
 
     assert merge(_KNOWN, new).early_reset is early
@@ -169,7 +169,7 @@ def test_a_reading_that_loses_counts_no_early_reset() -> None:
     assert merge(_KNOWN, _reading(1_000, used_ratio=0.0, source="auth_files")).early_reset is False
 
 
-def test_answers_of_one_second_give_the_same_in_any_order() -> None:
+def test_answers_of_one_second_give_the_same_result_in_any_order() -> None:
     readings = [
         replace(_KNOWN, used_ratio=0.50),
         replace(_KNOWN, used_ratio=0.52),
@@ -184,11 +184,11 @@ def test_answers_of_one_second_give_the_same_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(("after_ms", "current"), [(_HOUR_MS - 1, True), (_HOUR_MS, False), (_HOUR_MS + 1, False)])
-def test_a_window_is_over_at_its_reset(after_ms: int, current: bool) -> None:
+def test_a_window_ends_at_its_reset(after_ms: int, current: bool) -> None:
     assert is_current(_KNOWN, _NOW_MS + after_ms) is current
 
 
-def test_a_window_that_never_resets_goes_on() -> None:
+def test_a_window_that_never_resets_never_ends() -> None:
     assert is_current(replace(_KNOWN, resets_ms=None), _NOW_MS + 10**12)
 
 

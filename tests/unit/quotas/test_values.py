@@ -1,4 +1,4 @@
-"""Values in the answers of providers: whatever stands there, it is read for certain or not at all."""
+"""Values in the answers of providers are read with certainty or not at all, whatever they are."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() 
 
 
 @given(_ANYTHING)
-def test_numbers_are_finite_and_not_negative_whatever_is_written(value: Any) -> None:
+def test_numbers_are_finite_and_not_negative_in_any_notation(value: Any) -> None:
     told = _ANSWER.of({"a": value})
     for found in (amount(value), told.share("a"), told.percent("a"), nano_usd(value)):
         assert found is None or (math.isfinite(found) and found >= 0)
@@ -46,7 +46,7 @@ def test_a_fraction_is_the_same_as_number_text_and_percent(fraction: float, writ
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12))
-def test_a_share_is_what_is_used_of_the_limit(limit: int, used: int) -> None:
+def test_a_share_is_the_used_part_of_the_limit(limit: int, used: int) -> None:
     assert quotient(used, limit) == (round(used / limit, 9) if used / limit <= 1000 else None)
 
 
@@ -109,11 +109,11 @@ def test_a_scope_is_made_of_known_words_and_versions(name: Any, scope: str) -> N
         (5, ("unknown", None)),
     ],
 )
-def test_a_window_has_a_length_where_its_name_tells_it(called: Any, found: tuple[str, int | None]) -> None:
+def test_a_window_has_a_length_if_its_name_has_one(called: Any, found: tuple[str, int | None]) -> None:
     assert window_called(called) == found
 
 
-def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
+def test_a_reading_without_a_length_keeps_its_given_name() -> None:
     named = _ANSWER.reading(seconds=None, name="month", scope="", used_ratio=0.5)
     unnamed = _ANSWER.reading(seconds=None, scope="", used_ratio=0)
 
@@ -121,13 +121,13 @@ def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
     assert (unnamed.window, unnamed.resets_ms) == ("unknown", None)
 
 
-def test_names_are_the_same_in_both_spellings_and_the_first_holds() -> None:
+def test_names_mean_the_same_in_both_spellings_and_the_first_counts() -> None:
     assert _ANSWER.of({"usedPercent": 5}).get("used_percent") == 5
     assert _ANSWER.of({"used_percent": 4, "usedPercent": 5}).get("used_percent") == 4
     assert _ANSWER.get("used_percent") is None
 
 
-def test_lists_and_maps_are_read_as_far_as_real_ones_go() -> None:
+def test_lists_and_maps_are_read_up_to_the_size_of_real_ones() -> None:
     assert len(list(_ANSWER.of({"a": [{}] * 1_000_000}).each("a"))) == MAX_ENTRIES
     assert len(list(_ANSWER.of({str(place): {} for place in range(10_000)}).entries())) == MAX_ENTRIES
     assert list(_ANSWER.of({"a": {"b": {}}}).each("a")) == []

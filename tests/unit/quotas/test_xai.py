@@ -1,4 +1,4 @@
-"""xAI's pages of billing and settings: recorded through CPA 7.2.140, or made up after what public clients read."""
+"""xAI's pages of billing and settings: recorded through CPA 7.2.140, or made up from what public clients read."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ _PERIOD = {"type": "USAGE_PERIOD_TYPE_WEEKLY", "start": iso(NOW_MS), "end": _END
 _DOLLAR = 10**9
 
 
-def test_the_recorded_page_of_credits_tells_the_week() -> None:
+def test_the_recorded_page_of_credits_has_the_week() -> None:
     reading = one(told_by("xai-billing-week"))
 
     assert (reading.window, reading.used_ratio, reading.resets_ms) == ("7d", 0.375, 1_795_651_200_000)
 
 
-def test_the_recorded_page_of_billing_tells_the_month_in_dollars() -> None:
+def test_the_recorded_page_of_billing_has_the_month_in_dollars() -> None:
     reading = one(told_by("xai-billing-month"))
 
     assert (reading.window, reading.scope, reading.used_ratio) == ("month", "", 0.16)
@@ -27,7 +27,7 @@ def test_the_recorded_page_of_billing_tells_the_month_in_dollars() -> None:
     assert reading.resets_ms == 1_795_651_200_000
 
 
-def test_what_may_be_used_on_demand_is_a_cap_of_its_own() -> None:
+def test_on_demand_use_is_a_separate_cap() -> None:
     config = {"on_demand_cap": {"val": 5000}, "on_demand_used": 1250, "billing_period_end": _END}
 
     reading = one(told(_MONTH, {"config": config}))
@@ -46,14 +46,14 @@ def test_what_may_be_used_on_demand_is_a_cap_of_its_own() -> None:
         {"creditUsagePercent": 5},
     ],
 )
-def test_a_week_that_is_not_told_is_unknown_and_never_0(config: Any) -> None:
+def test_a_missing_week_is_unknown_and_never_0(config: Any) -> None:
     report = told(_WEEK, {"config": config})
 
     assert (report.readings, report.refusal) == ((), None)
 
 
 @pytest.mark.parametrize("limit", [None, 0, {"val": 0}, {"val": None}, {"val": "NaN"}, {}, "none"])
-def test_a_month_without_a_limit_is_no_window(limit: Any) -> None:
+def test_a_month_without_a_limit_is_not_a_window(limit: Any) -> None:
     report = told(_MONTH, {"config": {"monthlyLimit": limit, "used": {"val": 5}, "billingPeriodEnd": _END}})
 
     assert (report.readings, report.refusal) == ((), None)
@@ -61,7 +61,7 @@ def test_a_month_without_a_limit_is_no_window(limit: Any) -> None:
 
 @pytest.mark.parametrize("call", [_WEEK, _MONTH])
 @pytest.mark.parametrize("body", ["", "{}", '{"config": null}', '{"config": {}}'])
-def test_an_account_that_pays_by_use_has_no_window_and_that_is_an_answer(call: Any, body: str) -> None:
+def test_a_pay_as_you_go_account_has_no_window_and_that_is_an_answer(call: Any, body: str) -> None:
     report = told(call, body)
 
     assert (report.readings, report.refusal) == ((), None)
@@ -69,11 +69,11 @@ def test_an_account_that_pays_by_use_has_no_window_and_that_is_an_answer(call: A
 
 @pytest.mark.parametrize("call", [_WEEK, _MONTH])
 @pytest.mark.parametrize("body", [{"unrelated": 1}, {"config": 5}, {"config": []}, []])
-def test_a_shape_that_nobody_knows_is_no_answer(call: Any, body: Any) -> None:
+def test_an_unknown_shape_is_not_an_answer(call: Any, body: Any) -> None:
     assert told(call, body).refusal is Refusal.UNREADABLE
 
 
-def test_a_client_that_is_too_old_is_told_so() -> None:
+def test_a_client_that_is_too_old_is_recognized() -> None:
     assert told(_WEEK, {"error": "upgrade"}, status=426).refusal is Refusal.OUTDATED
 
 
@@ -86,5 +86,5 @@ def test_the_plan_is_one_of_a_few_words(tier: str, plan: str) -> None:
     assert windows(told(_PLAN, {"subscription_tier_display": tier}).readings) == {}
 
 
-def test_settings_that_name_no_plan_are_no_answer() -> None:
+def test_settings_without_a_plan_are_not_an_answer() -> None:
     assert told(_PLAN, {"allow_access": True}).refusal is Refusal.UNREADABLE

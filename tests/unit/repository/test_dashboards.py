@@ -1,4 +1,4 @@
-"""The dashboards' files: made by their generator, accepted by Grafana's types, and true to our metrics."""
+"""The dashboards' files: written by their generator, accepted by Grafana's types, and true to our metrics."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ def _filled(query: Query) -> Iterator[str]:
 
 
 def test_the_files_are_what_the_generator_writes(tmp_path: Path) -> None:
-    # As a process: imported, the SDK warns that there is a newer form of dashboards, which Grafana 12 does not read.
+    # In a separate process: when imported, the SDK warns of a newer form of dashboards that Grafana 12 does not read.
     subprocess.run([sys.executable, "-m", "grafana.generator", str(tmp_path)], cwd=ROOT, check=True)
 
     assert [path.name for path in FILES] == sorted(path.name for path in tmp_path.iterdir())
@@ -67,7 +67,7 @@ def _findings(schema: dict[str, Any], name: str, value: object) -> list[str]:
 
 
 def _document_without_what_only_the_data_source_knows(dashboard: Dashboard) -> dict[str, Any]:
-    """Its annotations' fields are those of the Prometheus data source, of which Grafana's core types know nothing."""
+    """The annotations' fields belong to the Prometheus data source, which Grafana's core types do not know."""
     document: dict[str, Any] = json.loads(json.dumps(dashboard.document))
     for annotation in document["annotations"]["list"]:
         for name in ("expr", "step", "titleFormat", "textFormat"):
@@ -76,7 +76,7 @@ def _document_without_what_only_the_data_source_knows(dashboard: Dashboard) -> d
 
 
 @each_dashboard
-def test_it_has_nothing_that_grafana_does_not_know(dashboard: Dashboard) -> None:
+def test_grafana_knows_every_field_of_it(dashboard: Dashboard) -> None:
     schema = _types()
     findings = _findings(schema, "dashboard", _document_without_what_only_the_data_source_knows(dashboard))
     for panel in dashboard.panels:
@@ -112,12 +112,12 @@ def test_each_dashboard_has_its_own_uid_and_its_file_is_named_after_it() -> None
 
 
 @each_dashboard
-def test_panels_are_numbered_one_after_the_other(dashboard: Dashboard) -> None:
+def test_panels_are_numbered_consecutively(dashboard: Dashboard) -> None:
     assert dashboard.ids == list(range(1, len(dashboard.ids) + 1))
 
 
 def _overlap(first: tuple[int, int], second: tuple[int, int]) -> bool:
-    """Whether two stretches, each a start and a length, share something."""
+    """Whether two stretches, each a start and a length, overlap."""
     return first[0] < sum(second) and second[0] < sum(first)
 
 
@@ -136,14 +136,14 @@ def test_no_panel_covers_another_or_leaves_the_grid(dashboard: Dashboard) -> Non
 
 
 @each_dashboard
-def test_it_is_for_reading_and_stays_fresh(dashboard: Dashboard) -> None:
+def test_it_cannot_be_edited_and_refreshes_itself(dashboard: Dashboard) -> None:
     assert dashboard.document["editable"] is False
     assert dashboard.document["refresh"] == "30s"
     assert dashboard.document["description"]
 
 
 @each_dashboard
-def test_the_data_source_is_chosen_first_and_then_one_or_many_or_all_of_each_kind(dashboard: Dashboard) -> None:
+def test_the_data_source_is_chosen_first_and_then_one_many_or_all_of_each_kind(dashboard: Dashboard) -> None:
     names = [variable["name"] for variable in dashboard.variables]
 
     assert names[:6] == ["datasource", "proxy", "provider", "model", "credential", "client"]
@@ -171,7 +171,7 @@ def _links_of_cells(panel: dict[str, Any]) -> Iterator[str]:
 
 
 @each_dashboard
-def test_a_cell_leads_to_a_dashboard_of_ours_with_a_selection_that_it_has(dashboard: Dashboard) -> None:
+def test_a_cell_leads_to_one_of_our_dashboards_with_a_selection_that_it_has(dashboard: Dashboard) -> None:
     variables = {each.uid: {variable["name"] for variable in each.variables} for each in DASHBOARDS}
     for url in (url for panel in dashboard.panels for url in _links_of_cells(panel)):
         path, _, query = url.partition("?")
@@ -225,13 +225,13 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
 
 
 @each_panel
-def test_a_figure_of_use_that_ignores_the_selected_accounts_or_clients_says_so_in_its_title(
+def test_a_figure_that_ignores_the_selected_accounts_or_clients_says_so_in_its_title(
     panel: dict[str, Any],
 ) -> None:
     asked = {name for target in panel["targets"] for name in re.findall(r"cliproxy_\w+", target["expr"])}
     for labels in (_LABELS[name] for name in asked if name in _LABELS):
         if not {"proxy", "provider", "model"} <= labels:
-            continue  # nothing that was used
+            continue  # not a figure of use
         ignored = {label for label in ("credential", "client") if label not in labels}
         assert all({"credential": "accounts", "client": "clients"}[label] in panel["title"] for label in ignored)
 
@@ -252,7 +252,7 @@ def test_a_graph_of_limits_shows_their_thresholds(panel: dict[str, Any]) -> None
 
 
 @each_panel
-def test_a_big_number_that_may_be_good_or_bad_has_a_color_for_each(panel: dict[str, Any]) -> None:
+def test_a_big_number_with_a_verdict_has_a_color_for_each(panel: dict[str, Any]) -> None:
     an_amount = panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD" or panel["title"] in {"Requests", "Tokens"}
     if panel["type"] != "stat" or an_amount:
         return
@@ -260,7 +260,7 @@ def test_a_big_number_that_may_be_good_or_bad_has_a_color_for_each(panel: dict[s
 
 
 @each_panel
-def test_an_override_is_for_a_column_or_line_that_there_is(panel: dict[str, Any]) -> None:
+def test_an_override_is_for_an_existing_column_or_line(panel: dict[str, Any]) -> None:
     renamed = {
         title
         for transformation in panel.get("transformations", ())
@@ -292,7 +292,7 @@ _IN_NO_PANEL = {
     "cliproxy_period_tokens": "the same of tokens",
     "cliproxy_reasoning_tokens": "a subset of the output tokens, for own queries",
 }
-"""Family → why no dashboard shows it."""
+"""Each family that no dashboard shows, with the reason."""
 
 
 def test_every_family_is_in_a_panel_or_has_a_reason_not_to_be() -> None:
@@ -309,7 +309,7 @@ def test_every_family_is_in_a_panel_or_has_a_reason_not_to_be() -> None:
 
 
 def test_the_books_are_those_that_the_exporter_keeps() -> None:
-    """As the help of the pending records has it."""
+    """As the help of the pending records describes it."""
     (pending,) = (family for family in FAMILIES if family.name == "cliproxy_exporter_records_pending")
     came, _, went = re.search(r"(received .*) (=) (.* pending)", pending.help).groups()  # type: ignore[union-attr]
     (books,) = (query.expr for query in QUERIES if query.where == "cliproxy-trust: Books: A")
@@ -329,11 +329,11 @@ def test_a_query_asks_for_metrics_and_labels_that_the_exporter_has(query: Query)
 
 
 _OTHERS_HAVE = {"cliproxy_up", "cliproxy_requests_total", "cliproxy_request_duration_seconds"}
-"""Names that a plugin within the proxy uses, too, without our label ``proxy``."""
+"""Names that a plugin in the proxy uses too, without our label ``proxy``."""
 
 
 @each_query
-def test_a_query_leaves_out_series_of_other_exporters_that_have_the_same_name(query: Query) -> None:
+def test_a_query_excludes_series_of_other_exporters_with_the_same_name(query: Query) -> None:
     for expr in _filled(query):
         for selector, _ in selectors(expr):
             if (selector.name or "").removesuffix("_bucket") in _OTHERS_HAVE:
@@ -355,10 +355,10 @@ def test_a_query_groups_by_labels_that_its_metrics_have(query: Query) -> None:
 
 
 @each_query
-def test_a_counter_is_asked_for_its_rate_over_the_interval_that_grafana_chooses(query: Query) -> None:
-    if query.kind == "variable":  # lists label values, and no numbers
+def test_a_query_takes_the_rate_of_a_counter_over_grafanas_interval(query: Query) -> None:
+    if query.kind == "variable":  # lists label values, not numbers
         return
-    if query.where == "cliproxy-trust: Books: A":  # which are of one moment, and need no past
+    if query.where == "cliproxy-trust: Books: A":  # these show one moment, and need no past
         assert query.kind == "instant"
         return
     for expr in _filled(query):
@@ -390,7 +390,7 @@ def test_money_spent_and_the_value_of_subscriptions_are_never_added_up(query: Qu
 
 @each_query
 @pytest.mark.parametrize("label", ["proxy", "provider", "credential"])
-def test_a_limit_of_all_or_several_proxies_stays_in_sight_when_one_is_selected(query: Query, label: str) -> None:
+def test_a_limit_of_all_or_several_proxies_stays_visible_when_one_is_selected(query: Query, label: str) -> None:
     (dashboard,) = (each for each in DASHBOARDS if query.where.startswith(f"{each.uid}:"))
     one = {**dashboard.selections()[0], "proxy": "home", "provider": "claude", "credential": "claude-main", **_TIMES}
     for selector, _ in selectors(filled(query.expr, one)):
@@ -401,7 +401,7 @@ def test_a_limit_of_all_or_several_proxies_stays_in_sight_when_one_is_selected(q
         assert re.fullmatch(pattern, "")
         assert re.fullmatch(pattern, chosen)
         assert not re.fullmatch(pattern, f"{chosen}-2")
-        if label != "provider":  # which takes no glob
+        if label != "provider":  # this takes no glob
             assert re.fullmatch(pattern, "cl*-[ab]?")
 
 

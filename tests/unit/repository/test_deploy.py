@@ -1,4 +1,4 @@
-"""What is shipped for other ways to run it agrees with the program, its image and its rules."""
+"""The files for other ways to run the exporter agree with the program, its image and its rules."""
 
 import re
 import tomllib
@@ -29,7 +29,7 @@ POD = STATEFULSET["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 
 
-def test_the_rules_of_kubernetes_are_those_of_the_stack() -> None:
+def test_kubernetes_has_the_rules_of_the_stack() -> None:
     shipped = [
         group
         for file in sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
@@ -39,7 +39,7 @@ def test_the_rules_of_kubernetes_are_those_of_the_stack() -> None:
     assert _manifest("prometheusrule.yaml")["spec"]["groups"] == shipped, "make rules writes them anew"
 
 
-def test_the_scrape_of_kubernetes_is_that_of_the_stack() -> None:
+def test_kubernetes_has_the_scrape_of_the_stack() -> None:
     (endpoint,) = _manifest("servicemonitor.yaml")["spec"]["endpoints"]
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
     scrape = config["scrape_configs"][0]
@@ -54,7 +54,7 @@ def test_there_is_one_pod_with_a_volume_because_a_queue_has_one_reader() -> None
     assert {"name": volume["metadata"]["name"], "mountPath": "/data"} in CONTAINER["volumeMounts"]
 
 
-def test_the_pod_is_the_user_of_the_image_and_may_do_nothing() -> None:
+def test_the_pod_runs_as_the_user_of_the_image_without_privileges() -> None:
     user, group = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[0]
     context = POD["securityContext"]
 
@@ -76,7 +76,7 @@ _MAP = [text for made in _manifest("kustomization.yaml")["configMapGenerator"] f
         pytest.param({text.partition("=")[0] for text in _MAP}, id="config map"),
     ],
 )
-def test_the_settings_that_are_given_exist(names: set[str]) -> None:
+def test_the_given_settings_exist(names: set[str]) -> None:
     assert names
     assert names <= SETTINGS
 
@@ -92,7 +92,7 @@ def test_the_settings_of_the_service_are_accepted(tmp_path: Path) -> None:
     assert [proxy.name for proxy in loaded.require().proxies] == ["default"]
 
 
-def test_the_image_is_that_of_this_version() -> None:
+def test_the_image_has_this_version() -> None:
     assert [image["newTag"] for image in _manifest("kustomization.yaml")["images"]] == [__version__]
 
 
@@ -107,7 +107,7 @@ def test_the_mixin_names_every_dashboard_and_rule_file() -> None:
     assert mixin.count("groups+: std.parseYaml") == len(rules), "the groups of other mixins stay"
 
 
-def test_all_links_to_the_source_come_from_one_setting() -> None:
+def test_one_setting_makes_all_links_to_the_source() -> None:
     published = SOURCE.removeprefix("https://github.com/")
     files = [*(ROOT / "prometheus" / "rules").glob("*.yml"), *(ROOT / "deploy").rglob("*.*")]
 

@@ -26,14 +26,14 @@ def test_the_linter_finds_nothing() -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
-def test_both_stages_stand_on_the_same_python() -> None:
+def test_both_stages_use_the_same_python() -> None:
     bases = [line.split()[1] for line in _LINES if line.startswith("FROM ")]
 
     assert len(bases) == 2
     assert set(bases) == {"python:3.13-slim-trixie"}
 
 
-def test_the_label_tells_the_version_of_the_program() -> None:
+def test_the_label_has_the_version_of_the_program() -> None:
     assert f'org.opencontainers.image.version="{__version__}"' in _argument("LABEL")
 
 
@@ -63,7 +63,7 @@ def test_the_settings_that_it_sets_exist() -> None:
     assert [line for line in _LINES if line.startswith("ARG ")] == [], "an argument stays in the history of the image"
 
 
-def test_only_what_it_copies_is_sent_to_the_build() -> None:
+def test_only_copied_files_are_sent_to_the_build() -> None:
     copied = {
         word for line in _LINES if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]
     }

@@ -1,4 +1,4 @@
-"""The pages for people name files, headings, metrics, settings and states that exist, and their examples work."""
+"""The pages name files, headings, metrics, settings and states that exist, and their examples work."""
 
 import inspect
 import re
@@ -41,13 +41,13 @@ def _examples(page: Path, language: str) -> list[str]:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a page."""
+    """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", _prose(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _first_column(page: Path, heading: str) -> set[str]:
-    """The words in backticks in the first column of the table below ``heading``, but for its head."""
+    """The words in backticks in the first column of the table below ``heading``, without its head."""
     section = page.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
     return {word for row in rows[2:] for word in re.findall(r"`([^`]+)`", row)}
@@ -104,7 +104,7 @@ def test_every_metric_that_a_page_names_exists(page: Path) -> None:
 
 
 @each_page
-def test_every_label_in_a_query_is_one_of_its_metric(page: Path) -> None:
+def test_every_label_in_a_query_belongs_to_its_metric(page: Path) -> None:
     labels = {family.sample_name: {*family.labels} for family in FAMILIES}
     labels |= {f"{family.name}_bucket": {*family.labels, "le"} for family in FAMILIES}
 
@@ -137,13 +137,13 @@ def _reasons(error: type[ProxyError]) -> set[str]:
     return set().union(*map(_reasons, below)) if below else {error.reason}
 
 
-def test_every_state_that_a_proxy_can_reach_is_declared_and_no_other() -> None:
+def test_exactly_the_states_that_a_proxy_can_reach_are_declared() -> None:
     entered = set(re.findall(r'_enter\(\s*"(\w+)"', inspect.getsource(poller)))
 
     assert _reasons(ProxyError) | entered | {ProxyStatus(name="any").state} == set(STATES)
 
 
-def test_the_architecture_page_names_every_module_and_no_other() -> None:
+def test_the_architecture_page_names_exactly_the_modules() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rooms = dict(re.findall(r"^### `(exporter/(?:\w+/)?)`\n(.*?)(?=^##)", page, flags=re.MULTILINE | re.DOTALL))
     first_columns = {room: re.findall(r"^\|([^|]+)\|", text, flags=re.MULTILINE) for room, text in rooms.items()}
@@ -157,13 +157,13 @@ def test_the_architecture_page_names_every_module_and_no_other() -> None:
     assert named == {path.relative_to(ROOT).as_posix() for path in modules}
 
 
-def test_the_architecture_page_explains_every_table_of_the_ledger_and_no_other() -> None:
+def test_the_architecture_page_explains_exactly_the_tables_of_the_ledger() -> None:
     tables = set(re.findall(r"create table (\w+)", "".join(migrations())))
 
     assert _first_column(ROOT / "docs" / "architecture.md", "Tables") == tables
 
 
-def test_every_reason_of_a_rejection_is_explained_and_no_other() -> None:
+def test_exactly_the_reasons_of_rejections_are_explained() -> None:
     assert _first_column(ROOT / "docs" / "reference.md", "Rejected records") == set(REJECTION_REASONS)
 
 

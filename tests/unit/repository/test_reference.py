@@ -23,7 +23,7 @@ def test_a_generated_page_is_up_to_date(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == pages(ROOT)[path], "run make docs"
 
 
-def test_the_command_writes_what_is_compared(tmp_path: Path) -> None:
+def test_the_command_writes_the_compared_pages(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     rows = r"^(\| `(internal_error|cliproxy_up|LOG_LEVEL)` \||#LOG_LEVEL=).*\n"
     for page, text in pages(ROOT).items():
@@ -44,12 +44,12 @@ def test_every_metric_has_one_line_on_its_page() -> None:
 def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
     samples = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     names = {line.partition("{")[0].partition(" ")[0] for line in samples}
-    names.add(PRICE_FEED.sample_name)  # there only once a list was read from the web: tests/integration/test_prices.py
-    names |= {each.sample_name for each in CAPACITY}  # after hours of readings: tests/unit/metrics/test_limits.py
-    names |= {each.sample_name for each in HISTORY}  # with a project: tests/integration/supabase/test_metrics.py
-    # with EXPORTER_QUOTAS=active: tests/integration/test_quotas.py
+    names.add(PRICE_FEED.sample_name)  # exists only after a list was read: tests/integration/test_prices.py
+    names |= {each.sample_name for each in CAPACITY}  # takes hours of readings: tests/unit/metrics/test_limits.py
+    names |= {each.sample_name for each in HISTORY}  # needs a project: tests/integration/supabase/test_metrics.py
+    # needs EXPORTER_QUOTAS=active: tests/integration/test_quotas.py
     names |= {each.sample_name for each in families_of(quotas)}
-    # at a pace, or after a break, that the recording has not: tests/unit/metrics/test_pools.py
+    # needs a pace, or a break, that the recording lacks: tests/unit/metrics/test_limits_pools.py
     names |= {POOL_EMPTY.sample_name, CREDENTIAL_ROOM.sample_name}
     for family in FAMILIES:
         wanted = f"{family.name}_count" if family.kind == "histogram" else family.sample_name

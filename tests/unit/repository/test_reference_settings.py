@@ -20,7 +20,7 @@ def test_every_name_is_on_the_page() -> None:
 
 
 def test_the_text_between_the_tables_stays() -> None:
-    """It is written by hand, and so are the variables that only docker-compose.yml reads."""
+    """The text is written by hand, and so are the variables that only docker-compose.yml reads."""
     assert "management_key_file: secrets/home" in settings_markdown(PAGE)
     assert "\n# How long Prometheus keeps its data.\n" in env_example(EXAMPLE)
 

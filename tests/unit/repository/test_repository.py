@@ -1,4 +1,4 @@
-"""The repository's own promises: its commands, its lock files, and what may not stand in a tracked file."""
+"""The repository's promises: its commands, its lock files, and the content that tracked files must not have."""
 
 import os
 import re
@@ -23,7 +23,7 @@ FORBIDDEN = {
 
 
 def _run(command: list[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would: without what an outer make hands down to its children."""
+    """Run a command as a user does: without the variables that an outer make hands to its children."""
     clean = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     return subprocess.run(command, cwd=cwd, env={**clean, **(env or {})}, capture_output=True, text=True, check=False)
 
@@ -48,7 +48,7 @@ def _names(requirements: list[str]) -> set[str]:
 
 
 def _tracked_files() -> list[str]:
-    # The checkout may belong to another user than the one who runs the tests.
+    # The checkout may belong to another user than the one that runs the tests.
     listing = _run(["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT)
     assert listing.returncode == 0, listing.stderr
     return [name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -71,7 +71,7 @@ def test_every_dependency_is_pinned() -> None:
     assert (runtime | test) - _pins(TEST_LOCK).keys() == set(), "run make lock"
 
 
-def test_what_is_tested_is_what_runs() -> None:
+def test_the_tested_packages_are_the_ones_that_run() -> None:
     tested = _pins(TEST_LOCK)
     assert {name: tested.get(name) for name in _pins(RUNTIME_LOCK)} == _pins(RUNTIME_LOCK)
 
@@ -81,7 +81,7 @@ def test_what_is_tested_is_what_runs() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the Makefile and its scripts, in which a test may put other programs in place of the real ones."""
+    """A copy of the Makefile and its scripts, in which a test may replace the real programs."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
@@ -152,12 +152,12 @@ def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[
     assert done.returncode == bool(blamed)
 
 
-def test_what_the_type_check_finds_is_shown_after_the_tests(checkout: Path) -> None:
+def test_findings_of_the_type_check_are_shown_after_the_tests(checkout: Path) -> None:
     for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase"]:
         _program(checkout / "scripts" / name, "")
     _program(checkout / ".tools/venv/bin/ruff", "")
     _program(checkout / ".tools/venv/bin/mypy", "touch begun; echo 'app.py:1: error: a text is no number'; exit 1")
-    # The tests of this checkout end when the type check has begun beside them. They are loaded before.
+    # The tests of this checkout end once the type check has begun beside them; the tests load before that.
     tests = '[[ "$*" = *--collect-only* ]] || { until [ -f begun ]; do sleep 0.01; done; echo 1 passed; }'
     _program(checkout / ".tools/venv/bin/python", tests)
 
@@ -174,7 +174,7 @@ def test_what_the_type_check_finds_is_shown_after_the_tests(checkout: Path) -> N
         pytest.param("true", 1, "test-image: buildah is not installed (apt install ", id="continuous integration"),
     ],
 )
-def test_the_image_is_not_tested_without_buildah_and_that_is_said(
+def test_without_buildah_the_image_is_not_tested_and_the_output_says_so(
     checkout: Path, tmp_path_factory: pytest.TempPathFactory, ci: str, code: int, says: str
 ) -> None:
     path = tmp_path_factory.mktemp("bin")
@@ -239,7 +239,7 @@ def test_setting_up_finds_a_python_or_says_what_is_missing(
     assert not (checkout / ".tools/venv/stamp").exists()
 
 
-# A python3 whose environments hold a python that does whatever it is told, unless the lock file is empty.
+# A python3 whose environments hold a python that obeys every order, unless the lock file is empty.
 _PYTHON_THAT_WORKS = """
 case "$*" in *print*) echo 3.13;; --version) echo Python 3.13.9;; esac
 [ "$1 $2" = "-m venv" ] || exit 0
@@ -249,7 +249,7 @@ chmod +x "$3/bin/python"
 """
 
 
-def test_setting_up_is_done_once_for_each_state_of_what_it_depends_on(
+def test_setting_up_happens_once_for_each_state_of_its_inputs(
     checkout: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     python = tmp_path_factory.mktemp("bin") / "python"
@@ -280,7 +280,7 @@ def test_setting_up_is_done_once_for_each_state_of_what_it_depends_on(
     assert [sets_up(moved, other), sets_up(moved, other)] == [True, False], "another place"
 
 
-def test_setting_up_that_failed_is_begun_anew(checkout: Path, tmp_path: Path) -> None:
+def test_setting_up_that_failed_starts_over(checkout: Path, tmp_path: Path) -> None:
     _program(tmp_path / "python", _PYTHON_THAT_WORKS)
     (checkout / "pyproject.toml").touch()
     (checkout / RUNTIME_LOCK).touch()
@@ -332,7 +332,7 @@ def test_monitoring_servers_are_fetched_if_one_of_their_programs_is_missing(
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked archive: nothing tells which files are tracked")
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_tracked_file_holds(what: str) -> None:
-    # Recorded answers are kept byte for byte, so what a proxy's machine told in them stays.
+    # Recorded answers stay byte for byte, including what a proxy's machine revealed in them.
     names = [name for name in _tracked_files() if not name.startswith("tests/fixtures/")]
     pattern = re.compile(FORBIDDEN[what].encode())
 
@@ -346,6 +346,6 @@ def test_no_tracked_file_holds(what: str) -> None:
     [path for folder in [".ci", "scripts"] for path in sorted((ROOT / folder).iterdir())],
     ids=lambda path: path.name,
 )
-def test_a_script_can_be_started(path: Path) -> None:
+def test_a_script_is_executable(path: Path) -> None:
     assert os.access(path, os.X_OK)
     assert _run(["bash", "-n", str(path)], cwd=ROOT).stderr == ""

@@ -1,4 +1,4 @@
-"""The shipped rules: the names in them exist, and each alert has its texts, page, row in the manual, and tests."""
+"""The shipped rules: names in them exist, and each alert has its texts, page, row in the manual, and tests."""
 
 import json
 import re
@@ -32,7 +32,7 @@ ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
 RECORDED = {rule["record"]: rule for rule in _rules() if "record" in rule}
 OPTIONAL = _rules("optional")
 
-# By uid, the names of the variables.
+# The names of the variables, by uid.
 _DASHBOARDS = {
     dashboard["uid"]: {variable["name"] for variable in dashboard["templating"]["list"]}
     for dashboard in (json.loads(file.read_text()) for file in (ROOT / "grafana/dashboards").glob("*.json"))
@@ -41,7 +41,7 @@ _DASHBOARDS = {
 each_alert = pytest.mark.parametrize("name", ALERTS)
 each_runbook = pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
 
-# What Prometheus makes itself, and Alertmanager's own.
+# Series that Prometheus makes itself, and Alertmanager's own.
 _OTHERS = {"up": {"job", "instance"}, "ALERTS": {"alertname"}, "alertmanager_notifications_failed_total": set()}
 _SCRAPED = {"job", "instance"}
 _STATES = {"cliproxy_proxy_state": STATES, "cliproxy_exporter_history_state": HISTORY_STATES}
@@ -74,7 +74,7 @@ def _nodes(node: Any) -> Iterator[Any]:
 
 
 def _problems(expr: str) -> list[str]:
-    """Metrics and labels in matchers that do not exist, and states that there are not."""
+    """Metrics and labels in matchers that do not exist, and states that do not exist."""
     found = []
     selectors = [node for node in _nodes(promql_parser.parse(expr)) if isinstance(node, promql_parser.VectorSelector)]
     for selector in selectors:
@@ -91,7 +91,7 @@ def _problems(expr: str) -> list[str]:
 
 
 def _queries_in(template: str) -> list[str]:
-    """The expressions that a text asks for, with a value in each place that is filled in."""
+    """The expressions in a text, with a value in place of each placeholder."""
     asked = re.findall(r'printf "((?:[^"\\]|\\.)*)"[^|}]*\| query', re.sub(r"\s+", " ", template))
     return [
         re.sub(r"%s(?=\W|$)", "{job='x'}", expr.replace("%q", "'x'").replace('\\"', "'").replace("%%", "%"))
@@ -108,7 +108,7 @@ def test_a_rule_names_metrics_and_labels_that_exist(rule: Rule) -> None:
 
 
 @each_alert
-def test_the_texts_of_an_alert_ask_for_what_exists(name: str) -> None:
+def test_the_texts_of_an_alert_use_existing_names(name: str) -> None:
     text = " ".join(ALERTS[name]["annotations"].values())
     asked = _queries_in(text)
 
@@ -117,7 +117,7 @@ def test_the_texts_of_an_alert_ask_for_what_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cliproxy_up", "cliproxy_requests_total", "cliproxy_request_duration_seconds"])
-def test_a_rule_leaves_out_series_of_other_exporters_that_have_the_same_name(name: str) -> None:
+def test_a_rule_excludes_series_of_other_exporters_with_the_same_name(name: str) -> None:
     for rule in (*_rules(), *OPTIONAL):
         for matchers in re.findall(rf"\b{name}\b(?:_\w+)?({{[^}}]*}})?", rule["expr"]):
             assert 'proxy!=""' in matchers
@@ -132,14 +132,14 @@ def test_a_name_that_does_not_exist_is_noticed() -> None:
 
 
 @each_runbook
-def test_a_runbook_asks_for_what_exists(page: Path) -> None:
+def test_a_runbook_uses_existing_names(page: Path) -> None:
     queries = re.findall(r"^```promql\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
     assert queries, "a page shows what to look at"
     assert [problem for query in queries for problem in _problems(query)] == []
 
 
-def test_the_states_that_alerts_speak_of_are_all_of_those_that_keep_the_exporter_out() -> None:
+def test_alerts_mention_exactly_the_states_that_keep_the_exporter_out() -> None:
     down = ALERTS["CliproxyProxyDown"]["expr"]
     (left_out,) = re.findall(r'state=~"([^"]+)"', down)
     (refused,) = re.findall(r'state=~"([^"]+)"', ALERTS["CliproxyKeyRefused"]["expr"])
@@ -174,7 +174,7 @@ def test_an_alert_has_a_severity_and_all_its_texts(name: str) -> None:
 
     assert re.fullmatch(r"Cliproxy[A-Z][A-Za-z]+", name)
     assert set(alert["annotations"]) == {"summary", "description", "runbook_url", "dashboard_url"}
-    # The one generic rule has its severity from the threshold.
+    # The one generic rule takes its severity from the threshold.
     assert (alert.get("labels", {}).get("severity") is None) == (name == "CliproxyLimitReached")
     assert alert.get("labels", {"severity": "none"})["severity"] in {"critical", "warning", "info", "none"}
     assert alert["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
@@ -225,7 +225,7 @@ def test_the_manual_lists_every_alert_with_its_severity() -> None:
 
 @pytest.fixture(scope="module")
 def expectations() -> dict[str, list[tuple[str, bool]]]:
-    """For each alert: every moment at which a test looks, and whether it fires then."""
+    """Each moment at which a test looks at an alert, and whether the alert fires then."""
     found: dict[str, list[tuple[str, bool]]] = {name: [] for name in ALERTS}
     for file in (ROOT / "prometheus" / "tests").glob("*.test.yml"):
         for test in yaml.safe_load(file.read_text())["tests"]:
@@ -238,7 +238,7 @@ def expectations() -> dict[str, list[tuple[str, bool]]]:
 
 
 @each_alert
-def test_an_alert_is_tested_with_its_texts_and_both_ways(
+def test_an_alert_is_tested_with_its_texts_firing_and_not_firing(
     name: str, expectations: dict[str, list[tuple[str, bool]]]
 ) -> None:
     looks = expectations[name]
@@ -257,7 +257,7 @@ def test_every_recorded_series_is_tested() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_differs_from_the_default_in_its_receiver_only(example: Path) -> None:
+def test_an_example_differs_from_the_default_only_in_its_receiver(example: Path) -> None:
     default = yaml.safe_load((ROOT / "alertmanager" / "alertmanager.yml").read_text())
     config = yaml.safe_load(example.read_text())
     nobody, notify = config.pop("receivers")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "exporter"
 UNIT = ROOT / "tests" / "unit"
 
-# Lowest first. A part imports only from rows above its own in this table, and never from its neighbours in a row.
+# Lowest first. A part imports only from earlier rows of this table, and never from its neighbours in a row.
 LAYERS = (
     ("sentences",),
     ("clock", "errors", "records", "days", "formats", "logs"),
@@ -38,7 +38,7 @@ LAYERS = (
 )
 LEVELS = {part: level for level, row in enumerate(LAYERS) for part in row}
 
-# The simulator stands apart: it plays the proxy, so nothing but a command may know it.
+# The simulator stands apart: it plays the proxy, so only a command may know it.
 SIMULATOR_IMPORTS = {"simulator", "clock", "records", "settings"}
 SIMULATOR_IS_IMPORTED_BY = {"simulator", "commands"}
 
@@ -57,7 +57,7 @@ def _name(path: Path) -> str:
 
 
 def _imports(path: Path) -> Iterator[tuple[str, ...]]:
-    """What a module imports of the package, as parts below it: ``("ledger", "ledger")``; also inside functions."""
+    """The parts of the package that a module imports, also inside functions: ``("ledger", "ledger")``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "exporter":
             base = tuple((node.module or "").split(".")[1:])
@@ -69,7 +69,7 @@ def _imports(path: Path) -> Iterator[tuple[str, ...]]:
             yield from (tuple(each.name.split(".")[1:]) for each in node.names if each.name.startswith("exporter."))
 
 
-@cache  # and not when this file is loaded, which each process of the tests does
+@cache  # not on import, which happens in each process of the tests
 def _all_imports() -> Mapping[Path, set[tuple[str, ...]]]:
     return {path: {each for each in _imports(path) if each} for path in MODULES}
 
@@ -102,7 +102,7 @@ def test_the_simulator_stands_apart() -> None:
     assert {part for part in PARTS if "simulator" in _known_from(part)} <= SIMULATOR_IS_IMPORTED_BY
 
 
-def test_modules_import_each_other_in_no_circle() -> None:
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
     graph = {MODULES[path]: imports - {MODULES[path]} for path, imports in _all_imports().items()}
 
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
@@ -118,20 +118,20 @@ def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
     assert (lines > LONGEST_FILE) == (_name(path) in LONGER_FILES), f"{lines} lines"
 
 
-def test_helpers_of_tests_stand_in_their_rooms() -> None:
+def test_helpers_of_tests_are_in_their_folders() -> None:
     loose = [path.name for path in (ROOT / "tests").glob("*.py") if path.name != "conftest.py"]
 
     assert loose == []
 
 
-def test_the_files_that_are_begun_first_exist() -> None:
+def test_the_files_that_start_first_exist() -> None:
     assert [name for name in LONGEST_FIRST if not (ROOT / "tests" / name).is_file()] == []
 
 
 @pytest.mark.parametrize(
     "path", [path for path in TESTS if path.parent.name != "repository"], ids=lambda path: str(path.relative_to(UNIT))
 )
-def test_a_unit_test_stands_where_its_module_stands(path: Path) -> None:
+def test_a_unit_test_is_where_its_module_is(path: Path) -> None:
     """``test_MODULE.py``, or ``test_MODULE_SUBJECT.py`` where a module's tests fill several files."""
     modules = [each.stem for each in (PACKAGE / path.parent.relative_to(UNIT)).glob("*.py") if each.stem != "__init__"]
 
@@ -163,7 +163,7 @@ def test_the_architecture_page_names_each_table() -> None:
 
 # --- words ------------------------------------------------------------------------------------------------------------
 
-# Brackets keep the table from finding itself. Released migrations and the changelog's past stay as they are.
+# Brackets keep the table from finding itself. Released migrations and the changelog's past stay unchanged.
 WORDS = {
     "another name for the predecessor": r"(?i)\b(older|earlier|legacy|old|former)[ -]c[o]llector",
 }
@@ -183,8 +183,8 @@ def test_one_thing_has_one_name(what: str) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_counted_is_the_number_of_requests_of_an_entry_and_nothing_else(path: Path) -> None:
-    """Whatever else has been counted says what it is."""
+def test_counted_means_only_the_number_of_requests_of_an_entry(path: Path) -> None:
+    """Any other count has a name that says what it counts."""
     other = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:

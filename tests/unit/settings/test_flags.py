@@ -10,7 +10,7 @@ from exporter.cli import main
 
 
 def _check(tmp_path: Path, *arguments: str) -> str:
-    """What ``check-config`` says of the settings, without a proxy."""
+    """The output of ``check-config`` about the settings, without a proxy."""
     with contextlib.chdir(tmp_path):
         runner = CliRunner(env={"EXPORTER_PORT": "1", "LOG_LEVEL": "info"})
         return runner.invoke(main, [*arguments, "check-config"]).output
@@ -26,7 +26,7 @@ def _check(tmp_path: Path, *arguments: str) -> str:
         ("--web.config.file=none.yml", "none.yml"),
     ],
 )
-def test_a_flag_goes_before_the_environment_and_is_named(tmp_path: Path, argument: str, problem: str) -> None:
+def test_a_flag_overrides_the_environment_and_is_named(tmp_path: Path, argument: str, problem: str) -> None:
     assert problem in _check(tmp_path, argument)
 
 

@@ -1,4 +1,4 @@
-"""Where settings are read, which source wins, and what is said of names that are not ours."""
+"""Where settings are read, which source wins, and the messages about unknown names."""
 
 from pathlib import Path
 
@@ -34,7 +34,9 @@ def test_nothing_set_is_valid_and_has_no_proxy(tmp_path: Path) -> None:
         pytest.param(("", "", ""), 9317, "default", id="then the default"),
     ],
 )
-def test_precedence(tmp_path: Path, texts: tuple[str | None, str | None, str], port: int, source: str) -> None:
+def test_the_environment_overrides_the_env_file_and_the_yaml_file(
+    tmp_path: Path, texts: tuple[str | None, str | None, str], port: int, source: str
+) -> None:
     environ, dotenv, yaml = texts
     lines = ["# comment", "", f"export EXPORTER_PORT='{dotenv}'"] if dotenv is not None else []
     _write(
@@ -47,7 +49,7 @@ def test_precedence(tmp_path: Path, texts: tuple[str | None, str | None, str], p
     assert loaded.sources["EXPORTER_CONFIG"].startswith(".env:")
 
 
-def test_paths_are_below_the_working_directory_or_the_yaml_files_own(tmp_path: Path) -> None:
+def test_paths_are_below_the_working_directory_or_the_folder_of_the_yaml_file(tmp_path: Path) -> None:
     _write(tmp_path, {"etc/conf.yaml": "exporter_data_dir: store\nexporter_token_file: token", "etc/token": "abc\r\n"})
     settings = load_settings({"EXPORTER_CONFIG": "etc/conf.yaml"}, cwd=tmp_path).require()
     assert settings.exporter_data_dir == tmp_path / "etc" / "store"
@@ -82,7 +84,9 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
         ),
     ],
 )
-def test_secret_file_is_refused(tmp_path: Path, files: dict[str, str], environ: dict[str, str], says: str) -> None:
+def test_a_bad_secret_file_is_refused(
+    tmp_path: Path, files: dict[str, str], environ: dict[str, str], says: str
+) -> None:
     _write(tmp_path, files)
     loaded = load_settings({"EXPORTER_TOKEN_FILE": "token"} | environ, cwd=tmp_path)
     (problem,) = loaded.problems
@@ -91,7 +95,7 @@ def test_secret_file_is_refused(tmp_path: Path, files: dict[str, str], environ: 
     assert "planted" not in str(loaded)
 
 
-def test_secret_file_that_is_not_text(tmp_path: Path) -> None:
+def test_a_secret_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"\xff\xfe\x00planted")
     (problem,) = load_settings({"EXPORTER_TOKEN_FILE": "token"}, cwd=tmp_path).problems
     assert "not UTF-8" in str(problem)
@@ -104,7 +108,7 @@ def test_secret_file_that_is_not_text(tmp_path: Path) -> None:
         pytest.param({"EXPORTER_PORT": "1", "COLLECTOR_TRIGGER_PORT": "1"}, 1, id="both and equal"),
     ],
 )
-def test_older_name_of_the_port(tmp_path: Path, environ: dict[str, str], ports: int | None) -> None:
+def test_the_older_name_of_the_port_works(tmp_path: Path, environ: dict[str, str], ports: int | None) -> None:
     loaded = load_settings(environ, cwd=tmp_path)
     if ports is None:
         (problem,) = loaded.problems
@@ -135,7 +139,9 @@ def test_older_name_of_the_port(tmp_path: Path, environ: dict[str, str], ports: 
         ("COLLECTOR_TRIGGER_PORT", "tcp://10.0.0.1:80", "Set enableServiceLinks: false in the pod's spec"),
     ],
 )
-def test_name_or_value_in_the_environment_is_warned_about(tmp_path: Path, name: str, value: str, says: str) -> None:
+def test_a_doubtful_name_or_value_in_the_environment_gets_a_warning(
+    tmp_path: Path, name: str, value: str, says: str
+) -> None:
     loaded = load_settings({name: value}, cwd=tmp_path)
     assert loaded.require().exporter_port == 9317
     (warning,) = loaded.warnings
@@ -157,13 +163,13 @@ def test_name_or_value_in_the_environment_is_warned_about(tmp_path: Path, name: 
         ("exporter_port", "1"),
     ],
 )
-def test_names_of_others_are_left_alone(tmp_path: Path, name: str, value: str) -> None:
+def test_names_of_other_programs_are_left_alone(tmp_path: Path, name: str, value: str) -> None:
     loaded = load_settings({name: value}, cwd=tmp_path)
     assert loaded.require().exporter_port == 9317
     assert (loaded.warnings, loaded.notes) == ([], [])
 
 
-def test_the_earlier_collectors_env_file_works_unchanged(tmp_path: Path) -> None:
+def test_the_predecessors_env_file_works_unchanged(tmp_path: Path) -> None:
     _write(
         tmp_path,
         {
@@ -187,7 +193,7 @@ def test_the_earlier_collectors_env_file_works_unchanged(tmp_path: Path) -> None
     ]
 
 
-def test_a_bad_line_in_env_file_is_warned_about_and_not_quoted(tmp_path: Path) -> None:
+def test_a_bad_line_in_the_env_file_gets_a_warning_that_does_not_quote_it(tmp_path: Path) -> None:
     _write(tmp_path, {".env": "\ufeffEXPORTER_PORT=9400\n\nEXPORTER_TOKEN='planted\nLOG_LEVEL=debug\n"})
     loaded = load_settings({}, cwd=tmp_path)
     assert (loaded.require().exporter_port, loaded.require().log_level) == (9400, "debug")
@@ -233,7 +239,7 @@ def test_url_without_key_is_only_noted_when_the_file_lists_proxies(tmp_path: Pat
     assert (note.setting, loaded.warnings) == ("CLIPROXY_URL", [])
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     _write(tmp_path, {"c.yaml": "log_format: xml\nnope: 1\n", ".env": "EXPORTER_TOKEN_FILE=missing"})
     environ = {
         "EXPORTER_CONFIG": "c.yaml",
@@ -257,7 +263,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "exporter.example"])  # noqa: S104
-def test_an_open_door_is_warned_about_with_what_it_shows(host: str, tmp_path: Path) -> None:
+def test_an_open_port_gets_a_warning_that_says_what_it_shows(host: str, tmp_path: Path) -> None:
     (warning,) = load_settings({"EXPORTER_HOST": host}, cwd=tmp_path).warnings
 
     assert warning.setting == "EXPORTER_HOST"
@@ -274,7 +280,7 @@ def test_an_open_door_is_warned_about_with_what_it_shows(host: str, tmp_path: Pa
         {"EXPORTER_HOST": "0.0.0.0", "EXPORTER_WEB_CONFIG": "web.yml"},  # noqa: S104
     ],
 )
-def test_a_guarded_door_is_not_warned_about(settings: dict[str, str], tmp_path: Path) -> None:
+def test_a_protected_port_gets_no_warning(settings: dict[str, str], tmp_path: Path) -> None:
     assert load_settings(settings, cwd=tmp_path).warnings == []
 
 
@@ -289,7 +295,7 @@ def test_a_guarded_door_is_not_warned_about(settings: dict[str, str], tmp_path: 
         ("http://cli-proxy-api:8317", "http://cli-proxy-api:8317"),
     ],
 )
-def test_localhost_may_stand_for_the_machine_around_a_container(url: str, read: str, tmp_path: Path) -> None:
+def test_localhost_may_mean_the_machine_around_a_container(url: str, read: str, tmp_path: Path) -> None:
     (tmp_path / "conf.yaml").write_text(f"proxies: [{{name: other, url: '{url}/other', management_key: a-key}}]")
     settings = {"CLIPROXY_URL": url, "CLIPROXY_MANAGEMENT_KEY": "a-key", "EXPORTER_CONFIG": "conf.yaml"}
 
@@ -300,7 +306,7 @@ def test_localhost_may_stand_for_the_machine_around_a_container(url: str, read: 
     assert [proxy.url for proxy in as_given.proxies] == [url, f"{url}/other"]
 
 
-def test_an_address_of_version_6_may_stand_for_localhost(tmp_path: Path) -> None:
+def test_an_ipv6_address_may_mean_localhost(tmp_path: Path) -> None:
     settings = {"CLIPROXY_MANAGEMENT_KEY": "a-key", "CLIPROXY_LOCALHOST": "fd00::1"}
     (proxy,) = load_settings(settings, cwd=tmp_path).require().proxies
     assert proxy.url == "http://[fd00::1]:8317"
@@ -314,13 +320,13 @@ def test_an_address_of_version_6_may_stand_for_localhost(tmp_path: Path) -> None
         ({"TIMEZONE_OFFSET_HOURS": "2"}, "UTC+02:00"),
     ],
 )
-def test_the_machines_zone_holds_where_none_is_set(tmp_path: Path, given: dict[str, str], zone: str) -> None:
+def test_the_machines_zone_applies_if_none_is_set(tmp_path: Path, given: dict[str, str], zone: str) -> None:
     loaded = load_settings(given, cwd=tmp_path, machine_zone="Asia/Tokyo")
     assert str(loaded.require().zone) == zone
     assert str(load_settings({}, cwd=tmp_path).require().zone) == "UTC"
 
 
-def test_the_data_directory_that_was_found_holds_where_none_is_set(tmp_path: Path) -> None:
+def test_the_data_directory_that_was_found_applies_if_none_is_set(tmp_path: Path) -> None:
     found = tmp_path / "found"
     assert load_settings({}, cwd=tmp_path, data_dir=found).require().exporter_data_dir == found
     given = load_settings({"EXPORTER_DATA_DIR": "mine"}, cwd=tmp_path, data_dir=found)

@@ -1,4 +1,4 @@
-"""The YAML file: proxies, aliases, and what is said of mistakes in it. Texts with "planted" must not be repeated."""
+"""The YAML file: proxies, aliases, and the messages about mistakes, which must not repeat texts with "planted"."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def _load(directory: Path, text: str, environ: dict[str, str] | None = None) -> 
     return load_settings({"EXPORTER_CONFIG": "c.yaml"} | (environ or {}), cwd=directory)
 
 
-def test_proxies_and_aliases(tmp_path: Path) -> None:
+def test_proxies_and_aliases_are_read(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("file-key\n", encoding="utf-8")
     loaded = _load(
         tmp_path,
@@ -62,7 +62,7 @@ aliases:
     assert settings.asked_proxies == []
 
 
-def test_how_each_proxy_is_read(tmp_path: Path) -> None:
+def test_each_proxy_can_have_its_own_way_of_reading(tmp_path: Path) -> None:
     loaded = _load(
         tmp_path,
         """
@@ -76,7 +76,7 @@ proxies:
     assert [proxy.source for proxy in loaded.require().proxies] == ["subscribe", "queue", "subscribe"]
 
 
-def test_providers_are_asked_by_one_setting_for_all_proxies_or_for_one(tmp_path: Path) -> None:
+def test_one_setting_turns_on_questions_for_all_proxies_or_for_one(tmp_path: Path) -> None:
     rows = "".join(
         f"- {{name: {name}, url: 'http://{name}', management_key: planted{quotas}}}\n"
         for name, quotas in (("a", ", quotas: Active"), ("b", ", quotas: passive"), ("c", ""))
@@ -275,7 +275,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         ),
     ],
 )
-def test_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, setting: str, says: str) -> None:
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, text: str, line: int, setting: str, says: str) -> None:
     loaded = _load(tmp_path, text)
     assert loaded.settings is None
     (problem,) = loaded.problems
@@ -300,13 +300,13 @@ def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, p
     assert says in str(problem)
 
 
-def test_a_proxy_of_both_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+def test_a_proxy_in_both_places_is_reported_beside_other_mistakes(tmp_path: Path) -> None:
     file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
     loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "EXPORTER_PORT": "x"})
     assert [problem.setting for problem in loaded.problems] == ["EXPORTER_PORT", "proxies"]
 
 
-def test_a_proxy_whose_url_is_wrong_is_compared_with_no_other(tmp_path: Path) -> None:
+def test_a_proxy_with_a_wrong_url_is_compared_with_no_other(tmp_path: Path) -> None:
     file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
     loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "CLIPROXY_URL": "nothing"})
     assert [problem.setting for problem in loaded.problems] == ["CLIPROXY_URL"]
@@ -332,7 +332,7 @@ def test_unreadable_file_is_a_problem(tmp_path: Path, content: bytes | None, say
     assert says in str(problem)
 
 
-def test_all_mistakes_in_rows_are_told_at_once_beside_what_is_right(tmp_path: Path) -> None:
+def test_all_mistakes_in_rows_are_reported_at_once_beside_good_rows(tmp_path: Path) -> None:
     loaded = _load(
         tmp_path,
         """

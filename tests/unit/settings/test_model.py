@@ -1,4 +1,4 @@
-"""Which values each setting takes, and what is said of the others."""
+"""The values that each setting accepts, and the messages about others."""
 
 import base64
 import datetime
@@ -55,7 +55,7 @@ def _anon_token() -> str:
         ("LOG_FORMAT", "JSON", "log_format", "json"),
     ],
 )
-def test_value_is_taken(tmp_path: Path, name: str, text: str, field: str, value: object) -> None:
+def test_a_good_value_is_accepted(tmp_path: Path, name: str, text: str, field: str, value: object) -> None:
     settings = load_settings({name: text}, cwd=tmp_path).require()
     assert getattr(settings, field) == value
 
@@ -100,7 +100,7 @@ def test_value_is_taken(tmp_path: Path, name: str, text: str, field: str, value:
         ("LOG_FORMAT", "xml", "Use one of: logfmt, json."),
     ],
 )
-def test_value_is_refused_with_what_to_do(tmp_path: Path, name: str, text: str, says: str) -> None:
+def test_a_bad_value_is_refused_with_what_to_do(tmp_path: Path, name: str, text: str, says: str) -> None:
     loaded = load_settings({name: text}, cwd=tmp_path)
     assert loaded.settings is None
     (problem,) = loaded.problems
@@ -119,7 +119,7 @@ def test_value_is_refused_with_what_to_do(tmp_path: Path, name: str, text: str, 
         ("http://cli_proxy:8317", "http://cli_proxy:8317"),
     ],
 )
-def test_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
+def test_a_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
     (proxy,) = load_settings(KEY | {"CLIPROXY_URL": url}, cwd=tmp_path).require().proxies
     assert (proxy.name, proxy.url, proxy.management_key.get_secret_value()) == ("default", base, "planted-key")
 
@@ -145,7 +145,7 @@ def test_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
         ("http://host:8317/management.html", "Write http://host:8317."),
     ],
 )
-def test_proxy_url_is_refused_with_what_to_do(tmp_path: Path, url: str, says: str) -> None:
+def test_a_bad_proxy_url_is_refused_with_what_to_do(tmp_path: Path, url: str, says: str) -> None:
     loaded = load_settings(KEY | {"CLIPROXY_URL": url}, cwd=tmp_path)
     (problem,) = loaded.problems
     assert problem.setting == "CLIPROXY_URL"
@@ -197,14 +197,14 @@ def test_the_hash_from_the_proxys_configuration_is_not_the_key(tmp_path: Path) -
         ),
     ],
 )
-def test_supabase_settings_are_refused(tmp_path: Path, given: dict[str, str], setting: str, says: str) -> None:
+def test_bad_supabase_settings_are_refused(tmp_path: Path, given: dict[str, str], setting: str, says: str) -> None:
     (problem,) = load_settings(given, cwd=tmp_path).problems
     assert problem.setting == setting
     assert says in str(problem)
     assert "planted" not in str(problem)
 
 
-def test_a_supabase_project_is_taken_without_a_word(tmp_path: Path) -> None:
+def test_a_good_supabase_project_is_accepted_silently(tmp_path: Path) -> None:
     loaded = load_settings(SUPABASE | {"SUPABASE_URL": "https://abc.supabase.co/"}, cwd=tmp_path)
     assert loaded.require().supabase_url == "https://abc.supabase.co"
     assert (loaded.warnings, loaded.notes) == ([], [])
@@ -221,7 +221,9 @@ def test_a_supabase_project_is_taken_without_a_word(tmp_path: Path) -> None:
         pytest.param({"TIMEZONE": "UTC", "TIMEZONE_OFFSET_HOURS": "7"}, 0, 0, True, id="UTC said on purpose"),
     ],
 )
-def test_zone(tmp_path: Path, given: dict[str, str], winter: float, summer: float, warned: bool) -> None:
+def test_the_zone_comes_from_its_name_or_its_offset(
+    tmp_path: Path, given: dict[str, str], winter: float, summer: float, warned: bool
+) -> None:
     loaded = load_settings(given, cwd=tmp_path)
     zone = loaded.require().zone
     for month, hours in ((1, winter), (7, summer)):
@@ -251,7 +253,7 @@ def test_no_text_of_settings_shows_a_secret() -> None:
     assert sorted(settings.secret_values()) == sorted(planted)
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({"exporter_token": "planted\n2", "planted": 1, "supabase_url": "http://planted@x"})
-    assert "planted" not in str(refused.value).replace("\nplanted\n", "\n")  # the unknown field's own name
+    assert "planted" not in str(refused.value).replace("\nplanted\n", "\n")  # the name of the unknown field
 
 
 def test_settings_do_not_change() -> None:

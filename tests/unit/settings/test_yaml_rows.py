@@ -1,4 +1,4 @@
-"""Fields of rows: what they read, and what is said of a text that they cannot read."""
+"""Fields of rows: the values that they read, and the messages about texts that they cannot read."""
 
 from datetime import date, tzinfo
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_field_is_read_from_its_text(tmp_path: Path) -> None:
         ("cake: [plum]", "cake is not a text."),
     ],
 )
-def test_a_text_that_cannot_be_read_is_told_with_what_to_do(tmp_path: Path, field: str, said: str) -> None:
+def test_an_unreadable_text_is_reported_with_what_to_do(tmp_path: Path, field: str, said: str) -> None:
     with pytest.raises(ProblemsError) as raised:
         _read(tmp_path, f"\n{field}\n")
     [problem] = raised.value.problems

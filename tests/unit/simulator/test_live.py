@@ -8,7 +8,7 @@ from exporter.simulator.proxy import DemoProxy
 from tests.fakes.guarding import TurnableClock
 
 
-def test_a_legacy_server_has_run_for_hours_when_it_is_met() -> None:
+def test_a_legacy_server_has_run_for_hours_before_it_is_met() -> None:
     proxy = DemoProxy(version=VERSIONS["6.9"], clock=TurnableClock(now=1795503600.0))
     LiveTraffic(proxy, rate=0, seed=3, burst=0, history_hours=96).start()
     apis = json.loads(proxy.usage_snapshot())["usage"]["apis"]
@@ -21,7 +21,7 @@ def test_a_legacy_server_has_run_for_hours_when_it_is_met() -> None:
     assert len({detail["timestamp"][:10] for detail in details}) == 5
 
 
-def test_a_queue_forgets_its_past_and_what_waits_too_long() -> None:
+def test_a_queue_drops_its_past_and_records_that_wait_too_long() -> None:
     clock = TurnableClock()
     proxy = DemoProxy(clock=clock)
     LiveTraffic(proxy, rate=0, seed=3, burst=40, history_hours=1).start()

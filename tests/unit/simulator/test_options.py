@@ -1,4 +1,4 @@
-"""Which versions the demo plays, and which handle a credential has in which version of the steered proxy."""
+"""The versions that the demo plays, and the handle of a credential in each version of the steered proxy."""
 
 import click
 import pytest
@@ -22,7 +22,7 @@ def test_a_version_is_written_short(text: str, version: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "6", "newest", "dev", "5.1.0", "9"])
-def test_another_version_is_refused_with_what_is_known(text: str) -> None:
+def test_another_version_is_refused_with_the_known_ones(text: str) -> None:
     done = CliRunner().invoke(_play, ["--version", text])
     assert (done.exit_code, "not one of '6.9', '7.2', '8'" in done.output) == (2, True)
 

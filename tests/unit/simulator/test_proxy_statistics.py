@@ -22,7 +22,7 @@ _FAMILIES: dict[str, Family] = {"anthropic": "claude", "gemini": "gemini", "anti
 
 
 class _Clock(Clock):
-    """A clock that only a test turns."""
+    """A clock that only a test moves."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -65,7 +65,7 @@ def _details(usage: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _read_back(usage: dict[str, Any], proxy: SteeredProxy) -> Truth:
-    """What an exact reader makes of an answer: the truth must say the same."""
+    """An exact reader's result from an answer, which the truth must equal."""
     by_index = {proxy.auth_index(each): each for each in CREDENTIALS}
     return Truth(
         imported_attempt(key, name, detail, by_index[detail["auth_index"]]) for key, name, detail in _details(usage)
@@ -197,12 +197,12 @@ def test_the_truth_is_what_an_exact_reader_finds(version: str) -> None:
     assert read.attempts == proxy.truth.attempts
     assert read.failed == proxy.truth.failed
     for key, tokens in proxy.truth.tokens.items():
-        if key[1] != "openrouter-key":  # its upstream counts reasoning outside the output now and then
+        if key[1] != "openrouter-key":  # its upstream sometimes counts reasoning outside the output
             assert read.tokens[key] == tokens
     assert proxy.delivered_truth.tokens == proxy.truth.tokens
 
 
-def test_writes_of_claude_look_like_reads_where_nothing_was_read() -> None:
+def test_writes_of_claude_look_like_reads_if_there_were_no_reads() -> None:
     credential = CREDENTIALS[0]
 
     def seen(**tokens: int) -> Tokens:
@@ -222,7 +222,7 @@ def test_writes_of_claude_look_like_reads_where_nothing_was_read() -> None:
     assert seen(uncached=5, cache_read=40, cache_write=90) == Tokens(uncached=5, cache_read=40, output=7)
 
 
-def test_traffic_of_any_shape_is_recorded_as_the_version_records_it() -> None:
+def test_traffic_of_any_shape_is_recorded_in_the_versions_form() -> None:
     shapes: tuple[Shape, ...] = ("7.2", "7.1", "6.10")
     answers = []
     for shape in shapes:
@@ -261,7 +261,7 @@ def test_an_open_proxy_lists_routes_and_knows_no_client() -> None:
 # --- restarts, imports, upgrades --------------------------------------------------------------------------------------
 
 
-def test_a_restart_starts_at_zero_and_the_truth_goes_on() -> None:
+def test_a_restart_starts_at_zero_and_the_truth_continues() -> None:
     proxy = _proxy()
     proxy.publish(_traffic(100))
     proxy.restart()
@@ -295,7 +295,7 @@ def test_an_import_brings_back_what_a_restart_lost_once() -> None:
     assert proxy.delivered_truth.as_rows() == truth
 
 
-def test_an_import_drops_twins_though_both_happened() -> None:
+def test_an_import_drops_twins_although_both_happened() -> None:
     proxy = _proxy()
     attempt = _traffic(1)[0]
     proxy.publish([attempt, attempt])
@@ -303,7 +303,7 @@ def test_an_import_drops_twins_though_both_happened() -> None:
     export = proxy.export_usage()
     details = _details(export["usage"])
     assert details[0] == details[1]
-    details[1][2]["latency_ms"] = 99  # not looked at
+    details[1][2]["latency_ms"] = 99  # not compared
     proxy.restart()
     answer = proxy.import_usage(export)
 
@@ -311,7 +311,7 @@ def test_an_import_drops_twins_though_both_happened() -> None:
     assert sum(proxy.truth.attempts.values()) == 2
 
 
-def test_times_that_differ_by_a_nanosecond_are_no_twins() -> None:
+def test_times_that_differ_by_a_nanosecond_do_not_make_twins() -> None:
     proxy = _proxy()
     proxy.publish(_traffic(1))
     export = json.loads(json.dumps(proxy.export_usage()))
@@ -324,7 +324,7 @@ def test_times_that_differ_by_a_nanosecond_are_no_twins() -> None:
     assert proxy.import_usage(export)["added"] == 1
 
 
-def test_what_another_server_exported_is_added_to_the_truth() -> None:
+def test_an_export_of_another_server_is_added_to_the_truth() -> None:
     other, proxy = _proxy(), _proxy()
     other.publish(_traffic(200))
     proxy.publish(_traffic(100, seed=12))
@@ -373,7 +373,7 @@ def test_an_upgrade_forgets_the_statistics_and_has_a_queue() -> None:
 # --- settings for tests -----------------------------------------------------------------------------------------------
 
 
-def test_the_newest_details_stay_while_the_totals_go_on() -> None:
+def test_the_newest_details_stay_while_the_totals_grow() -> None:
     proxy = _proxy("v6.6.96")
     attempt = next(each for each in _traffic(50) if each.credential == "claude-alice")
     proxy.publish([attempt] * 1154)
@@ -460,7 +460,7 @@ def test_a_fork_may_have_both_sources_or_none() -> None:
             assert proxy.has_http_queue is queue
 
 
-def test_what_both_sources_tell_is_delivered_once() -> None:
+def test_attempts_in_both_sources_are_delivered_once() -> None:
     proxy = _proxy("v7.2.140", with_usage=True, with_queue=True)
     proxy.publish(_traffic(20))
     proxy.delivered(proxy.pop(100))
@@ -469,6 +469,6 @@ def test_what_both_sources_tell_is_delivered_once() -> None:
     assert proxy.delivered_truth.attempts == proxy.truth.attempts
 
 
-def test_every_provider_but_the_new_ones_existed_in_6_9() -> None:
+def test_every_provider_except_the_new_ones_existed_in_6_9() -> None:
     old: tuple[Credential, ...] = _proxy().credentials
     assert {each.provider for each in CREDENTIALS} - {each.provider for each in old} == {"xai"}

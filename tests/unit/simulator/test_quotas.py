@@ -33,8 +33,8 @@ BY_NAME = {credential.name: credential for credential in CREDENTIALS}
 @pytest.mark.parametrize(
     ("passed", "ratio"), [(0.0, 0.0), (FIVE_HOURS / 4, 0.2125), (FIVE_HOURS / 2, 0.425), (FIVE_HOURS, 0.0)]
 )
-def test_a_window_fills_evenly_and_begins_anew(passed: float, ratio: float) -> None:
-    alice = BY_NAME["claude-alice"]  # fills her 5 hours to 0.85
+def test_a_window_fills_evenly_and_starts_over(passed: float, ratio: float) -> None:
+    alice = BY_NAME["claude-alice"]  # fills her 5-hour window to 0.85
 
     assert reading(alice, FIVE_HOURS, START + passed).used_ratio == pytest.approx(ratio)
 
@@ -66,7 +66,7 @@ _IN_TROUBLE = {credential.trouble: credential for credential in TROUBLED}
 
 
 @pytest.mark.parametrize("days", range(8))
-def test_an_exhausted_account_is_so_on_every_day(days: int) -> None:
+def test_an_exhausted_account_is_exhausted_every_day(days: int) -> None:
     emil = _IN_TROUBLE["exhausted"]
     status, body = vendor_answer(emil, "https://api.kimi.com/coding/v1/usages", START + days * _DAY) or (0, "")
 
@@ -94,7 +94,7 @@ def test_an_account_that_cools_too_long_waits_for_hours_after_its_window_was_res
     assert waits - (reading(ivan, FIVE_HOURS, at).resets_at - FIVE_HOURS) > 2 * 3600
 
 
-def test_clients_do_not_come_to_accounts_in_trouble_but_a_steady_job_does() -> None:
+def test_clients_avoid_accounts_in_trouble_but_a_steady_job_does_not() -> None:
     traffic = Traffic(seed=1, zone=UTC)
     traffic.credentials = SHOWN
     called = {attempt.credential for attempt in traffic.batch(3000, ending=START)}
@@ -122,7 +122,7 @@ def test_headers_name_the_window_that_decides() -> None:
         ("claude-sonnet-4-5-20250929", [("5h", ""), ("7d", "")]),
     ],
 )
-def test_claude_tells_the_week_of_opus_only_when_opus_answers(model: str, windows: list[tuple[str, str]]) -> None:
+def test_claude_reports_the_week_of_opus_only_when_opus_answers(model: str, windows: list[tuple[str, str]]) -> None:
     found = _read("claude-alice", model)
 
     assert [(each.window, each.scope) for each in found] == windows
@@ -131,7 +131,7 @@ def test_claude_tells_the_week_of_opus_only_when_opus_answers(model: str, window
     }
 
 
-def test_codex_tells_the_main_windows_and_the_one_of_spark() -> None:
+def test_codex_reports_the_main_windows_and_that_of_spark() -> None:
     found = _read("codex-carol", "gpt-5.4")
 
     assert [(each.window, each.scope) for each in found] == [("5h", ""), ("7d", ""), ("5h", "gpt-5.3-codex-spark")]
@@ -154,7 +154,7 @@ def test_the_page_and_the_headers_agree_about_opus() -> None:
 
 
 def _read(name: str, model: str) -> list[Reading]:
-    """What the exporter reads in the record of an answer of ``model``, ten minutes after the start."""
+    """The exporter's readings from the record of an answer of ``model``, ten minutes after the start."""
     credential = BY_NAME[name]
     event = Event(
         client=CLIENTS[0],
@@ -171,7 +171,7 @@ def _read(name: str, model: str) -> list[Reading]:
         allowed_headers(record["response_headers"]),
         provider=record["provider"],
         model=model,
-        started_ms=0,  # so that a missing Date would show
+        started_ms=0,  # so that a missing Date shows
         ttft_ms=0,
         latency_ms=0,
         received_ms=int(START + 605) * 1000,
@@ -207,7 +207,7 @@ def test_a_vendor_page_holds_only_known_fields(name: str, recording: str) -> Non
 
     pattern = json.loads(recorded["body"]["body"])
     if "seven_day_opus" in pattern:
-        pattern["seven_day_opus"] = pattern["seven_day_sonnet"]  # null where it was recorded; the weeks are alike
+        pattern["seven_day_opus"] = pattern["seven_day_sonnet"]  # null in the recording; the weeks are alike
         # Newer than the recording.
         pattern["seven_day_breakdown"] = {"rows": [{"key": "", "display_name": "", "percent": 0}]}
 

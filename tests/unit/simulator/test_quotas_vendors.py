@@ -1,4 +1,4 @@
-"""The simulated providers limit calls by account and by address, and ban who does not listen."""
+"""The simulated providers limit calls by account and by address, and ban callers that ignore the limits."""
 
 from typing import Any
 
@@ -31,13 +31,13 @@ def _call(vendors: SteeredVendors, credential: Credential | None, url: str = USA
     return answer[0], answer[1].get("Retry-After", [""])[0]
 
 
-def test_a_call_without_the_token_or_an_account_is_not_let_in(vendors: SteeredVendors) -> None:
+def test_a_call_without_the_token_or_an_account_is_refused(vendors: SteeredVendors) -> None:
     assert _call(vendors, ALICE, Authorization="Bearer x")[0] == 401
     assert _call(vendors, None)[0] == 401
     assert vendors.counts.calls == {}
 
 
-def test_claude_wants_its_own_program(vendors: SteeredVendors) -> None:
+def test_claude_demands_its_own_user_agent(vendors: SteeredVendors) -> None:
     assert _call(vendors, ALICE, **{"User-Agent": "curl/8"}) == (429, "")
 
 
@@ -51,14 +51,14 @@ def test_one_account_is_limited_by_page(vendors: SteeredVendors, clock: Turnable
     assert _call(vendors, ALICE) == (429, "900")
 
 
-def test_one_address_is_limited_over_accounts(vendors: SteeredVendors, clock: TurnableClock) -> None:
+def test_one_address_is_limited_across_accounts(vendors: SteeredVendors, clock: TurnableClock) -> None:
     assert _call(vendors, ALICE)[0] == 200
     clock.advance(90)
     assert _call(vendors, BOB) == (429, "360")
     assert _call(vendors, FRANK, "https://api.kimi.com/coding/v1/usages")[0] == 200, "another provider"
 
 
-def test_who_goes_on_calling_is_banned(vendors: SteeredVendors, clock: TurnableClock) -> None:
+def test_a_caller_that_keeps_calling_is_banned(vendors: SteeredVendors, clock: TurnableClock) -> None:
     vendors.order("claude-alice", 429, retry_after="600", wait=600)
     assert _call(vendors, ALICE) == (429, "600")
     for _ in range(3):
@@ -71,7 +71,7 @@ def test_who_goes_on_calling_is_banned(vendors: SteeredVendors, clock: TurnableC
     assert vendors.banned == {"claude-alice"}
 
 
-def test_who_waits_is_not(vendors: SteeredVendors, clock: TurnableClock) -> None:
+def test_a_caller_that_waits_is_not_banned(vendors: SteeredVendors, clock: TurnableClock) -> None:
     vendors.order("claude-alice", 429, retry_after="600", wait=600)
     _call(vendors, ALICE)
     clock.advance(600)

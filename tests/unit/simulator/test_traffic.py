@@ -1,4 +1,4 @@
-"""The demo's wire records: the shape of recorded ones, the semantics of each provider family, and a true truth."""
+"""The demo's wire records: the shape of recorded ones, the semantics of each provider family, and a correct truth."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 AFTERNOON = 1795503600.0
 VERSIONS: dict[str, Shape] = {"v7.2.140": "7.2", "v7.1.0": "7.1"}
 
-# Our credential and the recording of its provider; the tokens in all of them are the ones below.
+# Our credential and the recording of its provider; all of them have the tokens below.
 RECORDED = {
     "claude-alice": "claude-oauth",
     "claude-key": "claude-apikey",
@@ -108,10 +108,10 @@ def test_the_failures_look_like_the_recorded_ones(version: str) -> None:
         if twin is None or attempt.record["auth_type"] != "oauth" or not attempt.error_body.startswith("{"):
             continue
         if "opus" in attempt.model:
-            continue  # has one window more; no failure of it was recorded
+            continue  # has one more window; no failure of it was recorded
         compared += 1
         assert _types(attempt.record) == _types(twin)
-        if attempt.status != 401:  # CPA writes Codex' 401 anew
+        if attempt.status != 401:  # CPA rewrites Codex' 401
             assert _types(json.loads(attempt.error_body)) == _types(json.loads(twin["fail"]["body"]))
     assert compared > 20
 
@@ -228,7 +228,7 @@ OCCURRENCES: dict[str, Callable[[Attempt], bool]] = {
 
 
 @pytest.mark.parametrize("name", OCCURRENCES)
-def test_what_happens_in_a_day(name: str) -> None:
+def test_a_day_has_every_kind_of_attempt(name: str) -> None:
     assert any(OCCURRENCES[name](attempt) for attempt in _batch())
 
 

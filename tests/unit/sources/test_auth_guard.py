@@ -31,7 +31,9 @@ def _refuse(guard: KeyGuard) -> None:
     guard.refused()
 
 
-def test_an_unknown_key_may_be_tried_and_an_accepted_one_goes_on(store: MemoryRefusals, clock: TurnableClock) -> None:
+def test_an_unknown_key_may_be_tried_and_an_accepted_one_stays_in_use(
+    store: MemoryRefusals, clock: TurnableClock
+) -> None:
     guard = make_guard(store=store, clock=clock)
     for _ in range(5):
         guard.check()
@@ -67,7 +69,7 @@ def test_a_person_may_ask_for_a_try_at_once(store: MemoryRefusals, clock: Turnab
     command.ask()
     command.check()
     command.accepted()
-    running.check()  # goes on by itself
+    running.check()  # continues by itself
     running.accepted()
     assert running.status() is None
 
@@ -85,7 +87,7 @@ def test_asking_is_for_one_try_and_counts(store: MemoryRefusals, clock: Turnable
         guard.check()
 
 
-def test_a_key_that_was_given_up_has_one_try_after_each_rest_for_whoever_asks(
+def test_a_key_that_was_given_up_has_one_try_on_request_after_each_rest(
     store: MemoryRefusals, clock: TurnableClock
 ) -> None:
     guard = make_guard(store=store, clock=clock)
@@ -105,7 +107,7 @@ def test_a_key_that_was_given_up_has_one_try_after_each_rest_for_whoever_asks(
             asking.check()
 
 
-def test_who_asks_waits_for_a_ban(store: MemoryRefusals, clock: TurnableClock) -> None:
+def test_a_requested_try_waits_for_a_ban(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     guard.check()
     guard.banned(1800)
@@ -154,7 +156,9 @@ def test_a_success_clears_the_refusal(store: MemoryRefusals, clock: TurnableCloc
         pytest.param({"url": "http://elsewhere.example:8317"}, id="another URL starts afresh"),
     ],
 )
-def test_change_and_return(store: MemoryRefusals, clock: TurnableClock, change: dict[str, Any]) -> None:
+def test_a_key_that_changes_and_returns_is_still_refused(
+    store: MemoryRefusals, clock: TurnableClock, change: dict[str, Any]
+) -> None:
     _refuse(make_guard(store=store, clock=clock))
     other = make_guard(store=store, clock=clock, **change)
     other.check()
@@ -196,7 +200,7 @@ def test_a_stored_time_in_the_future_counts_as_now(store: MemoryRefusals, clock:
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["in one process", "over a restart"])
-def test_a_stated_waiting_time_is_waited_for(store: MemoryRefusals, clock: TurnableClock, restart: bool) -> None:
+def test_a_stated_waiting_time_is_obeyed(store: MemoryRefusals, clock: TurnableClock, restart: bool) -> None:
     guard = make_guard(store=store, clock=clock)
     guard.check()
     guard.banned(1798)
@@ -215,7 +219,9 @@ def test_a_stated_waiting_time_is_waited_for(store: MemoryRefusals, clock: Turna
 
 
 @pytest.mark.parametrize("jump", [+48 * HOUR, -48 * HOUR], ids=["forward", "back"])
-def test_a_ban_lasts_its_time_though_the_clock_is_set(store: MemoryRefusals, clock: TurnableClock, jump: float) -> None:
+def test_a_ban_lasts_its_time_even_if_the_clock_is_set(
+    store: MemoryRefusals, clock: TurnableClock, jump: float
+) -> None:
     guard = make_guard(store=store, clock=clock)
     guard.check()
     guard.banned(1800)
@@ -240,7 +246,7 @@ def test_a_ban_uses_up_no_try(store: MemoryRefusals, clock: TurnableClock) -> No
     assert "2 times" in str(guard.status())
 
 
-def test_a_repeated_try_that_did_not_get_there_may_be_made_again(store: MemoryRefusals, clock: TurnableClock) -> None:
+def test_a_repeated_try_that_did_not_arrive_may_be_repeated(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
     clock.advance(WAIT)
@@ -274,7 +280,7 @@ def test_a_refusal_that_cannot_be_stored_still_stops_this_process(store: MemoryR
     assert store.load() != ()
 
 
-def test_neither_store_nor_sentence_holds_the_key(store: MemoryRefusals, clock: TurnableClock) -> None:
+def test_neither_store_nor_sentence_contains_the_key(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
     assert KEY not in str(store.load())
@@ -282,10 +288,11 @@ def test_neither_store_nor_sentence_holds_the_key(store: MemoryRefusals, clock: 
 
 
 class WrongKeys(RuleBasedStateMachine):
-    """A proxy that takes none of the keys, and an exporter whose life is hard.
+    """A proxy that accepts none of the keys, and an exporter with a hard life.
 
-    Real time is counted apart from both clocks. The wall clock is set while the exporter runs; forward only while no
-    other key is remembered, for nobody can know how long ago something was before a clock that was set unseen.
+    Real time is counted apart from both clocks. The wall clock is set only while the exporter runs, and forward only
+    while no other key is remembered, because nobody can tell the age of anything after an unseen change of the
+    clock.
     """
 
     @initialize()
@@ -387,7 +394,7 @@ def test_a_key_that_loopback_refused_is_refused_under_each_of_its_names(
     _at("http://localhost:8318", store, clock).check()
 
 
-def test_a_name_is_each_of_its_addresses_and_stays_itself_when_they_change(
+def test_a_host_name_means_each_of_its_addresses_and_itself_when_they_change(
     store: MemoryRefusals, clock: TurnableClock
 ) -> None:
     _refuse(_at("https://cpa.example/base/", store, clock, "192.0.2.1", "192.0.2.2"))
@@ -402,7 +409,7 @@ def test_a_name_is_each_of_its_addresses_and_stays_itself_when_they_change(
     _at("https://192.0.2.3/base", store, clock).check()
 
 
-def test_refusals_from_before_spellings_were_one_keep_counting(store: MemoryRefusals, clock: TurnableClock) -> None:
+def test_refusals_from_before_spellings_were_merged_keep_counting(store: MemoryRefusals, clock: TurnableClock) -> None:
     then = round(clock.now() * 1000)
     for number, url in enumerate(("http://cpa.example", "http://192.0.2.1")):
         name = keyed_hash(f"{url}\n{KEY}".encode())

@@ -24,5 +24,5 @@ from exporter.sources.base import parse_version
         pytest.param("7.2.٣", None, id="other digits"),
     ],
 )
-def test_versions(text: str, version: tuple[int, int, int] | None) -> None:
+def test_a_stated_version_is_read_as_numbers(text: str, version: tuple[int, int, int] | None) -> None:
     assert parse_version(text) == version

@@ -1,4 +1,4 @@
-"""A credential stays itself: over upgrades of CPA, restarts, renames, and whoever is met first."""
+"""A credential stays itself over upgrades of CPA, restarts and renames, whichever source names it first."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ _ALICE = {
 
 
 @pytest.mark.parametrize("version", ["v7.1.0", "v7.2.140"])
-def test_recorded_inventories(version: str) -> None:
+def test_recorded_inventories_are_read(version: str) -> None:
     accounts = _accounts(version)
     providers = {account.facts.provider for account in accounts}
     assert {"claude", "codex", "antigravity", "kimi", "xai", "gemini", "vertex"} <= providers
@@ -84,14 +84,14 @@ def test_another_shape_is_an_error_that_quotes_nothing(body: bytes) -> None:
         read_auth_files(body, PSEUDONYMS.of, received_ms=0)
 
 
-def test_a_bad_use_of_keys_does_not_name_the_key() -> None:
+def test_a_malformed_use_of_keys_does_not_name_the_key() -> None:
     with pytest.raises(BadAnswerError) as raised:
         read_key_uses(b'{"claude": {}, "https://x|sk-secret": ["sk-secret"]}', PSEUDONYMS.of)
     assert "sk-secret" not in str(raised.value)
     assert raised.value.__cause__ is None
 
 
-def test_nulls_and_missing_fields_anywhere() -> None:
+def test_nulls_and_missing_fields_are_harmless_anywhere() -> None:
     assert read_auth_files(b'{"files": null}', PSEUDONYMS.of, received_ms=0).accounts == []
     assert _files({"name": None}, {}) == []
     (account,) = _files(
@@ -104,7 +104,7 @@ def test_nulls_and_missing_fields_anywhere() -> None:
 @pytest.mark.parametrize(
     "odd", [{"id_token": "text"}, {"success": 1.5}, {"status": [1]}, {"email": ["a", "b"]}, {"name": {}}]
 )
-def test_one_odd_entry_costs_itself_alone(odd: dict[str, Any]) -> None:
+def test_an_odd_entry_costs_only_itself(odd: dict[str, Any]) -> None:
     read = read_auth_files(json.dumps({"files": [_ALICE, _ALICE | odd, 5]}).encode(), PSEUDONYMS.of, received_ms=0)
     assert (len(read.accounts), read.unread) == (1, 2)
     keys = json.dumps({"claude-api-key": [{"api-key": "sk-1"}, {"api-key": [1]}, "x"]}).encode()
@@ -112,7 +112,7 @@ def test_one_odd_entry_costs_itself_alone(odd: dict[str, Any]) -> None:
     assert (len(read.accounts), read.unread) == (1, 2)
 
 
-def test_the_use_of_one_key_at_two_providers_is_told_apart() -> None:
+def test_the_use_of_one_key_at_two_providers_is_kept_apart() -> None:
     uses = {"claude": {"u|sk-1": {"success": 5}}, "codex": {"u|sk-1": {"success": 7}, "v|sk-1": {"failed": 2}}}
     (claude,) = _keys("claude-api-key", {"api-key": "sk-1"}, uses=uses)
     (codex,) = _keys("codex-api-key", {"api-key": "sk-1"}, uses=uses)
@@ -167,8 +167,8 @@ def test_an_upgrade_that_changes_every_auth_index_changes_no_label(tmp_path: Pat
     assert list(_shown(open_ledger(tmp_path)).values()) == [2]
 
 
-def test_two_findings_of_one_account_are_joined_under_one_label(tmp_path: Path) -> None:
-    """The account was known, then a record with its new auth_index came before the inventory could tell."""
+def test_two_findings_of_one_account_are_merged_under_one_label(tmp_path: Path) -> None:
+    """The account was known; then a record with its new auth_index arrived before the next inventory."""
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
     take(intake_of(ledger), [_request("aaaaaaaaaaaaaaaa", 1)])
@@ -207,7 +207,7 @@ def test_two_accounts_of_one_address_stay_two(tmp_path: Path) -> None:
 
 
 def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
-    """A relay's key. Each record is to be read and priced by its own provider."""
+    """The key of a relay: each record must be read and priced by its own provider."""
     ledger = open_ledger(tmp_path)
     ledger.take_inventory(
         "p",
@@ -229,9 +229,7 @@ def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["relay", "Relay", "openai-compatible-relay"])
-def test_a_handle_of_two_credentials_finds_each_however_the_record_spells_its_provider(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_handle_of_two_credentials_finds_each_in_any_spelling_of_its_provider(tmp_path: Path, name: str) -> None:
     ledger = open_ledger(tmp_path)
     both = [
         *_keys("claude-api-key", {"api-key": "sk-relay", "auth-index": "a" * 16}),
@@ -250,7 +248,7 @@ def test_a_handle_of_two_credentials_finds_each_however_the_record_spells_its_pr
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-openai-compatible-relay"}
 
 
-def test_a_part_of_an_inventory_makes_no_account_new(tmp_path: Path) -> None:
+def test_an_incomplete_inventory_makes_no_account_new(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1"}), whole=False)
     ledger.take_inventory("p", _files(_ALICE | {"success": 250_000}))
@@ -265,7 +263,7 @@ _SHARED_USES = {
 
 
 def test_one_handle_at_two_providers_is_two_credentials_and_each_record_finds_its_own(tmp_path: Path) -> None:
-    """From CPA 7.0.0 on entries with the same base URL and key have the same auth_index, in whichever list."""
+    """From CPA 7.0.0 on, entries with the same base URL and key have the same auth_index, in whichever list."""
     ledger = open_ledger(tmp_path)
     claude, codex = (_keys(f"{name}-api-key", _SHARED, uses=_SHARED_USES) for name in ("claude", "codex"))
     ledger.take_inventory("p", claude)  # the other entry is added later
@@ -292,7 +290,7 @@ def test_one_handle_at_two_providers_is_two_credentials_and_each_record_finds_it
     check_sums(ledger)
 
 
-def test_a_kimi_account_called_like_claude_is_a_kimi_account_read_like_claude(tmp_path: Path) -> None:
+def test_a_kimi_account_named_like_claude_is_a_kimi_account_read_like_claude(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files({"name": "kimi-frank.json", "provider": "kimi", "auth_index": "k" * 16}))
     tokens = {"input_tokens": 10, "cache_read_tokens": 100, "output_tokens": 1}
@@ -303,7 +301,7 @@ def test_a_kimi_account_called_like_claude_is_a_kimi_account_read_like_claude(tm
 
 
 def test_a_compatible_upstream_named_claude_is_not_claude(tmp_path: Path) -> None:
-    """Before CPA 7.1.38 the record has no executor, and before 7.2.21 the upstream's bare name is its provider."""
+    """Before CPA 7.1.38 the record has no executor, and before 7.2.21 its provider is the upstream's bare name."""
     ledger = open_ledger(tmp_path)
     upstream = {"name": "claude", "api-key-entries": [{"api-key": "sk-1", "auth-index": "c" * 16}]}
     ledger.take_inventory("p", _keys("openai-compatibility", upstream))
@@ -339,7 +337,7 @@ def _attempts(ledger: Ledger, success: int, failed: int, **more: Any) -> tuple[i
     return counted.success, counted.failed
 
 
-def test_attempts_go_on_over_restarts_of_both(tmp_path: Path) -> None:
+def test_attempts_continue_over_restarts_of_both(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     assert _attempts(ledger, 100, 10) == (100, 10), "what the proxy had counted before we met it"
     assert _attempts(ledger, 103, 10) == (103, 10)
@@ -352,7 +350,7 @@ def test_attempts_go_on_over_restarts_of_both(tmp_path: Path) -> None:
     assert _attempts(ledger, 300, -5) == (405, 11), "no proxy counts below 0"
 
 
-def test_an_account_is_born_only_at_a_proxy_that_is_known(tmp_path: Path) -> None:
+def test_an_account_is_born_only_at_a_known_proxy(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
     assert not ledger.totals.pending_zero
@@ -406,7 +404,7 @@ def test_clients_are_aliased_by_key_masked_otherwise_and_anonymous_without_one(t
 # --- secrets ------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_planted_is_in_the_file_after_all_that_was_recorded(tmp_path: Path) -> None:
+def test_no_planted_secret_is_in_the_file_after_all_recordings(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     intake = intake_of(ledger)
     for version in ("v7.1.0", "v7.2.140"):
@@ -463,6 +461,6 @@ def test_what_only_a_call_needs_costs_no_account_and_what_it_does_not_need_no_ca
     assert facts.project_id == "p"
 
 
-def test_facts_in_another_shape() -> None:
+def test_facts_of_another_shape_are_left_out() -> None:
     with pytest.raises(BadAnswerError):
         read_facts(b"[]", "a")

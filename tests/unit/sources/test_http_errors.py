@@ -1,4 +1,4 @@
-"""What each answer of a proxy means to the operator."""
+"""The meaning of each answer of a proxy for the operator."""
 
 import re
 import socket
@@ -127,7 +127,7 @@ def test_the_sentence_says_what_to_do(answer: Answer, error: type[ProxyError], a
         ("", None),
     ],
 )
-def test_stated_waiting_times(text: str, seconds: float | None) -> None:
+def test_stated_waiting_times_are_read(text: str, seconds: float | None) -> None:
     assert ban_seconds(text) == seconds
 
 
@@ -158,7 +158,7 @@ def _caused(cause: Exception) -> httpx.ConnectError:
         pytest.param(httpx.ReadError("library text"), "closed the connection", id="reset"),
     ],
 )
-def test_causes_of_no_answer(exc: httpx.HTTPError, sentence: str) -> None:
+def test_each_cause_of_a_missing_answer_has_its_error(exc: httpx.HTTPError, sentence: str) -> None:
     error = transport_failure(exc, where=WHERE)
     assert type(error) is ProxyUnreachableError
     assert "library text" not in str(error)

@@ -1,4 +1,4 @@
-"""When somebody else is suspected of reading the queue, and when not; and how many records are believed missing."""
+"""When the detector suspects another reader of the queue, and how many records it believes missing."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,11 @@ from exporter.sources.loss_detection import Counts, LossDetector, compare
 from tests.fakes.rivalry import Queue, every, of_polls, watched
 
 Step = tuple[int, int]
-"""New attempts and new records of one look."""
+"""The new attempts and new records of one comparison."""
 
 
 class _Looks:
-    """One look after the other at a proxy with two credentials, which share all evenly."""
+    """Successive comparisons at a proxy with two credentials, which share everything evenly."""
 
     def __init__(self) -> None:
         self.watch: LossDetector | None = None
@@ -38,7 +38,7 @@ class _Looks:
         half = (self._attempts // 2, self._records // 2)
         rest = (self._attempts - half[0], self._records - half[1])
         counts = Counts(received=self._records, restarts=self._restarts, credentials={1: half, 2: rest})
-        if self.watch is not None:  # what is remembered is what was stored
+        if self.watch is not None:  # the detector remembers only what was stored
             self.watch = msgspec.json.decode(msgspec.json.encode(self.watch), type=LossDetector)
         self.watch, more = compare(self.watch, counts, may_have_lost=may_have_lost, publishing=publishing)
         assert more >= 0
@@ -81,14 +81,14 @@ class _Looks:
         pytest.param([(20, 12)] * 20 + [(0, 0)] * 500, "share", 160, id="without traffic nothing changes"),
     ],
 )
-def test_what_is_suspected_and_counted(steps: list[Step], suspicion: str, missed: int) -> None:
+def test_suspicions_and_losses_follow_the_rules(steps: list[Step], suspicion: str, missed: int) -> None:
     looks = _Looks()
     for attempts, records in steps:
         looks.look(attempts, records)
     assert (looks.suspicion, looks.missed) == (suspicion, missed)
 
 
-def test_after_it_has_healed_it_takes_as_long_again() -> None:
+def test_after_a_recovery_a_suspicion_takes_as_long_again() -> None:
     looks = _Looks()
     for step in [(20, 12)] * 20 + [(20, 20)] * 11:
         looks.look(*step)
@@ -99,7 +99,7 @@ def test_after_it_has_healed_it_takes_as_long_again() -> None:
     assert looks.suspicion == "share"
 
 
-def test_a_silence_with_a_record_now_and_then_stays_until_it_is_over() -> None:
+def test_a_silence_with_an_occasional_record_stays_until_it_is_over() -> None:
     looks = _Looks()
     seen = []
     for minute in range(60):
@@ -119,7 +119,7 @@ def test_a_silence_with_a_record_now_and_then_stays_until_it_is_over() -> None:
         pytest.param(0, 0, 0, id="no traffic"),
     ],
 )
-def test_what_is_missing_after_a_gap_is_believed_at_once(attempts: int, records: int, missed: int) -> None:
+def test_records_missing_after_a_gap_are_believed_at_once(attempts: int, records: int, missed: int) -> None:
     looks = _Looks()
     looks.look(20, 20)
     looks.look(attempts, records, may_have_lost=True)
@@ -129,21 +129,21 @@ def test_what_is_missing_after_a_gap_is_believed_at_once(attempts: int, records:
     assert (looks.missed, looks.suspicion) == (missed, ""), "and once"
 
 
-def test_gaps_alone_are_no_rival() -> None:
+def test_gaps_alone_are_not_taken_for_a_rival() -> None:
     looks = _Looks()
     for _ in range(100):
         looks.look(20, 0, may_have_lost=True)
     assert (looks.suspicion, looks.missed) == ("", 2000)
 
 
-def test_a_restart_loses_the_step_that_it_is_in_and_no_more() -> None:
+def test_a_restart_loses_only_the_step_under_way() -> None:
     looks = _Looks()
     for minute in range(20):
         looks.look(20, 12 if minute != 8 else 0, restarted=minute == 8)
     assert (looks.suspicion, looks.missed) == ("share", 19 * 8)
 
 
-def test_what_a_proxy_does_while_it_records_nothing_is_not_missing() -> None:
+def test_attempts_while_a_proxy_records_nothing_are_not_missing() -> None:
     looks = _Looks()
     for _ in range(50):
         looks.look(20, 0, publishing=False)
@@ -153,7 +153,7 @@ def test_what_a_proxy_does_while_it_records_nothing_is_not_missing() -> None:
 
 
 def test_a_credential_whose_records_all_arrive_clears_everybody() -> None:
-    """A rival takes of every credential; count_tokens and broken streams are one kind of client's."""
+    """A rival takes from every credential; count_tokens and broken streams come from one kind of client."""
     watch, missed = None, 0
     for minute in range(100):
         counts = Counts(
@@ -167,7 +167,7 @@ def test_a_credential_whose_records_all_arrive_clears_everybody() -> None:
     assert missed == 0
 
 
-def test_what_an_account_did_before_it_was_met_is_not_missing() -> None:
+def test_attempts_of_an_account_before_it_was_met_are_not_missing() -> None:
     watch, _ = compare(
         None, Counts(received=5, restarts=0, credentials={1: (5, 5)}), may_have_lost=False, publishing=True
     )
@@ -200,7 +200,7 @@ POLLS = 10_000
 def test_no_false_alarm_in_ten_thousand_polls(per_minute: float, recordless: float, burst: int, lag: int) -> None:
     proxy = Queue(
         seed=1, per_minute=per_minute, recordless=recordless, burst=burst, lag=lag, credentials=1
-    )  # one account: nothing clears it
+    )  # one account, so that nothing clears it
     for minute, watch, missed in watched(proxy, polls=POLLS):
         assert watch.suspicion == "", f"suspected after {minute:.0f} minutes"
         assert missed == 0
@@ -259,7 +259,7 @@ def test_a_rival_is_found_counted_and_forgotten(takes: Callable[[int], bool], wi
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_rival_that_takes_a_tenth_is_not_found(seed: int) -> None:
-    """A blind spot that docs/proxies.md admits: so much can be calls that leave no record."""
+    """A blind spot that docs/proxies.md admits: calls that leave no record may explain as much."""
     proxy = Queue(seed=seed, per_minute=12, takes=of_polls(0.1, seed=seed))
     assert {(watch.suspicion, missed) for _, watch, missed in watched(proxy, polls=2000)} == {("", 0)}
     assert proxy.stolen > 300

@@ -1,4 +1,4 @@
-"""What the proxy calls its accounts and clients, from its own lists."""
+"""The proxy's names for its accounts and clients, from its own lists."""
 
 from collections.abc import Iterator
 
@@ -41,7 +41,7 @@ def test_every_account_and_client_has_its_name(server: SteeredServer, version: s
     assert not any(secret in repr(names) for secret in secrets())
 
 
-def test_a_list_that_is_not_understood_is_told_and_costs_itself_alone(server: SteeredServer) -> None:
+def test_a_list_that_cannot_be_read_is_reported_and_costs_only_itself(server: SteeredServer) -> None:
     server.proxy.fault(path="api-keys", kind="status", status=200, body=b'{"api-keys": {"sk-secret": 1}}', times=None)
     names = _fetch(server)
     assert names.clients == []

@@ -1,4 +1,4 @@
-"""Whether the proxy runs a plugin whose metrics have names of ours."""
+"""Whether the proxy runs a plugin whose metrics share our names."""
 
 from collections.abc import Callable, Iterator
 
@@ -52,7 +52,7 @@ def connect(server: SteeredServer) -> Iterator[Callable[..., ProxyClient]]:
         ("v6.9.49", _RUNS, False),
     ],
 )
-def test_a_plugin_that_runs_is_told(
+def test_a_running_plugin_is_found(
     connect: Callable[..., ProxyClient], version: str, plugins: dict[str, bool], is_there: bool
 ) -> None:
     client = connect(version, plugins)
@@ -70,6 +70,6 @@ def test_an_answer_of_another_shape_costs_nothing(
     assert other_exporter(connect("v7.2.140", _RUNS), V0) == ""
 
 
-def test_a_refused_key_is_told_as_by_any_call(connect: Callable[..., ProxyClient]) -> None:
+def test_a_refused_key_is_reported_as_by_any_call(connect: Callable[..., ProxyClient]) -> None:
     with pytest.raises(KeyRefusedError):
         other_exporter(connect("v7.2.140", _RUNS, key="a-wrong-key"), V0)

@@ -1,4 +1,4 @@
-"""The proxy's answers to ``api-call`` and to its quota API: recorded, made up, and any bytes at all."""
+"""The proxy's answers to ``api-call`` and to its quota API: recorded ones, made-up ones, and arbitrary bytes."""
 
 import json
 from typing import Any
@@ -45,13 +45,13 @@ def _api(name: str) -> Report:
         ("codex-usage-403-html", Refusal.FORBIDDEN, None),
     ],
 )
-def test_recorded_refusals_stand_inside_a_200(name: str, refusal: Refusal, retry_after_s: int | None) -> None:
+def test_recorded_refusals_are_inside_a_200(name: str, refusal: Refusal, retry_after_s: int | None) -> None:
     report = told_by(name)
 
     assert (report.refusal, report.retry_after_s, report.readings) == (refusal, retry_after_s, ())
 
 
-def test_a_key_of_the_api_is_no_account() -> None:
+def test_an_api_key_is_not_an_account() -> None:
     assert told_by("error-api-key-credential", _USAGE).refusal is Refusal.FORBIDDEN
 
 
@@ -115,7 +115,7 @@ def test_the_wait_is_seconds_or_a_date_and_nothing_else(value: str, seconds: int
     assert told(_USAGE, "", status=429, retry_after=value).retry_after_s == seconds
 
 
-def test_a_wait_is_obeyed_after_other_refusals_too_and_not_after_an_answer() -> None:
+def test_a_wait_is_obeyed_after_any_refusal_and_not_after_an_answer() -> None:
     assert told(_USAGE, "", status=503, retry_after="60").retry_after_s == 60
     assert told(_USAGE, _GOOD, retry_after="60").retry_after_s is None
     assert told(_USAGE, "", status=429).retry_after_s is None
@@ -140,7 +140,7 @@ def test_a_wait_is_obeyed_after_other_refusals_too_and_not_after_an_answer() -> 
         '{"unrelated": {"utilization_of": 5}}',
     ],
 )
-def test_what_is_no_answer_gives_no_reading(call: Call, body: str) -> None:
+def test_an_invalid_body_gives_no_reading(call: Call, body: str) -> None:
     report = told(call, body)
 
     assert (report.refusal, report.readings) == (Refusal.UNREADABLE, ())
@@ -165,7 +165,7 @@ def test_a_refusal_is_read_through_its_wrappings() -> None:
     assert told(_USAGE, {"status_code": 401, "body": "{}"}).refusal is Refusal.UNAUTHORIZED
 
 
-def test_wrappings_without_end_are_given_up() -> None:
+def test_endless_wrappings_are_given_up() -> None:
     body: Any = _GOOD
     for _ in range(12):
         body = json.dumps(body)
@@ -181,7 +181,7 @@ def test_an_answer_of_50_megabytes_is_not_even_decoded() -> None:
     assert read_quota_api(200, body, received_ms=NOW_MS).refusal is Refusal.UNREADABLE
 
 
-def test_the_bound_is_far_above_real_answers_and_a_long_one_gives_a_bounded_number_of_windows() -> None:
+def test_a_long_answer_below_the_bound_gives_a_limited_number_of_windows() -> None:
     limits = [
         {
             "kind": "weekly_scoped",
@@ -196,7 +196,7 @@ def test_the_bound_is_far_above_real_answers_and_a_long_one_gives_a_bounded_numb
     assert len(told(_USAGE, {"limits": limits}).readings) == MAX_WINDOWS
 
 
-def test_nesting_without_end_is_given_up() -> None:
+def test_endless_nesting_is_given_up() -> None:
     assert told(_USAGE, "[" * 100_000).refusal is Refusal.UNREADABLE
     assert _by_proxy(200, "[" * 100_000) is Refusal.UNREADABLE
 
@@ -212,7 +212,7 @@ def test_windows_appear_and_vanish_with_the_answers() -> None:
     ]
 
 
-def test_the_moment_is_that_of_the_answer_unless_its_clock_is_wrong() -> None:
+def test_a_reading_has_the_moment_of_the_answer_unless_its_clock_is_wrong() -> None:
     assert one(told(_USAGE, _GOOD, date="Tue, 24 Nov 2026 15:27:00 GMT")).observed_ms == NOW_MS - 33_000
     assert one(told(_USAGE, _GOOD, date="Tue, 24 Nov 2026 18:27:00 GMT")).observed_ms == NOW_MS
     assert one(told(_USAGE, _GOOD)).observed_ms == NOW_MS
@@ -252,8 +252,8 @@ def test_each_answer_of_the_proxy_has_a_meaning(status: int, body: str, refusal:
     assert _by_proxy(status, body) is refusal
 
 
-def test_an_account_that_is_gone_shows_by_the_words_that_stand_for_its_token() -> None:
-    # CPA 7 sends them on to the provider; recorded answers do not repeat them, then only the inventory can tell.
+def test_an_account_that_is_gone_shows_by_the_placeholder_of_its_token() -> None:
+    # CPA 7 sends them on to the provider; recorded answers do not repeat them, so only the inventory can tell.
     assert told(_USAGE, "invalid bearer token: $TOKEN$", status=401).refusal is Refusal.GONE
     assert told_by("error-unknown-auth-index").refusal is Refusal.UNAUTHORIZED
 
@@ -261,7 +261,7 @@ def test_an_account_that_is_gone_shows_by_the_words_that_stand_for_its_token() -
 # --- the proxy's quota API --------------------------------------------------------------------------------------------
 
 
-def test_the_quota_api_tells_windows_plan_and_balance() -> None:
+def test_the_quota_api_gives_windows_plan_and_balance() -> None:
     report = read_quota_api(
         200, body_of("v8-constructed/quota-fetch.json"), received_ms=1_787_306_405_000
     )  # 2026-08-21 10:00:05
@@ -289,7 +289,7 @@ def test_the_quota_api_says_why_it_has_no_answer(name: str, refusal: Refusal) ->
         (200, b'{"status": "ok"}', Refusal.UNREADABLE),
     ],
 )
-def test_an_account_that_is_gone_is_not_an_api_that_is_missing(status: int, body: bytes, refusal: Refusal) -> None:
+def test_a_missing_account_is_not_a_missing_api(status: int, body: bytes, refusal: Refusal) -> None:
     assert read_quota_api(status, body, received_ms=NOW_MS).refusal is refusal
 
 
@@ -304,13 +304,13 @@ def test_an_account_that_is_gone_is_not_an_api_that_is_missing(status: int, body
         ({"value": "erin@planted.example", "currency": "USD"}, []),
     ],
 )
-def test_a_balance_is_told_where_it_is_dollars(summary: Any, balances: list[int]) -> None:
+def test_a_balance_is_read_if_it_is_in_dollars(summary: Any, balances: list[int]) -> None:
     report = read_quota_api(200, json.dumps({"summary": [{"key": "credits"} | summary]}).encode(), received_ms=NOW_MS)
 
     assert [each.nano_usd for each in report.balances] == balances
 
 
-def test_the_quota_api_announces_for_whom_it_answers() -> None:
+def test_the_quota_api_names_the_providers_that_it_answers_for() -> None:
     assert quota_api_providers(200, body_of("v8-constructed/quota-providers.json")) == {"gemini-cli"}
 
 
@@ -389,7 +389,7 @@ _RECORDED = [
 
 
 def _mutated(data: st.DataObject, content: Any) -> Any:
-    """A recorded answer with some of its values replaced by anything."""
+    """A recorded answer with some of its values replaced by arbitrary ones."""
     if isinstance(content, dict):
         return {
             key: data.draw(_ANYTHING) if data.draw(st.integers(0, 9)) == 0 else _mutated(data, value)
@@ -401,7 +401,7 @@ def _mutated(data: st.DataObject, content: Any) -> Any:
 
 
 @given(call=st.sampled_from(_CALLS), data=st.data())
-def test_no_answer_that_is_nearly_a_recorded_one_raises(call: Call, data: st.DataObject) -> None:
+def test_no_nearly_recorded_answer_raises(call: Call, data: st.DataObject) -> None:
     _, body = data.draw(st.sampled_from(_RECORDED))
 
     _check(told(call, _mutated(data, body)))
@@ -421,7 +421,7 @@ def _with_secret(content: Any, secret: str) -> Any:
 
 
 def _one_text_each(content: Any, secret: str) -> list[Any]:
-    """A recorded answer with a secret in one of its texts, for each of them; so the others are read as they are."""
+    """For each text in a recorded answer, the answer with a secret in its place; all other texts stay."""
     found: list[Any] = []
     if isinstance(content, dict):
         for key, value in content.items():

@@ -1,5 +1,6 @@
-"""Over RESP: when a proxy can be subscribed to, what its refusals of a login mean, and servers that end, stay silent,
-speak HTTP or never stop.
+"""Subscriptions over RESP: which proxies offer them, refused logins, and servers that misbehave.
+
+The servers end, stay silent, speak HTTP or never stop.
 """
 
 import httpx
@@ -25,7 +26,7 @@ _WHERE = "Proxy 'default' at http://proxy"
 
 
 class _Client(ProxyClient):
-    """A client that has heard this version."""
+    """A client that has seen this version."""
 
     def __init__(self, *, version: str = "v7.2.140", url: str = "http://127.0.0.1:9", store: MemoryRefusals) -> None:
         guard = make_guard(store=store, url=url)
@@ -46,7 +47,7 @@ class _Client(ProxyClient):
         ("dev", True),
     ],
 )
-def test_a_version_without_subscriptions_is_told(version: str, can_be: bool) -> None:
+def test_a_version_without_subscriptions_is_reported(version: str, can_be: bool) -> None:
     way = UsageSubscription(_Client(version=version, store=MemoryRefusals()), V0).way
 
     assert way.name == "queue"
@@ -64,7 +65,7 @@ def test_a_version_without_subscriptions_is_told(version: str, can_be: bool) -> 
         ("ERR what a later version says: planted-secret", ProxyServerError, None),
     ],
 )
-def test_a_refused_login(answer: str, error: type[ProxyError], tries: int | None) -> None:
+def test_a_refused_login_has_its_error(answer: str, error: type[ProxyError], tries: int | None) -> None:
     store = MemoryRefusals()
     with RawServer(send(f"-{answer}\r\n".encode())) as server:
         source = UsageSubscription(_Client(url=server.url, store=store), V0)
@@ -85,7 +86,7 @@ def _connection(server: RawServer) -> RespConnection:
     return RespConnection(httpx.URL(server.url), where=_WHERE)
 
 
-def test_replies_that_arrive_byte_by_byte() -> None:
+def test_replies_that_arrive_byte_by_byte_are_read() -> None:
     with RawServer(drip(b"", b"+OK\r\n")) as server, _connection(server) as connection:
         assert [connection.ask("AUTH", "key"), *_next(connection, 2)] == [b"OK"] * 3
 
@@ -97,7 +98,7 @@ def _next(connection: RespConnection, number: int) -> list[object]:
     return found[:number]
 
 
-def test_what_arrives_with_an_answer_is_kept() -> None:
+def test_bytes_that_arrive_with_an_answer_are_kept() -> None:
     message = b"*3\r\n$7\r\nmessage\r\n$5\r\nusage\r\n$2\r\n{}\r\n"
     with RawServer(hang(b"+OK\r\n" + message)) as server, _connection(server) as connection:
         assert connection.ask("SUBSCRIBE", "usage") == b"OK"
@@ -115,7 +116,7 @@ def test_what_arrives_with_an_answer_is_kept() -> None:
         pytest.param(send(b"$9999999999\r\n" + b"x" * 500_000), BadAnswerError, "bytes in one reply", id="endless"),
     ],
 )
-def test_a_command_without_an_answer(
+def test_a_command_without_an_answer_is_an_error(
     script: Script, error: type[ProxyError], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resp_subscription, "_REPLY_SECONDS", 1.0)
@@ -127,7 +128,7 @@ def test_a_command_without_an_answer(
     assert "xxx" not in str(caught.value)
 
 
-def test_nobody_is_there() -> None:
+def test_an_address_where_nobody_listens_is_unreachable() -> None:
     with RawServer(send()) as server:
         url = server.url
     with pytest.raises(ProxyUnreachableError, match="could not be reached over RESP") as caught:

@@ -1,4 +1,4 @@
-"""What a question about usage may be, and what is said about others."""
+"""Valid questions about usage, and the messages about others."""
 
 from datetime import UTC
 from pathlib import Path
@@ -23,7 +23,7 @@ def _read(questions: Questions, **parameters: str) -> Question:
         return questions.read(connection, parameters, default_range="7d")
 
 
-def test_what_is_not_said_is_the_default_and_empty_fields_of_a_form_say_nothing(questions: Questions) -> None:
+def test_a_missing_part_is_the_default_and_empty_fields_of_a_form_count_as_missing(questions: Questions) -> None:
     plain = _read(questions)
 
     assert (plain.range.name, plain.by, plain.filters) == ("7d", "model", {})

@@ -1,4 +1,4 @@
-"""Ranges, their steps and what they are compared with, on the calendars of all kinds of zones."""
+"""Ranges, their steps and the ranges that they are compared with, in the calendars of all kinds of zones."""
 
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
@@ -25,10 +25,10 @@ ZONES: list[tzinfo] = [
     UTC,
     ZoneInfo("Europe/Berlin"),
     ZoneInfo("America/New_York"),
-    ZoneInfo("America/Santiago"),  # its clock is turned at midnight
+    ZoneInfo("America/Santiago"),  # its clock changes at midnight
     ZoneInfo("Asia/Kolkata"),
     ZoneInfo("Asia/Kathmandu"),
-    ZoneInfo("Australia/Lord_Howe"),  # turned by half an hour
+    ZoneInfo("Australia/Lord_Howe"),  # changes by half an hour
     timezone(timedelta(hours=-3.5)),
 ]
 _BERLIN = ZoneInfo("Europe/Berlin")
@@ -99,9 +99,7 @@ def test_steps_fill_a_range_without_gap_or_overlap(zone: tzinfo, now: int, name:
     now=st.integers(min_value=_ms("2024-01-01"), max_value=_ms("2028-01-01")),
     name=st.sampled_from(["24h", "7d", "30d", "2026-03", "2026-04", "2026-11"]),
 )
-def test_the_range_before_ends_where_the_range_begins_or_as_far_before_as_now(
-    zone: tzinfo, now: int, name: str
-) -> None:
+def test_the_range_before_ends_where_the_range_begins_or_is_as_far_along(zone: tzinfo, now: int, name: str) -> None:
     whole = named_range(name, now_ms=now, zone=zone)
     before = range_before(whole, now_ms=now, zone=zone)
 

@@ -1,4 +1,4 @@
-"""Reports against a sum record by record: any range, filter, zone and grouping, whatever days have been summed."""
+"""Reports against a sum record by record: any range, filter, zone and grouping, whichever days have sums."""
 
 import random
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -25,7 +25,7 @@ _ZONES: list[tzinfo] = [
     ZoneInfo("Australia/Lord_Howe"),
     timezone(timedelta(hours=12.75)),
 ]
-# Weeks in which a clock is turned in one of them, a month's end, ordinary days.
+# Weeks in which a zone changes its clock, a month's end, ordinary days.
 _MOMENTS = ["2026-03-31T09:20", "2026-04-07T00:10", "2026-09-08T12:00", "2026-10-27T23:50", "2026-07-15T06:00"]
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -79,7 +79,7 @@ def _check(bench: UsageBench, report: Report) -> None:
 @pytest.mark.parametrize("moment", _MOMENTS)
 @pytest.mark.parametrize("zone", _ZONES, ids=str)
 def test_a_report_is_the_sum_record_by_record(tmp_path: Path, zone: tzinfo, moment: str) -> None:
-    """While records come late, early and in time, days are summed, forgotten and summed again, and the zone changes."""
+    """Meanwhile records come late, early and in time; days are summed, forgotten and summed again; the zone changes."""
     draw = random.Random(f"{zone} {moment}")
     now = datetime.fromisoformat(moment).replace(tzinfo=zone)
     bench = usage_bench(tmp_path, now=now.timestamp() - 3 * 86_400, zone=zone, max_label_sets=draw.choice([5, 5000]))
@@ -117,7 +117,7 @@ def test_another_zone_reads_the_same_ledger_right(tmp_path: Path) -> None:
 # --- equal to /metrics ----------------------------------------------------------------------------------------------
 
 
-def test_the_running_month_is_that_of_metrics(tmp_path: Path) -> None:
+def test_the_running_month_equals_that_of_metrics(tmp_path: Path) -> None:
     draw = random.Random(3)
     zone = ZoneInfo("Europe/Berlin")
     now = datetime(2026, 10, 26, 9, 0, tzinfo=zone)
@@ -157,13 +157,13 @@ def _one(bench: UsageBench, *, days_ago: float, nano_usd: int, billing: Billing 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> UsageBench:
-    """At noon of 11 November in Berlin."""
+    """A ledger at noon of 11 November in Berlin."""
     zone = ZoneInfo("Europe/Berlin")
     return usage_bench(tmp_path, now=datetime(2026, 11, 11, 12, 0, tzinfo=zone).timestamp(), zone=zone)
 
 
-def test_the_month_end_is_the_month_so_far_and_the_rest_at_the_pace_of_seven_days(bench: UsageBench) -> None:
-    _one(bench, days_ago=30, nano_usd=10**12)  # neither of this month nor of the last seven days
+def test_the_forecast_of_the_month_is_its_use_so_far_plus_the_rest_at_the_pace_of_seven_days(bench: UsageBench) -> None:
+    _one(bench, days_ago=30, nano_usd=10**12)  # neither in this month nor in the last seven days
     _one(bench, days_ago=9, nano_usd=1_000_000_000)
     _one(bench, days_ago=3, nano_usd=7_510_416_667)  # in 7 days, 12 hours and a quarter: 1 USD a day
     _one(bench, days_ago=2, nano_usd=500, billing=Billing.SUBSCRIPTION)
@@ -175,20 +175,20 @@ def test_the_month_end_is_the_month_so_far_and_the_rest_at_the_pace_of_seven_day
     assert expected[Billing.SUBSCRIPTION] == pytest.approx(500 * (1 + left_days / 7.510416667), abs=1)
 
 
-def test_there_is_no_month_end_without_a_day_of_use(bench: UsageBench) -> None:
+def test_there_is_no_forecast_of_the_month_without_a_day_of_use(bench: UsageBench) -> None:
     _one(bench, days_ago=0.5, nano_usd=10**9)
 
     assert bench.answer({}).expected == {}
 
 
-def test_a_range_that_reaches_behind_the_ledger_is_compared_with_nothing(bench: UsageBench) -> None:
+def test_a_range_that_begins_before_the_ledger_is_compared_with_nothing(bench: UsageBench) -> None:
     _one(bench, days_ago=40, nano_usd=10**9)
 
     assert bench.answer({"range": "7d"}).before is not None
     assert bench.answer({"range": "30d"}).before is None
 
 
-def test_shares_and_cost_per_request_are_of_what_they_say(bench: UsageBench) -> None:
+def test_shares_and_cost_per_request_have_the_right_denominators(bench: UsageBench) -> None:
     _one(bench, days_ago=1, nano_usd=10**9)
     _one(bench, days_ago=1, nano_usd=4 * 10**9, billing=Billing.SUBSCRIPTION)
     usage = bench.answer({}).usage
@@ -220,7 +220,7 @@ def test_an_empty_ledger_answers_everything_with_nothing(bench: UsageBench) -> N
         ([Billing.UNKNOWN], (Billing.UNKNOWN,)),
     ],
 )
-def test_the_kinds_of_billing_are_those_that_were_used(
+def test_the_kinds_of_billing_are_the_used_ones(
     bench: UsageBench, used: list[Billing], billings: tuple[Billing, ...]
 ) -> None:
     for billing in used:

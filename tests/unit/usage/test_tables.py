@@ -1,4 +1,4 @@
-"""An answer as CSV and JSON: the figures of the report, exact, and harmless in a spreadsheet."""
+"""An answer as CSV and JSON: exactly the report's figures, and harmless in a spreadsheet."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
             assert Decimal(line[f"{billing.label}_usd"]).scaleb(9) == row.usage.cost(billing)
 
 
-def test_a_name_that_a_spreadsheet_would_run_is_text(bench: UsageBench) -> None:
+def test_a_name_that_a_spreadsheet_would_run_becomes_text(bench: UsageBench) -> None:
     lines = list(csv.reader(io.StringIO(as_csv(bench.answer({"by": "model"})))))
 
     names = [line[0] for line in lines[1:]]
@@ -61,7 +61,7 @@ def test_steps_have_times_with_their_offset(bench: UsageBench) -> None:
     ]
 
 
-def test_json_says_what_csv_says_and_what_it_is_about(bench: UsageBench) -> None:
+def test_json_has_the_content_of_csv_and_its_question(bench: UsageBench) -> None:
     report = bench.answer({"by": "model", "range": "7d", "client": "client-alice"})
     answer = json.loads(json.dumps(as_json(report)))
     lines = list(csv.DictReader(io.StringIO(as_csv(report))))
@@ -81,7 +81,7 @@ def test_json_says_what_csv_says_and_what_it_is_about(bench: UsageBench) -> None
     assert Decimal(answer["month"]["expected"]["metered_usd"]) > Decimal(answer["month"]["metered_usd"]) >= 0
 
 
-def test_nothing_to_divide_by_is_empty(tmp_path: Path) -> None:
+def test_a_ratio_without_a_denominator_is_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     empty = usage_bench(tmp_path / "empty", now=_NOW.timestamp(), zone=UTC)
     answer = as_json(empty.answer({}))

@@ -1,4 +1,4 @@
-"""Who may ask what, from where, under which name."""
+"""Who may request what, from where, under which host name."""
 
 from base64 import b64encode
 
@@ -42,7 +42,7 @@ def _basic(user: str, password: str) -> str:
         pytest.param(TOKEN, "Basic " + b64encode(b"\xff\xfe:\xff").decode(), 401, id="no UTF-8"),
     ],
 )
-def test_a_token_is_asked_for(web: WebBench, token: str, authorization: str | None, status: int) -> None:
+def test_a_token_is_demanded(web: WebBench, token: str, authorization: str | None, status: int) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     client = web.client(token=token)
     for path in ("/", "/metrics"):
@@ -64,7 +64,7 @@ def test_a_token_is_asked_for(web: WebBench, token: str, authorization: str | No
         ("alice", "x" * 100, False),
     ],
 )
-def test_a_password_is_that_of_its_user(web: WebBench, user: str, password: str, right: bool) -> None:
+def test_a_password_belongs_to_its_user(web: WebBench, user: str, password: str, right: bool) -> None:
     client = web.client(users={"alice": HASHED})
     statuses = [client.get("/sd", headers={"Authorization": _basic(user, password)}).status_code for _ in range(2)]
 
@@ -73,13 +73,13 @@ def test_a_password_is_that_of_its_user(web: WebBench, user: str, password: str,
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/api/collector/health"])
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_health_paths_ask_for_no_token(web: WebBench, path: str, token: str | None) -> None:
+def test_health_paths_demand_no_token(web: WebBench, path: str, token: str | None) -> None:
     answer = web.client(token=token).get(path, environ_overrides={"REMOTE_ADDR": ELSEWHERE})
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/no-such-page", "/static/x", "/-/healthy/x", "/api/collector/reset/1"])
-def test_without_the_token_one_cannot_tell_which_paths_there_are(web: WebBench, path: str) -> None:
+def test_without_the_token_nobody_can_tell_which_paths_exist(web: WebBench, path: str) -> None:
     assert web.client(token=TOKEN).get(path).status_code == 401
 
 
@@ -101,7 +101,7 @@ def test_without_the_token_one_cannot_tell_which_paths_there_are(web: WebBench, 
         pytest.param(TOKEN, None, HERE, 401, id="without the token, this machine"),
     ],
 )
-def test_who_may_post(
+def test_posts_are_for_this_machine_or_for_the_token(
     *, web: WebBench, token: str | None, authorization: str | None, address: str, status: int
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
@@ -135,13 +135,15 @@ def test_without_a_token_everybody_may_read(web: WebBench) -> None:
         pytest.param("localhost:9317", "http://[::1", 403, id="garbage"),
     ],
 )
-def test_which_page_may_post(web: WebBench, host: str, origin: str | None, status: int) -> None:
+def test_a_post_from_a_page_must_come_from_the_exporters_own(
+    web: WebBench, host: str, origin: str | None, status: int
+) -> None:
     headers = {"Host": host} if origin is None else {"Host": host, "Origin": origin}
     assert web.client().post(TRIGGER, headers=headers).status_code == status
 
 
 def test_a_foreign_page_may_not_post_even_with_the_token(web: WebBench) -> None:
-    # A browser that has the password sends it along with whatever a page makes it send.
+    # A browser that has the password adds it to everything that a page makes it send.
     headers = {"Authorization": _basic("", TOKEN), "Origin": "http://evil.example"}
     assert web.client(token=TOKEN).post(TRIGGER, headers=headers).status_code == 403
     garbage = {**headers, "Host": "a b", "Origin": "null"}
@@ -177,14 +179,14 @@ def test_a_foreign_page_may_not_post_even_with_the_token(web: WebBench) -> None:
         pytest.param("exporter:9317", "172.18.0.3", 200, id="another container"),
     ],
 )
-def test_under_which_name_it_may_be_asked(web: WebBench, host: str, address: str, status: int) -> None:
+def test_only_known_host_names_are_answered(web: WebBench, host: str, address: str, status: int) -> None:
     client = web.client(allowed_hosts=("metrics.example.com",))
     for path in ("/metrics", "/-/healthy", "/no-such-page"):
         answer = client.get(path, headers={"Host": host}, environ_overrides={"REMOTE_ADDR": address})
         assert answer.status_code == (404 if status == 200 and path == "/no-such-page" else status)
 
 
-def test_a_name_that_is_refused_is_told_what_to_do(web: WebBench) -> None:
+def test_a_refused_host_name_gets_advice(web: WebBench) -> None:
     answer = web.client().get("/metrics", headers={"Host": "metrics.example.com"})
     assert "EXPORTER_ALLOWED_HOSTS" in answer.text
     assert "EXPORTER_TOKEN" in web.client().post(TRIGGER, environ_overrides={"REMOTE_ADDR": ELSEWHERE}).text

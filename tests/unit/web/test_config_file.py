@@ -1,4 +1,4 @@
-"""The file with TLS and passwords: what is wrong with it, and whose password is right."""
+"""The file with TLS and passwords: its mistakes, and the check of a password."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ HASHED = bcrypt.hashpw(b"planted-password", bcrypt.gensalt(4)).decode()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A certificate ``a.pem`` with its key ``a.key``, and a key of another one."""
+    """A certificate ``a.pem`` with its key ``a.key``, and the key of another certificate."""
     authority = trustme.CA()
     for name in ("a", "b"):
         issued = authority.issue_cert("localhost")
@@ -54,7 +54,7 @@ def test_paths_are_relative_to_the_file(folder: Path) -> None:
         ("basic_auth_users:\n  alice: planted-password", "web.yml:2", "htpasswd"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(folder: Path, text: str, place: str, says: str) -> None:
+def test_a_mistake_is_reported_with_its_line(folder: Path, text: str, place: str, says: str) -> None:
     with pytest.raises(ProblemsError) as raised:
         read_web_config(_file(folder, text))
 

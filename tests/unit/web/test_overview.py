@@ -1,4 +1,4 @@
-"""The page's figures: true to the ledger, equal to the gauges, and quick with thousands of series."""
+"""The page's figures: true to the ledger, equal to the gauges, and fast with thousands of series."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_billings_are_never_added_up(books: Books) -> None:
         ({Billing.METERED: 1, Billing.UNKNOWN: 1}, (Billing.METERED, Billing.UNKNOWN)),
     ],
 )
-def test_a_kind_of_billing_is_shown_only_if_there_is_some(
+def test_a_kind_of_billing_is_shown_only_if_it_is_used(
     books: Books, costs: dict[Billing, int], billings: tuple[Billing, ...]
 ) -> None:
     if costs:
@@ -77,9 +77,7 @@ def test_a_kind_of_billing_is_shown_only_if_there_is_some(
         pytest.param(-24 * 24, (0, 0, 0), id="the month after"),
     ],
 )
-def test_a_late_record_counts_on_the_day_in_which_it_happened(
-    books: Books, hours_ago: float, requests: tuple[int, ...]
-) -> None:
+def test_a_late_record_counts_on_its_day(books: Books, hours_ago: float, requests: tuple[int, ...]) -> None:
     books.book(books.record(model="known"))
     books.overview.figures()
 
@@ -106,7 +104,7 @@ def test_midnight_moves_today_to_yesterday(books: Books) -> None:
     assert [figures.periods[period].error_share for period in (TODAY, YESTERDAY, MONTH)] == [None, 1.0, 1.0]
 
 
-def test_error_share_is_of_requests_and_survives_a_restart(books: Books) -> None:
+def test_the_error_share_is_of_requests_and_survives_a_restart(books: Books) -> None:
     books.book(books.record(), books.record(), books.record(), books.record(code="429"))
     books.overview.figures()
     books.book(books.record(code="other"), books.record(code="other", counted=False))
@@ -127,7 +125,7 @@ def test_pruning_changes_no_figure(books: Books) -> None:
     assert before.unpriced == {"m": 1}
 
 
-def test_the_dearest_comes_first_and_money_decides_before_value(books: Books) -> None:
+def test_the_most_expensive_come_first_and_money_comes_before_value(books: Books) -> None:
     books.book(
         books.record(model="value", billing=Billing.SUBSCRIPTION, nano_usd=900),
         books.record(model="cheap", nano_usd=1),
@@ -138,7 +136,7 @@ def test_the_dearest_comes_first_and_money_decides_before_value(books: Books) ->
     assert [row.name for row in books.overview.figures().models] == ["dear", "cheap", "value", "free"]
 
 
-def test_what_is_folded_is_one_row(tmp_path: Path) -> None:
+def test_folded_label_sets_are_one_row(tmp_path: Path) -> None:
     books = Books(tmp_path, max_label_sets=1)
     books.book(*[books.record(model=f"m{number}", client=f"c{number}", code="429") for number in range(4)])
     figures = books.overview.figures()
@@ -158,7 +156,7 @@ def test_the_last_day_is_drawn_in_quarters_of_an_hour(books: Books) -> None:
     assert spark.cost[Billing.METERED][95] == 1_000_000_000
 
 
-def test_money_by_default_price_and_unpriced_requests_are_told_by_model(books: Books) -> None:
+def test_money_by_default_price_and_unpriced_requests_are_listed_by_model(books: Books) -> None:
     books.book(
         books.record(),
         books.record(model="guessed", basis=Basis.DEFAULT, nano_usd=7),
@@ -171,7 +169,7 @@ def test_money_by_default_price_and_unpriced_requests_are_told_by_model(books: B
     assert figures.unpriced == {"tier": 1}
 
 
-def test_rejected_records_are_told_until_they_are_tried_again(books: Books) -> None:
+def test_rejected_records_are_reported_until_they_are_tried_again(books: Books) -> None:
     books.book(books.record(), rejected=3)
     assert books.overview.figures().rejected == {"p": {"bad_timestamp": 3}}
 
@@ -181,7 +179,7 @@ def test_rejected_records_are_told_until_they_are_tried_again(books: Books) -> N
     assert books.overview.figures().rejected == {}
 
 
-def test_totals_are_the_gauges_even_while_something_is_booked(books: Books) -> None:
+def test_totals_equal_the_gauges_even_during_a_booking(books: Books) -> None:
     books.book(books.record())
     batch = books.ledger.store(
         "p", read_batch(b"[{}]", pseudonym=lambda text: text), received_ms=int(books.clock.at * 1000)
@@ -208,7 +206,7 @@ def _page(books: Books) -> tuple[Flask, Page]:
     return app, page
 
 
-def test_a_ledger_that_cannot_be_read_costs_the_figures_and_not_the_page(books: Books, tmp_path: Path) -> None:
+def test_an_unreadable_ledger_costs_the_figures_and_not_the_page(books: Books, tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
     file.rename(tmp_path / "away")
     file.mkdir()
@@ -230,7 +228,7 @@ def test_a_long_table_says_how_many_names_it_leaves_out(books: Books) -> None:
         assert b"30 more" in page.answer().data
 
 
-def test_days_are_those_of_the_zone(books: Books) -> None:
+def test_days_follow_the_zone(books: Books) -> None:
     at = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)  # half past midnight of the 24th in Berlin
     books.book(books.record(hours_ago=(books.clock.at - at.timestamp()) / _HOUR))
 

@@ -1,4 +1,4 @@
-"""The status page as HTML: well formed, and deaf to what names bring along."""
+"""The status page as HTML: well formed, and immune to markup in names."""
 
 from collections import Counter
 from html.parser import HTMLParser
@@ -21,7 +21,7 @@ _VOID = {"meta", "link", "br", "hr", "img", "input", "col", "base", "path"}
 
 
 class Outline(HTMLParser):
-    """Reads a page strictly: what is opened must be closed, in order."""
+    """Reads a page strictly: every opened element must be closed, in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -98,7 +98,7 @@ def test_every_state_of_a_proxy_is_shown_with_its_sentence(web: WebBench) -> Non
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_what_comes_from_outside_stays_text(web: WebBench, hostile: str) -> None:
+def test_text_from_outside_stays_text(web: WebBench, hostile: str) -> None:
     plain = [ProxyStatus(name="n", state="unreachable", sentence="s", version="v", source="o")]
     web.statuses = plain
     expected = _page(web).tags

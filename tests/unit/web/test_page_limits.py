@@ -1,4 +1,4 @@
-"""The page's section of limits, and the reset endpoint over a real ledger."""
+"""The page's section of limits, and the reset endpoint, over a real ledger."""
 
 import re
 from collections import Counter
@@ -47,7 +47,7 @@ _WINDOW = LimitWindow(
 
 
 def _rows(web: WebBench, *windows: LimitWindow) -> list[str]:
-    """The rows of the table of limits, as HTML, in their order."""
+    """The rows of the table of limits as HTML, in order."""
     client = web.client()
     web.limits.current = Board(at_ms=_NOW_MS, windows=windows)
     section = _section(client.get("/").text)
@@ -64,7 +64,7 @@ def _words(html: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
 
-def test_without_limits_it_says_how_one_comes_about(web: WebBench) -> None:
+def test_without_limits_the_page_says_how_to_add_one(web: WebBench) -> None:
     section = _words(_section(web.client().get("/").text))
     assert section == (
         "Limits No provider has reported a window yet, and neither EXPORTER_LIMITS_FILE nor the table"
@@ -72,7 +72,7 @@ def test_without_limits_it_says_how_one_comes_about(web: WebBench) -> None:
     )
 
 
-def test_those_nearest_to_exhaustion_come_first(web: WebBench) -> None:
+def test_limits_nearest_to_exhaustion_come_first(web: WebBench) -> None:
     used = {"low": 0.1, "full": 1.2, "middle": 0.85}
     rows = _rows(web, *(replace(_WINDOW, limit=id_, name=id_, used_ratio=ratio) for id_, ratio in used.items()))
     assert [_words(row).split()[0] for row in rows] == ["full", "middle", "low"]
@@ -90,7 +90,7 @@ def test_those_nearest_to_exhaustion_come_first(web: WebBench) -> None:
         (1.13, "100", "critical", "113.0%"),
     ],
 )
-def test_a_bar_is_as_long_as_what_is_used_and_as_bad_as_the_thresholds_say(
+def test_a_bar_has_the_length_of_the_use_and_the_color_of_its_threshold(
     web: WebBench, ratio: float, width: str, level: str, share: str
 ) -> None:
     (row,) = _rows(web, replace(_WINDOW, used_ratio=ratio))
@@ -100,12 +100,12 @@ def test_a_bar_is_as_long_as_what_is_used_and_as_bad_as_the_thresholds_say(
     assert 'd="M80.0 0v8M95.0 0v8"' in row
 
 
-def test_a_row_says_what_is_used_when_it_resets_and_when_it_runs_out(web: WebBench) -> None:
+def test_a_row_shows_use_reset_and_exhaustion(web: WebBench) -> None:
     (row,) = _rows(web, _WINDOW)
     assert _words(row) == "First tokens, 5h window 50.0% 500.0k of 1.0M tokens 4 h 2.5x 1 h"
 
 
-def test_a_window_without_an_end_or_that_is_not_open_says_so(web: WebBench) -> None:
+def test_a_window_without_an_end_or_not_yet_open_says_so(web: WebBench) -> None:
     rolling, closed = _rows(
         web,
         replace(_WINDOW, limit="a", reset_ms=None),
@@ -155,7 +155,7 @@ def test_limits_that_match_nothing_are_a_note(web: WebBench) -> None:
 
 
 def _worth(web: WebBench, board: Board) -> list[str]:
-    """The lines of the section about it, as they are read; none without the section."""
+    """The lines of the section about the worth of subscriptions, as a reader sees them; none without the section."""
     client = web.client()
     web.limits.current = board
     found = re.search(r'<section id="worth".*?</section>', client.get("/").text, re.DOTALL)
@@ -207,12 +207,12 @@ def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> N
     ]
 
 
-def test_nothing_known_is_no_section(web: WebBench) -> None:
+def test_without_known_figures_there_is_no_section(web: WebBench) -> None:
     _listed(web, "anna")
     assert _worth(web, Board()) == []
 
 
-def test_of_several_proxies_the_line_names_its_own(web: WebBench) -> None:
+def test_with_several_proxies_the_line_names_its_own(web: WebBench) -> None:
     _listed(web, "anna")
     _listed(web, "bob", proxy="q")
     keys = [CredentialLabels("p", "claude-anna", "claude"), CredentialLabels("q", "claude-bob", "claude")]
@@ -234,7 +234,7 @@ def test_a_hostile_name_is_only_text_there(web: WebBench, hostile: str) -> None:
 
 
 def _cards(web: WebBench, board: Board) -> list[str]:
-    """The first line of each card, as it is read."""
+    """The first line of each card, as a reader sees it."""
     client = web.client()
     web.limits.current = board
     found = re.findall(r'<tr role="row" class="owner">.*?</tr>', _section(client.get("/").text), re.DOTALL)
@@ -276,7 +276,7 @@ def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: 
 
 
 def _accounts(web: WebBench, board: Board) -> str:
-    """The section about accounts, as it is read."""
+    """The section about accounts, as a reader sees it."""
     client = web.client()
     web.limits.current = board
     found = re.search(r'<section id="credentials".*?</section>', client.get("/").text, re.DOTALL)
@@ -284,7 +284,7 @@ def _accounts(web: WebBench, board: Board) -> str:
     return re.sub(r" (?=[.,])", "", unescape(_words(found[0])))
 
 
-def test_accounts_of_a_provider_have_one_line_together(web: WebBench) -> None:
+def test_accounts_of_a_provider_share_one_line(web: WebBench) -> None:
     _listed(web, "anna")
     board = Board(
         at_ms=_NOW_MS,
@@ -313,7 +313,7 @@ def test_accounts_of_a_provider_have_one_line_together(web: WebBench) -> None:
         ),
     ],
 )
-def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_no_note(
+def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_not_a_note(
     web: WebBench, names: tuple[str, ...], sentence: str
 ) -> None:
     _listed(web, "anna")
@@ -372,14 +372,16 @@ def test_a_reset_that_cannot_be_stored_is_a_500_in_json(limited: WebBench, monke
         ({"Origin": "http://localhost"}, "127.0.0.1", 200),
     ],
 )
-def test_who_may_reset(limited: WebBench, headers: dict[str, str], address: str, status: int) -> None:
+def test_resets_are_for_visitors_who_may_post(
+    limited: WebBench, headers: dict[str, str], address: str, status: int
+) -> None:
     client = limited.client()
     answer = client.post("/api/collector/reset/a", headers=headers, environ_base={"REMOTE_ADDR": address})
     assert answer.status_code == status
     assert bool(limited.ledger.limits.anchors()) == (status == 200)
 
 
-def test_with_a_token_a_reset_asks_for_it(limited: WebBench) -> None:
+def test_with_a_token_a_reset_demands_it(limited: WebBench) -> None:
     client = limited.client(token="t-0123456789")
     assert client.post("/api/collector/reset/a").status_code == 401
     assert client.post("/api/collector/reset/a", headers={"Authorization": "Bearer t-0123456789"}).status_code == 200

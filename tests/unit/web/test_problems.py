@@ -1,4 +1,4 @@
-"""What is wrong, in words: each thing an operator should know has a headline and something to do."""
+"""Problems in words: everything that an operator should know has a headline and advice."""
 
 from collections import Counter
 from dataclasses import replace
@@ -59,11 +59,11 @@ def _headlines(problems: list[Problem]) -> list[str]:
     return [" ".join(filter(None, (each.kind, each.subject, each.title))) for each in problems]
 
 
-def test_nothing_is_wrong() -> None:
+def test_without_problems_there_is_nothing_to_report() -> None:
     assert _find() == []
 
 
-def test_a_gap_is_told_for_a_day() -> None:
+def test_a_gap_is_shown_for_a_day() -> None:
     flow = Flow(retention_gaps=3, gap_ms=_NOW_MS, gap_seconds=4000)
     [gap] = _find(flows={"home": flow}, now_ms=_NOW_MS + 86_000_000)
     assert _headlines([gap]) == [f"Proxy home was not read for 1 h 6 min until <{_NOW_MS}>"]
@@ -71,7 +71,7 @@ def test_a_gap_is_told_for_a_day() -> None:
     assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
 
 
-def test_a_time_without_a_subscription_has_words_of_its_own() -> None:
+def test_a_time_without_a_subscription_has_its_own_words() -> None:
     status = replace(_WELL, source_is_pushed=True)
     flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
     [gap] = _find(statuses=[status], flows={"home": flow}, now_ms=_NOW_MS)
@@ -79,7 +79,7 @@ def test_a_time_without_a_subscription_has_words_of_its_own() -> None:
     assert "retention" not in gap.text
 
 
-def test_missed_records_are_told_for_a_day_after_the_last_one() -> None:
+def test_missed_records_are_shown_for_a_day_after_the_last_one() -> None:
     flow = Flow(missed=1200, missed_ms=_NOW_MS)
     found = _find(flows={"home": flow}, now_ms=_NOW_MS + 86_000_000)
     assert _headlines(found) == [
@@ -91,14 +91,14 @@ def test_missed_records_are_told_for_a_day_after_the_last_one() -> None:
 @pytest.mark.parametrize(
     ("source", "why"), [(UsageQueue, "another program read them"), (UsageSnapshot, "COLLECTOR_INTERVAL_SECONDS")]
 )
-def test_why_records_are_missing_depends_on_the_source(source: type[Source], why: str) -> None:
+def test_the_reason_for_missing_records_depends_on_the_source(source: type[Source], why: str) -> None:
     status = ProxyStatus(name="home", state="ok", sentence="Read.", source_is_cumulative=source.is_cumulative)
     [missed] = _find(statuses=[status], flows={"home": Flow(missed=5, missed_ms=_NOW_MS)}, now_ms=_NOW_MS)
     assert why in missed.text
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state not in ("ok", "starting")])
-def test_each_state_of_a_proxy_has_a_headline_of_its_own_and_its_sentence(state: str) -> None:
+def test_each_state_of_a_proxy_has_its_headline_and_its_sentence(state: str) -> None:
     [problem] = _find(statuses=[_WELL, ProxyStatus(name="away", state=state, sentence="Do this.")])
 
     assert (problem.severity, problem.subject, problem.text) == ("problem", "away", "Do this.")
@@ -168,7 +168,7 @@ def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = N
         pytest.param({"folded": 7}, "7 combinations of labels are counted under “other”", id="folded"),
     ],
 )
-def test_what_is_told(given: dict[str, Any], headline: str) -> None:
+def test_each_problem_has_its_headline(given: dict[str, Any], headline: str) -> None:
     problems = _find(**given)
 
     assert _headlines(problems) == [headline]
@@ -213,7 +213,7 @@ def test_what_waits_at_any_proxy_comes_before_what_was_lost() -> None:
         pytest.param({"status": "error"}, "partly failing", True, None, id="one model waits"),
     ],
 )
-def test_the_state_of_a_credential(
+def test_each_state_of_a_credential_is_described(
     *, tmp_path: Path, account: dict[str, Any], state: str, up: bool | None, retry_ms: int | None
 ) -> None:
     books = Books(tmp_path)
@@ -243,7 +243,7 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
     assert several.names == ("team: team-claude, team-codex",)
 
 
-def test_an_edit_of_the_aliases_that_is_not_used_is_a_problem() -> None:
+def test_an_unused_edit_of_the_aliases_is_a_problem() -> None:
     (problem,) = _find(alias_problem="The last edit is not used.")
     assert (problem.severity, problem.title, problem.text) == (
         "problem",

@@ -1,4 +1,4 @@
-"""Answers of pages: what a browser may do with them."""
+"""What a browser may do with the pages."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_compiled_templates_are_not_compiled_again(tmp_path: Path, monkeypatch: 
     _policy(later, "")
 
 
-def test_pages_work_where_nothing_compiled_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_work_where_nothing_compiled_can_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendering, "_COMPILED", tmp_path / "missing")
     app = Flask("exporter.web.site")
     add_filters(app)

@@ -1,4 +1,4 @@
-"""Languages: which one a page speaks, and that its catalogue has all of what the pages say."""
+"""Languages: which one a page uses, and that its catalogue has every text of the pages."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -39,7 +39,7 @@ _ENGLISH, _CHINESE = ("en", "No request failed in this range."), ("zh-Hans", "�
         ("en", "zh", _CHINESE),
     ],
 )
-def test_browser_or_setting_choose(web: WebBench, asked: str, setting: str, spoken: tuple[str, str]) -> None:
+def test_the_browser_or_the_setting_chooses(web: WebBench, asked: str, setting: str, spoken: tuple[str, str]) -> None:
     answer = web.client(language=setting).get("/requests", headers={"Accept-Language": asked})
 
     tag, sentence = spoken
@@ -48,7 +48,7 @@ def test_browser_or_setting_choose(web: WebBench, asked: str, setting: str, spok
     assert answer.headers["Vary"] == "Accept-Language"
 
 
-def test_what_is_wrong_is_said_and_its_names_stay_names(web: WebBench) -> None:
+def test_a_problem_is_translated_and_its_names_stay_names(web: WebBench) -> None:
     name = "{0.__class__}%(n)s<b>"
     sentence = say("{where} speaks TLS only. Write https:// in the proxy's URL.", where=name)
     web.statuses = [ProxyStatus(name=name, state="unreachable", sentence=sentence)]
@@ -59,7 +59,7 @@ def test_what_is_wrong_is_said_and_its_names_stay_names(web: WebBench) -> None:
     assert page.count("{0.__class__}%(n)s&lt;b&gt;只支持 TLS。请在代理的 URL 中写 https://。") == 2
 
 
-def test_programs_are_answered_in_english(web: WebBench) -> None:
+def test_programs_get_english(web: WebBench) -> None:
     client = web.client(language="zh")
 
     for path in ("/metrics", "/-/ready", "/api/usage?range=x"):
@@ -68,7 +68,7 @@ def test_programs_are_answered_in_english(web: WebBench) -> None:
     assert "此" not in client.get("/metrics").get_data(as_text=True)
 
 
-def test_parts_of_a_sentence_are_said_too() -> None:
+def test_parts_of_a_sentence_are_translated_too() -> None:
     app = Flask("exporter.web.site")
     add_filters(app, language="zh")
     with app.test_request_context():
@@ -114,7 +114,7 @@ def test_parts_of_a_sentence_are_said_too() -> None:
         ),
     ],
 )
-def test_a_mistake_in_a_file_is_said(
+def test_a_mistake_in_a_file_is_translated(
     tmp_path: Path, read: Callable[[Path], object], text: str, english: str, chinese: str
 ) -> None:
     file = tmp_path / "file.yaml"
@@ -137,7 +137,7 @@ def test_each_language_has_a_catalogue() -> None:
 
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)
-def test_a_catalogue_has_what_the_pages_say_and_no_more(language: str) -> None:
+def test_a_catalogue_has_exactly_the_texts_of_the_pages(language: str) -> None:
     catalogue = translations.read(language)
     said_today = {message.id for message in translations.said_today() if message.id}
     known = {message.id for message in catalogue if message.id}

@@ -1,4 +1,4 @@
-"""What becomes of a connection that was answered. All else of the server is tested over HTTP."""
+"""The fate of a connection after its answer. Other tests cover the rest of the server over HTTP."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ from exporter.web.server import _BusyConnections
 
 
 class _Server:
-    """A server that takes connections back, until it has stopped."""
+    """A server that takes connections back until it has stopped."""
 
     def __init__(self, *, has_stopped: bool) -> None:
         self._has_stopped = has_stopped
@@ -21,7 +21,7 @@ class _Server:
 
 
 class _Connection:
-    """A client's, answered and kept open."""
+    """A client's connection, answered and kept open."""
 
     def __init__(self, kept: socket.socket) -> None:
         self.socket = kept
@@ -34,7 +34,7 @@ class _Connection:
 
 
 @pytest.mark.parametrize("has_stopped", [False, True])
-def test_a_connection_that_comes_back_to_a_server_that_has_stopped_is_closed(has_stopped: bool) -> None:
+def test_a_connection_that_returns_to_a_stopped_server_is_closed(has_stopped: bool) -> None:
     server: Any = _Server(has_stopped=has_stopped)
     with socket.socket() as kept:
         connection: Any = _Connection(kept)

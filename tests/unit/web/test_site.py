@@ -1,4 +1,4 @@
-"""The paths: what each answers, in which form."""
+"""The paths: the answer of each, and its form."""
 
 import re
 from datetime import datetime
@@ -12,7 +12,7 @@ from tests.benches.web import WebBench
 
 @pytest.mark.parametrize(("path", "sentence"), [("/-/healthy", "is running"), ("/-/ready", "is ready")])
 def test_health_is_a_sentence(web: WebBench, path: str, sentence: str) -> None:
-    web.statuses = [ProxyStatus(name="p", state="unreachable")]  # no reason to take the exporter away
+    web.statuses = [ProxyStatus(name="p", state="unreachable")]  # this is no reason to take the exporter away
     answer = web.client().get(path)
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
     assert sentence in answer.text
@@ -41,7 +41,7 @@ def test_a_reload_says_whether_the_files_are_in_use(web: WebBench) -> None:
     assert (answer.status_code, answer.text) == (500, "One is not used.\nNor is another.\n")
 
 
-def test_a_reload_is_for_whoever_may_post(web: WebBench) -> None:
+def test_a_reload_is_for_visitors_who_may_post(web: WebBench) -> None:
     def post(token: str | None = None, **headers: str) -> int:
         return web.client(token=token).post("/-/reload", headers=headers).status_code
 
@@ -51,7 +51,7 @@ def test_a_reload_is_for_whoever_may_post(web: WebBench) -> None:
     assert (post("secret-token"), post("secret-token", Authorization="Bearer secret-token")) == (401, 200)
 
 
-def test_prometheus_discovers_the_address_that_it_asked_and_what_is_read_there(web: WebBench) -> None:
+def test_prometheus_discovers_the_requested_address_and_the_proxies(web: WebBench) -> None:
     answer = web.client(allowed_hosts=("cpa.example.com",)).get("/sd", headers={"Host": "cpa.example.com:9317"})
     assert (answer.status_code, answer.content_type) == (200, "application/json")
     assert answer.json == [
@@ -59,7 +59,7 @@ def test_prometheus_discovers_the_address_that_it_asked_and_what_is_read_there(w
     ]
 
 
-def test_what_is_discovered_is_for_whoever_may_read(web: WebBench) -> None:
+def test_discovery_is_for_visitors_who_may_read(web: WebBench) -> None:
     client = web.client(token="secret-token")
     assert client.get("/sd").status_code == 401
     assert client.get("/sd", headers={"Authorization": "Bearer secret-token"}).status_code == 200
@@ -89,7 +89,7 @@ def test_the_reset_of_an_unknown_limit_is_a_404_in_json(web: WebBench, config_id
         ("POST", "/api/collector/reset/", 404, "Not Found.\n"),
     ],
 )
-def test_a_wrong_path_or_method_is_told_so_in_text(
+def test_a_wrong_path_or_method_is_reported_as_text(
     web: WebBench, method: str, path: str, status: int, text: str
 ) -> None:
     answer = web.client().open(path, method=method)
@@ -97,21 +97,21 @@ def test_a_wrong_path_or_method_is_told_so_in_text(
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-def test_a_failure_of_ours_is_a_500_that_tells_nothing(web: WebBench) -> None:
-    web.statuses = [None]  # type: ignore[list-item] # what must never happen
+def test_an_error_of_ours_is_a_500_without_details(web: WebBench) -> None:
+    web.statuses = [None]  # type: ignore[list-item] # this must never happen
     answer = web.client().get("/")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error.\n")
 
 
 @pytest.mark.parametrize("query", ["?collect[]=x", "?", "?a=%ff"])
-def test_a_query_that_is_not_known_changes_nothing(web: WebBench, query: str) -> None:
+def test_an_unknown_query_changes_nothing(web: WebBench, query: str) -> None:
     web.statuses = [ProxyStatus(name="p", state="ok")]
     client = web.client()
     assert client.get(f"/metrics{query}").data == client.get("/metrics").data
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text;version=1.0.0"])
-def test_single_metrics_can_be_asked_for_by_name(web: WebBench, accept: str) -> None:
+def test_single_metrics_can_be_requested_by_name(web: WebBench, accept: str) -> None:
     web.statuses = [ProxyStatus(name="p", state="ok")]
     client, headers = web.client(), {"Accept": accept}
     whole = client.get("/metrics", headers=headers).text
@@ -126,7 +126,7 @@ def test_single_metrics_can_be_asked_for_by_name(web: WebBench, accept: str) -> 
     assert asked.endswith("# EOF\n") == whole.endswith("# EOF\n")
 
 
-def test_head_is_get_without_a_body_and_tells_prometheus_nothing(web: WebBench) -> None:
+def test_head_is_get_without_a_body_and_does_not_count_as_a_scrape(web: WebBench) -> None:
     accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
     web.ledger.register("p")
     web.ledger.totals.register([("s", 1)])
@@ -155,7 +155,7 @@ def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench
     assert scrape("127.0.0.1", "40001", "Prometheus/2.42.0") == 3
 
 
-def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> None:
+def test_an_answer_that_broke_off_does_not_count_as_a_scrape(web: WebBench) -> None:
     web.ledger.register("p")
     web.ledger.totals.register([("s", 1)])
     app = web.client().application
@@ -163,13 +163,13 @@ def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> Non
     environ["REMOTE_ADDR"] = "127.0.0.1"
     parts, status, _ = run_wsgi_app(app, environ)
     assert status == "200 OK"
-    assert next(iter(parts))  # the server was given the body, and could not send it
-    parts.close()  # type: ignore[attr-defined] # a server closes what has this method
+    assert next(iter(parts))  # the server got the body, and could not send it
+    parts.close()  # type: ignore[attr-defined] # a server closes whatever has this method
     assert web.ledger.totals.shown_at_zero(0) == []
 
 
 @pytest.mark.parametrize("path", ["/", "/usage", "/requests", "/usage?range=unknown"])
-def test_each_page_of_a_demo_and_none_of_a_real_proxy_says_that_figures_are_invented(web: WebBench, path: str) -> None:
+def test_every_page_of_a_demo_and_none_of_a_real_proxy_says_that_figures_are_invented(web: WebBench, path: str) -> None:
     banner = "<strong>Invented figures:</strong> this is the demo."
     assert banner in web.client(is_demo=True).get(path).text
     assert "nvented" not in web.client().get(path).text

@@ -1,4 +1,4 @@
-"""The chart: bars as high as what they show, coloured by name, and in words."""
+"""The chart: bars as high as their figures, coloured by name, and described in words."""
 
 import re
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ def _draw(bench: UsageBench, show: str = "metered", **parameters: str) -> Chart:
     return draw(report, MEASURES[show], [f"step {number}" for number in range(len(report.steps))])
 
 
-def test_heights_are_shares_of_the_highest_bar_and_parts_stand_on_each_other(bench: UsageBench) -> None:
+def test_heights_are_shares_of_the_highest_bar_and_parts_are_stacked(bench: UsageBench) -> None:
     _book(bench, "big", days_ago=0, nano_usd=3 * 10**9)
     _book(bench, "small", days_ago=0, nano_usd=10**9)
     _book(bench, "small", days_ago=2, nano_usd=10**9)
@@ -66,7 +66,7 @@ def test_by_time_bars_have_one_part_and_no_legend(bench: UsageBench) -> None:
     assert [len(bar.parts) for bar in chart.bars] == [0, 0, 0, 0, 0, 1, 0]
 
 
-def test_a_little_is_not_nothing(bench: UsageBench) -> None:
+def test_a_small_figure_is_visible(bench: UsageBench) -> None:
     _book(bench, "m", days_ago=1, nano_usd=10**12)
     _book(bench, "m", days_ago=2, nano_usd=1)
 
@@ -74,14 +74,14 @@ def test_a_little_is_not_nothing(bench: UsageBench) -> None:
 
 
 @pytest.mark.parametrize("show", MEASURES)
-def test_nothing_draws_nothing(bench: UsageBench, show: str) -> None:
+def test_an_empty_answer_draws_nothing(bench: UsageBench, show: str) -> None:
     chart = _draw(bench, show)
 
     assert [bar.parts for bar in chart.bars] == [[]] * 7
     assert chart.legend == []
 
 
-def test_what_is_shown_decides_who_has_a_colour(bench: UsageBench) -> None:
+def test_the_chosen_figure_decides_which_names_have_a_colour(bench: UsageBench) -> None:
     _book(bench, "dear", days_ago=1, nano_usd=10**9)
     for _ in range(2):
         _book(bench, "busy", days_ago=1, nano_usd=1)
@@ -97,7 +97,7 @@ def _colours(chart: Chart) -> dict[str | None, str]:
     return dict(zip(chart.legend, chart.colours, strict=False))
 
 
-def test_a_name_has_one_colour_whatever_is_asked(bench: UsageBench) -> None:
+def test_a_name_has_one_colour_for_every_question(bench: UsageBench) -> None:
     for number in range(10):
         _book(bench, f"m{number}", days_ago=number % 3, nano_usd=(10 - number) * 10**9)
     charts = [_draw(bench, **asked) for asked in ({}, {"range": "24h"}, {"show": "requests"}, {"model": "m4"})]
@@ -107,7 +107,7 @@ def test_a_name_has_one_colour_whatever_is_asked(bench: UsageBench) -> None:
     assert {name for name, _ in pairs} > {"m0", "m3", "m4", "m9", None}
 
 
-def test_a_name_keeps_its_colour_when_others_come(bench: UsageBench) -> None:
+def test_a_name_keeps_its_colour_when_others_appear(bench: UsageBench) -> None:
     for number in range(5):
         _book(bench, f"m{number}", days_ago=1, nano_usd=10**9)
     before = _colours(_draw(bench))
@@ -126,7 +126,7 @@ def test_two_names_of_a_chart_never_share_a_colour(bench: UsageBench) -> None:
     assert len(set(chart.colours)) == len(chart.colours) == 6
 
 
-def test_colours_can_be_told_from_what_is_behind_them() -> None:
+def test_colours_stand_out_from_their_background() -> None:
     light, dark = STYLE.read_text(encoding="utf-8").split("@media (prefers-color-scheme: dark)", 1)
     for part in (light, dark.split("}", 1)[0]):
         colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", part))
@@ -137,7 +137,7 @@ def test_colours_can_be_told_from_what_is_behind_them() -> None:
 
 
 def _contrast(one: str, other: str) -> float:
-    """As WCAG counts it."""
+    """The contrast as WCAG defines it."""
     darker, lighter = sorted(map(_luminance, (one, other)))
     return (lighter + 0.05) / (darker + 0.05)
 

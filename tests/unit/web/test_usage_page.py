@@ -1,4 +1,4 @@
-"""The pages about usage and requests as HTML: the answer's figures, links that ask on, and names that stay names."""
+"""The pages about usage and requests as HTML: the answer's figures, links to further questions, and harmless names."""
 
 import html
 import random
@@ -76,7 +76,7 @@ def test_every_link_of_a_page_leads_to_an_answer(client: FlaskClient, when: str)
     assert {link: status for link, status in answered.items() if status != 200} == {}
 
 
-def test_the_totals_and_rows_are_those_of_the_answer(bench: UsageBench, client: FlaskClient) -> None:
+def test_the_totals_and_rows_equal_the_answer(bench: UsageBench, client: FlaskClient) -> None:
     answer = bench.answer({"by": "client", "range": "7d"})
     text = " ".join(re.sub(r"<[^>]*>", " ", client.get("/usage?by=client&range=7d").text).split())
 
@@ -104,7 +104,7 @@ def test_kinds_of_billing_have_no_sum(bench: UsageBench, client: FlaskClient) ->
 
 
 @pytest.mark.usefixtures("bench")
-def test_a_click_on_a_name_filters_by_it_and_asks_for_another(client: FlaskClient) -> None:
+def test_a_click_on_a_name_filters_by_it_and_groups_by_another(client: FlaskClient) -> None:
     page = _page(client, "/usage?by=model&range=30d&client=client-alice")
     (link,) = {link for link in _links(page) if parse_qs(urlsplit(link).query).get("model") == ["opus"]}
 
@@ -118,7 +118,7 @@ def test_a_click_on_a_name_filters_by_it_and_asks_for_another(client: FlaskClien
 
 
 @pytest.mark.usefixtures("bench")
-def test_forms_take_the_rest_of_the_question_along(client: FlaskClient) -> None:
+def test_forms_keep_the_rest_of_the_question(client: FlaskClient) -> None:
     text = client.get("/usage?by=client&range=30d&model=opus&show=tokens").text
     form = re.findall(r"<form.*?</form>", text, re.DOTALL)[-1]
 
@@ -150,14 +150,14 @@ def test_all_months_of_the_ledger_can_be_reached(client: FlaskClient) -> None:
         ("/requests?since=<script>", "is no day"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused_as_a_page(client: FlaskClient, address: str, words: str) -> None:
+def test_a_question_that_makes_no_sense_is_refused_with_a_page(client: FlaskClient, address: str, words: str) -> None:
     page = _page(client, address, 400)
 
     assert words in page.text
     assert page.tags["script"] == 0
 
 
-def test_a_ledger_that_cannot_be_read_is_told(web: WebBench) -> None:
+def test_an_unreadable_ledger_is_reported(web: WebBench) -> None:
     client = web.client()
     file = web.ledger._database.path
     file.rename(file.with_name("away"))
@@ -175,7 +175,7 @@ def test_without_any_use_the_pages_say_so(client: FlaskClient) -> None:
     assert "No request failed in this range." in _page(client, "/requests").text
 
 
-def test_requests_are_the_last_failed_and_the_dearest(bench: UsageBench, client: FlaskClient) -> None:
+def test_requests_are_the_last_failed_and_the_most_expensive_ones(bench: UsageBench, client: FlaskClient) -> None:
     since_ms = int(bench.clock.now() * 1000) - 30 * _DAY_MS
     with bench.ledger.reading() as connection:
         (dearest,) = connection.execute(
@@ -193,7 +193,7 @@ def test_requests_are_the_last_failed_and_the_dearest(bench: UsageBench, client:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_names_from_outside_stay_names(web: WebBench, hostile: str) -> None:
+def test_names_from_outside_are_shown_as_text(web: WebBench, hostile: str) -> None:
     def tags(name: str) -> tuple[list[str], list[str]]:
         folder = web.ledger._database.path.parent / str(len(list(web.ledger._database.path.parent.iterdir())))
         folder.mkdir()
@@ -230,7 +230,7 @@ def test_the_pages_load_and_run_nothing(client: FlaskClient) -> None:
         assert "form-action 'self'" in policy
 
 
-def test_with_a_token_the_pages_ask_for_it(web: WebBench) -> None:
+def test_with_a_token_the_pages_demand_it(web: WebBench) -> None:
     client = web.client(token="t-0123456789")
 
     for path in ("/usage", "/requests", "/api/usage", "/api/usage?format=csv"):

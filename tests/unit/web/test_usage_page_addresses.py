@@ -17,13 +17,13 @@ def _ms(text: str) -> int:
 
 
 @pytest.mark.parametrize("value", ["plain", "a&b=c#d?e", "=cmd", "ü 字 \u202e", "<script>'\"", "%41+ "])
-def test_any_value_comes_back_as_it_was(value: str) -> None:
+def test_any_value_survives_an_address(value: str) -> None:
     address = Address("/usage", {"model": value, "by": "day"}).but(by="client", client=value)
 
     assert dict(parse_qsl(urlsplit(address).query)) == {"model": value, "by": "client", "client": value}
 
 
-def test_parameters_change_and_go() -> None:
+def test_parameters_can_change_and_disappear() -> None:
     address = Address("/usage", {"range": "7d", "by": "day"})
 
     assert address.but(by=None) == "/usage?range=7d"
@@ -40,14 +40,14 @@ def test_parameters_change_and_go() -> None:
         ("month", "October 2026"),
     ],
 )
-def test_a_step_is_called_by_its_beginning(unit: str, name: str) -> None:
+def test_a_step_is_named_by_its_beginning(unit: str, name: str) -> None:
     step = Range(_ms("2026-10-25T02:00+01:00"), _ms("2026-10-25T03:00+01:00"))
 
     assert step_name(step, unit, _BERLIN) == name
     assert span_name(step, _BERLIN) == "2026-10-25 02:00 to 2026-10-25 03:00"
 
 
-def test_moments_in_addresses_are_unmistakable() -> None:
+def test_moments_in_addresses_are_unambiguous() -> None:
     assert written(_ms("2026-10-25T00:00+02:00"), _BERLIN) == "2026-10-25"
     assert written(_ms("2026-10-25T02:00+01:00"), _BERLIN) == "2026-10-25T02:00+01:00"
     assert written(_ms("2026-10-25T00:15+00:00"), UTC) == "2026-10-25T00:15+00:00"

@@ -1,4 +1,4 @@
-"""Lists of requests by a question: its range, its filters, and the labels that are shown."""
+"""Lists of requests for a question: its range, its filters, and the shown labels."""
 
 import random
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def bench(tmp_path: Path) -> UsageBench:
     return bench
 
 
-def test_they_are_of_the_last_seven_days_unless_another_range_is_asked_for(bench: UsageBench) -> None:
+def test_requests_are_of_the_last_seven_days_by_default(bench: UsageBench) -> None:
     week, failed, dearest = list_requests(bench.questions, {})
     _, failed_of_month, dearest_of_month = list_requests(bench.questions, {"range": "30d"})
 

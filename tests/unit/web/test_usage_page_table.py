@@ -1,4 +1,4 @@
-"""The table: sorted by any column either way, and with links that ask on about a row."""
+"""The table: sorted by any column either way, with links to questions about a row."""
 
 import random
 from datetime import datetime
@@ -57,14 +57,14 @@ def test_names_are_sorted_as_text_and_times_as_times(bench: UsageBench) -> None:
     assert [line.name for line in _table(bench, sort="name", order="descending", by="day").lines] == days[::-1]
 
 
-def test_without_a_wish_the_dearest_come_first(bench: UsageBench) -> None:
+def test_by_default_the_most_expensive_come_first(bench: UsageBench) -> None:
     table = _table(bench, by="client")
 
     assert [line.usage.cost(1) for line in table.lines] == sorted(line.usage.cost(1) for line in table.lines)[::-1]
     assert table.columns["metered"].order == "descending"
 
 
-def test_a_second_click_turns_the_order(bench: UsageBench) -> None:
+def test_a_second_click_reverses_the_order(bench: UsageBench) -> None:
     href = _table(bench, sort="tokens", by="client").columns["tokens"].href
 
     assert parse_qs(urlsplit(href).query) == {"sort": ["tokens"], "order": ["ascending"], "by": ["client"]}
@@ -76,14 +76,14 @@ def test_a_long_table_is_cut(bench: UsageBench) -> None:
     assert (len(table.lines), table.left) == (3, 1)
 
 
-def test_a_click_on_a_day_asks_for_that_day(bench: UsageBench) -> None:
+def test_a_click_on_a_day_selects_that_day(bench: UsageBench) -> None:
     line = _table(bench, by="day").lines[4]
 
     assert line.name == "Sun 25 Oct 2026"
     assert parse_qs(urlsplit(line.href).query) == {"since": ["2026-10-25"], "until": ["2026-10-26"], "by": ["model"]}
 
 
-def test_a_click_on_a_repeated_hour_asks_for_one_of_the_two(bench: UsageBench) -> None:
+def test_a_click_on_a_repeated_hour_selects_one_of_the_two(bench: UsageBench) -> None:
     lines = _table(bench, by="hour", range="", since="2026-10-25", until="2026-10-26").lines
     asked = [parse_qs(urlsplit(line.href).query)["since"][0] for line in lines[1:4]]
 

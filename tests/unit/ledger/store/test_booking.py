@@ -211,7 +211,7 @@ def test_label_sets_beyond_the_bound_are_shown_as_other_and_stay_there(tmp_path:
     check_sums(again)
 
 
-def test_each_of_several_equal_records_of_a_queue_is_booked_and_no_duplicate(tmp_path: Path) -> None:
+def test_equal_records_of_a_queue_are_all_booked_and_none_is_a_duplicate(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD, GOOD])
     take(intake_of(ledger), [GOOD])

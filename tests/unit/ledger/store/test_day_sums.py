@@ -78,7 +78,7 @@ def test_a_restore_removes_all_sums(bench: UsageBench) -> None:
     assert _summed(bench.ledger) == {}
 
 
-def test_a_ledger_that_did_not_end_well_sums_its_days_again(bench: UsageBench, tmp_path: Path) -> None:
+def test_a_ledger_that_was_not_closed_cleanly_sums_its_days_again(bench: UsageBench, tmp_path: Path) -> None:
     _book(bench, "2026-10-20T05:00")
     bench.ledger.days.refresh()
     with bench.ledger._database.transaction() as connection:
@@ -103,7 +103,7 @@ def test_a_stop_ends_the_summing_between_two_days(bench: UsageBench) -> None:
     assert _summed(bench.ledger) == {"10-10 00:00": 24, "10-11 00:00": 24}
 
 
-def test_a_record_of_1970_costs_one_day_and_no_more(bench: UsageBench) -> None:
+def test_a_record_of_1970_costs_only_one_day(bench: UsageBench) -> None:
     _book(bench, "1970-01-05T00:00", "2026-10-20T05:00")
     bench.ledger.days.refresh()
 

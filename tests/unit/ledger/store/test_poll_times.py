@@ -29,7 +29,7 @@ def test_a_killed_process_leaves_the_time_of_its_last_idle_poll(tmp_path: Path) 
     assert flow_of(ledger, "other").last_success_ms is None
 
 
-def test_a_poll_that_was_killed_after_its_booking_is_no_success(tmp_path: Path) -> None:
+def test_a_poll_that_was_killed_after_its_booking_does_not_count_as_a_success(tmp_path: Path) -> None:
     clock = TurnableClock()
     ledger = open_ledger(tmp_path, clock=clock)
     ledger.register("p")
