@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.benches.copied_ledgers import copied_ledgers
 
@@ -83,6 +84,10 @@ def _ledgers_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with copied_ledgers(tmp_path_factory.mktemp("ledger")):
         yield
 
+
+# A busy machine may take long for an example, or for making one up.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 # Otherwise the programs that tests start would ignore it, too, after "nohup make test".
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

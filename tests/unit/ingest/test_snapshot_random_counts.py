@@ -138,7 +138,7 @@ _STEPS = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=st.lists(st.sampled_from(_STEPS), min_size=5, max_size=30), seed=st.integers(0, 2**32))
 def test_without_details_the_ledger_has_what_the_documented_arithmetic_gives(steps: list[Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -261,7 +261,7 @@ _STEPS = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     steps=st.lists(st.sampled_from(_STEPS), min_size=5, max_size=40),
     seed=st.integers(0, 2**32),

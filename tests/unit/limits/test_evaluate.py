@@ -265,7 +265,7 @@ _PASSING = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_limits_equal_a_recomputation_whatever_the_order_of_events(data: st.DataObject) -> None:
     night = datetime.fromisoformat(data.draw(st.sampled_from(_NIGHTS))).replace(tzinfo=UTC)

@@ -365,7 +365,7 @@ class WrongKeys(RuleBasedStateMachine):
             assert all(later - earlier >= WAIT - 1 for earlier, later in pairwise(tries))
 
 
-WrongKeys.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+WrongKeys.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_no_life_of_the_exporter_makes_it_try_a_wrong_key_often = WrongKeys.TestCase
 
 

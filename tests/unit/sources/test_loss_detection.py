@@ -207,7 +207,7 @@ def test_no_false_alarm_in_ten_thousand_polls(per_minute: float, recordless: flo
     assert sum(proxy.attempts.values()) > 0.9 * per_minute * POLLS / 4
 
 
-@settings(deadline=None, max_examples=100, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
     per_minute=st.floats(0.2, 40),

@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.ledger.schema import BUCKET_MS
@@ -70,7 +70,6 @@ def test_a_month_has_the_hours_of_its_days(month: str, hours: int) -> None:
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
-@settings(deadline=None)
 @given(
     now=st.integers(min_value=_ms("2024-01-01"), max_value=_ms("2028-01-01")),
     name=st.sampled_from(["24h", "7d", "30d", "2026-03", "2026-04", "2026-10"]),
@@ -94,7 +93,6 @@ def test_steps_fill_a_range_without_gap_or_overlap(zone: tzinfo, now: int, name:
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
-@settings(deadline=None)
 @given(
     now=st.integers(min_value=_ms("2024-01-01"), max_value=_ms("2028-01-01")),
     name=st.sampled_from(["24h", "7d", "30d", "2026-03", "2026-04", "2026-11"]),

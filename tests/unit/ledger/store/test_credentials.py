@@ -311,7 +311,7 @@ _POLLS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(polls=_POLLS)
 def test_labels_never_flap_and_totals_never_fall(
     tmp_path_factory: pytest.TempPathFactory, polls: list[tuple[list[str], int, bool, bool]]
