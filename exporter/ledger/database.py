@@ -240,8 +240,9 @@ class Database:
     def close(self) -> None:
         with self._reader_lock:
             self._is_closed = True
-            if self._reader is not None:
-                self._reader.close()
+            reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.close()
         with self._lock:
             self._connection.close()  # the last one: a reader could not empty the log
 

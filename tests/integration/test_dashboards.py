@@ -256,7 +256,7 @@ def test_the_alert_about_an_account_in_trouble_can_fire_in_the_demo(
     (expr,) = [rule["expr"] for group in groups for rule in group["rules"] if rule.get("alert") == alert]
 
     wait_until(
-        lambda: {sample.labels["credential"] for sample in servers[line].query(expr, time.time())},
+        lambda: {sample.labels.get("credential") for sample in servers[line].query(expr, time.time())},
         lambda accounts: account in accounts,
     )
 

@@ -299,6 +299,16 @@ def test_each_read_sees_the_present_and_nothing_of_the_read_before(tmp_path: Pat
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
 
 
+def test_a_page_that_asks_while_the_exporter_stops_still_gets_its_look(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD])
+    with ledger.reading():
+        pass
+    ledger.close()
+    with ledger.reading() as connection:
+        assert connection.execute("select count(*) from entry").fetchone() == (1,)
+
+
 def test_each_new_ledger_is_a_separate_installation(tmp_path: Path) -> None:
     """The history distinguishes exporters by the salt, and finds a successor by its age."""
     begun_ms = int(time.time()) * 1000
