@@ -307,6 +307,8 @@ def explained_opening(path: Path) -> Iterator[None]:
 
 def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     code = getattr(exc, "sqlite_errorcode", None)
+    if code is None and "decode to UTF-8" in str(exc):
+        code = sqlite3.SQLITE_CORRUPT  # Python's own error, about a text that no statement stored
     primary = code & 0xFF if code is not None else None
     if primary == sqlite3.SQLITE_FULL:
         return LedgerFullError(

@@ -171,3 +171,27 @@ def test_a_sound_ledger_starts_after_any_end(
         with capture_logs() as logs:
             _open(left).close()
         assert [log["event"] for log in logs] == [] if clean else ["ledger_checked"]
+
+
+def test_a_histogram_that_no_requests_can_have_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "LARGEST_SUMMED_BYTES", 0)
+    left = _end(tmp_path, 2, clean=False)
+    with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
+        connection.execute("update ttft_histogram set le_1000 = le_1000 - 85")
+    with pytest.raises(LedgerCorruptError, match="damaged: what the tables ttft_histogram hold"):
+        _open(left)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("update quota_window set source = cast(x'35ff' as text)", id="a text that is none"),
+        pytest.param("update quota_window set inferred = 65", id="a value that was never stored"),
+    ],
+)
+def test_damaged_windows_are_refused_at_the_start(tmp_path: Path, damage: str) -> None:
+    left = _end(tmp_path, 2, clean=True)
+    with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
+        assert connection.execute(damage).rowcount
+    with pytest.raises(LedgerCorruptError, match="damaged"):
+        _open(left)

@@ -7,6 +7,8 @@ the totals differ from both, they are the damaged ones and are replaced.
 
 import json
 import sqlite3
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged, explained_opening
 from exporter.ledger.entry_columns import SUMS, TOTAL, insert, listed
-from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
+from exporter.ledger.schema import BUCKET_MS, CLAIMED, LATENCY_BOUNDS_MS, RESTORED, TTFT_BOUNDS_MS
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
 from exporter.ledger.store.day_sums import forget_all_days
@@ -60,6 +62,7 @@ _COMPARED = {
     ),
 }
 """For each table of totals: its key, its rows, and the same rows from the roll-up."""
+_HISTOGRAMS = {"latency_histogram": LATENCY_BOUNDS_MS, "ttft_histogram": TTFT_BOUNDS_MS}
 
 _log = structlog.get_logger("exporter")
 
@@ -97,6 +100,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
     if not births <= {*exported, *attempts}:
         changed.add("birth")
+    changed |= {table for table, bounds in _HISTOGRAMS.items() if not _rises(connection, table, bounds)}
     (past,) = connection.execute(_HAS_PAST).fetchone()
     if not small:
         changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
@@ -137,6 +141,13 @@ def _refuse(path: Path, changed: set[str]) -> None:
 
 def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
     return set(connection.execute(f"select * from {table}"))
+
+
+def _rises(connection: sqlite3.Connection, table: str, bounds: Sequence[int]) -> bool:
+    """Whether no bucket of a histogram holds less than the one below it: all that can be told without its entries."""
+    steps = pairwise(["0", *(f"le_{bound}" for bound in bounds), "observations"])
+    rising = " and ".join(f"{lower} <= {upper}" for lower, upper in steps)
+    return connection.execute(f"select 1 from {table} where not (sum_ms >= 0 and {rising})").fetchone() is None
 
 
 def _agrees(connection: sqlite3.Connection, table: str, *, past: bool) -> bool:

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from msgspec import Struct, convert
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import asdict, replace
 
-from exporter.ledger.database import Database
+from exporter.errors import LedgerCorruptError
+from exporter.ledger.database import Database, damaged
 from exporter.ledger.entry_columns import listed
 from exporter.ledger.label_store import LabelStore
 from exporter.quotas.reading import (
@@ -103,12 +104,12 @@ class Quotas:
         self._windows: dict[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Reload everything."""
+        """Reload everything. Raises LedgerCorruptError if a window is none that was ever stored."""
         rows = connection.execute(_LOAD)
         names = [column[0] for column in rows.description]
         told = [dict(zip(names, row, strict=True)) for row in rows]
-        with self._lock:
-            self._windows = {
+        try:
+            windows = {
                 (row["credential"], row["window"], row["scope"]): QuotaWindow(
                     convert(row, Reading, strict=False),
                     row["early_resets"],
@@ -116,6 +117,10 @@ class Quotas:
                 )
                 for row in told
             }
+        except ValidationError:
+            raise LedgerCorruptError(damaged(self._database.path)) from None
+        with self._lock:
+            self._windows = windows
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
         """All windows, ended ones too, by the credential that each one was merged into.
