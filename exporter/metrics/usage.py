@@ -14,9 +14,8 @@ from exporter.metrics.family import Family, counter, histogram
 from exporter.records import Basis, Billing
 
 _ROUTE, _SERIES = RouteLabels._fields, SeriesLabels._fields
-"""The labels of all families here. One more that follows from the route or series is appended here, and filled in
-``LedgerText._route`` or ``_series``. One that splits series begins where records find theirs:
-``LabelStore.series_of``."""
+"""The labels of all families here. One more is a field there, filled in ``Labels.route`` or ``series``. One that splits
+series begins where records find theirs: ``LabelStore.series_of``."""
 
 REQUESTS = counter(
     "cliproxy_requests",

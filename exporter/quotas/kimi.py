@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from exporter.quotas.asking import Call, Provider, Question, Report
 from exporter.quotas.reading import Answer, Reading
-from exporter.quotas.values import DAY, HOUR, OTHER, near_length, quotient
+from exporter.quotas.values import DAY, HOUR, OTHER, amount, moment, near_length, quotient
 
 _NAMED = {
     "limit_5h": (5 * HOUR, ""),
@@ -62,7 +62,9 @@ def _used_ratio(counts: Answer) -> float | None:
 
 
 def _window(seconds: int | None, scope: str, used_ratio: float, entry: Answer) -> Reading:
-    at, after = entry.get("reset_time", "reset_at"), entry.get("reset_in", "ttl")
+    moments, waits = (map(entry.get, names) for names in (("reset_time", "reset_at"), ("reset_in", "ttl")))
+    at = next((value for value in moments if moment(value, entry.observed_ms) is not None), None)
+    after = next((value for value in waits if amount(value) is not None), None)
     return entry.reading(seconds, scope, used_ratio, at, after, name="month")
 
 

@@ -89,7 +89,7 @@ class Reading(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """What a provider has stated: a JSON object or headers, when, from which source, and the ``model`` that answered.
 
-    ``model`` is empty if unknown. A method reads the value of the first name that is there, in snake_case or camelCase.
+    ``model`` is empty if unknown. A method reads the value of a name in snake_case, or of the same name in camelCase.
     """
 
     stated: Mapping[str, Any]
@@ -97,15 +97,10 @@ class Answer(msgspec.Struct, frozen=True):
     source: str = "active"
     model: str = ""
 
-    def get(self, *names: str) -> Any:
+    def get(self, name: str) -> Any:
         """The value itself; None without one."""
-        for name in names:
-            value = self.stated.get(name)
-            if value is None:
-                value = self.stated.get(camel_case(name))
-            if value is not None:
-                return value
-        return None
+        value = self.stated.get(name)
+        return self.stated.get(camel_case(name)) if value is None else value
 
     def text(self, name: str) -> str:
         return text(self.get(name))

@@ -141,6 +141,8 @@ def test_an_entry_without_a_length_is_not_a_window(duration: Any, unit: str) -> 
         ({"resetTime": None, "reset_at": (NOW_MS + HOUR_MS) // 1000}, NOW_MS + HOUR_MS, False),
         ({"resetTime": "soon", "resetIn": 3600}, NOW_MS + HOUR_MS, True),
         ({"resetTime": None, "ttl": "60"}, NOW_MS + 60_000, True),
+        ({"resetTime": "", "reset_at": NOW_MS + HOUR_MS}, NOW_MS + HOUR_MS, False),
+        ({"resetTime": "0001-01-01T00:00:00Z", "resetIn": "", "ttl": 60}, NOW_MS + 60_000, True),
         ({"resetTime": None, "ttl": -60}, None, False),
         ({"resetTime": None, "ttl": 1e14}, None, False),
     ],
