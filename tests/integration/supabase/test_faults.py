@@ -24,7 +24,7 @@ from tests.stack.supabase.gate import FAULTS, Gate
 from tests.stack.supabase.postgres import NEWEST, Database, Postgres
 from tests.stack.waiting import wait_until
 
-_FAULTS = int(os.environ.get("TEST_FAULTS", "700"))
+_FAULTS = int(os.environ.get("TEST_FAULTS", "400"))
 _RECORDS = 10
 _PAUSE_SECONDS = 0.1
 
