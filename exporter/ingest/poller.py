@@ -30,6 +30,8 @@ from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus
 from exporter.sources.resp_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
+_STORES_PER_RETENTION = 10
+"""After a crash, the last success is known to this fraction of the retention."""
 _REFRESH_SECONDS = 60.0
 """Time between reads of inventory and flags: ten calls, each of which costs the proxy a password check."""
 
@@ -110,7 +112,7 @@ class Poller:
             if not self._to_look_up:
                 self._work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._clock.now_ms())
+            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
             self._is_doubtful |= isinstance(exc, ProxyUnreachableError | UnsupportedProxyError)
             self._enter(exc.reason, str(exc))
@@ -152,7 +154,7 @@ class Poller:
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._losses.read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # already logged; the next start sees too long a gap
-                self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, for_good=True)
+                self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
         self._client.close()
 
     def _read(self) -> None:
@@ -256,6 +258,11 @@ class Poller:
     def _work_off(self) -> None:
         with self._taking:
             self._queue.work_off()
+
+    @property
+    def _store_every_ms(self) -> int:
+        retention = self.status.retention_seconds
+        return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(self.status, **msgspec.structs.asdict(flags))

@@ -37,16 +37,17 @@ class Change:
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
     attempts: dict[int, Attempts] = field(default_factory=dict)
 
-    def count_received(self, records: int) -> None:
-        """Count records that the proxy has handed out.
+    def count_received(self, records: int, *, extra: int = 0) -> None:
+        """Count records that the proxy has handed out, and the entries so far as booked. ``extra`` are second records.
 
         This also stores the last success, which is the previous poll's: the current one is not over.
         """
         flow = self.totals.flows.get(self.proxy)
         # Another source has been read, so the last snapshot is no longer the last look.
         self.connection.execute(
-            "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
-            (records, flow.last_success_ms if flow else None, self.proxy),
+            "update proxy set received = received + ?, booked = booked + ?, extra = extra + ?, last_success_ms = ?,"
+            " snapshot_ms = null where id = ?",
+            (records, self.entries, extra, flow.last_success_ms if flow else None, self.proxy),
         )
 
 
@@ -81,10 +82,11 @@ class Changes:
             change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
             yield change
             change.new_series += self.totals.unknown(change.rows)
-            connection.executemany(
-                "insert into birth (key) values (?) on conflict do nothing",
-                [(encode_key(key),) for key in change.new_series],
-            )
+            if change.new_series:
+                connection.executemany(
+                    "insert into birth (key) values (?) on conflict do nothing",
+                    [(encode_key(key),) for key in change.new_series],
+                )
             flow = read_flow(connection, change.proxy)
         try:
             self._follow(change, flow)

@@ -8,6 +8,7 @@ makes its entries. A crash leaves a stored batch behind, and booking it later is
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 
@@ -109,8 +110,9 @@ class Ledger:
         body is on disk.
         """
         with self._changing(proxy) as change:
-            change.count_received(len(found.records) + len(found.rejected))
             self._book(change, found, lines, live=True, at_ms=received_ms)
+            extra = sum(record.extra for record, _ in found.records)
+            change.count_received(len(found.records) + len(found.rejected), extra=extra)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -138,23 +140,24 @@ class Ledger:
     def book(self, batch: StoredBatch, found: Interpreted) -> None:
         """Book a stored batch. Raises LedgerError if the ledger cannot be written; the batch then stays stored."""
         with self._changing(batch.proxy) as change:
-            if change.connection.execute("delete from batch where id = ?", (batch.id,)).rowcount:  # else booked already
-                self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
+            connection, live = change.connection, not batch.replayed
+            if not connection.execute("delete from batch where id = ?", (batch.id,)).rowcount:
+                return  # booked already
+            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
+            known = known_details(connection, change.proxy, by_identity) if by_identity else set()
+            new = [detail for identity, detail in by_identity.items() if identity not in known]
+            duplicates, found = len(found.details) - len(new), replace(found, records=[*found.records, *new])
+            self._book(change, found, batch.lines, live=live, at_ms=batch.received_ms)
+            extra = sum(record.extra for record, _ in found.records) if live else 0
+            connection.execute(
+                "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
+                " extra = extra + ?4 where id = ?5",
+                (duplicates, change.entries, batch.replayed, extra, change.proxy),
+            )
 
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         connection, proxy = change.connection, change.proxy
-        by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
-        known = known_details(connection, proxy, by_identity) if by_identity else set()
-        records = [*found.records, *(detail for identity, detail in by_identity.items() if identity not in known)]
-        book_entries(change, records, live=live)
-        connection.execute(
-            "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
-            " extra = extra + ?4 where id = ?5",
-            (
-                len(found.records) + len(found.details) - len(records),
-                *(len(records), not live, live and sum(record.extra for record, _ in records), proxy),
-            ),
-        )
+        book_entries(change, found.records, live=live)
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:
@@ -164,16 +167,16 @@ class Ledger:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
         return self.dictionary.resolved(series.credential).id
 
-    def polled(self, proxy: str, *, at_ms: int, for_good: bool = False) -> None:
+    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
         """Remember that a poll of the registered ``proxy`` succeeded at ``at_ms``: see ``PollTimes``.
 
-        ``for_good`` writes it to the ledger itself.
+        The time on disk may lag by ``store_every_ms``; 0 writes it to the ledger itself.
         """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
-        if before is None or at_ms < before or for_good:  # the first poll, or a clock set back
+        if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
-        self._poll_times.note(proxy_id, at_ms)
+        self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 

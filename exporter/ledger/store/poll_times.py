@@ -22,17 +22,24 @@ class PollTimes:
         with contextlib.suppress(OSError):
             noted = self._path.read_bytes()
         self._noted = {at // _BYTES: int.from_bytes(noted[at : at + _BYTES]) for at in range(0, len(noted), _BYTES)}
+        self._on_disk: dict[int, int] = {}
 
     def latest(self, proxy: int, in_ledger: int | None) -> int | None:
         """The last success, given the ledger's: None there means that the proxy was never polled."""
-        return None if in_ledger is None else max(in_ledger, self._noted.get(proxy, 0))
+        if in_ledger is None:
+            return None
+        self._on_disk[proxy] = max(in_ledger, self._on_disk.get(proxy, 0))
+        return max(in_ledger, self._noted.get(proxy, 0))
 
-    def note(self, proxy: int, at_ms: int) -> None:
-        """Note a successful poll."""
+    def note(self, proxy: int, at_ms: int, *, store_every_ms: int) -> None:
+        """Note a successful poll. The time on disk may lag by ``store_every_ms``."""
         self._noted[proxy] = at_ms
+        if abs(at_ms - self._on_disk.get(proxy, 0)) < store_every_ms:
+            return
         with contextlib.suppress(OSError):  # after a crash a gap then looks longer than it was
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT, _PRIVATE_FILE)
             try:
                 os.pwrite(file, at_ms.to_bytes(_BYTES), proxy * _BYTES)
             finally:
                 os.close(file)
+            self._on_disk[proxy] = at_ms

@@ -451,7 +451,7 @@ def test_a_restore_that_is_cut_anywhere_continues_from_there(site: Site, monkeyp
         site.publish(60, hours_ago=30)  # more label sets in a bucket than a page has rows
         _fill(site, first)
     site.lose()
-    for module in ("restore", "client"):
+    for module in ("restore", "supabase_client"):
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
     clock = Clock()

@@ -24,9 +24,18 @@ def test_a_killed_process_leaves_the_time_of_its_last_idle_poll(tmp_path: Path) 
         ledger.register(proxy)
         assert flow_of(ledger, proxy).last_success_ms is None
     for poll in range(10):
-        ledger.polled("p", at_ms=_FIRST_MS + poll * 15_000)
+        ledger.polled("p", at_ms=_FIRST_MS + poll * 15_000, store_every_ms=6000)
     assert _after_a_kill(tmp_path) == _FIRST_MS + 135_000
     assert flow_of(ledger, "other").last_success_ms is None
+
+
+def test_the_time_on_disk_is_no_older_than_the_interval_allows(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    for poll in range(10):
+        ledger.polled("p", at_ms=_FIRST_MS + poll * 15_000, store_every_ms=60_000)
+    assert _after_a_kill(tmp_path) == _FIRST_MS + 120_000
+    assert flow_of(ledger).last_success_ms == _FIRST_MS + 135_000
 
 
 def test_a_poll_that_was_killed_after_its_booking_does_not_count_as_a_success(tmp_path: Path) -> None:
@@ -50,7 +59,7 @@ def test_a_ledger_without_the_file_has_the_last_time_before_a_booking_or_a_clean
     if how == "booking":
         take(intake_of(ledger), [GOOD])
     else:
-        ledger.polled("p", at_ms=_FIRST_MS + 9 * 60_000, for_good=True)
+        ledger.polled("p", at_ms=_FIRST_MS + 9 * 60_000, store_every_ms=0)
     (tmp_path / f"{FILE_NAME}-polls").unlink()
     assert _after_a_kill(tmp_path) == _FIRST_MS + 540_000
 
