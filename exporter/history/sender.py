@@ -4,6 +4,7 @@ A batch is sent until it is confirmed, and then the cursor moves. The database r
 because the confirmation was lost. A record that it refuses is found by halving the batch, and set aside.
 """
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -160,6 +161,7 @@ class Sender:
     def _send_rows(self, entries: Sequence[SentEntry], **more: object) -> None:
         rows = f"[{','.join(row for _, row in entries)}]"
         answer = expect(dict, self._call("exporter_book", p_rows=rows, **more))
+        gc.collect(0)  # the client's request refers to itself, and a megabyte of rows would stay with each
         self._too_late += answer["refused"]
         self._frozen += answer["frozen"]
 

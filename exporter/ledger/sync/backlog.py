@@ -157,7 +157,7 @@ class Backlog:
         return connection.execute(_ENTRIES + chosen, (self._dictionary.proxies[proxy], *values)).fetchall()
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1000)
 def _day(bucket: int, zone: tzinfo) -> str:
     """The local day of a quarter of an hour, as ISO text. In every zone, days begin with such a quarter."""
     return local_date(bucket * BUCKET_MS, zone).isoformat()
