@@ -23,7 +23,8 @@ class CommittedError(Exception):
 class Change:
     """A transaction that changes a proxy. After the commit, memory takes over what the fields with a default hold.
 
-    ``rows`` are those of the tables of totals, as the ledger now has them.
+    ``rows`` are those of the tables of totals, as the ledger now has them. ``extra`` of the ``entries`` are second
+    records.
     """
 
     connection: sqlite3.Connection
@@ -31,14 +32,15 @@ class Change:
     dictionary: LabelStore
     totals: Totals
     entries: int = 0
+    extra: int = 0
     oldest_bucket: int | None = None
     rows: defaultdict[str, list[tuple[int | str, ...]]] = field(default_factory=lambda: defaultdict(list))
     new_series: list[SeriesKey] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
     attempts: dict[int, Attempts] = field(default_factory=dict)
 
-    def count_received(self, records: int, *, extra: int = 0) -> None:
-        """Count records that the proxy has handed out, and the entries so far as booked. ``extra`` are second records.
+    def count_received(self, records: int) -> None:
+        """Count records that the proxy has handed out, and the entries so far as booked.
 
         This also stores the last success, which is the previous poll's: the current one is not over.
         """
@@ -47,7 +49,7 @@ class Change:
         self.connection.execute(
             "update proxy set received = received + ?, booked = booked + ?, extra = extra + ?, last_success_ms = ?,"
             " snapshot_ms = null where id = ?",
-            (records, self.entries, extra, flow.last_success_ms if flow else None, self.proxy),
+            (records, self.entries, self.extra, flow.last_success_ms if flow else None, self.proxy),
         )
 
 

@@ -111,8 +111,7 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             self._book(change, found, lines, live=True, at_ms=received_ms)
-            extra = sum(record.extra for record, _ in found.records)
-            change.count_received(len(found.records) + len(found.rejected), extra=extra)
+            change.count_received(len(found.records) + len(found.rejected))
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -140,19 +139,18 @@ class Ledger:
     def book(self, batch: StoredBatch, found: Interpreted) -> None:
         """Book a stored batch. Raises LedgerError if the ledger cannot be written; the batch then stays stored."""
         with self._changing(batch.proxy) as change:
-            connection, live = change.connection, not batch.replayed
+            connection = change.connection
             if not connection.execute("delete from batch where id = ?", (batch.id,)).rowcount:
                 return  # booked already
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
             known = known_details(connection, change.proxy, by_identity) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
             duplicates, found = len(found.details) - len(new), replace(found, records=[*found.records, *new])
-            self._book(change, found, batch.lines, live=live, at_ms=batch.received_ms)
-            extra = sum(record.extra for record, _ in found.records) if live else 0
+            self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
             connection.execute(
                 "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
                 " extra = extra + ?4 where id = ?5",
-                (duplicates, change.entries, batch.replayed, extra, change.proxy),
+                (duplicates, change.entries, batch.replayed, change.extra, change.proxy),
             )
 
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:

@@ -16,6 +16,8 @@ BUCKET_MS = 900_000
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000)
 TTFT_BOUNDS_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
 """Upper bounds of the histograms' buckets, each a column ``le_BOUND``."""
+HISTOGRAMS = {"latency": LATENCY_BOUNDS_MS, "ttft": TTFT_BOUNDS_MS}
+"""What is measured: the column ``WHAT_ms`` of an entry, summed in the table ``WHAT_histogram``."""
 
 NEVER_CLAIMED, CLAIMED, RESTORED = 0, 1, 2
 """Stages of a proxy's history, in ``history_stage``."""

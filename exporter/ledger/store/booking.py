@@ -13,7 +13,7 @@ from typing import Any
 
 from exporter.ledger.changes import Change
 from exporter.ledger.entry_columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, insert_named, listed
-from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.schema import BUCKET_MS, HISTOGRAMS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.records import Cost, Tokens, UsageRecord
@@ -70,12 +70,12 @@ _ADD_UNPRICED = (
 )
 
 
-def _add_histogram(table: str, column: str, bounds: tuple[int, ...]) -> str:
-    buckets = "".join(f", sum(e.{column} <= {bound})" for bound in bounds)
+def _add_histogram(what: str, bounds: tuple[int, ...]) -> str:
+    buckets = "".join(f", sum(e.{what}_ms <= {bound})" for bound in bounds)
     names = ("observations", "sum_ms", *(f"le_{bound}" for bound in bounds))
     return (
-        f"insert into {table} select s.route, count(*), sum(e.{column}){buckets} {_NEW_LIVE_SHOWN}"
-        f" and e.code = '' and e.{column} > 0 and e.counted group by 1"
+        f"insert into {what}_histogram select s.route, count(*), sum(e.{what}_ms){buckets} {_NEW_LIVE_SHOWN}"
+        f" and e.code = '' and e.{what}_ms > 0 and e.counted group by 1"
         f" on conflict do update set {_add(names)} returning *"
     )
 
@@ -84,8 +84,7 @@ _ADD = {
     "total": _ADD_TOTALS,
     "failed_total": _ADD_FAILED,
     "unpriced_total": _ADD_UNPRICED,
-    "latency_histogram": _add_histogram("latency_histogram", "latency_ms", LATENCY_BOUNDS_MS),
-    "ttft_histogram": _add_histogram("ttft_histogram", "ttft_ms", TTFT_BOUNDS_MS),
+    **{f"{what}_histogram": _add_histogram(what, bounds) for what, bounds in HISTOGRAMS.items()},
 }
 """The statements that add live entries to the tables of totals, and return the rows that these then have."""
 
@@ -118,6 +117,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     )
     if live:
         _count_by_credential(change, series, records)
+        change.extra += sum(record.extra for record, _ in records)
     needed = {
         "failed_total": any(record.code for record, _ in records),
         "unpriced_total": any(cost.unpriced for _, cost in records),

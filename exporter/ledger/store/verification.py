@@ -18,7 +18,7 @@ from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged, explained_opening
 from exporter.ledger.entry_columns import SUMS, TOTAL, insert, listed
-from exporter.ledger.schema import BUCKET_MS, CLAIMED, LATENCY_BOUNDS_MS, RESTORED, TTFT_BOUNDS_MS
+from exporter.ledger.schema import BUCKET_MS, CLAIMED, HISTOGRAMS, RESTORED
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
 from exporter.ledger.store.day_sums import forget_all_days
@@ -62,7 +62,6 @@ _COMPARED = {
     ),
 }
 """For each table of totals: its key, its rows, and the same rows from the roll-up."""
-_HISTOGRAMS = {"latency_histogram": LATENCY_BOUNDS_MS, "ttft_histogram": TTFT_BOUNDS_MS}
 
 _log = structlog.get_logger("exporter")
 
@@ -100,7 +99,8 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
     if not births <= {*exported, *attempts}:
         changed.add("birth")
-    changed |= {table for table, bounds in _HISTOGRAMS.items() if not _rises(connection, table, bounds)}
+    histograms = {f"{what}_histogram": bounds for what, bounds in HISTOGRAMS.items()}
+    changed |= {table for table, bounds in histograms.items() if not _rises(connection, table, bounds)}
     (past,) = connection.execute(_HAS_PAST).fetchone()
     if not small:
         changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
