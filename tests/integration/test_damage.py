@@ -151,12 +151,23 @@ def test_damaged_totals_are_recomputed_and_the_log_says_so(tmp_path: Path) -> No
     ledger.close()
 
 
-def test_damaged_totals_of_a_large_ledger_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("damage", "table"),
+    [
+        ("update total set requests = requests + 7 where series = (select min(series) from total)", "total"),
+        # No requests can have made such a histogram.
+        ("update ttft_histogram set le_1000 = le_1000 - 85", "ttft_histogram"),
+    ],
+    ids=["total", "ttft_histogram"],
+)
+def test_damaged_totals_of_a_large_ledger_are_refused(
+    tmp_path: Path, damage: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verification, "LARGEST_SUMMED_BYTES", 0)
     left = _end(tmp_path, 2, clean=False)
     with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
-        connection.execute("update total set requests = requests + 7 where series = (select min(series) from total)")
-    with pytest.raises(LedgerCorruptError, match="damaged: what the tables total hold"):
+        connection.execute(damage)
+    with pytest.raises(LedgerCorruptError, match=f"damaged: what the tables {table} hold"):
         _open(left)
 
 
@@ -171,15 +182,6 @@ def test_a_sound_ledger_starts_after_any_end(
         with capture_logs() as logs:
             _open(left).close()
         assert [log["event"] for log in logs] == [] if clean else ["ledger_checked"]
-
-
-def test_a_histogram_that_no_requests_can_have_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "LARGEST_SUMMED_BYTES", 0)
-    left = _end(tmp_path, 2, clean=False)
-    with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
-        connection.execute("update ttft_histogram set le_1000 = le_1000 - 85")
-    with pytest.raises(LedgerCorruptError, match="damaged: what the tables ttft_histogram hold"):
-        _open(left)
 
 
 @pytest.mark.parametrize(
