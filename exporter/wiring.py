@@ -115,7 +115,6 @@ class Parts:
         """None without a Supabase project."""
         if self.remote is None:
             return None
-        at = (self.remote, self.ledger)
         zone, days = self.settings.zone, self.settings.exporter_history_days
         return History(
             Ends(
@@ -131,8 +130,8 @@ class Parts:
                 config_task(self.remote, self.limits),
                 status_task(self.remote, self.limits),
                 snapshot_task(self.remote, self.clock),
-                price_task(*at, self.prices.pricer, self.clock),
-                prune_task(*at, self.clock, zone=zone, days=days),
+                price_task(self.remote, self.ledger, self.prices.pricer, self.clock),
+                prune_task(self.remote, self.ledger, self.clock, zone=zone, days=days),
             ],
         )
 
