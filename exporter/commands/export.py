@@ -66,7 +66,7 @@ def _entries(
             datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             *labels.series(series),
             Billing(billing).label,
-            bool(counted),
+            counted if counted > 1 else bool(counted),  # several: what a proxy without details has counted
             code,
             *numbers,
             formats.plain_usd(nano_usd),

@@ -22,13 +22,15 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.snapshot import MOST_COUNTED
 from exporter.normalize.wire import Text
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 
 _MADE_LABEL = re.compile(r"client-[0-9a-f]{10}")
 _HARMLESS = re.compile(r"'(?=[=+\-@\t\r])")
 _OF_OTHERS = LeftOut("they are another proxy's (see --proxy)", 1)
-_Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)]
+_Counted = Annotated[str, msgspec.Meta(pattern="^(True|False|[1-9][0-9]{0,13})$")]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**6)]
 _Word = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{0,40}$")]
 
@@ -43,7 +45,7 @@ class Line(msgspec.Struct, kw_only=True):
     credential: Text
     client: Text
     billing: Literal["unknown", "metered", "subscription"]
-    is_counted: Literal["True", "False"] = msgspec.field(name="counted")
+    requests: _Counted = msgspec.field(name="counted")
     code: _Word
     latency_seconds: _Seconds
     time_to_first_token_seconds: _Seconds
@@ -56,7 +58,7 @@ class Line(msgspec.Struct, kw_only=True):
     cost_usd: Decimal
     basis: Literal["exact", "default"]
     unpriced: _Word
-    price: Text
+    price: str
 
 
 class Names:
@@ -146,7 +148,7 @@ def _record(line: Line, names: Names) -> tuple[UsageRecord, Cost]:
         ),
         latency_ms=round(line.latency_seconds * 1000),
         ttft_ms=round(line.time_to_first_token_seconds * 1000),
-        counted=int(line.is_counted == "True"),
+        counted=int(line.requests) if line.requests.isdigit() else int(line.requests == "True"),
         code=line.code,
     )
     return record, Cost(nano_usd, Basis[line.basis.upper()], line.price, line.unpriced)

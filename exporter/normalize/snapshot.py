@@ -29,7 +29,7 @@ _OPEN_PROXY = re.compile(
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
-_MOST_COUNTED = 10**13
+MOST_COUNTED = 10**13
 """Bound of a count, so that everything computed from it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
 
 
@@ -134,7 +134,7 @@ def _details_of(model: _Model) -> memoryview | None:
 
 
 def _count(sent: int | None) -> int:
-    return min(max(sent or 0, 0), _MOST_COUNTED)
+    return min(max(sent or 0, 0), MOST_COUNTED)
 
 
 def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | None]:

@@ -117,6 +117,27 @@ def test_our_own_csv_gives_the_same_entries_with_the_costs_that_were_booked(sent
     check_sums(ledger)
 
 
+def test_our_own_csv_keeps_the_largest_records_the_longest_prices_and_counts_of_several_requests(
+    tmp_path: Path,
+) -> None:
+    huge = {"input_tokens": 9_000_000_000, "output_tokens": 3_000_000_000}
+    tiered = {"provider": "qwen", "model": "qwen3-coder-flash"}
+    read = _ledger(tmp_path / "read", [GOOD | {"tokens": huge}, GOOD | tiered])
+    intake = snapshot_intake(read, usd=1e9)
+    for requests in (1, 20):
+        counts = {"total_requests": requests, "total_tokens": requests * 1_000_000_000}
+        intake.take(json.dumps({"usage": {"apis": {"sk-a": {"models": {"m": counts}}}}}).encode(), taken_ms=0)
+    ledger = _ledger(tmp_path / "imported")
+
+    findings = _import(ledger, _csv(tmp_path, read, ledger))
+
+    assert (findings.new, findings.rejected) == (3, {})
+    assert requests_in(ledger) == requests_in(read)
+    assert [row[-1] for row in requests_in(read)] == [1, 1, 19]
+    assert max(len(price) for price in read.dictionary._price_ids) > 300
+    check_sums(ledger)
+
+
 def test_imported_requests_are_of_the_past_and_in_no_counter(sent: Records, tmp_path: Path) -> None:
     ledger = _ledger(tmp_path, sent[:10])
     before = dict(ledger.totals.series), dict(ledger.totals.costs)

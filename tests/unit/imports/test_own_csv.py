@@ -149,7 +149,9 @@ def test_lines_of_other_proxies_are_counted(tmp_path: Path) -> None:
         {"code": "a sentence"},
         {"billing": "free"},
         {"model": "m\n"},
-        {"price": "x" * 301},
+        {"counted": "-1"},
+        {"counted": "yes"},
+        {"price": "a\nprice"},
     ],
     ids=str,
 )
