@@ -261,12 +261,12 @@ def _utc(timestamp: str | None) -> str | None:
     if timestamp is None:
         return None
     try:
-        moment = datetime.fromisoformat(timestamp)
-    except ValueError:
+        moment = datetime.fromisoformat(timestamp).astimezone(UTC)
+    except (ValueError, OverflowError):
         return timestamp
     fraction = _FRACTION.search(timestamp)
     digits = fraction[1].ljust(9, "0") if fraction else "0" * 9
-    return f"{moment.astimezone(UTC).isoformat()[:19]}.{digits}"
+    return f"{moment.isoformat()[:19]}.{digits}"
 
 
 def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire:

@@ -8,7 +8,7 @@ from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, 
 from exporter.normalize.wire import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
-_EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
+EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _FUTURE_MS = 2 * DAY_MS
 """How far a proxy's clock may be ahead of ours. A wrong zone or date can make that a whole day."""
 IMPOSSIBLE_TIME = Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
@@ -84,7 +84,7 @@ def milliseconds(timestamp: str | None) -> int | Rejected:
 
 def is_possible(ts_ms: int, *, now_ms: int) -> bool:
     """Whether a request can have begun at ``ts_ms``, allowing for wrong clocks."""
-    return _EARLIEST_MS <= ts_ms <= now_ms + _FUTURE_MS
+    return EARLIEST_MS <= ts_ms <= now_ms + _FUTURE_MS
 
 
 def duration(value: int | None) -> int:

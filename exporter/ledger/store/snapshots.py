@@ -21,6 +21,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.rejections import is_rejected, reject
 from exporter.ledger.store.restarts import record_observation
 from exporter.normalize.snapshot import Mark, SnapshotSeries
+from exporter.normalize.usage_record import EARLIEST_MS
 from exporter.records import Cost, Rejected, UsageRecord
 
 MarkKey = tuple[str, str]
@@ -258,11 +259,10 @@ def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterab
     (pruned_before_ms,) = connection.execute(
         "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
     ).fetchone()
+    pruned = range(EARLIEST_MS, pruned_before_ms)  # what is dated before was never booked
     statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
     return {
-        each
-        for each in identities
-        if each[0] < pruned_before_ms or connection.execute(statement, each).fetchone() is not None
+        each for each in identities if each[0] in pruned or connection.execute(statement, each).fetchone() is not None
     }
 
 

@@ -362,3 +362,17 @@ def test_a_body_with_nulls_where_maps_may_be_is_an_empty_snapshot(bench: Snapsho
     for usage in usages:
         bench.intake.take(json.dumps({"usage": usage}).encode(), taken_ms=0)
     assert flow_of(bench.ledger).received == 0
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00+08:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-08:00"])
+def test_a_detail_from_an_edge_of_the_calendar_is_rejected_and_costs_no_other_one(
+    bench: SnapshotBench, edge: str
+) -> None:
+    bench.poll()
+    odd = bench.request().wire(zone=0, index="a1")["timestamp"]
+    bench.request()
+    body = bench.proxy.body().replace(odd.encode(), edge.encode(), 1)
+    for _ in range(2):
+        bench.intake.take(body, taken_ms=int(NOON * 1000))
+    flow = flow_of(bench.ledger)
+    assert (flow.booked, flow.rejected, flow.missed) == (1, {"impossible_time": 1}, 0)
