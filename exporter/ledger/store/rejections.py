@@ -1,6 +1,7 @@
 """Wire records that could not be booked: kept with their reason, and counted."""
 
 import hashlib
+from collections.abc import Collection
 
 from exporter.ledger.changes import Change
 from exporter.normalize.batch import Unreadable
@@ -21,10 +22,12 @@ def reject(change: Change, received_ms: int, what: bytes | Unreadable, why: Reje
     )
 
 
-def is_rejected(change: Change, line: bytes) -> bool:
-    """Whether this line of the proxy is already kept as rejected."""
-    statement = "select 1 from rejected where proxy = ? and sha256 = ?"
-    return change.connection.execute(statement, (change.proxy, _digest(line))).fetchone() is not None
+def not_kept(change: Change, rejected: Collection[tuple[bytes, Rejected]]) -> list[tuple[bytes, Rejected]]:
+    """Those of the ``rejected`` lines that the proxy's rejected records do not include. One scan serves them all."""
+    digests = {_digest(line) for line, _ in rejected}
+    kept = change.connection.execute("select sha256 from rejected where proxy = ?", (change.proxy,)) if digests else ()
+    digests.difference_update(digest for (digest,) in kept)
+    return [(line, why) for line, why in rejected if _digest(line) in digests]
 
 
 def _digest(line: bytes) -> bytes:

@@ -18,7 +18,7 @@ from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.poll_times import PollTimes
-from exporter.ledger.store.rejections import is_rejected, reject
+from exporter.ledger.store.rejections import not_kept, reject
 from exporter.ledger.store.restarts import record_observation
 from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.normalize.usage_record import EARLIEST_MS
@@ -151,7 +151,7 @@ class Snapshots:
             connection = change.connection
             identities = [(record.ts_ms, record.fingerprint) for record, _, _ in records]
             known = known_details(connection, change.proxy, identities)
-            kept = [(line, why) for line, why in rejected if not is_rejected(change, line)]
+            kept = not_kept(change, rejected)
             new = [each for each, identity in zip(records, identities, strict=True) if identity not in known]
             past, live = (
                 [(record, cost) for record, cost, is_live in new if is_live is wanted] for wanted in (False, True)
