@@ -60,9 +60,9 @@ class DataDirectoryLock:
                 f"Another exporter (process {holder}) uses the data directory {data_dir}. A usage queue has one"
                 " consumer: stop the other one, or give this one its own EXPORTER_DATA_DIR."
             ) from exc
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without the number
+            self._file.truncate(0)
+            os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         self._file.close()
@@ -310,7 +310,7 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     if code is None and "decode to UTF-8" in str(exc):
         code = sqlite3.SQLITE_CORRUPT  # Python's own error, about a text that no statement stored
     primary = code & 0xFF if code is not None else None
-    if primary == sqlite3.SQLITE_FULL:
+    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # no room for the file beside the log
         return LedgerFullError(
             "The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated when"
             " there is space again. Free some space.",

@@ -5,11 +5,14 @@ from typing import Any
 
 
 class FullDisk:
-    """A connection whose ``step``-th statement finds the disk full; if ``lasting``, all later statements do, too."""
+    """A connection whose ``step``-th statement finds the disk full; if ``lasting``, all later statements do, too.
 
-    def __init__(self, real: sqlite3.Connection, step: int, *, lasting: bool) -> None:
+    ``code`` is what SQLite calls that.
+    """
+
+    def __init__(self, real: sqlite3.Connection, step: int, *, lasting: bool, code: int = sqlite3.SQLITE_FULL) -> None:
         self.failed: list[str] = []
-        self._real, self._left, self._lasting = real, step, lasting
+        self._real, self._left, self._lasting, self._code = real, step, lasting, code
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
         self._count(sql)
@@ -24,7 +27,7 @@ class FullDisk:
         if self._left == -1 or (self._left < 0 and self._lasting and sql != "rollback"):
             self.failed.append(sql)
             full = sqlite3.OperationalError("database or disk is full")
-            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            full.sqlite_errorcode = self._code
             raise full
 
     def __getattr__(self, name: str) -> Any:

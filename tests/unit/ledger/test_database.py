@@ -18,6 +18,7 @@ import pytest
 from exporter.errors import (
     LedgerCorruptError,
     LedgerError,
+    LedgerFullError,
     LedgerLockedError,
     LedgerReadOnlyError,
     LedgerTooNewError,
@@ -28,6 +29,7 @@ from exporter.ledger.schema import migrations
 from exporter.ledger.store.restarts import RestartDetector, record_observation
 from exporter.simulator.world import CREDENTIALS
 from tests.benches.booking import GOOD, check_sums, flow_of, intake_of, know_credentials, open_ledger, take
+from tests.fakes.full_disk import FullDisk
 
 
 def _used(folder: Path) -> Path:
@@ -124,6 +126,33 @@ def test_a_read_only_data_directory_says_so(tmp_path: Path, step: str) -> None:
     assert "cannot be written" in said.stdout
     assert "EXPORTER_DATA_DIR" in said.stdout
     tmp_path.chmod(0o755)
+
+
+_LOCK_ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from exporter.ledger.database import DataDirectoryLock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file may grow
+lock = DataDirectoryLock(Path(sys.argv[1]))
+lock.release()
+"""
+
+
+def test_a_full_disk_does_not_keep_the_lock_from_being_taken(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", _LOCK_ON_A_FULL_DISK, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE])
+def test_a_full_disk_is_told_whichever_of_the_files_had_no_room(tmp_path: Path, code: int) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger._database._connection = FullDisk(  # type: ignore[assignment]
+        ledger._database._connection, 0, lasting=False, code=code
+    )
+    with pytest.raises(LedgerFullError, match="is full"):
+        ledger.register("q")
 
 
 def test_a_second_exporter_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
