@@ -11,6 +11,8 @@ from datetime import datetime
 import schedule
 import structlog
 
+from exporter.errors import LedgerError
+
 _TICK_SECONDS = 0.5
 _JUMP_SECONDS = 5.0
 
@@ -26,6 +28,7 @@ class Worker:
         self._job = job
         self._asked = threading.Event()
         self._stopping = False
+        self._ledger_problem = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -53,8 +56,18 @@ class Worker:
                 return
             try:
                 self._job()
+                self._note_ledger("")
+            except LedgerError as exc:
+                self._note_ledger(str(exc))
             except Exception:  # noqa: BLE001 - the top of a thread: one failed run must not end all later ones
                 _log.exception("job_failed", job=self.name)
+
+    def _note_ledger(self, problem: str) -> None:
+        if problem and problem != self._ledger_problem:
+            _log.error("ledger_failed", job=self.name, message=problem)
+        elif self._ledger_problem and not problem:
+            _log.info("ledger_works_again", job=self.name)
+        self._ledger_problem = problem
 
 
 def run_loop(workers: Sequence[Worker], stop: threading.Event) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -42,29 +42,22 @@ class Upkeep:
     retention_days: int
     sent_only: bool
     stopping: threading.Event
-    _ledger_problem: str = field(default="", init=False)
 
     def keep_up(self) -> None:
-        """Do what is due by time alone: midnight, limits, series shown at 0 for long enough, the file's size."""
+        """Do what is due by time alone: midnight, limits, series shown at 0 for long enough, the file's size.
+
+        Raises LedgerError.
+        """
         give_back()
-        problem = ""
-        try:
-            self.ledger.publish(after_seconds=self.birth_seconds)
-            self.ledger.periods.refresh()
-            self.labels.reload()
-            self.limits.refresh()
-            if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
-                self.labels.find_misfits()
-            for queue in self.left:
-                queue.work_off()
-            self.ledger.measure()
-        except LedgerError as exc:
-            problem = str(exc)
-        if problem and problem != self._ledger_problem:
-            _log.error("ledger_failed", message=problem)
-        elif self._ledger_problem and not problem:
-            _log.info("ledger_works_again")
-        self._ledger_problem = problem
+        self.ledger.publish(after_seconds=self.birth_seconds)
+        self.ledger.periods.refresh()
+        self.labels.reload()
+        self.limits.refresh()
+        if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
+            self.labels.find_misfits()
+        for queue in self.left:
+            queue.work_off()
+        self.ledger.measure()
 
     def reload(self) -> list[str]:
         """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
@@ -81,7 +74,7 @@ class Upkeep:
         return problems
 
     def prune(self) -> None:
-        """Delete what has been kept long enough."""
+        """Delete what has been kept long enough. Raises LedgerError."""
         now_ms = self.ledger.retention.believable_now_ms(self.clock.now_ms())
         if now_ms is None:
             return

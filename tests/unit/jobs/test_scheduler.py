@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from exporter.errors import LedgerFullError
 from exporter.jobs.scheduler import Worker, run_loop
 from exporter.logs import configure_logging
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
@@ -21,7 +22,7 @@ class _Job:
     def __init__(self, name: str = "job", *, interval_seconds: float = 1.0) -> None:
         self.runs = 0
         self.interval_seconds = interval_seconds
-        self.fails = False
+        self.fails: Exception | None = None
         self._free = threading.Event()
         self._free.set()
         self._running = threading.Lock()
@@ -42,7 +43,7 @@ class _Job:
             self.runs += 1
             assert self._free.wait(PATIENCE_SECONDS)
             if self.fails:
-                raise ValueError("planted")
+                raise self.fails
         finally:
             self._running.release()
 
@@ -116,12 +117,25 @@ def test_a_job_that_is_requested_while_it_runs_runs_once_more() -> None:
 
 def test_a_job_that_fails_is_logged_and_runs_again(log: io.StringIO) -> None:
     job = _Job("feeble")
-    job.fails = True
+    job.fails = ValueError("planted")
     with _looping(job):
         _runs(job, 2)
     lines = log.getvalue().splitlines()
     assert all("event=job_failed" in line and "job=feeble" in line for line in lines)
     assert "planted" in lines[0]
+
+
+def test_a_full_disk_is_told_once_until_there_is_room_again_and_is_no_fault_of_the_exporter(log: io.StringIO) -> None:
+    job = _Job("writer")
+    job.fails = LedgerFullError("The disk is full.")
+    with _looping(job):
+        _runs(job, 3)
+        assert [line.split(" event=")[1] for line in log.getvalue().splitlines()] == [
+            'ledger_failed job=writer message="The disk is full."'
+        ]
+        job.fails = None
+        wait_until(lambda: "event=ledger_works_again job=writer" in log.getvalue())
+    assert "Traceback" not in log.getvalue()
 
 
 def test_a_changed_interval_takes_effect_at_once() -> None:
