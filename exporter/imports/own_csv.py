@@ -27,7 +27,7 @@ from exporter.normalize.wire import Text
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 
 _MADE_LABEL = re.compile(r"client-[0-9a-f]{10}")
-_HARMLESS = re.compile(r"'(?=[=+\-@\t\r])")
+_HARMLESS = re.compile(r"^'(?=[=+\-@\t\r])")
 _OF_OTHERS = LeftOut("they are another proxy's (see --proxy)", 1)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)]
 _Counted = Annotated[str, msgspec.Meta(pattern="^(True|False|[1-9][0-9]{0,13})$")]
@@ -112,7 +112,7 @@ def read_own_csv(path: Path, proxy: str, names: Names) -> Iterator[Item]:
 
 def _item(line: dict[str, str], proxy: str, names: Names) -> Item:
     try:
-        plain = {name: _HARMLESS.sub("", line[name], count=1) for name in Line.__struct_encode_fields__}
+        plain = {name: _HARMLESS.sub("", line[name]) for name in Line.__struct_encode_fields__}
         found = msgspec.convert(plain, Line, strict=False)
         return _record(found, names) if found.proxy == proxy else _OF_OTHERS
     except (msgspec.ValidationError, ArithmeticError, TypeError, ValueError):

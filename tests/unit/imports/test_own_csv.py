@@ -95,6 +95,7 @@ def test_a_line_is_the_record_with_its_booked_cost(tmp_path: Path) -> None:
 def test_a_text_that_was_made_harmless_gets_its_old_form(tmp_path: Path) -> None:
     assert _record(tmp_path, model="'=cmd|x").model == "=cmd|x"
     assert _record(tmp_path, model="'quoted'").model == "'quoted'"
+    assert _record(tmp_path, model="o'-1").model == "o'-1"
 
 
 def test_labels_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tmp_path: Path) -> None:
