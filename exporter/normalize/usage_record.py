@@ -94,8 +94,7 @@ def duration(value: int | None) -> int:
 
 def _name(text: str) -> str:
     """A model or provider name that may be stored and shown: bounded, without control characters."""
-    if len(text) > _MAX_NAME:
-        text = text[:_MAX_NAME]
+    text = text[:_MAX_NAME]
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

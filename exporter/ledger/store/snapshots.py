@@ -153,18 +153,15 @@ class Snapshots:
             known = known_details(connection, change.proxy, identities)
             kept = not_kept(change, rejected)
             new = [each for each, identity in zip(records, identities, strict=True) if identity not in known]
-            past, live = (
-                [(record, cost) for record, cost, is_live in new if is_live is wanted] for wanted in (False, True)
-            )
-            book_entries(change, past, live=False)
-            book_entries(change, live, live=True)
+            for live in (False, True):
+                book_entries(change, [(record, cost) for record, cost, is_live in new if is_live is live], live=live)
             for line, why in kept:
                 reject(change, self._clock.now_ms(), line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
             connection.execute(
                 "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
                 " duplicate = duplicate + ? where id = ?",
-                (len(new) + old + len(kept), len(new), len(past), old, change.proxy),
+                (len(new) + old + len(kept), len(new), sum(not live for _, _, live in new), old, change.proxy),
             )
         return known
 
@@ -256,9 +253,8 @@ def save_marks(connection: sqlite3.Connection, table: str, proxy: int, marks: Ma
 
 def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
     """The identities of a proxy that are booked, or were until pruning deleted them."""
-    (pruned_before_ms,) = connection.execute(
-        "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
-    ).fetchone()
+    read = "select coalesce(pruned_before_ms, 0) from proxy where id = ?"
+    (pruned_before_ms,) = connection.execute(read, (proxy,)).fetchone()
     pruned = range(EARLIEST_MS, pruned_before_ms)  # what is dated before was never booked
     statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
     return {
