@@ -269,7 +269,10 @@ class UsageSubscription(UsageQueue):
             )
 
     def _follow(self, connection: RespConnection, receiver: Receiver) -> None:
-        """Subscribe, and hand over until the connection or the exporter ends."""
+        """Subscribe, and hand over until the connection or the exporter ends, or the receiver fails.
+
+        What the proxy has sent by then is nowhere else, so it is still read, and the receiver holds it.
+        """
         if self.stopping.is_set():
             return
         if not self._begun_so_far:
@@ -283,9 +286,10 @@ class UsageSubscription(UsageQueue):
         self._begun.set()
         self._heard_at = pinged_at = now
         answered, ends_at = self._asked, None
+        fault: Exception | None = None
         try:
             while ends_at is None or now < ends_at:
-                if ends_at is None and self.stopping.is_set():
+                if ends_at is None and (fault is not None or self.stopping.is_set()):
                     ends_at = now + _END_SECONDS
                     connection.send("UNSUBSCRIBE")
                 is_silent = self._heard_at < pinged_at
@@ -302,11 +306,13 @@ class UsageSubscription(UsageQueue):
                     self._heard_at = now
                 is_answer = self._take(replies, now)
                 if is_answer or now >= self._held_since + _HOLD_SECONDS or len(self._held) >= _MOST_HELD:
-                    self._hand_over(receiver)
-                if is_answer:
+                    fault = self._hand_over(receiver) or fault
+                if is_answer and fault is None:
                     self._caught_up.set()
         finally:
-            self._hand_over(receiver)
+            fault = self._hand_over(receiver) or fault
+            if fault is not None:
+                raise fault
 
     def _take(self, replies: list[Reply], now: float) -> bool:
         """Hold the records among ``replies``; whether they answer the PING that a poll waits for."""
@@ -321,10 +327,15 @@ class UsageSubscription(UsageQueue):
                     is_answer = is_answer or word == str(self._asked).encode()
         return is_answer
 
-    def _hand_over(self, receiver: Receiver) -> None:
+    def _hand_over(self, receiver: Receiver) -> Exception | None:
+        """Hand over what is held; the receiver's error if it fails."""
         held, self._held = self._held, []
-        if held:
-            receiver.records(b"[" + b",".join(held) + b"]")
+        try:
+            if held:
+                receiver.records(b"[" + b",".join(held) + b"]")
+        except Exception as exc:  # noqa: BLE001 - raised at the end
+            return exc
+        return None
 
     def _catch_up(self) -> bool:
         """Wait until the thread has handed over all that precedes the answer to a PING; False after a time-out."""

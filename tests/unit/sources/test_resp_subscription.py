@@ -3,6 +3,10 @@
 The servers end, stay silent, speak HTTP or never stop.
 """
 
+import json
+import socket
+import threading
+
 import httpx
 import pytest
 
@@ -10,17 +14,21 @@ from exporter.errors import (
     BadAnswerError,
     BannedError,
     KeyRefusedError,
+    LedgerFullError,
     ProxyError,
     ProxyServerError,
     ProxyUnreachableError,
     RemoteDisabledError,
 )
 from exporter.sources import resp_subscription
+from exporter.sources.base import Receiver
 from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.resp_subscription import RespConnection, UsageSubscription
+from exporter.sources.usage_queue import UsageQueue
 from tests.fakes.guarding import KEY, MemoryRefusals, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
+from tests.stack.waiting import wait_until
 
 _WHERE = "Proxy 'default' at http://proxy"
 
@@ -126,6 +134,45 @@ def test_a_command_without_an_answer_is_an_error(
     assert sentence in str(caught.value)
     assert caught.value.answer_lost
     assert "xxx" not in str(caught.value)
+
+
+def test_what_was_sent_before_a_full_disk_ended_the_subscription_is_handed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed_over: list[object] = []
+    refused = threading.Event()
+
+    def refuse(body: bytes | bytearray) -> int:
+        handed_over.extend(json.loads(body))
+        refused.set()
+        raise LedgerFullError("The disk is full.")
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(b"+OK\r\n")
+        connection.recv(1000)
+        connection.sendall(_frame(b"subscribe", b"usage", 1) + _frame(b"message", b"usage", b'{"timestamp": "1"}'))
+        assert refused.wait(10)
+        connection.sendall(_frame(b"message", b"usage", b'{"timestamp": "2"}'))
+        said = b""
+        while b"UNSUBSCRIBE" not in said:
+            said += connection.recv(1000)
+        connection.sendall(_frame(b"message", b"usage", b'{"timestamp": "3"}') + _frame(b"unsubscribe", b"usage", 0))
+
+    monkeypatch.setattr(UsageQueue, "poll", lambda *_: True)  # its queue is empty
+    with RawServer(serve) as server:
+        source = UsageSubscription(_Client(url=server.url, store=MemoryRefusals()), V0)
+        receiver = Receiver(records=refuse, snapshot=lambda *_: None)
+        source.poll(receiver, 0)
+        with pytest.raises(LedgerFullError):
+            wait_until(lambda: source.poll(receiver, 0) and False)
+        source.close()
+    assert handed_over == [{"timestamp": number} for number in "123"]
+
+
+def _frame(*parts: bytes | int) -> bytes:
+    return b"*%d\r\n" % len(parts) + b"".join(
+        b":%d\r\n" % part if isinstance(part, int) else b"$%d\r\n%b\r\n" % (len(part), part) for part in parts
+    )
 
 
 def test_an_address_where_nobody_listens_is_unreachable() -> None:
