@@ -19,8 +19,9 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 import hiredis
 import httpx
@@ -61,6 +62,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 _log = structlog.get_logger("exporter.poller")
 
+T = TypeVar("T")
 Reply = Any
 """Bytes, an integer, None, a list of replies, or a ``hiredis.ReplyError`` whose text is the server's."""
 
@@ -280,13 +282,12 @@ class UsageSubscription(UsageQueue):
         if connection.ask("SUBSCRIBE", "usage") != [b"subscribe", b"usage", 1]:
             raise ProxyServerError("{where} does not let anybody subscribe to its usage.", where=self.client.where)
         now = time.monotonic()
-        receiver.missed(None if self._heard_at is None else now - self._heard_at)
+        fault = _failure(receiver.missed, None if self._heard_at is None else now - self._heard_at)
         self._begun_so_far += 1
         self._number, self._why_not = self._begun_so_far, ""
         self._begun.set()
         self._heard_at = pinged_at = now
         answered, ends_at = self._asked, None
-        fault: Exception | None = None
         try:
             while ends_at is None or now < ends_at:
                 if ends_at is None and (fault is not None or self.stopping.is_set()):
@@ -328,20 +329,23 @@ class UsageSubscription(UsageQueue):
         return is_answer
 
     def _hand_over(self, receiver: Receiver) -> Exception | None:
-        """Hand over what is held; the receiver's error if it fails."""
         held, self._held = self._held, []
-        try:
-            if held:
-                receiver.records(b"[" + b",".join(held) + b"]")
-        except Exception as exc:  # noqa: BLE001 - raised at the end
-            return exc
-        return None
+        return _failure(receiver.records, b"[" + b",".join(held) + b"]") if held else None
 
     def _catch_up(self) -> bool:
         """Wait until the thread has handed over all that precedes the answer to a PING; False after a time-out."""
         self._caught_up.clear()
         self._asked += 1
         return self._caught_up.wait(_BEGIN_SECONDS)
+
+
+def _failure(call: Callable[[T], object], argument: T) -> Exception | None:
+    """The error of a call, to be raised later; None if it works."""
+    try:
+        call(argument)
+    except Exception as exc:  # noqa: BLE001
+        return exc
+    return None
 
 
 def _records_in(body: bytes) -> list[bytes]:

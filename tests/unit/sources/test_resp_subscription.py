@@ -6,6 +6,7 @@ The servers end, stay silent, speak HTTP or never stop.
 import json
 import socket
 import threading
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -136,16 +137,20 @@ def test_a_command_without_an_answer_is_an_error(
     assert "xxx" not in str(caught.value)
 
 
+@pytest.mark.parametrize("at", ["record", "gap"])
 def test_what_was_sent_before_a_full_disk_ended_the_subscription_is_handed_over(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     handed_over: list[object] = []
     refused = threading.Event()
 
-    def refuse(body: bytes | bytearray) -> int:
-        handed_over.extend(json.loads(body))
+    def refuse(*_: object) -> NoReturn:
         refused.set()
         raise LedgerFullError("The disk is full.")
+
+    def take(body: bytes | bytearray) -> int:
+        handed_over.extend(json.loads(body))
+        refuse()
 
     def serve(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(b"+OK\r\n")
@@ -161,7 +166,8 @@ def test_what_was_sent_before_a_full_disk_ended_the_subscription_is_handed_over(
     monkeypatch.setattr(UsageQueue, "poll", lambda *_: True)  # its queue is empty
     with RawServer(serve) as server:
         source = UsageSubscription(_Client(url=server.url, store=MemoryRefusals()), V0)
-        receiver = Receiver(records=refuse, snapshot=lambda *_: None)
+        missed = refuse if at == "gap" else lambda _seconds: None
+        receiver = Receiver(records=take, snapshot=lambda *_: None, missed=missed)
         source.poll(receiver, 0)
         with pytest.raises(LedgerFullError):
             wait_until(lambda: source.poll(receiver, 0) and False)
