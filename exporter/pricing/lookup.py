@@ -59,22 +59,21 @@ class PriceList:
     def __init__(self, rows: Rows, *, ways: Ways) -> None:
         self._rows = rows
         self._ways = ways
-        self._match = lru_cache(maxsize=_REMEMBERED_NAMES)(self._search)
+        self._matches = lru_cache(maxsize=_REMEMBERED_NAMES)(self._search)
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """See ``Catalogue.find``."""
-        match = self._match(provider, model)
-        return match.price(at_ms) if match is not None else None
+        """See ``Catalogue.find``. A row without a price at that moment leaves it to the next."""
+        prices = (match.price(at_ms) for match in self._matches(provider, model))
+        return next((price for price in prices if price is not None), None)
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether a model has a row, even one without a price at some moments."""
-        return self._match(provider, model) is not None
+        return bool(self._matches(provider, model))
 
-    def _search(self, provider: str, model: str) -> "_Match | None":
-        for section, name, matched_by in self._ways(provider, model):
-            if (row := self._rows.get(section, {}).get(name)) is not None:
-                return _Match(row, matched_by)
-        return None
+    def _search(self, provider: str, model: str) -> "tuple[_Match, ...]":
+        ways = self._ways(provider, model)
+        rows = ((self._rows.get(section, {}).get(name), matched_by) for section, name, matched_by in ways)
+        return tuple(_Match(row, matched_by) for row, matched_by in rows if row is not None)
 
 
 def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
