@@ -71,9 +71,8 @@ class PriceList:
         return bool(self._matches(provider, model))
 
     def _search(self, provider: str, model: str) -> "tuple[_Match, ...]":
-        ways = self._ways(provider, model)
-        rows = ((self._rows.get(section, {}).get(name), matched_by) for section, name, matched_by in ways)
-        return tuple(_Match(row, matched_by) for row, matched_by in rows if row is not None)
+        rows = ((self._rows.get(section, {}).get(name), how) for section, name, how in self._ways(provider, model))
+        return tuple(_Match(row, how) for row, how in rows if row is not None)
 
 
 def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
