@@ -63,8 +63,7 @@ class PriceList:
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``. A row without a price at that moment leaves it to the next."""
-        prices = (match.price(at_ms) for match in self._matches(provider, model))
-        return next((price for price in prices if price is not None), None)
+        return next(filter(None, (match.price(at_ms) for match in self._matches(provider, model))), None)
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether a model has a row, even one without a price at some moments."""
