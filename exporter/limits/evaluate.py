@@ -82,11 +82,10 @@ class Evaluator:
         assigned = (self._labels.version, len(self._dictionary.series), limits)
         if assigned == self._assigned:
             return
-        dictionary = self._dictionary
         usages = [
-            (id_, self._labels.series(id_), dictionary.resolved(series.credential).label)
-            for id_, series in list(dictionary.series.items())
-            if dictionary.clients[series.client] != OTHER  # use that is folded counts under its own names
+            (id_, self._labels.series(id_), self._dictionary.resolved(series.credential).label)
+            for id_, series in list(self._dictionary.series.items())
+            if self._dictionary.clients[series.client] != OTHER  # use that is folded counts under its own names
         ]
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._assigned = assigned

@@ -63,7 +63,10 @@ class PriceList:
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``. A row without a price at that moment leaves it to the next."""
-        return next(filter(None, (match.price(at_ms) for match in self._matches(provider, model))), None)
+        for match in self._matches(provider, model):
+            if (price := match.price(at_ms)) is not None:
+                return price
+        return None
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether a model has a row, even one without a price at some moments."""
@@ -84,10 +87,9 @@ def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matche
 
 def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
     """The whole name only, for this provider, then for any. CPA's provider may have its prefix or not."""
-    name = clean(model)
     whole = provider.strip().lower()
     for section in dict.fromkeys((whole, whole.removeprefix(OPENAI_COMPATIBLE), ANY_PROVIDER)):
-        yield section, name, MatchedBy.OVERRIDE
+        yield section, clean(model), MatchedBy.OVERRIDE
 
 
 ANY_PROVIDER = ""
