@@ -91,9 +91,8 @@ def _read_usage(answer: Answer) -> Report | None:
         found.setdefault((reading.window, reading.scope), reading)
     readings = (*found.values(), *_extra_usage(answer))
     elsewhere_ratio = _elsewhere(answer)
-    if not readings and elsewhere_ratio is None:
-        return None
-    return Report(readings=readings, elsewhere_ratio=elsewhere_ratio)
+    told = readings or elsewhere_ratio is not None
+    return Report(readings=readings, elsewhere_ratio=elsewhere_ratio) if told else None
 
 
 def _listed_windows(answer: Answer) -> Iterator[Reading]:
