@@ -7,7 +7,7 @@ limits or the labels change.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.views.usage_sums import WindowLook
 from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
@@ -50,8 +50,7 @@ class Evaluator:
     def __init__(self, dictionary: LabelStore, labels: Labels) -> None:
         self._dictionary = dictionary
         self._labels = labels
-        self._version = (-1, -1)
-        self._limits: tuple[Limit, ...] = ()
+        self._assigned: tuple[int, int, tuple[Limit, ...]] = (-1, -1, ())
         self._groups: dict[str, list[_Group]] = {}
 
     def evaluate(
@@ -80,17 +79,16 @@ class Evaluator:
         return tuple(unused) if self._dictionary.series else ()
 
     def _assign(self, limits: tuple[Limit, ...]) -> None:
-        version = (self._labels.version, len(self._dictionary.series))
-        if version == self._version and limits == self._limits:
+        assigned = (self._labels.version, len(self._dictionary.series), limits)
+        if assigned == self._assigned:
             return
-        dictionary = self._dictionary
         usages = [
-            (id_, self._labels.series(id_), dictionary.resolved(series.credential).label)
-            for id_, series in list(dictionary.series.items())
+            (id_, self._labels.series(id_), self._dictionary.resolved(series.credential).label)
+            for id_, series in list(self._dictionary.series.items())
+            if self._dictionary.clients[series.client] != OTHER  # use that is folded counts under its own names
         ]
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
-        self._limits = limits
-        self._version = version
+        self._assigned = assigned
 
     def _groups_of(self, limit: Limit, usages: Sequence[tuple[int, SeriesLabels, str]]) -> list[_Group]:
         """Their keys have ids, which never change, so that a new alias keeps the sessions."""

@@ -77,14 +77,16 @@ class LimitWatch:
         level, known = window.level, told.level
         if told.reset_ms and window.reset_ms and window.reset_ms > told.reset_ms + _SAME_RESET_MS:
             told, known = told._replace(early=False), ""  # another window has begun
+        # Some providers alternate between two windows: the earlier one is no news after the later one.
+        reset_ms = max(told.reset_ms or 0, window.reset_ms or 0) or None
         if _LEVELS[level] > _LEVELS[known]:
-            told = Told(level, told.early, window.reset_ms)
+            told = Told(level, told.early, reset_ms)
             yield Kind(level), told
         elif told.level and self._lasts(window, Kind.BACK, not level, _BACK_FOR_MS, now_ms):
             yield Kind.BACK, Told()
         early = not level and not told.early and _runs_out_early(window, now_ms)
         if self._lasts(window, Kind.EARLY, early, _EARLY_FOR_MS, now_ms):
-            yield Kind.EARLY, Told(told.level, True, window.reset_ms)
+            yield Kind.EARLY, Told(told.level, True, reset_ms)
 
     def _lasts(self, window: LimitWindow, kind: Kind, holds: bool, for_ms: int, now_ms: int) -> bool:
         key = (window.labels, kind)

@@ -242,8 +242,7 @@ def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
     for told in (window for member in members for window in member.whole):
         if told.start_ms is not None and told.reset_ms is not None:
             length = lengths[told.window] = told.reset_ms - told.start_ms
-            pace = told.pace(now_ms)
-            if pace:
+            if pace := told.pace(now_ms):
                 speeds[told.window] += pace / length
     empty = _Forecast([_account(member, speeds, lengths, now_ms) for member in members], speeds).empty()
     return None if empty is None else now_ms + int(empty)

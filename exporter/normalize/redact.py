@@ -14,7 +14,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import NO_HEADERS, UNDECODABLE, Wire
 from exporter.quotas.headers import MAX_NAME, allowed_headers, tells_of_quota
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.values import first
+from exporter.quotas.values import first, instant
 
 _REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)
 _MOST_LOOKS = 3
@@ -44,22 +44,20 @@ def redact(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
 
 
 def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
-    """Keep only the last quota headers of each credential and model: earlier ones say the same.
+    """Keep only the newest quota headers of each credential and model: older ones say the same.
 
     A failure may show another attempt's headers, so it also gets the identity of their response.
     """
     looks: dict[tuple[object, ...], int] = {}
-    for wire in reversed(wires):
-        raw, wire.response_headers = wire.response_headers, NO_HEADERS
-        wire.response = None
+    for wire in sorted(wires, key=_sent_ms)[::-1]:
+        raw, wire.response_headers, wire.response = wire.response_headers, NO_HEADERS, None
         if raw is NO_HEADERS or wire.provider not in _REPORTING:
             continue
         failed = bool(wire.failed)
         key = (wire.auth_index, wire.provider, wire.model, failed)
         looked = looks.get(key, 0)
-        if (looked >= _MOST_LOOKS and not failed) or not takes_windows(
-            failed, (wire.fail and wire.fail.status_code) or 0
-        ):
+        status = (wire.fail and wire.fail.status_code) or 0
+        if (looked >= _MOST_LOOKS and not failed) or not takes_windows(failed, status):
             continue
         try:
             headers = _decode_headers(raw)
@@ -73,6 +71,12 @@ def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
             if tells_of_quota(allowed):
                 wire.response_headers = msgspec.Raw(_encode(allowed))
                 looks[key] = _MOST_LOOKS
+
+
+def _sent_ms(wire: Wire) -> int:
+    """When the upstream sent the headers, 0 if they do not say. A long stream ends after answers that began later."""
+    date = bytes(wire.response_headers).partition(b'"Date":')[2][:40].lstrip(b' ["')[:29]
+    return instant(date.decode("latin-1")) or 0
 
 
 def response_identity(headers: Mapping[str, Any]) -> str:
@@ -119,6 +123,4 @@ def failure_cause(body: str) -> str:
         return "upstream"
     if "context canceled" in head:
         return "canceled"
-    if _TRANSPORT_FAULT.search(head):
-        return "transport"
-    return "upstream"
+    return "transport" if _TRANSPORT_FAULT.search(head) else "upstream"

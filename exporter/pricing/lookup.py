@@ -59,22 +59,22 @@ class PriceList:
     def __init__(self, rows: Rows, *, ways: Ways) -> None:
         self._rows = rows
         self._ways = ways
-        self._match = lru_cache(maxsize=_REMEMBERED_NAMES)(self._search)
+        self._matches = lru_cache(maxsize=_REMEMBERED_NAMES)(self._search)
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """See ``Catalogue.find``."""
-        match = self._match(provider, model)
-        return match.price(at_ms) if match is not None else None
+        """See ``Catalogue.find``. A row without a price at that moment leaves it to the next."""
+        for match in self._matches(provider, model):
+            if (price := match.price(at_ms)) is not None:
+                return price
+        return None
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether a model has a row, even one without a price at some moments."""
-        return self._match(provider, model) is not None
+        return bool(self._matches(provider, model))
 
-    def _search(self, provider: str, model: str) -> "_Match | None":
-        for section, name, matched_by in self._ways(provider, model):
-            if (row := self._rows.get(section, {}).get(name)) is not None:
-                return _Match(row, matched_by)
-        return None
+    def _search(self, provider: str, model: str) -> "tuple[_Match, ...]":
+        rows = ((self._rows.get(section, {}).get(name), how) for section, name, how in self._ways(provider, model))
+        return tuple(_Match(row, how) for row, how in rows if row is not None)
 
 
 def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
@@ -87,10 +87,9 @@ def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matche
 
 def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
     """The whole name only, for this provider, then for any. CPA's provider may have its prefix or not."""
-    name = clean(model)
     whole = provider.strip().lower()
     for section in dict.fromkeys((whole, whole.removeprefix(OPENAI_COMPATIBLE), ANY_PROVIDER)):
-        yield section, name, MatchedBy.OVERRIDE
+        yield section, clean(model), MatchedBy.OVERRIDE
 
 
 ANY_PROVIDER = ""

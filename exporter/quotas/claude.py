@@ -6,10 +6,10 @@ try again, not how much is used.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from exporter.quotas.asking import Call, Provider, Question, Report
-from exporter.quotas.reading import Answer, Reading
+from exporter.quotas.reading import ACCOUNT, Answer, Reading
 from exporter.quotas.values import (
     DAY,
     HOUR,
@@ -37,28 +37,30 @@ _CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day
 """How the slugs of claims begin, in words: ``seven_day_opus`` is ``7d_opus``."""
 
 
-def _read_headers(headers: Answer) -> Iterator[Reading]:
+def _read_headers(headers: Answer) -> list[Reading]:
     claimed = headers.text(f"{_PREFIX}representative-claim")
     for words, beginning in _CLAIMED.items():
         claimed = claimed.replace(words, beginning)
-    for slug, match in {match[1]: match for name in headers.stated if (match := _WINDOW(name))}.items():
+    # What is stated without a slug belongs to the window that decides, or to no known one.
+    overall, reset = headers.text(f"{_PREFIX}status"), headers.get(f"{_PREFIX}reset")
+    names = (*headers.stated, f"{_PREFIX}{claimed}-status")
+    readings: list[Reading] = []
+    for slug, match in {match[1]: match for name in names if (match := _WINDOW(name))}.items():
         tail = slug if slug == _NAMED_SLUG else match[4] or ""
         scope = scope_named(tail)
         seconds = int(match[2] or 7) * (HOUR if match[3] == "h" else DAY)
-        status = _STATUS.get(headers.text(f"{_PREFIX}{slug}-status"), "")
-        used_ratio = headers.share(f"{_PREFIX}{slug}-utilization")
+        stated = headers.text(f"{_PREFIX}{slug}-status") or (overall if slug == claimed else "")
+        status, used_ratio = _STATUS.get(stated, ""), headers.share(f"{_PREFIX}{slug}-utilization")
         if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW or (used_ratio is None and status != "rejected"):
             continue
         at, inferred = headers.get(f"{_PREFIX}{slug}-reset"), False
         if slug == claimed and moment(at, headers.observed_ms) is None:
-            # The reset without a slug belongs to the window that decides.
-            at = headers.get(f"{_PREFIX}reset")
-            inferred = moment(at, headers.observed_ms) is not None
-        yield headers.reading(seconds, scope, used_ratio, at, status=status, inferred=inferred)
-
-
-def _refuses(headers: Mapping[str, str]) -> bool:
-    return any(name.endswith("-status") and value == "rejected" for name, value in headers.items())
+            at, inferred = reset, moment(reset, headers.observed_ms) is not None
+        readings.append(headers.reading(seconds, scope, used_ratio, at, status=status, inferred=inferred))
+    if overall == "rejected" and all(reading.status != overall for reading in readings):
+        at = moment(reset, headers.observed_ms) or headers.observed_ms
+        readings.append(headers.reading(None, "", None, at, name=ACCOUNT, status=overall))
+    return readings
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -89,9 +91,8 @@ def _read_usage(answer: Answer) -> Report | None:
         found.setdefault((reading.window, reading.scope), reading)
     readings = (*found.values(), *_extra_usage(answer))
     elsewhere_ratio = _elsewhere(answer)
-    if not readings and elsewhere_ratio is None:
-        return None
-    return Report(readings=readings, elsewhere_ratio=elsewhere_ratio)
+    told = readings or elsewhere_ratio is not None
+    return Report(readings=readings, elsewhere_ratio=elsewhere_ratio) if told else None
 
 
 def _listed_windows(answer: Answer) -> Iterator[Reading]:
@@ -211,7 +212,7 @@ CLAUDE = Provider(
     },
     use_suffix="-utilization",
     read_headers=_read_headers,
-    refuses=_refuses,
+    refuses=lambda headers: any(name.endswith("-status") and value == "rejected" for name, value in headers.items()),
     in_records=True,
     counts=lambda model, scope: scope in model.lower(),
 )

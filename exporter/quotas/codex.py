@@ -48,8 +48,7 @@ def _read_headers(headers: Answer) -> Iterable[Reading]:
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
-        status = "rejected" if concluded else ""
-        reading = headers.reading(seconds, scope, used_ratio, at, after, status=status)
+        reading = headers.reading(seconds, scope, used_ratio, at, after, status="rejected" if concluded else "")
         if reading.resets_ms is not None:
             (own if group is None else grouped).append(reading)
     if refused and not own and own_scope is not None:

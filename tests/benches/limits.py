@@ -50,20 +50,28 @@ class LimitBench:
     """An exporter's limits. ``limits`` is the text of the limits file, empty for none; ``zone`` is the user's."""
 
     def __init__(
-        self, folder: Path, limits: str = "", *, clock: TurnableClock | None = None, zone: tzinfo = UTC
+        self,
+        folder: Path,
+        limits: str = "",
+        *,
+        clock: TurnableClock | None = None,
+        zone: tzinfo = UTC,
+        max_label_sets: int = 5000,
     ) -> None:
         self.clock = clock or TurnableClock()
         self.file = folder / "limits.yaml"
         self.aliases = Aliases()
         self._folder = folder
         self._zone = zone
+        self._max_label_sets = max_label_sets
         self._fingerprints = count()
         if limits:
             self.file.write_text(textwrap.dedent(limits), encoding="utf-8")
         self._open()
 
     def _open(self) -> None:
-        self.ledger = Ledger(self._folder / FILE_NAME, clock=self.clock, zone=self._zone)
+        path, most = self._folder / FILE_NAME, self._max_label_sets
+        self.ledger = Ledger(path, clock=self.clock, zone=self._zone, max_label_sets=most)
         user = watch_limit_file(self.file, zone=self._zone) if self.file.exists() else None
         self.board = LimitBoard(
             ledger=self.ledger,

@@ -151,8 +151,7 @@ class Quotas:
 
         A new reading is compared with the account's last one, whichever login that came from.
         """
-        merged = {id_: self._dictionary.resolved(id_).id for id_, _, _ in self._windows}
-        merged = {id_: into for id_, into in merged.items() if id_ != into}
+        merged = {id_: into for id_, _, _ in self._windows if (into := self._dictionary.resolved(id_).id) != id_}
         if not merged:
             return
         _join_points(connection, merged)

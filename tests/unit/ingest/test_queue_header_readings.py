@@ -335,6 +335,28 @@ def test_a_late_record_does_not_turn_a_window_back(bench: _Bench) -> None:
     assert (bench.used(), bench.early_resets()) == ({("claude-0123", "5h", ""): 0.4}, {"5h": 0})
 
 
+def test_an_answer_that_ends_last_in_a_poll_does_not_hide_one_that_began_later(bench: _Bench) -> None:
+    long_stream = _record(bench, u5h="0.2", r5h=str(_FIVE // 1000))
+    bench.clock.advance(10)
+    short = _record(bench, u5h="0.4", r5h=str(_FIVE // 1000))
+    bench.clock.advance(10)
+    bench.take(short, long_stream)
+    assert bench.used() == {("claude-0123", "5h", ""): 0.4}
+
+
+def test_the_last_of_several_answers_of_one_second_counts(bench: _Bench) -> None:
+    answers = [_record(bench, u5h=used, r5h=str(_FIVE // 1000)) for used in ("0.2", "0.4", "0.3")]
+    bench.take(*answers)
+    assert bench.used() == {("claude-0123", "5h", ""): 0.3}
+    for answer in answers:
+        del answer["response_headers"]["Date"]
+    bench.clock.advance(60)
+    bench.take(
+        *(answer | {"timestamp": datetime.fromtimestamp(bench.clock.now(), UTC).isoformat()} for answer in answers)
+    )
+    assert bench.used() == {("claude-0123", "5h", ""): 0.3}
+
+
 # --- credentials ------------------------------------------------------------------------------------------------------
 
 

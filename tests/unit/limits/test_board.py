@@ -215,6 +215,19 @@ def test_two_clients_under_one_name_show_the_one_that_runs_out_first(bench: Limi
     assert [window.used for window in windows if (window.limit, window.unit) == ("client", "tokens")] == [220]
 
 
+def test_use_that_is_folded_counts_under_its_own_names_and_no_others(tmp_path: Path) -> None:
+    limits = "".join(
+        f"- {{id: {per}, tokens: 1000, strategy: daily, per: {per}}}\n" for per in ("client", "model", "credential")
+    )
+    bench = LimitBench(tmp_path, f"limits:\n{limits}", clock=TurnableClock(_NOON_MS / 1000), max_label_sets=1)
+    for name in ("alice", "bob"):
+        bench.book(Use(bench.now_ms, client=name, model=f"model-{name}", account=f"account-{name}"))
+
+    assert [len(bench.windows(per)) for per in ("client", "model", "credential")] == [2, 2, 2]
+    assert {window.used for window in bench.windows()} == {110}
+    bench.ledger.close()
+
+
 def test_only_those_nearest_to_exhaustion_of_very_many_clients_are_shown(bench: LimitBench) -> None:
     bench.book(*(Use(_NOON_MS - 1, client=f"c{number}", nano_usd=number) for number in range(300)))
     bench.book(Use(_NOON_MS - 1, client="c7"))

@@ -58,6 +58,28 @@ def test_the_next_window_is_announced_again_even_if_nobody_saw_it_empty() -> Non
     assert _told(watch, _window(0.97, start_ms=later), later + 290 * MINUTE) == [Kind.CRITICAL]
 
 
+def test_a_provider_that_alternates_between_two_windows_is_announced_once_for_each() -> None:
+    watch = _Watch()
+    late, day = START + 290 * MINUTE, 1440 * MINUTE
+
+    kinds = [
+        _told(watch, _window(used, start_ms=start_ms), late)
+        for _ in range(4)
+        for used, start_ms in ((0.97, START), (0.85, START + day))
+    ]
+
+    assert [kind for some in kinds for kind in some] == [Kind.CRITICAL, Kind.WARNING, Kind.CRITICAL]
+
+
+def test_the_next_window_is_announced_again_after_a_message_without_a_reset() -> None:
+    watch = _Watch()
+    late = START + 290 * MINUTE
+    _told(watch, _window(0.85), late)
+    assert _told(watch, _window(0.96, reset_ms=None), late) == [Kind.CRITICAL]
+
+    assert _told(watch, _window(0.96, start_ms=START + HOURS_5), late + HOURS_5) == [Kind.CRITICAL]
+
+
 def test_a_limit_has_recovered_after_three_minutes_below_its_level() -> None:
     watch = _Watch()
     late = START + 280 * MINUTE

@@ -75,6 +75,21 @@ def test_a_row_for_the_provider_comes_before_one_for_any(path: Path) -> None:
     assert found == [1_000_000, 2_000_000, 2_000_000, 3_000_000, 3_000_000, 4_000_000, 1_000_000]
 
 
+def test_a_row_for_any_provider_counts_while_none_for_the_provider_holds(path: Path) -> None:
+    path.write_text(
+        "prices:\n"
+        "  - {model: house, input: 1}\n"
+        "  - {model: house, provider: codex, input: 2, from: 2026-11-24, to: 2026-11-26}\n"
+        "  - {model: night, input: 3}\n"
+        "  - {model: night, provider: codex, input: 4, hours: ['22:00-24:00']}\n"
+    )
+    prices, hour_ms = UserPrices(path), 3_600_000
+    contract = [input_of(prices, provider="codex", at_ms=AT_MS + hours * hour_ms) for hours in (-1, 0, 47, 48)]
+    assert contract == [1_000_000, 2_000_000, 2_000_000, 1_000_000]
+    nightly = [input_of(prices, "night", "codex", AT_MS + hours * hour_ms) for hours in (21, 22, 24)]
+    assert nightly == [3_000_000, 4_000_000, 3_000_000]
+
+
 @pytest.mark.parametrize(
     ("moment", "input_pico"),
     [

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.quotas.headers import allowed_headers
 from exporter.quotas.reading import Reading
-from tests.benches.headers import DATE, NOW, NOW_MS, claude, codex, read, read_one
+from tests.benches.headers import DATE, NOW, NOW_MS, claude, codex, named, read, read_one
 
 
 def test_claude_windows_are_named_by_their_duration_and_scoped_by_their_tail() -> None:
@@ -142,6 +142,40 @@ def test_a_rejection_with_a_share_keeps_it() -> None:
     reading = read_one(claude(utilization="0.97", status="rejected"))
 
     assert (reading.used_ratio, reading.ratio_inferred) == (0.97, False)
+
+
+_REJECTED = {"Date": DATE, "Anthropic-Ratelimit-Unified-Status": "rejected"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "window", "scope"),
+    [("five_hour", "5h", ""), ("seven_day_opus", "7d", "opus"), ("overage", "account", ""), ("", "account", "")],
+)
+def test_a_rejection_without_its_window_applies_to_the_one_that_decides_or_else_to_the_account(
+    claim: str, window: str, scope: str
+) -> None:
+    told = _REJECTED | {
+        "Anthropic-Ratelimit-Unified-Representative-Claim": claim,
+        "Anthropic-Ratelimit-Unified-Reset": str(NOW + 600),
+    }
+    found = {(reading.window, reading.scope): reading for reading in read(told | claude("12h", status="allowed"))}
+
+    assert {key: reading.used_ratio for key, reading in found.items()} == {("12h", ""): 0.21, (window, scope): 1.0}
+    rejected = found[window, scope]
+    assert (rejected.ratio_inferred, rejected.ends_ms) == (True, (NOW + 600) * 1000)
+
+
+def test_a_rejection_that_tells_nothing_else_applies_to_the_account_until_a_window_is_read() -> None:
+    reading = read_one(_REJECTED)
+
+    assert (reading.window, reading.used_ratio, reading.ends_ms) == ("account", 1.0, None)
+
+
+def test_a_rejection_applies_to_the_windows_that_say_so_and_to_no_other() -> None:
+    fable = claude("7d_oi", status="rejected", utilization="")
+    found = read(_REJECTED | fable | claude("7d", status="allowed"))
+
+    assert named(found) == [("7d", "", 0.21), ("7d", "fable", 1.0)]
 
 
 @pytest.mark.parametrize("used", ["-0.0", "-0", "-0.00"])
