@@ -84,8 +84,12 @@ class Remote:
             # A key that looks as if it came from a browser is refused by the hosted service.
             headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            event_hooks={"request": [lambda request: request.extensions.update(trace=self._cancellation.trace)]},
+            event_hooks={
+                "request": [lambda request: request.extensions.update(trace=self._cancellation.trace)],
+                "response": [self._note_status],
+            },
         )
+        self._status = 0
         self._cancellation = Cancellation()
         self._made: Client | None = None
 
@@ -175,7 +179,10 @@ class Remote:
             with self._cancellation.limited(_WHOLE_SECONDS):
                 return query(client).execute().data
         except Exception as exc:
-            raise _error_of(exc) from exc
+            raise _error_of(exc, self._status) from exc
+
+    def _note_status(self, response: httpx.Response) -> None:
+        self._status = response.status_code
 
     def _client(self) -> "Client":
         if self._made is None:
@@ -205,26 +212,24 @@ def expect(kind: type[_T], data: object) -> _T:
     return data
 
 
-def _error_of(exc: Exception) -> HistoryError:
+def _error_of(exc: Exception, status: int) -> HistoryError:
     """Our error for the client's. Its text may repeat what was sent, so only the code of it is kept.
 
-    A ``postgrest.APIError`` is told by its attributes, to spare the import.
+    A ``postgrest.APIError`` is told by its attributes, to spare the import. A gateway's has no code: then the answer's
+    ``status`` is one.
     """
     if isinstance(exc, httpx.TransportError):
         kind = type(exc).__name__
         return HistoryAwayError(
             "Supabase cannot be reached, or does not answer ({kind}).", kind=kind, reason="unreachable"
         )
-    code = str(getattr(exc, "code", "") or "")
-    message = str(getattr(exc, "message", "") or "").lower()
-    if code == "P0001" and message == "proxy_not_claimed":
+    code = str((exc.code or status) if hasattr(exc, "code") else "")
+    if code == "P0001" and getattr(exc, "message", "") == "proxy_not_claimed":
         return HistoryMisconfiguredError(
             "This exporter no longer owns a proxy's name in the project: the name was given back, deleted or taken over"
             " there. It is claimed again.",
             reason="name_taken",
         )
-    if not code and "api key" in message:
-        code = "401"
     for codes, make, reason, text in _ERRORS:
         if codes.fullmatch(code):
             return make(say(text, code=code, advice=MIGRATE), reason=reason)

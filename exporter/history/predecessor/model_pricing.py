@@ -60,13 +60,13 @@ class _ModelPrices:
         self._done, self._done_at = wanted, now
 
     def _prices(self) -> dict[str, _Price]:
-        """The current price of each model, from the provider that is used most for it."""
+        """The default price, and the current one of each model, from the provider that is used most for it."""
         now_ms = self.clock.now_ms()
         found: dict[str, _Price] = {}
         used = used_lately(self.ledger.periods.current, self.ledger.dictionary)
-        for (provider, model), _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):
+        for provider, model in (("default", _DEFAULT), *sorted(used, key=lambda key: (-used[key], key))):
             prices = self.pricer.current(provider, model, at_ms=now_ms)
-            is_storable = model != _DEFAULT and len(model) <= _LONGEST_MODEL and len(provider) <= _LONGEST_PROVIDER
+            is_storable = len(model) <= _LONGEST_MODEL and len(provider) <= _LONGEST_PROVIDER
             if is_storable and "input" in prices and "output" in prices and model not in found:
                 found[model] = _Price.of(provider, prices["input"], prices["output"])
         return found

@@ -33,22 +33,16 @@ def _in_model_usage(remote: Remote) -> bool:
 
 
 def _in_days(remote: Remote) -> bool:
-    with_clients = [("breakdown->>endpoints", "neq", "{}")]
-    days = {str(row["stat_date"]) for row in remote.some("daily_stats", "stat_date", filters=with_clients)}
-    for ours in remote.rows("exporter_days", "day,since,frozen", order=("day",)):
-        day = str(ours["day"])
-        if day not in days or ours["frozen"] == "before_switch":
-            continue
-        # On the day of the switch, the row holds the predecessor's figures and ours.
-        if ours["since"] is None or not _has_other_clients(remote, day):
-            days.discard(day)
-    return bool(days)
-
-
-def _has_other_clients(remote: Remote, day: str) -> bool:
-    (row,) = remote.some("daily_stats", "endpoints:breakdown->endpoints", filters=[("stat_date", "eq", day)])
-    (ours,) = remote.some("exporter_days", "endpoints:added->breakdown->endpoints", filters=[("day", "eq", day)])
-    return bool(set(row["endpoints"]) - set(ours["endpoints"] or ()))
+    with_clients = ("breakdown->>endpoints", "neq", "{}")
+    if remote.some("daily_stats", "id", filters=[with_clients, ("exporter_part", "is", "null")], limit=1):
+        return True
+    # On the day of the switch, the row holds the predecessor's figures and ours.
+    shared = remote.some(
+        "daily_stats",
+        "clients:breakdown->endpoints,ours:exporter_part->added->breakdown->endpoints",
+        filters=[with_clients, ("exporter_part->>since", "not.is", "null")],
+    )
+    return any(set(row["clients"]) - set(row["ours"]) for row in shared)
 
 
 PLACES = (
@@ -70,8 +64,7 @@ PLACES = (
         "daily_stats",
         "raw API keys in breakdown",
         "update daily_stats set breakdown = breakdown - 'endpoints'\n"
-        "    where stat_date not in"
-        " (select day from exporter_days where since is null and frozen is distinct from 'before_switch');",
+        "    where exporter_part is null or exporter_part ->> 'since' is not null;",
         _in_days,
     ),
     OldKeys(

@@ -187,7 +187,8 @@ class Restoring:
             )
             connection.execute(
                 "delete from first_series where proxy = ?1"
-                " and not exists (select 1 from restored_series where proxy = ?1)",
+                " and not exists (select 1 from restored_series where proxy = ?1)"
+                " and (select restored_snapshot_ms from proxy where id = ?1) is null",
                 (self._proxy,),
             )
         self._changes.quotas.take_over(quotas)

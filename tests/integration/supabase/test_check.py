@@ -347,6 +347,25 @@ def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: Supabas
     assert _warnings(old_api, ledger) == []
 
 
+def test_days_of_the_exporter_hold_no_keys_even_if_its_own_tables_were_emptied(
+    old_api: SupabaseApi, ledger: Ledger
+) -> None:
+    database = old_api.database
+    database.run("drop table if exists credential_usage_summary")
+    for place in PLACES:
+        database.run(place.statement)
+    _book(database, ledger, f"{_SWITCH} 12:00", "2026-11-02 12:00")
+    clients = "(select breakdown -> 'endpoints' from daily_stats where stat_date = '2026-11-02')"
+    before = database.value(clients)
+
+    database.run("truncate exporter_days")
+
+    assert _warnings(old_api, ledger) == []
+    (statement,) = (place.statement for place in PLACES if place.table == "daily_stats")
+    database.run(statement)
+    assert database.value(clients) == before != {}
+
+
 def _book(database: Database, ledger: Ledger, *times: str) -> None:
     database.call("exporter_claim", proxy="home", owner=owner_of(ledger))
     rows = [record(int(time[11:13]), ts_ms=at(time), day=time[:10]) for time in times]

@@ -92,6 +92,17 @@ def test_a_row_that_a_user_wrote_stays(project: LimitProject, prices: Path) -> N
     assert _rows(project) == by_hand
 
 
+def test_the_default_price_is_there_again_if_somebody_deleted_it(project: LimitProject) -> None:
+    project.book(Use(project.now_ms - 1000, model="house"))
+    project.work(2)
+    project.api.database.run("delete from model_pricing")
+
+    project.clock.advance(3600)
+    project.work(2)
+
+    assert _rows(project) == {**_DEFAULT, "house": _price("claude", "1.25", "2.5")}
+
+
 def test_a_row_that_a_user_changed_is_left_alone_from_then_on(project: LimitProject, prices: Path) -> None:
     project.book(Use(project.now_ms - 1000, model="house"), Use(project.now_ms - 1000, model="hall"))
     project.work(2)

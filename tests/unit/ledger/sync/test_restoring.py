@@ -20,6 +20,8 @@ from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take
+from tests.benches.snapshots import snapshot_intake
+from tests.fakes.legacy import Detail, LegacyProxy
 
 _FILE = ("file", PSEUDONYMS.of("a.json"))
 _INDEX = GOOD["auth_index"]
@@ -143,6 +145,31 @@ def test_a_ledger_that_has_pruned_keeps_its_roll_up(tmp_path: Path) -> None:
     assert progress.from_ms == 2**60
     with ledger.reading() as connection:
         assert connection.execute("select sum(requests) from rollup").fetchone() == (1,)
+    ledger.close()
+
+
+@pytest.mark.parametrize("polled_meanwhile", [True, False])
+@pytest.mark.parametrize(("last_ms", "booked"), [(1_000, 3), (None, 0)])
+def test_what_a_fork_counted_since_its_last_snapshot_is_booked_even_if_that_was_empty(
+    last_ms: int | None, booked: int, polled_meanwhile: bool, tmp_path: Path
+) -> None:
+    proxy, ledger = LegacyProxy(), open_ledger(tmp_path)
+    proxy.stripped = "absent"
+    for _ in range(3):
+        proxy.record("sk-client", "m", Detail(ts_ms=1_500, latency_ms=0, auth_index="a1", tokens=(7, 3)))
+    ledger.register("p")
+    intake = snapshot_intake(ledger)
+    intake.take(proxy.body(), taken_ms=2_000)
+
+    restoring = ledger.restoring("p")
+    snapshots = ExportedSnapshots(snapshot_ms=last_ms)
+    restoring.begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks={})
+    if polled_meanwhile:
+        intake.take(proxy.body(), taken_ms=3_000)
+    restoring.finish(ExportedLimits(), now_ms=0)
+    intake.take(proxy.body(), taken_ms=4_000)
+
+    assert sum(sums[0] for sums in ledger.totals.series.values()) == booked
     ledger.close()
 
 
