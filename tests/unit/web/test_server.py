@@ -98,7 +98,8 @@ def test_without_a_free_file_handle_the_server_tries_again_now_and_then(
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(web_server, "_PAUSE_SECONDS", 0.2)
-    monkeypatch.setattr(served._server._connections, "_from_server_socket", accept)
+    server: Any = served._server
+    monkeypatch.setattr(server._connections, "_from_server_socket", accept)
     with _connected(served):
         wait_until(lambda: len(log.times) >= 3)
     assert log.times[2] - log.times[0] >= 0.4
