@@ -28,6 +28,7 @@ _BAN_SECONDS = 30 * 60.0
 """How long CPA bans, for when its stated time cannot be read."""
 
 _STATED_WAIT = re.compile(r"try again in (?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,5}(?:\.\d{1,9})?)s)?", re.IGNORECASE)
+_WHOLE_SECONDS = re.compile(r"[0-9]{1,5}")
 _ERROR_TEXT_BYTES = 64 * 1024
 _REVERSE_PROXY = say(
     "Is the proxy's URL right (CLIPROXY_URL)? It looks as if a reverse proxy or another server answered."
@@ -124,11 +125,9 @@ def failure(answer: Answer, *, where: str, path: str, accept: Collection[int]) -
 
 def ban_seconds(text: str) -> float | None:
     """The waiting time in CPA's text about a ban, in seconds, or None if the text is about something else."""
-    if "banned" not in text.lower():
-        return None
     stated = _STATED_WAIT.search(text)
     if stated is None or not any(stated.groups()):
-        return _BAN_SECONDS
+        return _BAN_SECONDS if "banned" in text.lower() else None
     hours, minutes, seconds = (float(part or 0) for part in stated.groups())
     return hours * 3600 + minutes * 60 + seconds
 
@@ -182,8 +181,10 @@ def _unexpected(answer: Answer, where: str, path: str) -> ProxyError:
 
 
 def _forbidden(answer: Answer, where: str) -> ProxyError:
-    text = answer.error_text
+    text, stated = answer.error_text, answer.headers.get("retry-after", "")
     seconds = ban_seconds(text)
+    if seconds is None and _WHOLE_SECONDS.fullmatch(stated):
+        seconds = float(stated)
     if seconds is not None:
         return BannedError(
             "{where} has banned this address after too many failed logins, of this or of another program.",

@@ -16,7 +16,7 @@ from exporter.settings.problems import Problem, ProblemsError, shown, wrong
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
 _SETTING = "EXPORTER_WEB_CONFIG"
-_HASH = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_HASH = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _CLIENT_AUTH = {"NoClientCert": ssl.CERT_NONE, "RequireAndVerifyClientCert": ssl.CERT_REQUIRED}
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 

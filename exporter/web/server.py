@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import structlog
 from cheroot import wsgi
 from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.server import HTTPConnection
+from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl import Adapter
 from flask import Flask
 
@@ -28,6 +29,8 @@ _MOST_BUSY = 64
 _LARGEST_REQUEST = 64 * 1024
 _SILENCE_SECONDS = 10
 _STOP_SECONDS = 2
+_PAUSE_SECONDS = 1
+"""After an error: where there is no file handle or thread for a visitor, cheroot would try again at once, for ever."""
 
 _log = structlog.get_logger("exporter.web")
 
@@ -95,11 +98,27 @@ class WebServer:
         self._thread.join(5)
 
 
+class _Request(HTTPRequest):
+    def parse_request(self) -> None:
+        """Read the request. cheroot would answer 500 to some that are none, and log each with a traceback."""
+        try:
+            super().parse_request()
+        except (ValueError, UnboundLocalError):  # a URL that is none, a first header that continues another
+            self.simple_response("400 Bad Request")
+
+
+class _Connection(HTTPConnection):
+    RequestHandlerClass = _Request
+
+
 class _Server(wsgi.Server):
+    ConnectionClass = _Connection
+
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        """Log what cheroot would print. Lower levels report clients that leave early, which is no event."""
-        if level >= logging.WARNING:
+        """Log what cheroot would print, but no clients that leave early or fail in TLS, which is no event."""
+        if level >= logging.WARNING and not isinstance(sys.exception(), ssl.SSLError):
             _log.log(level, "web_server", message=msg, exc_info=traceback)
+            time.sleep(_PAUSE_SECONDS)
 
 
 class _Tls(Adapter):
@@ -158,8 +177,8 @@ class _BusyConnections:
                 oldest = next(iter(self._busy))
                 del self._busy[oldest]
                 _cut(oldest)
+            thread.start()
             self._busy[connection] = thread
-        thread.start()
 
     def stop(self, seconds: float) -> None:
         """Give answers under way this many seconds to finish; then cut them."""

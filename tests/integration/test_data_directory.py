@@ -1,5 +1,6 @@
-"""Without ``EXPORTER_DATA_DIR``: a user has one ledger, whatever folder commands start in."""
+"""A user has one ledger, whatever folder commands start in; one that goes away meanwhile is noticed."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.benches.polling import one_record_each
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import Process, exporter_process, flow_in, run_command
 from tests.stack.waiting import wait_until
 
@@ -83,3 +86,32 @@ def test_commands_find_the_figures_of_a_demo_too(settings: dict[str, str], folde
         done = run_command("false-starts", cwd=folders[1], **settings)
         assert (done.returncode, done.stdout) == (0, "There were no false starts.\n")
         assert program.stop() == 0
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_ledger_that_was_moved_away_is_noticed_before_anything_is_popped(replaced: bool, tmp_path: Path) -> None:
+    data, proxy = tmp_path / "data", SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    with (
+        SteeredServer(proxy) as server,
+        exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY, COLLECTOR_INTERVAL_SECONDS="1") as program,
+    ):
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        data.rename(tmp_path / "away")
+        if replaced:
+            data.mkdir()
+            (data / FILE_NAME).touch()
+        wait_until(lambda: program.logged("proxy_state", "state=ledger"))
+        proxy.publish(one_record_each(Traffic(seed=5, zone=proxy.zone, shape=proxy.shape), 20, ending=time.time()))
+        polls = program.metric("cliproxy_exporter_polls_total") or 0
+        wait_until(lambda: program.metric("cliproxy_exporter_polls_total"), lambda now: now and now > polls + 1)
+        assert proxy.counts().popped == 0
+        assert "was deleted, moved or replaced" in program.get("/").text
+        assert program.metric("cliproxy_up") == 0
+
+        if replaced:
+            (data / FILE_NAME).unlink()
+            data.rmdir()
+        (tmp_path / "away").rename(data)
+        wait_until(lambda: flow_in(data).booked == 20)
+        assert program.stop() == 0
+    assert flow_in(data).received == 20

@@ -1,18 +1,20 @@
-"""Files that the exporter reads again on request, and a terminal that closes."""
+"""Files that the exporter reads again on request, signals during its start, and a terminal that closes."""
 
 import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from exporter.ledger.database import FILE_NAME
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
@@ -83,6 +85,21 @@ def test_sighup_reads_all_files_again(program: Process, tmp_path: Path) -> None:
         wait_until(lambda: len(_reloaded(program)) == 4)
     assert program.metric("cliproxy_limit_used", limit="after") == 0
     assert program.stop() == 0
+
+
+def test_sighup_during_the_start_is_a_reload_after_it(server: SteeredServer, tmp_path: Path) -> None:
+    ledger = tmp_path / "data" / FILE_NAME
+    with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as before:
+        assert before.url
+        assert before.stop() == 0
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
+            wait_until(lambda: ledger.with_name("exporter.lock").read_text() == f"{program.pid}\n")
+            program.send(signal.SIGHUP)
+            other.rollback()
+            wait_until(lambda: program.logged("event=reloaded"))
+            assert program.stop() == 0
 
 
 _AT_A_TERMINAL = """

@@ -86,6 +86,7 @@ def test_https_with_users_and_a_renewed_certificate(folder: Path) -> None:
     assert answers == [401, 200, 401, 200, 200]
     assert healthy
     assert renewed == 200
+    assert process.logged("event=web_server") == [], "a visitor without TLS is no event"
     assert PASSWORD not in "\n".join(process.log)
 
 
@@ -104,3 +105,4 @@ def test_only_visitors_with_a_certificate_are_served(folder: Path) -> None:
 
     assert served.status_code == 200
     assert healthy
+    assert process.logged("event=web_server") == [], "nor is one without a certificate"

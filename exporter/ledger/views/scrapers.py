@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from exporter.clock import Clock
 
-LATELY_SECONDS = 600.0
+LATELY_SECONDS = 660.0
+"""Ten minutes, and one for a scrape that is late."""
 MOST_SCRAPERS = 16
 """We wait for no further ones until one of these is gone: otherwise a client could invent any number."""
 

@@ -69,7 +69,7 @@ def _live(
     [
         pytest.param(((15, 3), (120, 7)), id="a slow one"),
         pytest.param(((15, 3), (15, 11)), id="a pair of high availability"),
-        pytest.param(((15, 3), (590, 7)), id="one that is almost too slow"),
+        pytest.param(((15, 3), (601, 7)), id="one that asks every ten minutes, a little late"),
         pytest.param(((15, 3), (120, 7), (300, 0)), id="three"),
     ],
 )

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from exporter.errors import (
@@ -123,12 +124,31 @@ def test_the_sentence_says_what_to_do(answer: Answer, error: type[ProxyError], a
         pytest.param("IP banned. Try again in a while", 1800, id="unreadable: as long as CPA bans"),
         pytest.param("IP banned. Try again in 99999999999999999999h", 1800, id="absurd: as long as CPA bans"),
         ("IP banned", 1800),
+        ("Too many failed attempts. Try again in 29m58s", 1798),
+        ("Try again in a while", None),
         ("remote management disabled", None),
         ("", None),
     ],
 )
 def test_stated_waiting_times_are_read(text: str, seconds: float | None) -> None:
     assert ban_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "stated", "seconds"),
+    [("no", "900", 900), ("no", "0", 0), ("IP banned. Try again in 29m58s", "0", 1798), ("IP banned", "60", 1800)],
+)
+def test_a_waiting_time_in_a_header_of_a_403_counts_if_its_text_has_none(
+    text: str, stated: str, seconds: float
+) -> None:
+    error = _failure(_answer(403, msgspec.json.encode({"error": text}), retry_after=stated))
+    assert isinstance(error, BannedError)
+    assert error.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize("stated", ["soon", "9" * 20, "-5", ""])
+def test_a_403_with_an_odd_waiting_time_is_no_ban(stated: str) -> None:
+    assert type(_failure(_answer(403, b'{"error":"no"}', retry_after=stated))) is ProxyServerError
 
 
 def test_no_sentence_quotes_the_answer() -> None:

@@ -1,12 +1,18 @@
-"""The fate of a connection after its answer. Other tests cover the rest of the server over HTTP."""
+"""Connections after their answer, requests that are none, a machine without resources. Other tests go over HTTP."""
 
+import errno
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 
-from exporter.web.server import _BusyConnections
+from exporter.web import server as web_server
+from exporter.web.server import WebServer, _BusyConnections
+from tests.stack.waiting import wait_until
 
 
 class _Server:
@@ -43,3 +49,71 @@ def test_a_connection_that_returns_to_a_stopped_server_is_closed(has_stopped: bo
         busy._serve(connection)
 
         assert (kept.fileno() == -1) is has_stopped
+
+
+class _Log:
+    """What is logged, each line with its time."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def log(self, *_: object, **__: object) -> None:
+        self.times.append(time.monotonic())
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
+    log = _Log()
+    monkeypatch.setattr(web_server, "_log", log)
+    return log
+
+
+@pytest.fixture
+def served(log: _Log) -> Iterator[WebServer]:  # noqa: ARG001 - the log is there before the server
+    server = WebServer(Flask("served"), host="127.0.0.1", port=0)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _connected(server: WebServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GET //[x HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\r\n folded: header\r\n\r\n"]
+)
+def test_a_request_that_is_none_is_refused_and_not_logged(served: WebServer, log: _Log, request_: bytes) -> None:
+    with _connected(served) as client, client.makefile("rb") as answer:
+        client.sendall(request_)
+        assert answer.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+        assert answer.read()
+    assert log.times == []
+
+
+def test_without_a_free_file_handle_the_server_tries_again_now_and_then(
+    served: WebServer, log: _Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accept(_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(web_server, "_PAUSE_SECONDS", 0.2)
+    server: Any = served._server
+    monkeypatch.setattr(server._connections, "_from_server_socket", accept)
+    with _connected(served):
+        wait_until(lambda: len(log.times) >= 3)
+    assert log.times[2] - log.times[0] >= 0.4
+
+
+def test_without_a_free_thread_a_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    server: Any = None
+    busy = _BusyConnections(server)
+    with socket.socket() as client:
+        connection: Any = _Connection(client)
+        with pytest.raises(RuntimeError, match="thread"):
+            busy.put(connection)
+    busy.stop(0)

@@ -1,6 +1,7 @@
 """The paths: the answer of each, and its form."""
 
 import re
+import time
 from datetime import datetime
 
 import pytest
@@ -124,6 +125,17 @@ def test_single_metrics_can_be_requested_by_name(web: WebBench, accept: str) -> 
     families = set(re.findall(r"^# TYPE (\S+)", asked, flags=re.MULTILINE))
     assert families == {"cliproxy_up", "cliproxy_exporter_build_info"}
     assert asked.endswith("# EOF\n") == whole.endswith("# EOF\n")
+
+
+def test_a_request_that_names_thousands_of_metrics_is_not_searched_for_each(web: WebBench) -> None:
+    web.statuses = [ProxyStatus(name=f"p{number}", state="ok") for number in range(100)]
+    client, spent = web.client(), []
+    for names in (1, 3000):
+        query = "&".join(f"name[]=n{number}" for number in range(names))
+        began = time.thread_time()
+        assert client.get(f"/metrics?{query}").data == b""
+        spent.append(time.thread_time() - began)
+    assert spent[1] < 20 * spent[0]
 
 
 def test_head_is_get_without_a_body_and_does_not_count_as_a_scrape(web: WebBench) -> None:
