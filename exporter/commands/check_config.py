@@ -12,6 +12,7 @@ from exporter.errors import ProxyError
 from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
+from exporter.limits.notices import Services
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -30,8 +31,7 @@ from exporter.wiring import HASH_KEY_FILE, Parts, connect
     "also_connect",
     is_flag=True,
     help="Also ask each proxy, and Supabase if it is set, and compare aliases and limits with what is there; nothing is"
-    " changed there. A management key that was refused"
-    " lately is not tried again, so this cannot get you banned.",
+    " changed there. A management key that was refused lately is not tried again, so this cannot get you banned.",
 )
 def check_config(also_connect: bool) -> None:
     """Check the settings and print all problems at once, each with what to do.
@@ -46,16 +46,19 @@ def check_config(also_connect: bool) -> None:
             click.echo(f"problem: {problem}")
         if loaded.settings is None:
             raise SystemExit(WRONG_SETTINGS)
-        if not loaded.settings.proxies:
+        settings = loaded.settings
+        if not settings.proxies:
             click.echo(f"problem: {no_proxy_sentence()}")
             raise SystemExit(WRONG_SETTINGS)
-        for proxy in loaded.settings.proxies:
+        for proxy in settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
             if proxy.source == "subscribe":
                 click.echo(f"note: proxy {proxy.name} is to be subscribed to. {STARVES}")
+        if settings.notify_urls:
+            Services(settings.notify_urls)  # refuses what it would refuse in a run
         click.echo("The settings are valid.")
         works = _check_machine(loaded)
-        if (also_connect and not _connect(loaded.settings)) or not works:
+        if (also_connect and not _connect(settings)) or not works:
             raise SystemExit(FAILED)
 
 
@@ -64,28 +67,25 @@ def _check_machine(loaded: Loaded) -> bool:
     settings = loaded.require()
     works = True
     data_dir = settings.exporter_data_dir
-    is_running = is_in_use(data_dir)
     if problem := _unwritable(data_dir):
         works = False
         click.echo(f"problem: {problem}")
     else:
         click.echo(f"data directory: {data_dir} can be written")
     address = f"{settings.exporter_host}:{settings.exporter_port}"
-    if is_running:
+    if is_in_use(data_dir):
         click.echo(f"port: {address} is not tried, because an exporter runs with this data directory")
     else:
         try:
             check_address(settings.exporter_host, settings.exporter_port)
+            click.echo(f"port: {address} is free" if settings.exporter_port else "port: any free one")
         except AddressInUseError as exc:
             works = False
             click.echo(f"problem: {exc}")
-        else:
-            click.echo(f"port: {address if settings.exporter_port else 'any port'} is free")
     is_set = any(loaded.sources[name] != "default" for name in ("TIMEZONE", "TIMEZONE_OFFSET_HOURS"))
     machines = "the machine's zone" if settings.timezone else "because this machine names no zone: set TIMEZONE"
     click.echo(f"days: begin at midnight in {settings.zone}{'' if is_set else f', {machines}'}")
-    files = (settings.exporter_config, settings.exporter_prices_file, settings.exporter_limits_file)
-    for file in filter(None, files):
+    for file in filter(None, (settings.exporter_config, settings.exporter_prices_file, settings.exporter_limits_file)):
         click.echo(f"file: {file} is valid")
     return works
 

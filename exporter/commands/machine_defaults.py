@@ -46,22 +46,21 @@ def user_data_dir(environ: Mapping[str, str]) -> Path | None:
 def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False) -> DataDirectory:
     """The running exporter's directory, else ``data`` below ``cwd`` if it holds a ledger, else the user's.
 
-    A running demo counts if it is alone and this command does not start an exporter (``starts``).
+    Without a ledger there, a demo that runs alone counts, unless this command starts an exporter (``starts``).
     """
     old = cwd / "data"
     user = user_data_dir(environ) or old
+    path = old if any((old / name).exists() for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
     running = _running(user)
-    found = [path for path, kind in running if kind != _DEMO]
-    if not found and not starts:
-        found = [path for path, _ in running]
+    found = [directory for directory, kind in running if kind != _DEMO]
     if len(found) == 1:
         return DataDirectory(found[0], _note(f"The running exporter's data directory is used: {found[0]}."))
-    path = old if any((old / name).exists() for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
     if found:
-        others = ", ".join(map(str, sorted(found)))
-        return DataDirectory(
-            path, _note(f"Several exporters are running, with {others}; {path} is used."), is_doubtful=True
-        )
+        why = f"Several exporters are running, with {', '.join(map(str, sorted(found)))}; {path} is used."
+        return DataDirectory(path, _note(why), is_doubtful=True)
+    if len(running) == 1 and not starts and not (path / FILE_NAME).exists():
+        why = f"These are the invented figures of the running demo, from {running[0][0]}."
+        return DataDirectory(running[0][0], _note(why), is_doubtful=True)
     if path == old != user:
         return DataDirectory(path, _note(f"The ledger in {path} is used; without it, {user} would be."))
     return DataDirectory(path)

@@ -134,12 +134,12 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
     else:
         said.append(f"No reset: use that is older than {window.window} no longer counts.")
     if window.inferred:
-        said.append("The provider refuses requests without telling a share.")
+        said.append("The provider refuses requests and does not say what share is used.")
     pace, exhausted_ms = window.pace(now_ms), window.exhausted_ms(now_ms)
     if pace is not None and kind is not Kind.BACK:
         used_up = ""
         if exhausted_ms is not None and window.used_ratio < 1:
-            used_up = f": as it goes, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
+            used_up = f": at this rate, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
         said.append(f"Pace {pace:.2f}{used_up}.")
     whose = {"Proxy": window.proxy, "Provider": window.provider, "Account": window.credential, "Only": window.scope}
     said += [f"{name} {value}." for name, value in whose.items() if value]

@@ -86,6 +86,8 @@ def read_text(path: Path, *, setting: str, place: str = "") -> str:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         why, fix = say("The file does not exist."), say("Create it, or correct the path in {name}.", name=setting)
+    except IsADirectoryError:
+        why, fix = say("It is a directory."), say("Put a file there, or correct the path in {name}.", name=setting)
     except UnicodeDecodeError:
         why, fix = say("The file is not UTF-8 text."), say("Save it as UTF-8.")
     except (OSError, ValueError) as error:

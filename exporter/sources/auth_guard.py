@@ -292,7 +292,7 @@ class KeyGuard:
         if held.given_up:
             once = say("once") if has_rested else say("once, from {moment} on", moment=_moment(again_ms))
             advice = say(
-                "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
+                "It will not be tried again: set a new key. If it was corrected in CPA, the command"
                 " cliproxy-exporter try-key tries it {once}.",
                 once=once,
             )
@@ -300,7 +300,7 @@ class KeyGuard:
         when = say("with the next call") if has_rested else say("at {moment}", moment=_moment(again_ms))
         advice = say(
             "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
-            " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
+            " new key is tried at once. If it was corrected in CPA, the command cliproxy-exporter try-key"
             " tries this one now.",
             when=when,
         )

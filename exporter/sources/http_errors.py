@@ -45,7 +45,7 @@ _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (
         ssl.SSLError,
-        say("could not be reached by TLS. If CPA does not have `tls: enable`, write http:// in the proxy's URL."),
+        say("could not be reached over TLS. If CPA does not have `tls: enable`, write http:// in the proxy's URL."),
     ),
     (
         socket.gaierror,

@@ -55,7 +55,7 @@ def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | Non
     """The word, whether it is up, and until when it is not."""
     up = account.is_up(now_ms)
     if up is None:
-        return say("not told"), None, None
+        return say("not reported"), None, None
     if account.disabled:
         return say("disabled"), False, None
     if not up:

@@ -32,9 +32,11 @@ OPEN_NOTES = 4
 """Notes listed at the top; more would push the money off the screen."""
 
 _MEANING = {
-    Billing.METERED: say("API keys: money that is charged"),
-    Billing.SUBSCRIPTION: say("what the same use would cost by API: no money spent"),
-    Billing.UNKNOWN: say("the proxy did not tell whether it is charged"),
+    Billing.METERED: say("what API keys cost"),
+    Billing.SUBSCRIPTION: say(
+        "what the use of accounts with a login would have cost by API key; no money is spent on it"
+    ),
+    Billing.UNKNOWN: say("the proxy did not say whether it is charged"),
 }
 _SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
 

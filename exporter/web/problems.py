@@ -42,7 +42,7 @@ _OF_CREDENTIALS = {
     "unavailable": (
         pattern("is unavailable"),
         pattern(
-            "The proxy does not use this {provider} credential, and does not tell until when. Its log says why; a new"
+            "The proxy does not use this {provider} credential, and does not say until when. Its log says why; a new"
             " login helps if the old one has expired."
         ),
     ),
@@ -288,7 +288,7 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
             ),
             text=say(
                 "Some of their tokens have no known price, so cost is higher than shown."
-                " cliproxy_unpriced_requests_total tells the reasons. Models:"
+                " cliproxy_unpriced_requests_total has the reasons. Models:"
             ),
             names=_most(figures.unpriced),
         )

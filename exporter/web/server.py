@@ -40,7 +40,7 @@ class AddressInUseError(ExporterError):
 
     def __init__(self, host: str, port: int, exc: OSError) -> None:
         super().__init__(
-            f"{host}:{port} cannot be listened on ({exc}). Is another exporter running? Set EXPORTER_PORT or"
+            f"{host}:{port} cannot be listened on ({exc.strerror}). Is another exporter running? Set EXPORTER_PORT or"
             " EXPORTER_HOST to an address that is free."
         )
 
@@ -74,6 +74,7 @@ class WebServer:
         try:
             self._server.prepare()
         except OSError as exc:
+            check_address(host, port)  # its reason is one for people
             raise AddressInUseError(host, port, exc) from exc
         self._thread = threading.Thread(target=self._server.serve, name="web", daemon=True)
 

@@ -201,6 +201,18 @@ def test_every_stop_of_the_keyboard_is_visible(browser: Browser, busy: Exporter)
             assert outline == "solid", seen.page.evaluate("document.activeElement.outerHTML")
 
 
+def test_long_names_break_no_word_in_the_head_of_a_table(browser: Browser, hostile: Exporter) -> None:
+    with opened(browser, f"{hostile.web.url}/requests", width=1000) as seen:
+        assert seen.page.locator("thead th").count() > 0
+        # Of a word that is broken, the letters stand on two lines.
+        broken = seen.page.evaluate("""[...document.querySelectorAll("thead th")].filter(head => {
+            const range = document.createRange()
+            range.selectNodeContents(head)
+            return !/\\s/.test(head.textContent) && new Set([...range.getClientRects()].map(at => at.top)).size > 1
+        }).map(head => head.textContent)""")
+        assert broken == []
+
+
 @pytest.mark.parametrize("path", ["/usage", "/usage?by=client", "/requests", "/usage?by=provider&show=requests"])
 def test_names_from_outside_are_shown_as_text(browser: Browser, hostile: Exporter, path: str) -> None:
     with opened(browser, f"{hostile.web.url}{path}") as seen:

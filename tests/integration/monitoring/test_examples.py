@@ -20,7 +20,7 @@ LIMIT = {"alertname": "CliproxyLimitReached", "limit": "5h", "kind": "provider",
 # Characters with a meaning in HTML, Markdown or JSON must arrive unchanged.
 ANNOTATIONS = {
     "summary": 'claude-alice: 5h limit for "a_b" <c> 83% used',
-    "description": "83% used (warning from 80% on). Resets in 1h 12m 5s. Pace 1.59: as it goes, used up in 14m 0s.",
+    "description": "83% used (warning from 80% on). Resets in 1h 12m 5s. Pace 1.59: at this rate, used up in 14m 0s.",
     "dashboard_url": "http://localhost:3000/d/cliproxy-limits?from=now-24h&to=now&var-credential=claude-alice",
     "runbook_url": "https://runbooks.example/CliproxyLimitReached.md",
 }

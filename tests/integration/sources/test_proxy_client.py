@@ -257,7 +257,7 @@ def test_an_address_where_nobody_listens_is_unreachable(
 def test_tls_to_a_plain_port_is_reported(connect: Connect) -> None:
     with RawServer(send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         client = connect(server.url.replace("http:", "https:"))
-        with pytest.raises(ProxyUnreachableError, match="by TLS"):
+        with pytest.raises(ProxyUnreachableError, match="over TLS"):
             client.get(PATH)
 
 

@@ -56,7 +56,7 @@ def test_check_config_asks_nobody_and_writes_nothing(server: SteeredServer, tmp_
         f"proxy default: {server.url}",
         "The settings are valid.",
         f"data directory: {tmp_path / 'data'} can be written",
-        "port: any port is free",
+        "port: any free one",
         "days: begin at midnight in UTC, the machine's zone",
     ]
     assert server.proxy.requests.total() == 0
@@ -73,10 +73,19 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert (done.returncode, done.stderr) == (1, "")
     directory, taken = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
     assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used (Not a directory: " in directory
-    assert f"127.0.0.1:{port} cannot be listened on" in taken
+    assert f"127.0.0.1:{port} cannot be listened on (Address already in use). Is another exporter running?" in taken
     assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
     assert f"file: {tmp_path / 'limits.yaml'} is valid" in done.stdout
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
+
+
+def test_check_config_refuses_a_notification_url_that_the_run_refuses(server: SteeredServer, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, server.url) | {"EXPORTER_NOTIFY_URLS": "nonsense"}
+    done = run_command("check-config", cwd=tmp_path, **settings)
+    assert done.returncode == 2
+    assert done.stderr.startswith("EXPORTER_NOTIFY_URLS: Apprise does not know URL number 1.")
+    assert "The settings are valid" not in done.stdout
+    assert run_command("run", cwd=tmp_path, **settings).returncode == 2
 
 
 def test_check_config_leaves_the_port_to_the_running_exporter(server: SteeredServer, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.machine_defaults import announced, find_data_dir, machine_zone, user_data_dir
+from exporter.commands.machine_defaults import DataDirectory, announced, find_data_dir, machine_zone, user_data_dir
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 
 
@@ -102,8 +102,20 @@ def test_with_several_exporters_none_is_chosen_without_a_warning(
 def test_a_demo_is_found_by_commands_and_stops_no_exporter(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
     lock = DataDirectoryLock(tmp_path / "data" / "demo")
     with announced(home, tmp_path / "data" / "demo", is_demo=True):
-        assert find_data_dir(home, cwd=cwd).path == tmp_path / "data" / "demo"
+        found = find_data_dir(home, cwd=cwd)
+        assert found.path == tmp_path / "data" / "demo"
+        assert "invented" in str(found.note)
+        assert found.is_doubtful
         assert find_data_dir(home, cwd=cwd, starts=True).path == tmp_path / "home" / "cliproxy-exporter"
+    lock.release()
+
+
+def test_a_running_demo_hides_no_ledger_of_the_users_own(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
+    own = tmp_path / "home" / "cliproxy-exporter"
+    lock = DataDirectoryLock(own / "demo")
+    (own / FILE_NAME).touch()
+    with announced(home, own / "demo", is_demo=True):
+        assert find_data_dir(home, cwd=cwd) == DataDirectory(own)
     lock.release()
 
 

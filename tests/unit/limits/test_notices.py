@@ -136,7 +136,7 @@ def test_the_message_says_what_the_alert_says() -> None:
 
     assert notice.title == "claude-alice: 5h limit 84% used"
     assert notice.text == (
-        "84% used (warning from 80% on). Resets in 1 h. Pace 1.05: as it goes, used up in 45 min."
+        "84% used (warning from 80% on). Resets in 1 h. Pace 1.05: at this rate, used up in 45 min."
         " Proxy home. Provider claude. Account claude-alice."
     )
 

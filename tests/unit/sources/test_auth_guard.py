@@ -63,7 +63,7 @@ def test_a_refused_key_is_tried_again_once_after_150_minutes_and_three_times_in_
 def test_a_person_may_ask_for_a_try_at_once(store: MemoryRefusals, clock: TurnableClock) -> None:
     running = make_guard(store=store, clock=clock)
     _refuse(running)
-    with pytest.raises(KeyRefusedError, match="If it was mended at CPA's side, the command cliproxy-exporter try-key"):
+    with pytest.raises(KeyRefusedError, match="If it was corrected in CPA, the command cliproxy-exporter try-key"):
         running.check()
     command = make_guard(store=store, clock=clock)
     command.ask()
@@ -83,7 +83,7 @@ def test_asking_is_for_one_try_and_counts(store: MemoryRefusals, clock: Turnable
         with pytest.raises(KeyRefusedError, match=f"refused {count}"):
             guard.check()
     guard.ask()
-    with pytest.raises(KeyRefusedError, match=r"If it was mended .* tries it once, from 2026-"):
+    with pytest.raises(KeyRefusedError, match=r"If it was corrected .* tries it once, from 2026-"):
         guard.check()
 
 

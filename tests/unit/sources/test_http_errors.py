@@ -168,7 +168,7 @@ def _caused(cause: Exception) -> httpx.ConnectError:
     ("exc", "sentence"),
     [
         pytest.param(_caused(ssl.SSLCertVerificationError()), "not trusted.*SSL_CERT_FILE", id="certificate"),
-        pytest.param(_caused(ssl.SSLError()), "by TLS.*http://", id="TLS"),
+        pytest.param(_caused(ssl.SSLError()), "over TLS.*http://", id="TLS"),
         pytest.param(_caused(socket.gaierror()), "host name", id="name"),
         pytest.param(_caused(ConnectionRefusedError()), "Is CPA running", id="refused"),
         pytest.param(_caused(OSError(101, "unreachable")), "Is the network up", id="network"),

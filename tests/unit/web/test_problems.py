@@ -197,7 +197,7 @@ def test_what_waits_at_any_proxy_comes_before_what_was_lost() -> None:
     ("account", "state", "up", "retry_ms"),
     [
         pytest.param({"status": "active"}, "up", True, None, id="active"),
-        pytest.param({"status": None}, "not told", None, None, id="an API key"),
+        pytest.param({"status": None}, "not reported", None, None, id="an API key"),
         pytest.param({"status": "disabled", "disabled": True}, "disabled", False, None, id="disabled"),
         pytest.param(
             {"status": "error", "unavailable": True, "retry_ms": _NOW_MS + 1},
