@@ -1,6 +1,7 @@
 """One program and one demo proxy, polled when a test says so, and what always holds."""
 
 import io
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,12 @@ def one_record_each(traffic: Traffic, number: int, *, ending: float) -> list[Att
     enough = min(2 * number, number + number // 10 + 10)  # at most every second one is such a record, and few are
     attempts = traffic.batch(enough, ending=ending)
     return [attempt for attempt in attempts if attempt.model != IMAGE_MODEL][:number]
+
+
+def publish(proxy: SteeredProxy, records: int, *, seed: int = 5) -> None:
+    """Publish this many records that end now."""
+    traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
+    proxy.publish(one_record_each(traffic, records, ending=time.time()))
 
 
 class Bench:
