@@ -1,7 +1,10 @@
 """A stop of the program while it reads: what was read is booked, and nothing else is waited for."""
 
 import signal
+import time
 from collections.abc import Iterator
+from datetime import UTC
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import publish
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic, alike
 from tests.stack.running import exporter_process, flow_in
 from tests.stack.waiting import wait_until
 
@@ -31,7 +35,8 @@ def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:
 def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_continues(
     number: signal.Signals, server: SteeredServer, tmp_path: Path
 ) -> None:
-    publish(server.proxy, 15_000)
+    traffic = Traffic(seed=5, zone=UTC)
+    server.proxy.enqueue(islice(alike(traffic.batch(1000, ending=time.time())), 15_000))
     server.proxy.fault(path="usage-queue", kind="drip", seconds=1.0, times=None)
     with _program(tmp_path, server) as program:
         wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked >= 1000)
