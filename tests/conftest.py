@@ -16,6 +16,8 @@ from tests.benches.copied_ledgers import copied_ledgers
 LONGEST_FIRST = (
     "integration/test_kill.py",
     "integration/supabase/test_faults.py",
+    "integration/test_stop.py",
+    "integration/test_cut_answers.py",
     "integration/test_process.py",
     "integration/test_notification.py",
     "integration/sources/test_resp_subscription.py",
@@ -27,7 +29,6 @@ LONGEST_FIRST = (
     "integration/supabase/test_history_trouble.py",
     "integration/supabase/test_history.py",
     "integration/test_dashboards.py",
-    "integration/test_new_login.py",
     "integration/supabase/test_migrations.py",
     "integration/test_any_moment.py",
     "integration/test_scale.py",

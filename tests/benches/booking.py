@@ -1,7 +1,6 @@
 """What a test of the ledger needs: a ledger with an intake, and its figures recomputed the slow way."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -75,49 +74,40 @@ def adds_up(flow: Flow) -> bool:
 
 
 _COLUMNS = ("counted", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+_SUMS = ", ".join(f"sum({column})" for column in _COLUMNS)
+_ROLLUP = (
+    f"select ts_ms / 900000, series, basis, billing, {_SUMS}, sum(counted * (code <> '')),"
+    " sum(counted * (unpriced <> '')), max(0, max(iif(counted, nano_usd, 0))) from entry group by 1, 2, 3, 4"
+)
+_SHOWN = (
+    "with shown as (select e.*, t.id as shown_series, t.route, t.credential from entry e"
+    " join series s on s.id = e.series join series t on t.id = coalesce(s.shown, s.id) where e.live)"
+)
+_TOTALS = f"{_SHOWN} select shown_series, basis, billing, {_SUMS} from shown group by 1, 2, 3"
+_FAILED = f"{_SHOWN} select route, credential, code, sum(counted) from shown where code <> '' group by 1, 2, 3"
+_UNPRICED = f"{_SHOWN} select route, unpriced, sum(counted) from shown where unpriced <> '' group by 1, 2"
+_LATENCIES = f"{_SHOWN} select route, latency_ms from shown where code = '' and latency_ms > 0 and counted"
 
 
 def check_sums(ledger: Ledger) -> None:
-    """Check that every sum in the file and in memory equals one computed from the entries, entry by entry."""
+    """Check that every sum in the file and in memory equals one computed from all the entries."""
     with ledger.reading() as connection:
-        connection.row_factory = sqlite3.Row
-        entries = connection.execute(
-            "select e.*, coalesce(s.shown, s.id) as shown_series from entry e join series s on s.id = e.series"
-        ).fetchall()
-        kept = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries from installation"
-        assert connection.execute(kept).fetchone()[0] == len(entries) == ledger.totals.entries
-        shown = {row["id"]: row for row in connection.execute("select * from series")}
-        totals: dict[tuple[Any, ...], list[int]] = {}
-        rollup: dict[tuple[Any, ...], list[int]] = {}
-        dearest: dict[tuple[Any, ...], int] = {}
-        failed: dict[tuple[Any, ...], int] = {}
-        unpriced: dict[tuple[Any, ...], int] = {}
+
+        def by(columns: int, query: str) -> dict[tuple[Any, ...], tuple[int, ...]]:
+            """The rows by their first ``columns``."""
+            return {row[:columns]: row[columns:] for row in connection.execute(query)}
+
+        kept = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries, count(e.id)"
+        expected, entries = connection.execute(f"{kept} from installation left join entry e").fetchone()
+        assert expected == entries == ledger.totals.entries
+        totals, failed, unpriced = by(3, _TOTALS), by(3, _FAILED), by(2, _UNPRICED)
+        assert by(3, "select * from total") == totals
+        assert by(4, "select * from rollup") == by(4, _ROLLUP)
         latencies: dict[int, list[int]] = {}
-        for entry in entries:
-            numbers = [entry[column] for column in _COLUMNS]
-            incidents = [entry["counted"] * (entry["code"] != ""), entry["counted"] * (entry["unpriced"] != "")]
-            bucket = (entry["ts_ms"] // 900_000, entry["series"], entry["basis"], entry["billing"])
-            _add(rollup, bucket, numbers + incidents)
-            dearest[bucket] = max(dearest.get(bucket, 0), entry["nano_usd"] if entry["counted"] else 0)
-            if entry["live"]:
-                _add(totals, (entry["shown_series"], entry["basis"], entry["billing"]), numbers)
-            if not entry["live"]:
-                continue
-            series = shown[entry["shown_series"]]
-            if entry["code"]:
-                failure = (series["route"], series["credential"], entry["code"])
-                failed[failure] = failed.get(failure, 0) + entry["counted"]
-            elif entry["latency_ms"] > 0 and entry["counted"]:
-                latencies.setdefault(series["route"], []).append(entry["latency_ms"])
-            if entry["unpriced"]:
-                reason = (series["route"], entry["unpriced"])
-                unpriced[reason] = unpriced.get(reason, 0) + entry["counted"]
-        assert {tuple(row)[:3]: list(row)[3:] for row in connection.execute("select * from total")} == totals
-        rolled_up = {key: [*sums, dearest[key]] for key, sums in rollup.items()}
-        assert {tuple(row)[:4]: list(row)[4:] for row in connection.execute("select * from rollup")} == rolled_up
-    assert ledger.totals.failed == failed
-    assert ledger.totals.unpriced == unpriced
-    assert ledger.totals.entries == len(entries)
+        for route, ms in connection.execute(_LATENCIES):
+            latencies.setdefault(route, []).append(ms)
+    assert ledger.totals.failed == {key: number for key, (number,) in failed.items()}
+    assert ledger.totals.unpriced == {key: number for key, (number,) in unpriced.items()}
     assert ledger.totals.costs == {key: numbers[-1] for key, numbers in totals.items()}
     in_memory = {series: list(numbers) for series, numbers in ledger.totals.series.items()}
     assert in_memory == _by_series(totals)
@@ -128,12 +118,7 @@ def check_sums(ledger: Ledger) -> None:
         assert buckets[-1] == sum(ms <= 600_000 for ms in observed)
 
 
-def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], numbers: list[int]) -> None:
-    known = sums.get(key, [0] * len(numbers))
-    sums[key] = [a + b for a, b in zip(known, numbers, strict=True)]
-
-
-def _by_series(totals: dict[tuple[Any, ...], list[int]]) -> dict[int, list[int]]:
+def _by_series(totals: Mapping[tuple[Any, ...], Iterable[int]]) -> dict[int, list[int]]:
     by_series: dict[int, list[int]] = {}
     for (series, _, _), (requests, uncached, read, write, output, reasoning, unclassified, _) in totals.items():
         known = by_series.get(series, [0] * 7)

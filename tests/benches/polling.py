@@ -1,6 +1,7 @@
 """One program and one demo proxy, polled when a test says so, and what always holds."""
 
 import io
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,34 +12,41 @@ from exporter.clock import Clock
 from exporter.logs import configure_logging
 from exporter.simulator.wire import IMAGE_MODEL
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.benches.program import metrics_of, running, settings_for
+from tests.benches.program import Polls, metrics_of, running, settings_for
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Attempt, Traffic
 from tests.stack import loopback
 from tests.stack.running import flow_in, metric_in, secrets_found
-from tests.stack.waiting import wait_until
 
 WRONG_KEY = "sk-planted-wrong-key-77f1"
 
 
 def one_record_each(traffic: Traffic, number: int, *, ending: float) -> list[Attempt]:
     """``number`` attempts without a second record: at any time of day the proxy counts as many as it records."""
-    attempts = traffic.batch(2 * number, ending=ending)
+    enough = min(2 * number, number + number // 10 + 10)  # at most every second one is such a record, and few are
+    attempts = traffic.batch(enough, ending=ending)
     return [attempt for attempt in attempts if attempt.model != IMAGE_MODEL][:number]
+
+
+def publish(proxy: SteeredProxy, records: int, *, seed: int = 5) -> None:
+    """Publish this many records that end now."""
+    traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
+    proxy.publish(one_record_each(traffic, records, ending=time.time()))
 
 
 class Bench:
     """One program and one demo proxy, polled when a test says so."""
 
-    def __init__(self, exporter: Exporter, proxy: SteeredProxy, data_dir: Path, log: io.StringIO) -> None:
+    def __init__(self, exporter: Exporter, proxy: SteeredProxy, data_dir: Path, log: io.StringIO, polls: Polls) -> None:
         self.exporter = exporter
         self.proxy = proxy
         self.data_dir = data_dir
         self._log = log
         self._traffic = Traffic(seed=3, zone=proxy.zone, shape=proxy.shape)
-        self._polls_done(1)
+        self._polls = polls
+        self._polled = polls.wait_for(1)
 
     def publish(self, records: int) -> None:
         self.proxy.publish(one_record_each(self._traffic, records, ending=self.proxy.clock.now()))
@@ -47,11 +55,7 @@ class Bench:
         """Poll ``times`` times, each time to its end."""
         for _ in range(times):
             self.exporter.trigger()
-            self._polls_done(1 + self._polls)
-
-    def _polls_done(self, number: float) -> None:
-        name = "cliproxy_exporter_poll_duration_seconds_count"
-        self._polls = wait_until(lambda: self.metric(name), lambda done: done >= number)
+            self._polled = self._polls.wait_for(self._polled + 1)
 
     def metric(self, name: str, **labels: str) -> float:
         return metric_in(metrics_of(self.exporter), name, **labels) or 0.0
@@ -102,8 +106,9 @@ def bench_of(
     data_dir = directory / "data"
     try:
         settings = settings_for(data_dir, proxy_url=url, key=key, source=source)
-        with running(settings, clock=clock, only_triggered=True) as exporter:
-            bench = Bench(exporter, proxy, data_dir, log)
+        polls = Polls()
+        with running(settings, clock=clock, polls=polls) as exporter:
+            bench = Bench(exporter, proxy, data_dir, log, polls)
             yield bench
             bench.check()
     finally:

@@ -1,8 +1,9 @@
 """The whole program on a thread of the test, except the command line and the signals."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.clock import Clock
+from exporter.jobs.scheduler import Worker
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from tests.stack import loopback
@@ -42,16 +44,44 @@ def settings_for(
     )
 
 
+class Polls:
+    """Counts the polls of the exporter that it was given to, so that a test can wait for the end of one."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._more = threading.Condition()
+
+    def watch(self, worker: Worker) -> None:
+        worker._job = partial(self._poll, worker._job)
+
+    def _poll(self, poll: Callable[[], object]) -> None:
+        poll()
+        with self._more:
+            self._ended += 1
+            self._more.notify_all()
+
+    def wait_for(self, number: int) -> int:
+        """Wait until this many polls have ended; return how many have."""
+        with self._more:
+            assert self._more.wait_for(lambda: self._ended >= number, PATIENCE_SECONDS), f"{self._ended} polls ended"
+            return self._ended
+
+
 @contextmanager
-def running(settings: Settings, *, clock: Clock | None = None, only_triggered: bool = False) -> Iterator[Exporter]:
+def running(
+    settings: Settings, *, clock: Clock | None = None, only_triggered: bool = False, polls: Polls | None = None
+) -> Iterator[Exporter]:
     """Run an exporter until the end of the ``with`` block, then stop it as SIGTERM does.
 
-    ``only_triggered``: after its first poll it polls when the test says so, and not also every few seconds.
+    ``only_triggered``: after its first poll it polls when the test says so, and not also every few seconds. ``polls``
+    counts these.
     """
     exporter = Exporter(settings, clock=clock)
-    if only_triggered:
-        for worker in exporter._poll_workers:
+    for worker in exporter._poll_workers:
+        if only_triggered or polls:
             worker.interval_seconds = lambda: _NEVER_SECONDS
+        if polls:
+            polls.watch(worker)
     stop = threading.Event()
     thread = threading.Thread(target=exporter.run, args=(stop,))
     thread.start()

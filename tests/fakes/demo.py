@@ -37,18 +37,26 @@ def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
 
 @contextmanager
 def in_use(
-    proxy: SteeredProxy, *, seed: int, records: int, pause_seconds: float, most_queued: float = math.inf
+    proxy: SteeredProxy,
+    *,
+    records: int,
+    pause_seconds: float,
+    most_queued: float = math.inf,
+    seed: int = 0,
+    publish: Callable[[int], object] | None = None,
 ) -> Iterator[str]:
     """The URL of ``proxy``, which receives requests all the time: ``records`` of them after each pause.
 
-    It receives none while ``most_queued`` records wait in its queue.
+    It receives none while ``most_queued`` records wait in its queue. ``publish`` makes them; without it
+    they are traffic of this ``seed``.
     """
     traffic, ended = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape), threading.Event()
+    publish = publish or (lambda number: proxy.publish(traffic.batch(number, ending=time.time())))
 
     def use() -> None:
         while not ended.wait(pause_seconds):
             if proxy.counts().queued < most_queued:
-                proxy.publish(traffic.batch(records, ending=time.time()))
+                publish(records)
 
     thread = threading.Thread(target=use)
     thread.start()

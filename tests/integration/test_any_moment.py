@@ -49,7 +49,7 @@ _BAD = (
 )
 _SUMMED = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "counted", "nano_usd")
 _Key = tuple[str, ...]
-"""Proxy, auth_index, client, model, and the name of the sum."""
+"""auth_index, client, model, and the name of the sum."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class _Truth:
     replayed: int = 0
     bad: int = 0
     good: list[Attempt] = field(default_factory=list)
+    sums: Counter[_Key] = field(default_factory=Counter)
     held: list[_Pop] = field(default_factory=list)
     """Pops of a full disk: they are in the memory of the process, and nowhere else."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -82,6 +83,13 @@ class _Truth:
         self.received += pop.received
         self.bad += pop.bad
         self.good += pop.good
+        for attempt in pop.good:
+            key = (attempt.auth_index, PSEUDONYMS.of(attempt.record["api_key"]), attempt.record["model"])
+            for bucket, number in msgspec.structs.asdict(attempt.tokens).items():
+                self.sums[(*key, bucket)] += min(number, attempt.tokens.output) if bucket == "reasoning" else number
+            self.sums[(*key, "entries")] += 1
+            self.sums[(*key, "counted")] += _requests(attempt)
+            self.sums[(*key, "nano_usd")] += _nano_usd(attempt)
 
 
 @dataclass
@@ -118,19 +126,6 @@ def _requests(attempt: Attempt) -> int:
 def _nano_usd(attempt: Attempt) -> int:
     """The cost at the default price, 0.15 and 0.60 USD per million, whatever the service tier."""
     return 150 * attempt.tokens.prompt + 600 * attempt.tokens.output
-
-
-def _sums(truths: dict[str, _Truth]) -> Counter[_Key]:
-    sums: Counter[_Key] = Counter()
-    for proxy, truth in truths.items():
-        for attempt in truth.good:
-            key = (proxy, attempt.auth_index, PSEUDONYMS.of(attempt.record["api_key"]), attempt.record["model"])
-            for bucket, number in msgspec.structs.asdict(attempt.tokens).items():
-                sums[(*key, bucket)] += min(number, attempt.tokens.output) if bucket == "reasoning" else number
-            sums[(*key, "entries")] += 1
-            sums[(*key, "counted")] += _requests(attempt)
-            sums[(*key, "nano_usd")] += _nano_usd(attempt)
-    return +sums
 
 
 class _Life:
@@ -308,7 +303,7 @@ class _Life:
         check_sums(self._process.ledger)
         if any(flow_of(self._process.ledger, proxy).pending for proxy in _PROXIES):
             return
-        booked: Counter[_Key] = Counter()
+        booked: dict[str, Counter[_Key]] = {proxy: Counter() for proxy in _PROXIES}
         with self._process.ledger.reading() as connection:
             for row in connection.execute(
                 "select p.name, k.value, c.pseudonym, r.model, count(*),"
@@ -319,8 +314,8 @@ class _Life:
                 " group by 1, 2, 3, 4"
             ):
                 for name, number in zip(("entries", *_SUMMED), row[4:], strict=True):
-                    booked[(*row[:4], name)] += number
-        assert +booked == _sums(self._truths)
+                    booked[row[0]][(*row[1:4], name)] += number
+        assert booked == {proxy: truth.sums for proxy, truth in self._truths.items()}
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ the program as its users run it. ``-s`` shows what the kills hit. ``TEST_KILLS``
 latter.
 """
 
+import itertools
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
+import msgspec
 import pytest
 
 from exporter.records import Tokens
@@ -26,7 +28,7 @@ from exporter.simulator.proxy import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
-from tests.fakes.steered.counts import KnownItem
+from tests.fakes.steered.counts import Happening, KnownItem
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.traffic import Traffic
 from tests.stack.restless import Restless
@@ -52,8 +54,18 @@ class _WatchedProxy(SteeredProxy):
         self._items: deque[list[Item]] = deque()
         self._took: list[dict[Identity, Tokens]] = []
         self._pops = 0
+        attempts = Traffic(seed=10, zone=self.zone).batch(_MOST_QUEUED, ending=time.time())
+        self.publish(attempts)
+        self._again = itertools.cycle(attempts)
         self.popped_some = threading.Event()
         self.empty_pops = 0
+
+    def repeat(self, number: int) -> None:
+        """Queue records that differ from the first ones in their request; new ones would take ten times as long."""
+        with self._lock:
+            for attempt in itertools.islice(self._again, number if self.publishing else 0):
+                changes = {"request_id": f"{self.waiting.enqueued:08x}"}
+                self._append(msgspec.json.encode(attempt.record | changes), Happening(attempt))
 
     def pop(self, count: int) -> list[Item]:
         items = super().pop(count)
@@ -89,9 +101,12 @@ def _tokens(item: Item) -> Tokens:
 def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
     """A proxy in heavy use, whose queue holds more than one call can take, and its URL."""
     proxy = _WatchedProxy()
-    proxy.publish(Traffic(seed=10, zone=proxy.zone).batch(_MOST_QUEUED, ending=time.time()))
     with in_use(
-        proxy, seed=11, records=_LOAD_RECORDS, pause_seconds=_LOAD_PAUSE_SECONDS, most_queued=_MOST_QUEUED
+        proxy,
+        records=_LOAD_RECORDS,
+        pause_seconds=_LOAD_PAUSE_SECONDS,
+        most_queued=_MOST_QUEUED,
+        publish=proxy.repeat,
     ) as url:
         yield proxy, url
 

@@ -12,14 +12,13 @@ import pytest
 from exporter.app import Exporter
 from exporter.logs import configure_logging
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.benches.program import metrics_of, running, settings_for
+from tests.benches.program import Polls, metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.running import metric_in
-from tests.stack.waiting import wait_until
 
 _MISSED = "cliproxy_exporter_missed_records_estimate"
 _GAPS = "cliproxy_exporter_retention_gaps_total"
@@ -38,14 +37,13 @@ class _Scene:
         self._log = log
         self._traffic = Traffic(seed=9, zone=proxy.zone, shape=proxy.shape)
         self._exporter: Exporter | None = None
-        self._polls = 0.0
 
     @contextmanager
     def exporter(self) -> Iterator[None]:
         settings = settings_for(self._folder / "data", proxy_url=self._url, key=MANAGEMENT_KEY)
-        with running(settings, clock=self.clock, only_triggered=True) as self._exporter:
-            self._polls = 0.0
-            self._polled()
+        self._polls = Polls()
+        with running(settings, clock=self.clock, polls=self._polls) as self._exporter:
+            self._polled = self._polls.wait_for(1)
             yield
 
     def publish(self, attempts: int, *, recorded: bool = True) -> None:
@@ -65,11 +63,7 @@ class _Scene:
     def poll(self) -> None:
         assert self._exporter is not None
         self._exporter.trigger()
-        self._polled()
-
-    def _polled(self) -> None:
-        name = "cliproxy_exporter_poll_duration_seconds_count"
-        self._polls = wait_until(lambda: self.metric(name) or 0.0, lambda done: done > self._polls)
+        self._polled = self._polls.wait_for(self._polled + 1)
 
     def metric(self, name: str, **labels: str) -> float | None:
         assert self._exporter is not None

@@ -1,13 +1,11 @@
-"""The program as a process: signals, the data directory, the port, and a disk that refuses writes."""
+"""The program as a process: its start, the data directory, the port, and a disk that refuses writes."""
 
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,10 @@ import pytest
 from exporter.app import Exporter
 from exporter.ledger.database import FILE_NAME
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.benches.polling import one_record_each
+from tests.benches.polling import publish
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
-from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import (
     Process,
     environment,
@@ -33,20 +30,11 @@ from tests.stack.running import (
 )
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
-_GAPS = "cliproxy_exporter_retention_gaps_total"
-STOPPING = [signal.SIGTERM, signal.SIGINT]
-
 
 @pytest.fixture
 def server() -> Iterator[SteeredServer]:
     with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
         yield server
-
-
-def _publish(server: SteeredServer, records: int, *, seed: int = 5) -> None:
-    proxy = server.proxy
-    traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
-    proxy.publish(one_record_each(traffic, records, ending=time.time()))
 
 
 def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:
@@ -56,131 +44,6 @@ def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:
 @pytest.fixture
 def as_users_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.stack.running.FORKS", False)
-
-
-# --- signals ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
-def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_continues(
-    number: signal.Signals, server: SteeredServer, tmp_path: Path
-) -> None:
-    _publish(server, 15_000)
-    server.proxy.fault(path="usage-queue", kind="drip", seconds=1.0, times=None)
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked >= 1000)
-        assert program.stop(number) == 0
-        assert program.logged("event=stopped", "finished=true")
-    counts, flow = server.proxy.counts(), flow_in(tmp_path / "data")
-    assert counts.queued > 5000, "the stop waited for the whole queue"
-    assert not server.proxy.lost
-    assert flow.received == counts.popped
-    assert flow.booked + flow.pending == flow.received
-
-    server.proxy.clear_faults()
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 15_000)
-        assert program.metric("cliproxy_exporter_records_received_total") == 15_000
-        assert program.stop() == 0
-
-
-@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
-def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
-    number: signal.Signals, server: SteeredServer, tmp_path: Path
-) -> None:
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
-        server.proxy.fault(path="usage-queue", kind="hang", seconds=60)
-        _publish(server, 300)
-        program.trigger()
-        wait_until(lambda: server.proxy.counts().popped == 300)
-        assert program.stop(number) == 0
-        assert program.logged("event=stopped", "finished=true")
-    wait_until(lambda: len(server.proxy.lost) == 300)  # the proxy had popped them and never sent them
-    assert flow_in(tmp_path / "data").received == 0
-
-    _publish(server, 200, seed=6)
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 200)
-        assert program.stop() == 0
-
-
-def _waits_for_an_answer(program: Process, server: SteeredServer, records: int, *, seconds: float) -> None:
-    """Wait until the proxy has popped ``records``, which it sends ``seconds`` later."""
-    wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
-    server.proxy.fault(path="usage-queue", kind="hang", seconds=seconds)
-    _publish(server, records)
-    program.trigger()
-    wait_until(lambda: server.proxy.counts().popped == records)
-
-
-def test_a_stop_waits_for_an_answer_that_is_7_seconds_late(server: SteeredServer, tmp_path: Path) -> None:
-    with _program(tmp_path, server) as program:
-        _waits_for_an_answer(program, server, 500, seconds=7)
-        assert program.stop() == 0
-    assert flow_in(tmp_path / "data").booked == 500
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
-        assert program.metric(_GAPS) == 0
-        assert not program.logged("event=pop_cut")
-
-
-@pytest.mark.parametrize("impatience", ["waits", "second signal", "kill"])
-def test_an_answer_that_a_stop_cuts_is_reported_at_the_next_start(
-    impatience: str, server: SteeredServer, tmp_path: Path
-) -> None:
-    with _program(tmp_path, server) as program:
-        _waits_for_an_answer(program, server, 500, seconds=20)
-        program.send(signal.SIGTERM)
-        if impatience != "waits":
-            wait_until(lambda: _marked_pops(tmp_path / "data"), lambda marked: marked == 1)
-            program.send(signal.SIGINT if impatience == "second signal" else signal.SIGKILL)
-        ended = program.wait(10 if impatience == "waits" else 6)  # without a second signal it takes eight or nine
-        assert ended == {"waits": 0, "second signal": -signal.SIGINT, "kill": -signal.SIGKILL}[impatience]
-    assert flow_in(tmp_path / "data").received == 0
-
-    server.proxy.clear_faults()
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: program.metric("cliproxy_exporter_missed_records_estimate"), lambda missed: missed == 500)
-        assert program.metric(_GAPS) == 1
-        assert len(program.logged("event=pop_cut")) == 1
-        assert "lost the answer to a read of its usage queue" in program.get("/").text
-        assert program.stop() == 0
-    with _program(tmp_path, server) as program:
-        assert program.metric(_GAPS) == 1, "it is told once"
-
-
-def _marked_pops(data_dir: Path) -> int:
-    with ledger_file(data_dir) as connection:
-        (marked,) = connection.execute("select count(pop_marked_ms) from proxy").fetchone()
-    return int(marked)
-
-
-def test_an_answer_that_breaks_off_is_counted_at_once(server: SteeredServer, tmp_path: Path) -> None:
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
-        server.proxy.fault(path="usage-queue", kind="cut")
-        _publish(server, 50)
-        program.trigger()
-        wait_until(lambda: program.metric(_GAPS), lambda gaps: gaps == 1)
-        server.proxy.fault(path="usage-queue", kind="status", status=503)  # it answers, so it handed out nothing
-        program.trigger()
-        wait_until(lambda: program.metric("cliproxy_exporter_poll_failures_total", reason="server_error"))
-        assert program.metric(_GAPS) == 1
-
-
-def test_a_stop_keeps_what_a_slow_answer_has_delivered(server: SteeredServer, tmp_path: Path) -> None:
-    with _program(tmp_path, server) as program:
-        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
-        server.proxy.fault(path="usage-queue", kind="drip", seconds=40)
-        _publish(server, 400)
-        program.trigger()
-        wait_until(lambda: server.proxy.counts().popped == 400)
-        assert program.stop() == 0
-    flow = flow_in(tmp_path / "data")
-    assert 0 < flow.booked < 400
-    assert flow.rejected == 1, "the record in the middle of which the answer ended"
-    assert flow.adds_up
 
 
 @pytest.mark.usefixtures("as_users_start_it")
@@ -313,11 +176,11 @@ def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(
 ) -> None:
     data_dir = tmp_path / "data"
     with _program(tmp_path, server, COLLECTOR_INTERVAL_SECONDS="1") as program:
-        _publish(server, 100)
+        publish(server.proxy, 100)
         wait_until(lambda: flow_in(data_dir).booked == 100)
         wait_until(lambda: program.logged("proxy_state", "state=ok"))  # the first poll is over and writes nothing more
         _limit_file_size(program, 1)
-        _publish(server, 1200, seed=6)
+        publish(server.proxy, 1200, seed=6)
         wait_until(lambda: program.logged("proxy_state", "state=ledger"))
         failures = "cliproxy_exporter_poll_failures_total"
         wait_until(lambda: program.metric(failures, reason="ledger"), lambda failed: failed and failed >= 2)
@@ -339,7 +202,7 @@ def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: 
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         _limit_file_size(program, 1)
-        _publish(server, 300)
+        publish(server.proxy, 300)
         program.trigger()
         wait_until(lambda: program.logged("proxy_state", "state=ledger"))
         assert program.stop() == 0
@@ -352,7 +215,7 @@ def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: SteeredSe
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         _limit_file_size(program, 1)
-        _publish(server, 300)
+        publish(server.proxy, 300)
         program.trigger()
         wait_until(lambda: program.logged("proxy_state", "state=ledger"))
         _limit_file_size(program, resource.RLIM_INFINITY)
@@ -373,13 +236,13 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
     data_dir = tmp_path / "data"
     settings = settings_for(data_dir, proxy_url=server.url, key=MANAGEMENT_KEY, collector_interval_seconds=1)
     with running(settings) as exporter:
-        _publish(server, 100)
+        publish(server.proxy, 100)
         wait_until(lambda: flow_in(data_dir).booked == 100)
         with ledger_file(data_dir) as connection:
             (pages,) = connection.execute("pragma page_count").fetchone()
         # There is space to store two batches, and not to book them.
         _limit_pages(exporter, pages + 45)
-        _publish(server, 3000, seed=6)
+        publish(server.proxy, 3000, seed=6)
         (status,) = wait_until(exporter.statuses, lambda statuses: statuses[0].state == "ledger")
         assert "is full" in status.sentence
         popped = server.proxy.counts().popped

@@ -16,7 +16,7 @@ import pytest
 from exporter.app import Exporter
 from exporter.simulator.live import LiveTraffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.benches.program import metrics_of, running, settings_for
+from tests.benches.program import Polls, metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
@@ -49,26 +49,25 @@ def _attempts(proxy: SteeredProxy) -> Counter[str]:
     return found
 
 
-def _poll(exporter: Exporter) -> str:
-    """Ask for a poll, and wait until it is over; return what a script then reads."""
-    polls = metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
+def _poll(exporter: Exporter, polls: Polls) -> None:
+    """Ask for a poll, and wait until it is over."""
+    ended = polls.wait_for(0)
     loopback.post(f"{exporter.web.url}/api/collector/trigger")
-    return wait_until(
-        lambda: metrics_of(exporter),
-        lambda text: (metric_in(text, "cliproxy_exporter_poll_duration_seconds_count") or 0) > polls,
-    )
+    polls.wait_for(ended + 1)
 
 
-def _traffic(proxy: SteeredProxy, exporter: Exporter, *, seed: int) -> None:
+def _traffic(proxy: SteeredProxy, exporter: Exporter, polls: Polls, *, seed: int) -> None:
     """Some seconds of traffic with polls in between; afterwards everything has been read."""
     traffic = LiveTraffic(proxy, rate=60, seed=seed, burst=0)
     traffic.start()
     until = time.monotonic() + 4
     while time.monotonic() < until:
-        _poll(exporter)
+        more = _attempts(proxy).total() + 5
+        wait_until(lambda more=more: _attempts(proxy).total() >= more)  # type: ignore[misc]
+        _poll(exporter, polls)
     traffic.stop()
-    _poll(exporter)
-    _poll(exporter)
+    _poll(exporter, polls)
+    _poll(exporter, polls)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +81,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         settings = settings_for(
             tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY, exporter_series_birth_seconds=BIRTH_SECONDS
         )
-        exporter = stack.enter_context(running(settings, only_triggered=True))
+        polls = Polls()
+        exporter = stack.enter_context(running(settings, polls=polls))
         for line in VERSION_LINES:
             workdir = tmp_path / line
             workdir.mkdir()
@@ -94,9 +94,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         for seed, version in enumerate(("", "v7.2.140", "v6.9.49")):
             if version:
                 proxy.upgrade(version)
-                _poll(exporter)
+                _poll(exporter, polls)
             lived.sources.append(exporter.statuses()[0].source)
-            _traffic(proxy, exporter, seed=seed)
+            _traffic(proxy, exporter, polls, seed=seed)
         lived.after = _attempts(proxy) - lived.before
         lived.text = metrics_of(exporter)
         total = metric_in(lived.text, "cliproxy_requests_total")

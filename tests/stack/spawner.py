@@ -24,7 +24,7 @@ from exporter.pricing.catalogue import load_catalogue
 from tests.stack.forks import die_with_parent
 
 _LONGEST_QUESTION = 2**18
-_LATER = ("httpcore", "supabase", "tests.benches.program")
+_LATER = ("encodings.idna", "httpcore", "jinja2.ext", "supabase", "tests.benches.program", "tests.stack.running")
 """Modules that some starts import when they need them."""
 
 

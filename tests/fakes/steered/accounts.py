@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from functools import cache
 from typing import Any
 
 from exporter.simulator.proxy import Account
@@ -69,5 +70,6 @@ class SteeredAccount(Account):
         ]
 
 
+@cache
 def _hour(bucket: int, zone: tzinfo) -> str:
     return datetime.fromtimestamp(bucket * _BUCKET_SECONDS, zone).strftime("%H:%M")

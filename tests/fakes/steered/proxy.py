@@ -196,13 +196,7 @@ class SteeredProxy(DemoProxy):
         if self.open_proxy:
             source = attempt.record["source"]
             changes |= {"source": "" if source == event.client.key else source, "api_key": ""}
-        return replace(
-            attempt,
-            record=attempt.record | changes,
-            auth_index=str(index),
-            model=changes.get("model", attempt.model),
-            client="" if self.open_proxy else attempt.client,
-        ), index
+        return attempt.recorded_as(changes), index
 
     def pop(self, count: int) -> list[Item]:
         with self._lock:

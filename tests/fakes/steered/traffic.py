@@ -3,9 +3,11 @@
 A test can thus compare the exporter's ledger with what really happened.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from functools import cached_property, partial
 from typing import Any
 
 from exporter.records import Tokens
@@ -18,14 +20,14 @@ TruthKey = tuple[str, str, str]
 """Client name, credential name, model."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """One upstream attempt: its wire record, its series, and its exclusive token buckets.
 
-    ``event`` is ``None`` for a detail imported from elsewhere.
+    ``event`` is ``None`` for a detail imported from elsewhere. ``written`` makes the record when somebody asks for it:
+    a proxy that publishes the event writes its own.
     """
 
-    record: dict[str, Any]
     client: str
     credential: str
     auth_index: str
@@ -36,17 +38,33 @@ class Attempt:
     error_body: str
     ended: float
     event: Event | None = None
+    written: Callable[[], dict[str, Any]] = field(default=dict, repr=False, compare=False)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        return self.written()
 
     @property
     def key(self) -> TruthKey:
         return (self.client, self.credential, self.model)
+
+    def recorded_as(self, changes: dict[str, Any]) -> "Attempt":
+        """The attempt with these fields of its record changed: ``auth_index``, and perhaps the model and no API key."""
+        if changes == {"auth_index": self.auth_index}:
+            return self
+        return replace(
+            self,
+            written=lambda: self.record | changes,
+            auth_index=str(changes["auth_index"]),
+            model=changes.get("model", self.model),
+            client="" if "api_key" in changes else self.client,
+        )
 
 
 def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
     """An event with the record of it that a server of that shape and zone writes."""
     event = in_shape(event, shape)
     return Attempt(
-        record=record_of(event, shape=shape, zone=zone),
         client=event.client.name,
         credential=event.credential.name,
         auth_index=event.credential.auth_index,
@@ -57,7 +75,14 @@ def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
         error_body=event.error_body,
         ended=event.ended,
         event=event,
+        written=partial(record_of, event, shape=shape, zone=zone),
     )
+
+
+def alike(attempts: Iterable[Attempt]) -> Iterator[dict[str, Any]]:
+    """Records without end, equal to those of ``attempts`` except for their request: new ones take ten times as long."""
+    for number, attempt in enumerate(itertools.cycle(attempts)):
+        yield attempt.record | {"request_id": f"{number:08x}"}
 
 
 class Traffic:

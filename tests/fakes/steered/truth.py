@@ -62,7 +62,6 @@ def imported_attempt(key: str, model: str, detail: Mapping[str, Any], credential
     started = datetime.fromisoformat(detail["timestamp"]).timestamp()
     failed = bool(detail.get("failed"))
     return Attempt(
-        record={},
         client=_CLIENT_NAMES.get(key, ""),
         credential=credential.name if credential is not None else "",
         auth_index=str(detail.get("auth_index", "")),

@@ -2,9 +2,11 @@
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, head, send
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
-from tests.fakes.steered.traffic import Traffic
+from tests.fakes.steered.traffic import Traffic, alike
 from tests.fakes.subscribing import Line, OtherSubscriber, behind_tls
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
@@ -50,11 +52,11 @@ class _Scene:
     def received(self) -> int:
         return flow_in(self.bench.data_dir).received
 
-    def use(self, records: int) -> None:
+    def use(self, records: int, publish: Callable[[int], object] | None = None) -> None:
         """Publish no faster than all subscribers read."""
         for _ in range(0, records, _CHUNK):
             before = self.proxy.counts()
-            self.bench.publish(_CHUNK)
+            (publish or self.bench.publish)(_CHUNK)
             due = before.pushed + _CHUNK * before.subscribers
             wait_until(lambda due=due: self.proxy.counts().pushed >= due)  # type: ignore[misc]
 
@@ -82,8 +84,9 @@ def _clock() -> TurnableClock:
 
 def test_twenty_thousand_records_beside_another_subscriber_over_reconnects(tmp_path: Path) -> None:
     with _scene(tmp_path) as scene, OtherSubscriber(scene.url) as other:
+        records = alike(Traffic(seed=4, zone=UTC).batch(2000, ending=time.time()))
         for round_ in range(1, 11):
-            scene.use(2000)
+            scene.use(2000, lambda number: scene.proxy.enqueue(islice(records, number)))
             wait_until(lambda due=2000 * round_: scene.booked == len(other.records) == due)  # type: ignore[misc]
             scene.line.cut()
             scene.wait_for_subscribers(1)
