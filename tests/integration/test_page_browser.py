@@ -31,6 +31,7 @@ from tests.stack import loopback
 from tests.stack.pages.browser import looks, opened, run_chromium, serious_findings
 from tests.stack.waiting import wait_until
 
+_TEMPLATES = Path(__file__).resolve().parents[2] / "exporter" / "web" / "templates"
 _RECORDS = 1500
 _ZONE = ZoneInfo("Europe/Berlin")
 _NAMES = {"Spent": "metered", "Subscription value": "subscription", "Unknown billing": "unknown"}
@@ -168,7 +169,7 @@ def test_a_page_is_readable_and_quiet(browser: Browser, start: Start, state: str
             assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{look}: it scrolls sideways"
             height = page.evaluate("document.documentElement.scrollHeight")
             assert height < 4000 or width > 390, f"{look}: it is endless on a phone"
-            assert serious_findings(page) == [], look
+            assert serious_findings(page, scheme) == [], look
             assert page.evaluate("document.body.innerText").count("None") == 0, look
         assert seen.complaints == []
 
@@ -188,6 +189,15 @@ def test_what_is_wrong_comes_first_and_says_what_to_do(
         first = seen.page.locator("main > section").first
         for each in words:
             expect(first).to_contain_text(each)
+
+
+def test_dark_differs_from_light_in_colours_only() -> None:
+    """So a page is looked at for other faults in light alone."""
+    text = "".join(file.read_text(encoding="utf-8") for file in _TEMPLATES.iterdir())
+    _, dark = text.split("prefers-color-scheme: dark")
+    rule = re.match(r"\) {\s*:root {([^}]*)}\s*}", dark)
+    assert rule
+    assert re.sub(r"--[\w-]+: #[0-9a-f]{3,6};", "", rule[1]).split() == []
 
 
 # --- figures ------------------------------------------------------------------------------------------------------
@@ -345,5 +355,5 @@ def test_names_from_outside_are_shown_as_text(browser: Browser, start: Start) ->
         expect(page.locator("#by-client")).to_contain_text(_HOSTILE_ALIAS)
         for width, scheme in looks(page):
             assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{width} pixels, {scheme}"
-            assert serious_findings(page) == [], f"{width} pixels, {scheme}"
+            assert serious_findings(page, scheme) == [], f"{width} pixels, {scheme}"
         assert seen.complaints == []
