@@ -6,6 +6,7 @@ A test can thus compare the exporter's ledger with what really happened.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import lru_cache
 from typing import Any
 
 from exporter.records import Tokens
@@ -42,6 +43,7 @@ class Attempt:
         return (self.client, self.credential, self.model)
 
 
+@lru_cache(maxsize=4096)  # traffic is made for a test, and soon after that published
 def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
     """An event with the record of it that a server of that shape and zone writes."""
     event = in_shape(event, shape)
