@@ -29,6 +29,7 @@ from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.pages.browser import looks, opened, run_chromium, serious_findings
+from tests.stack.running import metric_in
 from tests.stack.waiting import wait_until
 
 _TEMPLATES = Path(__file__).resolve().parents[2] / "exporter" / "web" / "templates"
@@ -108,7 +109,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
 
 
 def _polls(exporter: Exporter) -> float:
-    return sum(_values(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count"))
+    return metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
 
 
 def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = None) -> Settings:
@@ -133,17 +134,12 @@ def _wait_for_records(exporter: Exporter, number: int) -> None:
     """Wait until they are booked and the periods are up to date."""
     booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {number}.0'
     text = wait_until(lambda: metrics_of(exporter), lambda text: booked in text)
-    requests = sum(_values(text, "cliproxy_requests_total"))
+    requests = metric_in(text, "cliproxy_requests_total")
 
     def is_up_to_date(now: Counter[str]) -> bool:
         return now["today requests"] + now["yesterday requests"] == requests
 
     wait_until(lambda: _gauges(exporter), is_up_to_date)
-
-
-def _values(text: str, name: str) -> list[float]:
-    families = text_string_to_metric_families(text)
-    return [sample.value for family in families for sample in family.samples if sample.name == name]
 
 
 # --- every state --------------------------------------------------------------------------------------------------
@@ -206,7 +202,8 @@ def test_dark_differs_from_light_in_colours_only() -> None:
 def _gauges(exporter: Exporter) -> Counter[str]:
     """The period gauges of /metrics as sums: ``today cost metered`` in nano-USD, ``today requests``, with model."""
     sums: Counter[str] = Counter()
-    for family in text_string_to_metric_families(metrics_of(exporter)):
+    lines = [line for line in metrics_of(exporter).splitlines() if line.startswith("cliproxy_period_")]
+    for family in text_string_to_metric_families("\n".join(lines)):
         for sample in family.samples:
             labels = sample.labels
             if sample.name == "cliproxy_period_cost_usd":

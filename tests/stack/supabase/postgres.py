@@ -189,9 +189,8 @@ class Postgres:
         except BaseException:
             session.close()
             raise
-        if other := self._idle.pop((database, user), None):  # of another thread
-            other.close()
-        self._idle[database, user] = session
+        if self._idle.setdefault((database, user), session) is not session:  # another thread's is there by now
+            session.close()
         return output
 
     def administrate(self, sql: str) -> None:
