@@ -113,7 +113,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, past: tuple[float, float])
     """Servers of all versions with a past, and with a present in which everything has happened at least once."""
     folder = tmp_path_factory.mktemp("dashboards")
     start, end = past
-    book_past(folder / "past", requests=8000, ending=end, span_seconds=end - start)
+    book_past(folder / "past", requests=3000, ending=end, span_seconds=end - start)
     export_past(folder / "past", folder / "past.om")
     found = {}
     with ExitStack() as stack:
