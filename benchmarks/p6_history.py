@@ -121,7 +121,7 @@ def _measure_drain(section: Section, directory: Path, records: int) -> None:
     _fill(directory, records)
     server = Postgres(NEWEST)
     try:
-        server.run("create database own template project", database="postgres", user="postgres", transaction=False)
+        server.copy("own", of="project")
         database = Database(server, "own")
         database.migrate()
         api = SupabaseApi(database)

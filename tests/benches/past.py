@@ -49,8 +49,10 @@ def export_past(data_dir: Path, file: Path) -> None:
 
 def import_past(tools: Monitoring, file: Path, workdir: Path) -> None:
     """Make an OpenMetrics file the past of the Prometheus that will run in ``workdir``."""
+    # promtool reads the whole file for each block, and makes blocks of two hours unless it may make larger ones.
+    making = [str(tools.promtool), "tsdb", "create-blocks-from", "--max-block-duration=168h"]
     subprocess.run(
-        [tools.promtool, "tsdb", "create-blocks-from", "openmetrics", str(file), str(workdir / "tsdb")],
+        [*making, "openmetrics", str(file), str(workdir / "tsdb")],
         check=True,
         capture_output=True,
     )

@@ -14,7 +14,7 @@ def postgres() -> Iterator[Postgres]:
     """The newest PostgreSQL. It has the databases ``project`` and ``old_project`` (empty), and ``migrated``."""
     server = Postgres(NEWEST)
     try:
-        server.run("create database migrated template project", database="postgres", user="postgres", transaction=False)
+        server.copy("migrated", of="project")
         Database(server, "migrated").migrate()
         yield server
     finally:

@@ -29,8 +29,10 @@ from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.pages.browser import looks, opened, run_chromium, serious_findings
+from tests.stack.running import metric_in
 from tests.stack.waiting import wait_until
 
+_TEMPLATES = Path(__file__).resolve().parents[2] / "exporter" / "web" / "templates"
 _RECORDS = 1500
 _ZONE = ZoneInfo("Europe/Berlin")
 _NAMES = {"Spent": "metered", "Subscription value": "subscription", "Unknown billing": "unknown"}
@@ -107,7 +109,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
 
 
 def _polls(exporter: Exporter) -> float:
-    return sum(_values(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count"))
+    return metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
 
 
 def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = None) -> Settings:
@@ -132,17 +134,12 @@ def _wait_for_records(exporter: Exporter, number: int) -> None:
     """Wait until they are booked and the periods are up to date."""
     booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {number}.0'
     text = wait_until(lambda: metrics_of(exporter), lambda text: booked in text)
-    requests = sum(_values(text, "cliproxy_requests_total"))
+    requests = metric_in(text, "cliproxy_requests_total")
 
     def is_up_to_date(now: Counter[str]) -> bool:
         return now["today requests"] + now["yesterday requests"] == requests
 
     wait_until(lambda: _gauges(exporter), is_up_to_date)
-
-
-def _values(text: str, name: str) -> list[float]:
-    families = text_string_to_metric_families(text)
-    return [sample.value for family in families for sample in family.samples if sample.name == name]
 
 
 # --- every state --------------------------------------------------------------------------------------------------
@@ -168,7 +165,7 @@ def test_a_page_is_readable_and_quiet(browser: Browser, start: Start, state: str
             assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{look}: it scrolls sideways"
             height = page.evaluate("document.documentElement.scrollHeight")
             assert height < 4000 or width > 390, f"{look}: it is endless on a phone"
-            assert serious_findings(page) == [], look
+            assert serious_findings(page, scheme) == [], look
             assert page.evaluate("document.body.innerText").count("None") == 0, look
         assert seen.complaints == []
 
@@ -190,13 +187,23 @@ def test_what_is_wrong_comes_first_and_says_what_to_do(
             expect(first).to_contain_text(each)
 
 
+def test_dark_differs_from_light_in_colours_only() -> None:
+    """So a page is looked at for other faults in light alone."""
+    text = "".join(file.read_text(encoding="utf-8") for file in _TEMPLATES.iterdir())
+    _, dark = text.split("prefers-color-scheme: dark")
+    rule = re.match(r"\) {\s*:root {([^}]*)}\s*}", dark)
+    assert rule
+    assert re.sub(r"--[\w-]+: #[0-9a-f]{3,6};", "", rule[1]).split() == []
+
+
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
 def _gauges(exporter: Exporter) -> Counter[str]:
     """The period gauges of /metrics as sums: ``today cost metered`` in nano-USD, ``today requests``, with model."""
     sums: Counter[str] = Counter()
-    for family in text_string_to_metric_families(metrics_of(exporter)):
+    lines = [line for line in metrics_of(exporter).splitlines() if line.startswith("cliproxy_period_")]
+    for family in text_string_to_metric_families("\n".join(lines)):
         for sample in family.samples:
             labels = sample.labels
             if sample.name == "cliproxy_period_cost_usd":
@@ -345,5 +352,5 @@ def test_names_from_outside_are_shown_as_text(browser: Browser, start: Start) ->
         expect(page.locator("#by-client")).to_contain_text(_HOSTILE_ALIAS)
         for width, scheme in looks(page):
             assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{width} pixels, {scheme}"
-            assert serious_findings(page) == [], f"{width} pixels, {scheme}"
+            assert serious_findings(page, scheme) == [], f"{width} pixels, {scheme}"
         assert seen.complaints == []

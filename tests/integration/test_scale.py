@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -27,19 +28,21 @@ INTERVAL = "global: {scrape_interval: 1s}\n"
 each_line = pytest.mark.parametrize("line", VERSION_LINES)
 
 
-@pytest.fixture
-def demo() -> Iterator[SteeredServer]:
-    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
-        yield server
+@contextmanager
+def _office(folder: Path) -> Iterator[tuple[SteeredServer, Exporter]]:
+    """The proxy ``office``, and an exporter that reads it."""
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as demo:
+        settings = settings_for(
+            folder / "data", proxy_url=demo.url, key=MANAGEMENT_KEY, name="office", exporter_series_birth_seconds=2
+        )
+        with running(settings) as exporter:
+            yield demo, exporter
 
 
-@pytest.fixture
-def exporter(demo: SteeredServer, tmp_path: Path) -> Iterator[Exporter]:
-    """An exporter that reads the proxy ``office``."""
-    settings = settings_for(
-        tmp_path / "data", proxy_url=demo.url, key=MANAGEMENT_KEY, name="office", exporter_series_birth_seconds=2
-    )
-    with running(settings) as started:
+@pytest.fixture(scope="module")
+def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """An exporter for Prometheus to find."""
+    with _office(tmp_path_factory.mktemp("office")) as (_, started):
         yield started
 
 
@@ -109,15 +112,16 @@ def _found(server: Prometheus, expr: str, moment: float) -> dict[frozenset[tuple
 
 
 @each_line
-def test_a_central_server_has_what_the_shipped_one_has(
-    line: str, exporter: Exporter, demo: SteeredServer, tmp_path: Path
-) -> None:
+def test_a_central_server_has_what_the_shipped_one_has(line: str, tmp_path: Path) -> None:
     binary = binaries_of(line)
     central = _folder(tmp_path, "central", "")
     receiving = ["--web.enable-remote-write-receiver"]
-    with run_prometheus_with(
-        binary, config=central / "prometheus.yml", workdir=central, arguments=receiving
-    ) as receiver:
+    with (
+        _office(tmp_path) as (demo, exporter),
+        run_prometheus_with(
+            binary, config=central / "prometheus.yml", workdir=central, arguments=receiving
+        ) as receiver,
+    ):
         shipped = _replaced(
             (ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"),
             **{

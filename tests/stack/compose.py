@@ -45,11 +45,18 @@ def compose(*arguments: str, env_file: Path, **variables: str) -> subprocess.Com
     )
 
 
+_RESOLVED: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
+"""What Compose said, by the content of the environment file and the variables: many tests ask the same."""
+
+
 def resolved(*, env_file: Path, **variables: str) -> dict[str, Any]:
     """What Compose makes of the file: names filled in, anchors merged, all short forms expanded."""
-    done = compose("config", "--format", "json", env_file=env_file, **variables)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    asked = env_file.read_text(), frozenset(variables.items())
+    if asked not in _RESOLVED:
+        done = compose("config", "--format", "json", env_file=env_file, **variables)
+        assert done.returncode == 0, done.stderr
+        _RESOLVED[asked] = done.stdout
+    found: dict[str, Any] = json.loads(_RESOLVED[asked])
     return found
 
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.stack import loopback
-from tests.stack.waiting import PATIENCE_SECONDS
+from tests.stack.waiting import PATIENCE_SECONDS, rest
 
 VERSION_LINES = ("2.42", "3.x")
 """The versions that the product promises to work with: parametrize tests with these and call ``binaries_of``."""
@@ -134,16 +134,15 @@ class Prometheus:
         Raises ``AssertionError`` after ``timeout`` seconds. A new server needs about 5 s until its first scrape, and no
         setting shortens that.
         """
-        deadline = time.monotonic() + timeout
-        while True:
-            samples = self.query(expr)
-            if predicate(samples):
-                return samples
-            if time.monotonic() > deadline:
+        begun = asked = time.monotonic()
+        while not predicate(samples := self.query(expr)):
+            if time.monotonic() > begun + timeout:
                 targets = self.get("targets")["activeTargets"]
                 health = [(each["scrapeUrl"], each["health"], each["lastError"]) for each in targets]
                 raise AssertionError(f"after {timeout} s {expr} still gives {samples}; targets: {health}")
-            time.sleep(_POLL_SECONDS)
+            rest(begun, asked)
+            asked = time.monotonic()
+        return samples
 
     def close(self) -> None:
         self._client.close()

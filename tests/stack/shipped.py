@@ -3,6 +3,7 @@
 Expressions, labels, texts, routes and inhibition stay as shipped; only addresses and times change.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,10 +44,10 @@ def write_prometheus(
         jobs["cliproxy-exporter"]["scrape_timeout"] = _duration(seconds)
     (folder / "rules").mkdir()
     for file in sorted((ROOT / "prometheus/rules").glob("*.yml")):
-        content = yaml.safe_load(file.read_text())
+        content = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
         if seconds is not None:
             _hurry(content, seconds, rules or {})
-        (folder / "rules" / file.name).write_text(yaml.safe_dump(content, width=10_000))
+        (folder / "rules" / file.name).write_text(json.dumps(content))
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path

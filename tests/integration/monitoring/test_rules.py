@@ -1,10 +1,12 @@
 """Prometheus checks the shipped configuration and rules, and runs the rules' tests, in each version."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,34 +62,51 @@ def test_promtool_finds_nothing_wrong_with_the_rules(binary: Monitoring) -> None
     _promtool(binary, "check", "rules", "--lint=all", "--lint-fatal", *RULES, *OPTIONAL_RULES)
 
 
+@cache
+def _groups(file: Path) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["groups"]
+    return groups
+
+
+def _name(rule: Mapping[str, Any]) -> str:
+    return str(rule.get("alert") or rule["record"])
+
+
 def _groups_for(files: Sequence[Path], test: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The groups of rule files, with only the rules that a test mentions and the rules whose series these use."""
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    rules = {rule.get("alert") or rule["record"]: repr(rule) for group in groups for rule in group["rules"]}
-    used, texts = set[str](), [repr(test)]
-    while texts:
-        text = texts.pop()
-        new = {name for name in rules.keys() - used if re.search(rf"(?<![\w:]){name}(?![\w:])", text)}
+    groups = [group for file in files for group in _groups(file)]
+    rules = {_name(rule): rule for group in groups for rule in group["rules"]}
+    used, asked = set[str](), [test]
+    while asked:
+        new = (rules.keys() & re.findall(r"[\w:]+", repr(asked.pop()))) - used
         used |= new
-        texts += [rules[name] for name in new]
-    kept = [
-        group | {"rules": [rule for rule in group["rules"] if (rule.get("alert") or rule["record"]) in used]}
-        for group in groups
-    ]
+        asked += [rules[name] for name in new]
+    kept = [group | {"rules": [rule for rule in group["rules"] if _name(rule) in used]} for group in groups]
     return [group for group in kept if group["rules"]]
 
 
+@pytest.fixture(scope="module")
+def split_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rules' tests, each in a file of its own with its rules, in a folder of its file's name.
+
+    promtool evaluates every given rule at every step: with all of them, a test of two days takes 40 s.
+    """
+    folder = tmp_path_factory.mktemp("rules")
+    for file in RULE_TESTS:
+        (folder / file.name).mkdir()
+        shipped = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+        files = [file.parent / name for name in shipped["rule_files"]]
+        for number, test in enumerate(shipped["tests"]):
+            groups = {"groups": _groups_for(files, test)}
+            alone = shipped | {"rule_files": [f"rules-{number}.yml"], "tests": [test]}
+            (folder / file.name / f"rules-{number}.yml").write_text(json.dumps(groups))
+            (folder / file.name / f"{number}.test.yml").write_text(json.dumps(alone))
+    return folder
+
+
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name)
-def test_the_rules_pass_their_tests(binary: Monitoring, tmp_path: Path, file: Path) -> None:
-    # promtool evaluates every given rule at every step: with all of them, a test of two days takes 40 s.
-    shipped = yaml.safe_load(file.read_text())
-    files = [file.parent / name for name in shipped["rule_files"]]
-    for number, test in enumerate(shipped["tests"]):
-        rules = f"rules-{number}.yml"
-        (tmp_path / rules).write_text(yaml.safe_dump({"groups": _groups_for(files, test)}))
-        alone = shipped | {"rule_files": [rules], "tests": [test]}
-        (tmp_path / f"{number}.test.yml").write_text(yaml.safe_dump(alone))
-    _promtool(binary, "test", "rules", *sorted(tmp_path.glob("*.test.yml")))
+def test_the_rules_pass_their_tests(binary: Monitoring, split_tests: Path, file: Path) -> None:
+    _promtool(binary, "test", "rules", *sorted((split_tests / file.name).glob("*.test.yml")))
 
 
 @pytest.mark.parametrize(

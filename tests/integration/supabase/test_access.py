@@ -8,7 +8,8 @@ from supabase import Client
 
 from tests.stack.supabase import eras
 from tests.stack.supabase.api import SupabaseApi
-from tests.stack.supabase.postgres import CHECKOUT, Database, Postgres, SqlError
+from tests.stack.supabase.postgres import CHECKOUT, Database, Postgres
+from tests.stack.supabase.session import SqlError
 
 _OPTIONAL = CHECKOUT / "supabase" / "optional"
 _ANON_READ = (_OPTIONAL / "anon_read.sql").read_text(encoding="utf-8")

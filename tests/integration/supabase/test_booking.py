@@ -14,8 +14,9 @@ from supabase import Client
 
 from tests.stack import loopback
 from tests.stack.supabase.api import SupabaseApi
-from tests.stack.supabase.postgres import Database, SqlError
+from tests.stack.supabase.postgres import Database
 from tests.stack.supabase.records import DAY, OWNER, Row, at, record
+from tests.stack.supabase.session import SqlError
 
 _SUMMED = "requests, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
 

@@ -34,9 +34,7 @@ class _Backend:
 
     def __init__(self) -> None:
         self.postgres = Postgres(NEWEST)
-        self.postgres.run(
-            "create database own template project", database="postgres", user="postgres", transaction=False
-        )
+        self.postgres.copy("own", of="project")
         self.database = Database(self.postgres, "own")
         self.database.migrate()
         self.api = SupabaseApi(self.database)

@@ -23,11 +23,11 @@ from tests.stack.supabase.postgres import (
     CHECKOUT,
     FOLDER,
     Database,
-    SqlError,
     free_port,
     start_anyhow,
     wait_until,
 )
+from tests.stack.supabase.session import SqlError
 
 _TOOLS = CHECKOUT / ".tools" / "supabase"
 _MISSING = "This test needs a Supabase server: run make test (or scripts/fetch-supabase)."

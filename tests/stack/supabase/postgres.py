@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from tests.stack.forks import die_with_parent
+from tests.stack.supabase.session import Session, SqlError
 from tests.stack.waiting import PATIENCE_SECONDS, rest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -35,10 +36,8 @@ VERSIONS = (NEWEST, "17", "15")
 _START_ATTEMPTS = 10
 _PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use")
 _SQL_SECONDS = 60.0
-
-
-class SqlError(Exception):
-    """What psql complained about."""
+_ADMINISTRATOR = ("postgres", "postgres")
+"""A database that nobody uses, and the user who may do anything."""
 
 
 def free_port() -> int:
@@ -94,6 +93,7 @@ class Postgres:
         self._as_user: dict[str, Any] = {}
         self._copies = 0
         self._lock = threading.Lock()
+        self._idle: dict[tuple[str, str], Session] = {}
         package = _package(version)
         if os.geteuid() == 0:  # the server refuses to run as root, and its user cannot enter root's folders
             user = pwd.getpwnam("nobody")
@@ -109,12 +109,10 @@ class Postgres:
         try:
             self._initialize()
             self.start()
-            self.run((FOLDER / "roles.sql").read_text(), database="postgres", user="postgres")
-            self.run("create database project", database="postgres", user="postgres", transaction=False)
+            self.administrate((FOLDER / "roles.sql").read_text())
+            self.administrate("create database project")
             self.run((FOLDER / "project.sql").read_text(), database="project", user="postgres")
-            self.run(
-                "create database old_project template project", database="postgres", user="postgres", transaction=False
-            )
+            self.copy("old_project", of="project")
             self.run((FOLDER / "old_project.sql").read_text(), database="old_project", user="postgres")
         except BaseException:
             self.close()
@@ -167,12 +165,13 @@ class Postgres:
 
     def _answers(self) -> bool:
         with suppress(SqlError):
-            self.run("select 1", database="postgres", user="postgres")
+            self.administrate("select 1")
             return True
         return False
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT is fast and orderly, SIGQUIT is a crash."""
+        self._leave(*(database for database, _user in self._idle))
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait()
@@ -182,21 +181,33 @@ class Postgres:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, sql: str, *, database: str, user: str = "project_owner", transaction: bool = True) -> str:
-        """The output of a script, unaligned. Raises SqlError at the first statement that fails."""
-        done = self._run_psql(sql, database, user, ["-v", "ON_ERROR_STOP=1", *(["-1"] if transaction else [])])
-        if done.returncode:
-            raise SqlError(done.stderr.strip())
-        return done.stdout
+    def run(self, sql: str, *, database: str, user: str = "project_owner") -> str:
+        """The output of a script, unaligned; several statements are one transaction. Raises SqlError."""
+        session = self._idle.pop((database, user), None) or Session(self.port, database=database, user=user)
+        try:
+            output = session.run(sql)
+        except BaseException:
+            session.close()
+            raise
+        if self._idle.setdefault((database, user), session) is not session:  # another thread's is there by now
+            session.close()
+        return output
+
+    def administrate(self, sql: str) -> None:
+        """Run a script that is about the whole server."""
+        database, user = _ADMINISTRATOR
+        self.run(sql, database=database, user=user)
+
+    def _leave(self, *databases: str) -> None:
+        """Close the sessions on these databases."""
+        for key in [key for key in self._idle if key[0] in databases]:
+            self._idle.pop(key).close()
 
     def run_loosely(self, sql: str, *, database: str, user: str = "project_owner") -> str:
         """Run every statement by itself, even after a failed one; return psql's complaints."""
-        return self._run_psql(sql, database, user, []).stderr
-
-    def _run_psql(self, sql: str, database: str, user: str, options: list[str]) -> subprocess.CompletedProcess[str]:
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", user, "-d", database]
-        return subprocess.run(
-            [str(self._psql), "-X", "-q", "-A", "-t", *options, *address, "-f", "-"],
+        done = subprocess.run(
+            [str(self._psql), "-X", "-q", "-A", "-t", *address, "-f", "-"],
             input=sql,
             env=self._environment | {"PGOPTIONS": "-c client_min_messages=warning"},
             capture_output=True,
@@ -204,6 +215,12 @@ class Postgres:
             check=False,
             timeout=_SQL_SECONDS,
         )
+        return done.stderr
+
+    def copy(self, name: str, *, of: str) -> None:
+        """Make a new database, a copy of another."""
+        self._leave(of)
+        self.administrate(f"create database {name} template {of} strategy file_copy")  # half the work for a small one
 
     @contextmanager
     def database(self, template: str) -> "Iterator[Database]":
@@ -211,13 +228,12 @@ class Postgres:
         with self._lock:
             self._copies += 1
             name = f"copy_{self._copies}"
-        create = f"create database {name} template {template} strategy file_copy"  # half the work for a small one
-        self.run(create, database="postgres", user="postgres", transaction=False)
+        self.copy(name, of=template)
         try:
             yield Database(self, name)
         finally:
-            drop = f"drop database {name} with (force)"
-            self.run(drop, database="postgres", user="postgres", transaction=False)
+            self._leave(name)
+            self.administrate(f"drop database {name} with (force)")
 
 
 class Database:
