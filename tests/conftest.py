@@ -3,10 +3,14 @@
 import gc
 import os
 import signal
+import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -76,13 +80,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
-def pytest_collection_finish() -> None:
-    gc.freeze()  # Ten thousand tests live until the end, so garbage collection need not look at them.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Without garbage collection: modules and tests live until the end, so it need not look at them, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _ledgers_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with copied_ledgers(tmp_path_factory.mktemp("ledger")):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _authorities_are_read_once() -> Iterator[None]:
+    """Not by each client of httpx, which takes longer than most requests to a server in the same process."""
+    create, authorities = ssl.create_default_context, certifi.where()
+    made = cache(create)
+
+    def create_or_share(*args: Any, **options: Any) -> ssl.SSLContext:
+        is_usual = not args and options == {"cafile": authorities}
+        return made(**options) if is_usual else create(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", create_or_share)
         yield
 
 

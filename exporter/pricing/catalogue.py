@@ -21,13 +21,13 @@ from exporter.settings.yaml_rows import read_rows
 _OVERLAY = "overlay.yaml"
 
 
+@cache
 def load_catalogue() -> PriceList:
     return PriceList(with_overlay(load_genai_rows(), read_overlay()), ways=catalogue_ways)
 
 
-@cache
 def read_overlay() -> tuple[OverlayRow, ...]:
-    """The overlay, which is read once. Raises ProblemsError for a mistake in it; a test rules that out."""
+    """The overlay. Raises ProblemsError for a mistake in it; a test rules that out."""
     with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
         return read_rows(Path(path), Overlay, setting=_OVERLAY, context=[]).prices
 

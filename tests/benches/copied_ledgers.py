@@ -21,17 +21,19 @@ def copied_ledgers(folder: Path) -> Iterator[None]:
     A file with tables is migrated as usual, and so is every file in a test that changes the steps.
     """
     Database(folder / FILE_NAME).close()
+    original = sqlite3.connect(":memory:", check_same_thread=False)
+    with closing(sqlite3.connect(folder / FILE_NAME)) as made:
+        made.backup(original)
     migrate = Database._migrate
 
     def copy_or_migrate(new: Database) -> None:
         if new.value("select 1 from sqlite_master") or vars(database)["migrations"] is not schema.migrations:
             migrate(new)
             return
-        with closing(sqlite3.connect(folder / FILE_NAME)) as made:
-            made.backup(new._connection)
+        original.backup(new._connection)
         with new.transaction() as connection:
             connection.execute(_ANOTHER)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with closing(original), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "_migrate", copy_or_migrate)
         yield

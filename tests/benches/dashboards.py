@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,7 +125,8 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 # --- PromQL -----------------------------------------------------------------------------------------------------------
 
 
-def selectors(expr: str) -> list[tuple[promql_parser.VectorSelector, tuple[promql_parser.Expr, ...]]]:
+@cache
+def selectors(expr: str) -> tuple[tuple[promql_parser.VectorSelector, tuple[promql_parser.Expr, ...]], ...]:
     """Each selector of an expression with the expressions around it, the outermost first."""
     found: list[tuple[promql_parser.VectorSelector, tuple[promql_parser.Expr, ...]]] = []
     around: list[promql_parser.Expr] = []
@@ -138,7 +140,7 @@ def selectors(expr: str) -> list[tuple[promql_parser.VectorSelector, tuple[promq
         around.pop()
 
     promql_parser.walk(promql_parser.parse(expr), enter, leave)
-    return found
+    return tuple(found)
 
 
 def metrics_in(expr: str) -> set[str]:

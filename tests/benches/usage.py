@@ -24,7 +24,9 @@ MODELS = ("opus", "sonnet", "gpt-5", "=cmd|' /C calc'!A0")
 CLIENTS = ("alice", "bob", "+carol")
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """An entry of the ledger with its labels."""
+
     ts_ms: int
     labels: SeriesLabels
     billing: int
@@ -92,7 +94,7 @@ class UsageBench:
         assert batch is not None
         self.ledger.book(batch, Interpreted(records=list(records)))
 
-    def entries(self) -> list[_Entry]:
+    def entries(self) -> list[Entry]:
         """All entries at present, in order of time."""
         with self.ledger.reading() as connection:
             rows = connection.execute(
@@ -100,14 +102,14 @@ class UsageBench:
                 " e.uncached + e.cache_read + e.cache_write, e.cache_read, e.cache_write, e.output, e.unclassified,"
                 " e.nano_usd from entry e join series s on s.id = e.series order by e.ts_ms"
             ).fetchall()
-        return [_Entry(ts_ms, self.labels.series(series), *rest) for ts_ms, series, *rest in rows]
+        return [Entry(ts_ms, self.labels.series(series), *rest) for ts_ms, series, *rest in rows]
 
 
-_NUMBERS = _Entry._fields[3:]
+_NUMBERS = Entry._fields[3:]
 
 
 def plain_sums(
-    entries: Sequence[_Entry], span: tuple[int, int], filters: Mapping[str, str], by: str | None = None
+    entries: Sequence[Entry], span: tuple[int, int], filters: Mapping[str, str], by: str | None = None
 ) -> dict[str, dict[int, dict[str, int]]]:
     """name → billing → number → sum, over the entries that pass the filters; one name without ``by``."""
     sums: dict[str, dict[int, Counter[str]]] = {}

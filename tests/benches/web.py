@@ -3,8 +3,11 @@
 import threading
 from collections.abc import Mapping
 from datetime import UTC
+from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
+from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +27,37 @@ from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.site import Site, make_app
 from tests.fakes.guarding import TurnableClock
+
+
+class _CurrentSite(threading.local):
+    """The site of the request in progress. Applications share it: making one takes longer than most requests."""
+
+    def __init__(self, *, is_demo: bool, language: str) -> None:
+        self.site: Site | None = None
+        self.is_demo = is_demo
+        self.language = language
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.site, name)
+
+
+class _Client(FlaskClient):
+    def __init__(self, *args: Any, current: _CurrentSite, site: Site, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._current, self._site = current, site
+        current.site = site  # for whoever calls the application without the client
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        self._current.site = self._site
+        return super().open(*args, **options)
+
+
+@cache
+def _application(*, is_demo: bool, language: str) -> tuple[Flask, _CurrentSite]:
+    current = _CurrentSite(is_demo=is_demo, language=language)
+    app = make_app(cast(Site, current))
+    app.test_client_class = _Client
+    return app, current
 
 
 class WebBench:
@@ -92,4 +126,5 @@ class WebBench:
             is_demo=is_demo,
             language=language,
         )
-        return make_app(site).test_client()
+        app, current = _application(is_demo=is_demo, language=language)
+        return app.test_client(current=current, site=site)

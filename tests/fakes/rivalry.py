@@ -1,5 +1,6 @@
 """A simulated proxy with honest traffic and, optionally, a rival that reads its queue: hours of it in a moment."""
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -39,14 +40,19 @@ class Queue:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
+        per_second = self.per_minute / 60
+        self._rate, self._silent_rate = per_second * (1 - self.recordless), per_second * self.recordless / self.burst
+        self._next, self._next_silent = self._gap(self._rate), self._gap(self._silent_rate)
 
     def tick(self) -> None:
         """Let one second pass."""
         self.second += 1
         chance = self._random
-        for _ in range(self._arrivals(self.per_minute / 60 * (1 - self.recordless))):
+        while self._next <= self.second:
+            self._next += self._gap(self._rate)
             self._happen(chance.randrange(self.credentials), record=True)
-        for _ in range(self._arrivals(self.per_minute / 60 * self.recordless / self.burst)):
+        while self._next_silent <= self.second:
+            self._next_silent += self._gap(self._silent_rate)
             which = chance.randrange(self.recordless_credentials or self.credentials)
             for _ in range(self.burst):
                 self.silent_calls += 1
@@ -58,12 +64,8 @@ class Queue:
             self.stolen += len(self.queue)
             self.queue.clear()
 
-    def _arrivals(self, mean: float) -> int:
-        number, left = 0, self._random.expovariate(1.0)
-        while left < mean:
-            number += 1
-            left += self._random.expovariate(1.0)
-        return number
+    def _gap(self, per_second: float) -> float:
+        return self._random.expovariate(per_second) if per_second else math.inf
 
     def _happen(self, credential: int, *, record: bool) -> None:
         if not record or self.lag == 0:

@@ -8,6 +8,7 @@ from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
 from exporter.metrics.usage import LATENCY_BOUNDS, TTFT_BOUNDS
+from tests.benches.checks import of_each
 
 _ROUTE = "proxy provider model"
 _SERIES = f"{_ROUTE} credential client"
@@ -96,12 +97,14 @@ CONTRACT = {
     "cliproxy_exporter_collector_success": ("gauge", "collector"),
 }
 
+each_family = of_each((family.sample_name, family) for family in FAMILIES)
+
 
 def test_names_types_and_labels_are_those_of_the_contract() -> None:
     assert {family.sample_name: (family.kind, " ".join(family.labels)) for family in FAMILIES} == CONTRACT
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.sample_name)
+@each_family
 def test_a_family_follows_the_naming_rules(family: Family) -> None:
     assert re.fullmatch(r"cliproxy(_[a-z0-9]+)+", family.name)
     assert not family.name.endswith("_total"), "the samples of a counter end in _total, its name does not"
@@ -110,7 +113,7 @@ def test_a_family_follows_the_naming_rules(family: Family) -> None:
     assert len(set(family.labels)) == len(family.labels)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.sample_name)
+@each_family
 def test_help_is_in_whole_sentences_that_need_no_escaping(family: Family) -> None:
     assert re.match(r"[A-Z0-9]", family.help)
     assert family.help.endswith(".")

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import combinations
+from functools import cache
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,17 @@ import pytest
 import yaml
 
 from exporter.metrics.exposition import FAMILIES
+from tests.benches.checks import of_each
 from tests.benches.dashboards import BUILT_IN, FILES, ROOT, Dashboard, Query, filled, load, selectors, variables_in
 
 SCHEMA = ROOT / "tests" / "fixtures" / "grafana" / "schema-13.2.3.json.gz"
 DASHBOARDS = load()
 QUERIES = [query for dashboard in DASHBOARDS for query in dashboard.queries]
 
-each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.uid)
-each_query = pytest.mark.parametrize("query", QUERIES, ids=lambda each: each.where)
-each_panel = pytest.mark.parametrize(
-    "panel",
-    [panel for dashboard in DASHBOARDS for panel in dashboard.panels],
-    ids=[f"{dashboard.uid}: {panel['title']}" for dashboard in DASHBOARDS for panel in dashboard.panels],
+each_dashboard = of_each((dashboard.uid, dashboard) for dashboard in DASHBOARDS)
+each_query = of_each((query.where, query) for query in QUERIES)
+each_panel = of_each(
+    (f"{dashboard.uid}: {panel['title']}", panel) for dashboard in DASHBOARDS for panel in dashboard.panels
 )
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -55,6 +55,7 @@ def test_the_files_are_what_the_generator_writes(tmp_path: Path) -> None:
     assert stale == [], "run make dashboards"
 
 
+@cache
 def _types() -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(gzip.decompress(SCHEMA.read_bytes()))
     return schema
@@ -389,13 +390,15 @@ def test_money_spent_and_the_value_of_subscriptions_are_never_added_up(query: Qu
 
 
 @each_query
-@pytest.mark.parametrize("label", ["proxy", "provider", "credential"])
-def test_a_limit_of_all_or_several_proxies_stays_visible_when_one_is_selected(query: Query, label: str) -> None:
+def test_a_limit_of_all_or_several_proxies_stays_visible_when_one_is_selected(query: Query) -> None:
     (dashboard,) = (each for each in DASHBOARDS if query.where.startswith(f"{each.uid}:"))
     one = {**dashboard.selections()[0], "proxy": "home", "provider": "claude", "credential": "claude-main", **_TIMES}
-    for selector, _ in selectors(filled(query.expr, one)):
-        if not (selector.name or "").startswith("cliproxy_limit_"):
-            continue
+    of_limits = [
+        selector
+        for selector, _ in selectors(filled(query.expr, one))
+        if (selector.name or "").startswith("cliproxy_limit_")
+    ]
+    for selector, label in product(of_limits, ("proxy", "provider", "credential")):
         (pattern,) = [matcher.value for matcher in selector.matchers.matchers if matcher.name == label]
         chosen = one[label]
         assert re.fullmatch(pattern, "")

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from exporter.errors import ProxyError
 from exporter.ingest import poller
 from exporter.ledger.schema import migrations
@@ -15,6 +13,7 @@ from exporter.metrics.proxies import REJECTION_REASONS
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
 from exporter.sources.proxy_status import STATES, ProxyStatus
+from tests.benches.checks import of_each
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / name for name in ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
@@ -22,10 +21,8 @@ PAGES = [ROOT / name for name in ("README.md", "README.zh.md", "CHANGELOG.md", "
 )
 GENERATED = ("metrics.md", "settings.md")
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-each_written_page = pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name not in GENERATED], ids=lambda page: page.name
-)
+each_page = of_each((page.name, page) for page in PAGES)
+each_written_page = of_each((page.name, page) for page in PAGES if page.name not in GENERATED)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

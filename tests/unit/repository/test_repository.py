@@ -135,18 +135,19 @@ def test_ci_runs_make_test_in_the_checkout_and_nothing_else(
         pytest.param([], [], id="all is well"),
         pytest.param(["ruff"], ["ruff check", "ruff format --check"], id="style is not"),
         pytest.param(["mypy", "python"], ["mypy", "pytest"], id="types and tests are not"),
+        pytest.param(["fetch-compose"], ["Docker Compose for the tests"], id="a download is not"),
     ],
 )
 def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[str], blamed: list[str]) -> None:
     for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase"]:
-        _program(checkout / "scripts" / name, "")
+        _program(checkout / "scripts" / name, f"exit {int(name in failing)}")
     for name in ["ruff", "mypy", "python"]:
         _program(checkout / ".tools/venv/bin" / name, f"exit {int(name in failing)}")
 
     done = _run(["scripts/check"], cwd=checkout)
 
     steps = [line.removeprefix("== ") for line in done.stdout.splitlines()]
-    set_up = [f"{what} for the tests" for what in ("Prometheus servers", "Chromium", "Docker Compose", "Supabase")]
+    set_up = [f"{what} for the tests" for what in ("Prometheus servers", "Docker Compose", "Chromium", "Supabase")]
     assert steps == [*set_up, "ruff check", "ruff format --check", "mypy", "pytest"]
     assert done.stderr.splitlines() == [f"failed: {name}" for name in blamed]
     assert done.returncode == bool(blamed)
@@ -157,7 +158,7 @@ def test_findings_of_the_type_check_are_shown_after_the_tests(checkout: Path) ->
         _program(checkout / "scripts" / name, "")
     _program(checkout / ".tools/venv/bin/ruff", "")
     _program(checkout / ".tools/venv/bin/mypy", "touch begun; echo 'app.py:1: error: a text is no number'; exit 1")
-    # The tests of this checkout end once the type check has begun beside them; the tests load before that.
+    # The tests of this checkout end once the type check has begun beside them.
     tests = '[[ "$*" = *--collect-only* ]] || { until [ -f begun ]; do sleep 0.01; done; echo 1 passed; }'
     _program(checkout / ".tools/venv/bin/python", tests)
 

@@ -14,6 +14,7 @@ import yaml
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.metrics.exposition import FAMILIES
 from exporter.sources.proxy_status import STATES
+from tests.benches.checks import of_each
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -38,8 +39,8 @@ _DASHBOARDS = {
     for dashboard in (json.loads(file.read_text()) for file in (ROOT / "grafana/dashboards").glob("*.json"))
 }
 
-each_alert = pytest.mark.parametrize("name", ALERTS)
-each_runbook = pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+each_alert = of_each((name, name) for name in ALERTS)
+each_runbook = of_each((page.stem, page) for page in sorted(RUNBOOKS.glob("*.md")))
 
 # Series that Prometheus makes itself, and Alertmanager's own.
 _OTHERS = {"up": {"job", "instance"}, "ALERTS": {"alertname"}, "alertmanager_notifications_failed_total": set()}
@@ -102,7 +103,7 @@ def _queries_in(template: str) -> list[str]:
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [*_rules(), *OPTIONAL], ids=lambda rule: rule.get("alert") or rule["record"])
+@of_each((rule.get("alert") or rule["record"], rule) for rule in (*_rules(), *OPTIONAL))
 def test_a_rule_names_metrics_and_labels_that_exist(rule: Rule) -> None:
     assert _problems(rule["expr"]) == []
 
@@ -148,7 +149,7 @@ def test_alerts_mention_exactly_the_states_that_keep_the_exporter_out() -> None:
     assert set(left_out.split("|")) == {*refused.split("|"), *stalled.split("|")}, "told by another alert"
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@of_each((name, name) for name in RECORDED)
 def test_a_recorded_series_is_named_by_level_metric_and_operation(name: str) -> None:
     level, metric, operation = name.split(":")
     labels = {"proxy", "provider", "model", "credential", "client", "billing"}
@@ -223,8 +224,8 @@ def test_the_manual_lists_every_alert_with_its_severity() -> None:
 # --- tests of alerts --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def expectations() -> dict[str, list[tuple[str, bool]]]:
+@cache
+def _expectations() -> dict[str, list[tuple[str, bool]]]:
     """Each moment at which a test looks at an alert, and whether the alert fires then."""
     found: dict[str, list[tuple[str, bool]]] = {name: [] for name in ALERTS}
     for file in (ROOT / "prometheus" / "tests").glob("*.test.yml"):
@@ -238,10 +239,8 @@ def expectations() -> dict[str, list[tuple[str, bool]]]:
 
 
 @each_alert
-def test_an_alert_is_tested_with_its_texts_firing_and_not_firing(
-    name: str, expectations: dict[str, list[tuple[str, bool]]]
-) -> None:
-    looks = expectations[name]
+def test_an_alert_is_tested_with_its_texts_firing_and_not_firing(name: str) -> None:
+    looks = _expectations()[name]
 
     assert ("texts", True) in looks, "exact labels and texts"
     assert any(not fires for _kind, fires in looks) or name == "CliproxyWatchdog", "a moment at which it does not fire"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.schema import migrations
+from tests.benches.checks import of_each
 from tests.conftest import LONGEST_FIRST
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,9 +57,14 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _imports(path: Path) -> Iterator[tuple[str, ...]]:
     """The parts of the package that a module imports, also inside functions: ``("ledger", "ledger")``."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "exporter":
             base = tuple((node.module or "").split(".")[1:])
             for alias in node.names:
@@ -90,7 +96,7 @@ def test_each_package_and_loose_module_has_a_layer() -> None:
     assert set(PARTS) == LEVELS.keys() | {"simulator"}
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part != "simulator"])
+@of_each((part, part) for part in PARTS if part != "simulator")
 def test_imports_point_downward(part: str) -> None:
     upward = {other: by for other, by in _known_from(part).items() if LEVELS.get(other, -1) >= LEVELS[part]}
 
@@ -111,7 +117,7 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [*MODULES, *HELPERS], ids=_name)
+@of_each((_name(path), path) for path in (*MODULES, *HELPERS))
 def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
 
@@ -128,9 +134,7 @@ def test_the_files_that_start_first_exist() -> None:
     assert [name for name in LONGEST_FIRST if not (ROOT / "tests" / name).is_file()] == []
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in TESTS if path.parent.name != "repository"], ids=lambda path: str(path.relative_to(UNIT))
-)
+@of_each((_name(path), path) for path in TESTS if path.parent.name != "repository")
 def test_a_unit_test_is_where_its_module_is(path: Path) -> None:
     """``test_MODULE.py``, or ``test_MODULE_SUBJECT.py`` where a module's tests fill several files."""
     modules = [each.stem for each in (PACKAGE / path.parent.relative_to(UNIT)).glob("*.py") if each.stem != "__init__"]
@@ -145,7 +149,7 @@ def _architecture() -> str:
     return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("part", PARTS)
+@of_each((part, part) for part in PARTS)
 def test_the_architecture_page_names_each_module(part: str) -> None:
     page = _architecture()
     named = set(re.findall(r"[\w./]*?(\w+)(?:\.py\b|`)", page)) | {"__init__", "__main__"}
@@ -182,11 +186,11 @@ def test_one_thing_has_one_name(what: str) -> None:
     assert {name: found[0] for name, text in texts.items() if (found := re.search(WORDS[what], text))} == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@of_each((_name(path), path) for path in MODULES)
 def test_counted_means_only_the_number_of_requests_of_an_entry(path: Path) -> None:
     """Any other count has a name that says what it counts."""
     other = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         match node:
             case ast.ClassDef(name="Counted", lineno=line):
                 other.append(line)

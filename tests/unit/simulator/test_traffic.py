@@ -70,7 +70,7 @@ def _types(value: Any) -> Any:
 
 
 @cache
-def _batch(shape: Shape = "7.2", count: int = 8000) -> list[Attempt]:
+def _batch(shape: Shape, count: int = 8000) -> list[Attempt]:
     return Traffic(seed=3, zone=SHANGHAI, shape=shape).batch(count, ending=AFTERNOON, span_seconds=86400)
 
 
@@ -150,7 +150,7 @@ def test_times_are_written_as_go_writes_them(at: float, zone: str, expected: str
 
 
 def test_the_truth_is_the_sum_of_the_breakdowns() -> None:
-    batch = _batch()
+    batch = _batch("7.2")
     whole = Truth(batch).total()
     breakdowns = [attempt.record["token_breakdown"] for attempt in batch]
 
@@ -164,7 +164,7 @@ def test_the_truth_is_the_sum_of_the_breakdowns() -> None:
 
 
 def test_each_breakdown_adds_up() -> None:
-    for attempt in _batch():
+    for attempt in _batch("7.2"):
         breakdown = attempt.record["token_breakdown"]
         inside, outside = breakdown["input"], breakdown["output"]
         buckets = inside["uncached_tokens"] + inside["cache_read_tokens"] + inside["cache_write_tokens"]
@@ -195,7 +195,7 @@ def test_the_truth_of_older_records_follows_from_the_raw_tokens() -> None:
 
 
 def test_the_rows_of_the_truth_count_attempts_and_failures() -> None:
-    batch = _batch()
+    batch = _batch("7.2")
     rows = Truth(batch).as_rows()
 
     assert sum(row["attempts"] for row in rows) == len(batch)
@@ -229,12 +229,12 @@ OCCURRENCES: dict[str, Callable[[Attempt], bool]] = {
 
 @pytest.mark.parametrize("name", OCCURRENCES)
 def test_a_day_has_every_kind_of_attempt(name: str) -> None:
-    assert any(OCCURRENCES[name](attempt) for attempt in _batch())
+    assert any(OCCURRENCES[name](attempt) for attempt in _batch("7.2"))
 
 
 def test_attempts_of_one_request_share_its_id() -> None:
     groups: dict[str, list[Attempt]] = {}
-    for attempt in _batch():
+    for attempt in _batch("7.2"):
         groups.setdefault(attempt.record["request_id"], []).append(attempt)
     several = [group for group in groups.values() if len(group) > 1]
 
@@ -244,7 +244,7 @@ def test_attempts_of_one_request_share_its_id() -> None:
 
 
 def test_the_image_tool_adds_a_record_with_the_same_start_and_headers() -> None:
-    batch = _batch()
+    batch = _batch("7.2")
     extra = next(attempt.record for attempt in batch if attempt.model == "gpt-image-2")
     main = next(
         attempt.record
@@ -257,7 +257,7 @@ def test_the_image_tool_adds_a_record_with_the_same_start_and_headers() -> None:
 
 
 def test_records_come_in_the_order_in_which_they_ended() -> None:
-    batch = _batch(count=500)
+    batch = _batch("7.2", count=500)
     starts = [attempt.record["timestamp"] for attempt in batch]
 
     assert [attempt.ended for attempt in batch] == sorted(attempt.ended for attempt in batch)
@@ -265,7 +265,7 @@ def test_records_come_in_the_order_in_which_they_ended() -> None:
 
 
 def test_there_is_more_traffic_by_day_than_by_night() -> None:
-    hours = [int(attempt.record["timestamp"][11:13]) for attempt in _batch()]
+    hours = [int(attempt.record["timestamp"][11:13]) for attempt in _batch("7.2")]
 
     assert sum(13 <= hour < 17 for hour in hours) > 3 * sum(1 <= hour < 5 for hour in hours)
     day = [load(AFTERNOON + 600 * step, SHANGHAI) for step in range(144)]
@@ -295,7 +295,7 @@ def test_a_full_account_is_refused_until_its_window_ends() -> None:
 
 def test_every_personal_value_is_planted() -> None:
     planted = set(secrets())
-    for attempt in _batch(count=1000):
+    for attempt in _batch("7.2", count=1000):
         record = attempt.record
         personal = {record["source"], record["api_key"], record["client_ip"], record["user_agent"]}
         personal |= set(record["x_forwarded_for"].split(", ")) | {record.get("access_token_sha256", "")}

@@ -1,7 +1,8 @@
 """Days, months and their sums, in any zone, against a direct recomputation."""
 
 import random
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,11 @@ _MOMENTS = [
 ]
 
 
+@cache  # the same entries are looked at again and again
+def _day(ts_ms: int, zone: tzinfo) -> date:
+    return datetime.fromtimestamp(ts_ms / 1000, UTC).astimezone(zone).date()
+
+
 def _recomputed(ledger: Ledger, zone: tzinfo, now: float) -> dict[str, tuple[int, int]]:
     """Requests and tokens by period, from the local day of every single entry."""
     today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
@@ -41,7 +47,7 @@ def _recomputed(ledger: Ledger, zone: tzinfo, now: float) -> dict[str, tuple[int
         for ts_ms, counted, tokens in connection.execute(
             "select ts_ms, counted, uncached + cache_read + cache_write + output + unclassified from entry"
         ):
-            day = datetime.fromtimestamp(ts_ms / 1000, UTC).astimezone(zone).date()
+            day = _day(ts_ms, zone)
             for period, belongs in (
                 ("today", day == today),
                 ("yesterday", day == today - timedelta(days=1)),
