@@ -183,8 +183,7 @@ def _unexpected(answer: Answer, where: str, path: str) -> ProxyError:
 
 def _forbidden(answer: Answer, where: str) -> ProxyError:
     text = answer.error_text
-    seconds = ban_seconds(text)
-    if seconds is not None:
+    if (seconds := ban_seconds(text)) is not None:
         return BannedError(
             "{where} has banned this address after too many failed logins, of this or of another program.",
             where=where,

@@ -304,7 +304,8 @@ class UsageSubscription(UsageQueue):
                 if replies:
                     self._heard_at = now
                 is_answer = self._take(replies, now)
-                if is_answer or now >= self._held_since + _HOLD_SECONDS or len(self._held) >= _MOST_HELD:
+                is_due = is_answer or now >= self._held_since + _HOLD_SECONDS or len(self._held) >= _MOST_HELD
+                if is_due and self._fault is None:  # else there is only time to read
                     self._hand_over(receiver)
                 if is_answer and self._fault is None:
                     self._caught_up.set()
