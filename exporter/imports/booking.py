@@ -116,9 +116,7 @@ class PastImport:
         self._proxy_id = ledger.dictionary.proxies[proxy]
         with ledger.reading() as connection:
             read = "select ifnull((select max(id) from entry), 0), ifnull(pruned_before_ms, 0) from proxy where id = ?"
-            last, deleted_before = connection.execute(read, (self._proxy_id,)).fetchone()
-        self._last: int = last
-        self._deleted_before_ms: int = deleted_before
+            self._last, self._deleted_before_ms = connection.execute(read, (self._proxy_id,)).fetchone()
         self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)
         self._matched: set[int] = set()
         self._equal: Counter[int] = Counter()

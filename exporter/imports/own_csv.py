@@ -30,7 +30,6 @@ _MADE_LABEL = re.compile(r"client-[0-9a-f]{10}")
 _HARMLESS = re.compile(r"^'(?=[=+\-@\t\r])")
 _OF_OTHERS = LeftOut("they are another proxy's (see --proxy)", 1)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)]
-_Counted = Annotated[str, msgspec.Meta(pattern="^(True|False|[1-9][0-9]{0,13})$")]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**6)]
 _Word = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{0,40}$")]
 
@@ -45,7 +44,7 @@ class Line(msgspec.Struct, kw_only=True):
     credential: Text
     client: Text
     billing: Literal["unknown", "metered", "subscription"]
-    requests: _Counted = msgspec.field(name="counted")
+    requests: Annotated[str, msgspec.Meta(pattern="^(True|False|[1-9][0-9]{0,13})$")] = msgspec.field(name="counted")
     code: _Word
     latency_seconds: _Seconds
     time_to_first_token_seconds: _Seconds

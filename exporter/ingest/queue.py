@@ -149,8 +149,7 @@ class QueueIngest:
                 )
             cost = self._pricer.price(record)
             if wire.response_headers is not NO_HEADERS or wire.response:
-                found = self._windows(wire, record, received_ms)
-                readings += [(record, reading) for reading in found]
+                readings += [(record, reading) for reading in self._windows(wire, record, received_ms)]
         except Exception as exc:  # noqa: BLE001 - a bug that one record hits must not hold up all others for ever
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")

@@ -244,12 +244,8 @@ class DetailIngest:
         for identity, each in found.items():
             if identity in known:
                 continue
-            record = normalize(
-                attributed(each.wire, self._facts),
-                identity[1],
-                received_ms=self._clock.now_ms(),
-                facts=self._facts,
-            )
+            wire = attributed(each.wire, self._facts)
+            record = normalize(wire, identity[1], received_ms=self._clock.now_ms(), facts=self._facts)
             if isinstance(record, Rejected):
                 rejected.append(_Rejected(each.part, rejected_line(each.wire), record))
             else:

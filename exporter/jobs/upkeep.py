@@ -44,10 +44,7 @@ class Upkeep:
     stopping: threading.Event
 
     def keep_up(self) -> None:
-        """Do what is due by time alone: midnight, limits, series shown at 0 for long enough, the file's size.
-
-        Raises LedgerError.
-        """
+        """Do what is due by time alone: midnight, limits, young series, the file's size. Raises LedgerError."""
         give_back()
         self.ledger.publish(after_seconds=self.birth_seconds)
         self.ledger.periods.refresh()

@@ -192,8 +192,7 @@ class LabelStore(CredentialStore):
         else:
             label = f"{record.provider}-unidentified"
             return self._keyed_credential(connection, proxy, "provider", record.provider, label=label)
-        known = self.bound(proxy, kind, value)
-        if known is not None:
+        if (known := self.bound(proxy, kind, value)) is not None:
             return known
         label = f"{record.provider}-{shown[:LABEL_DIGITS]}"
         readable = self.readable_label(proxy, record.provider, "", shown)

@@ -73,8 +73,7 @@ class Pseudonyms:
 
     def of(self, value: str) -> str:
         """The pseudonym of a key, an e-mail address (in any case) or a file name."""
-        known = self._cache.get(value)
-        if known is not None:
+        if (known := self._cache.get(value)) is not None:
             return known
         if not value:
             return ""

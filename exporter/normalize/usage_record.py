@@ -24,9 +24,7 @@ def normalize(
     ``facts`` looks up an ``auth_index`` and a provider in the inventory.
     """
     if wire.executor_type == "home-result":
-        return Rejected(
-            reason="home_result", detail="a synthetic result of a Home node: its request is recorded elsewhere"
-        )
+        return Rejected("home_result", "a synthetic result of a Home node: its request is recorded elsewhere")
     ts_ms = milliseconds(wire.timestamp)
     if isinstance(ts_ms, Rejected):
         return ts_ms

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self
 
 import hiredis
 import httpx
@@ -62,7 +62,6 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 _log = structlog.get_logger("exporter.poller")
 
-T = TypeVar("T")
 Reply = Any
 """Bytes, an integer, None, a list of replies, or a ``hiredis.ReplyError`` whose text is the server's."""
 
@@ -205,7 +204,7 @@ class UsageSubscription(UsageQueue):
 
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
         """Read the queue if it may hold anything, and wait until the thread has handed over everything sent so far."""
-        if self._fault is not None:
+        if self._fault is not None and self._thread is not None and not self._thread.is_alive():
             fault, self._fault, self._thread = self._fault, None, None
             raise fault
         if self._thread is None and self._has_resp and not self.stopping.is_set():
@@ -247,16 +246,15 @@ class UsageSubscription(UsageQueue):
 
     def _run(self, receiver: Receiver) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while not self.stopping.is_set():
+        while self._fault is None and not self.stopping.is_set():
             before = self._begun_so_far
             try:
                 with self.connect() as connection:
                     self._follow(connection, receiver)
             except ProxyError as exc:
                 self._tell_why_not(str(exc))
-            except Exception as exc:  # noqa: BLE001 - the next poll raises it and starts over
+            except Exception as exc:  # noqa: BLE001 - as in _tell
                 self._fault = exc
-                return
             finally:
                 self._number = 0
                 self._begun.set()
@@ -264,7 +262,7 @@ class UsageSubscription(UsageQueue):
             self.stopping.wait(pause)
 
     def _tell_why_not(self, sentence: str) -> None:
-        if sentence != self._why_not and not self.stopping.is_set():
+        if sentence != self._why_not and self._fault is None and not self.stopping.is_set():
             self._why_not = sentence
             _log.warning(
                 "not_subscribed", proxy=self.client.name, message=f"{sentence} Its queue is polled until this works."
@@ -282,7 +280,7 @@ class UsageSubscription(UsageQueue):
         if connection.ask("SUBSCRIBE", "usage") != [b"subscribe", b"usage", 1]:
             raise ProxyServerError("{where} does not let anybody subscribe to its usage.", where=self.client.where)
         now = time.monotonic()
-        fault = _failure(receiver.missed, None if self._heard_at is None else now - self._heard_at)
+        self._tell(lambda: receiver.missed(None if self._heard_at is None else now - self._heard_at))
         self._begun_so_far += 1
         self._number, self._why_not = self._begun_so_far, ""
         self._begun.set()
@@ -290,7 +288,7 @@ class UsageSubscription(UsageQueue):
         answered, ends_at = self._asked, None
         try:
             while ends_at is None or now < ends_at:
-                if ends_at is None and (fault is not None or self.stopping.is_set()):
+                if ends_at is None and (self._fault is not None or self.stopping.is_set()):
                     ends_at = now + _END_SECONDS
                     connection.send("UNSUBSCRIBE")
                 is_silent = self._heard_at < pinged_at
@@ -306,14 +304,13 @@ class UsageSubscription(UsageQueue):
                 if replies:
                     self._heard_at = now
                 is_answer = self._take(replies, now)
-                if is_answer or now >= self._held_since + _HOLD_SECONDS or len(self._held) >= _MOST_HELD:
-                    fault = self._hand_over(receiver) or fault
-                if is_answer and fault is None:
+                is_due = is_answer or now >= self._held_since + _HOLD_SECONDS or len(self._held) >= _MOST_HELD
+                if is_due and self._fault is None:  # else there is only time to read
+                    self._hand_over(receiver)
+                if is_answer and self._fault is None:
                     self._caught_up.set()
         finally:
-            fault = self._hand_over(receiver) or fault
-            if fault is not None:
-                raise fault
+            self._hand_over(receiver)
 
     def _take(self, replies: list[Reply], now: float) -> bool:
         """Hold the records among ``replies``; whether they answer the PING that a poll waits for."""
@@ -328,24 +325,22 @@ class UsageSubscription(UsageQueue):
                     is_answer = is_answer or word == str(self._asked).encode()
         return is_answer
 
-    def _hand_over(self, receiver: Receiver) -> Exception | None:
+    def _hand_over(self, receiver: Receiver) -> None:
         held, self._held = self._held, []
-        return _failure(receiver.records, b"[" + b",".join(held) + b"]") if held else None
+        if held:
+            self._tell(lambda: receiver.records(b"[" + b",".join(held) + b"]"))
+
+    def _tell(self, tell: Callable[[], object]) -> None:
+        try:
+            tell()
+        except Exception as exc:  # noqa: BLE001 - a poll raises it when the thread has ended, and starts over
+            self._fault = exc
 
     def _catch_up(self) -> bool:
         """Wait until the thread has handed over all that precedes the answer to a PING; False after a time-out."""
         self._caught_up.clear()
         self._asked += 1
         return self._caught_up.wait(_BEGIN_SECONDS)
-
-
-def _failure(call: Callable[[T], object], argument: T) -> Exception | None:
-    """The error of a call, to be raised later; None if it works."""
-    try:
-        call(argument)
-    except Exception as exc:  # noqa: BLE001
-        return exc
-    return None
 
 
 def _records_in(body: bytes) -> list[bytes]:
