@@ -23,7 +23,6 @@ from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.simulator.options import DEFAULT_VERSION, play_options
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
-_HANG_UP = (signal.SIGHUP,)
 _STANDARD = (0, 1, 2)
 
 
@@ -132,7 +131,7 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
 
     for number in _STOPPING:
         signal.signal(number, begin_stop)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HANG_UP)  # one that comes now waits until the exporter can act on it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which waits until the exporter can act on it
     load_genai_rows()
     from exporter.app import Exporter  # noqa: PLC0415 - now, for it takes the room that reading the prices has left
 
@@ -149,7 +148,7 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
 
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
         signal.signal(signal.SIGHUP, hang_up)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANG_UP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     click.echo(f"Open {exporter.web.url}/ (status) and {exporter.web.url}/metrics (for Prometheus).")
     with announced(os.environ, settings.exporter_data_dir, is_demo=is_demo):
         exporter.run(stop)

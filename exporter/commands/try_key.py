@@ -1,5 +1,7 @@
 """``cliproxy-exporter try-key``: tries a refused management key once, now."""
 
+from contextlib import closing
+
 import click
 
 from exporter.commands.common import FAILED, exit_codes, ready_settings
@@ -30,20 +32,18 @@ def try_key(proxy: str | None) -> None:
         for each in settings.proxies:
             if proxy not in (None, each.name):
                 continue
-            client = connect(each, parts.ledger, parts.clock)
             try:
-                if client.guard.status() is None:
-                    click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
-                    continue
-                client.guard.ask()
-                detect(client)
+                with closing(connect(each, parts.ledger, parts.clock)) as client:
+                    if client.guard.status() is None:
+                        click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
+                        continue
+                    client.guard.ask()
+                    detect(client)
             except ProxyError as exc:
                 click.echo(f"problem: {exc}")
                 failed = True
             else:
                 click.echo(f"proxy {each.name}: the key is accepted. A running exporter continues with its next poll.")
-            finally:
-                client.close()
         parts.ledger.close()
         if failed:
             raise SystemExit(FAILED)

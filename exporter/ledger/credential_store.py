@@ -1,6 +1,5 @@
 """The credentials in the ledger: finding one, and merging two that turn out to be one."""
 
-import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
@@ -29,7 +28,6 @@ into."""
 LABEL_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
-_UNREADABLE = re.compile(r"[^a-z0-9]+")
 
 
 class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
@@ -172,7 +170,7 @@ class CredentialStore:
 
     def readable_label(self, proxy: int, provider: str, plan: str, value: str) -> str:
         """A label for a new credential: provider, plan and enough digits of a hash to be unique; empty if none is."""
-        plan = _UNREADABLE.sub("-", plan.lower()).strip("-")[:_LONGEST_PLAN]
+        plan = plan.replace("_", "-")[:_LONGEST_PLAN]
         stem = "-".join(filter(None, (provider.removeprefix("openai-compatible-"), plan)))
         others = [each for each in self.credentials.values() if each.proxy == proxy]
         taken = {label for each in others for label in (each.label, each.readable)}

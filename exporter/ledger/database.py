@@ -98,8 +98,8 @@ class Database:
         with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
-            self._opened = _file_at(path)
-            existed = path.stat().st_size > 0
+            self._opened = path.stat()
+            existed = self._opened.st_size > 0
             if existed and not os.access(path, os.W_OK):
                 raise LedgerReadOnlyError(_read_only(path))
             self._connection = self._connect()
@@ -237,12 +237,14 @@ class Database:
 
     def _check_place(self) -> None:
         """Raise LedgerError if the file has lost its name: SQLite would go on writing to it all the same."""
-        if _file_at(self.path) != self._opened:
-            raise LedgerError(
-                "The ledger {path} was deleted, moved or replaced while it was in use, so no proxy is read any more."
-                " Put it back, or restart the exporter, which begins a new one where there is none.",
-                path=self.path,
-            )
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self._opened, self.path.stat()):
+                return
+        raise LedgerError(
+            "The ledger {path} was deleted, moved or replaced while it was in use, so no proxy is read any more. Put it"
+            " back, or restart the exporter, which begins a new one where there is none.",
+            path=self.path,
+        )
 
     def bytes_on_disk(self) -> int:
         """Size of the file and its write-ahead log in bytes."""
@@ -257,14 +259,6 @@ class Database:
                 reader.close()
         with self._lock:
             self._connection.close()  # the last one: a reader could not empty the log
-
-
-def _file_at(path: Path) -> tuple[int, int] | None:
-    """Which file has this path now; None for none."""
-    with contextlib.suppress(OSError):
-        found = path.stat()
-        return found.st_dev, found.st_ino
-    return None
 
 
 def damaged(path: Path, what: str = say("is damaged or is not a ledger")) -> str:

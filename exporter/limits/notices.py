@@ -176,8 +176,8 @@ class Services:
                     "EXPORTER_NOTIFY_URLS needs Apprise, which is not installed:"
                     " pip install 'cliproxy-exporter[notify]'"
                 ) from None
-            # It logs the URLs that it calls, which hold tokens.
-            logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+            for library in ("apprise", "urllib3"):  # they log the URLs that they call, which hold tokens
+                logging.getLogger(library).setLevel(logging.CRITICAL + 1)
             for number, url in enumerate(urls, 1):
                 service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
                 if service is None:

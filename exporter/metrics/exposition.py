@@ -78,7 +78,8 @@ class Exposition:
             {"totals": totals, **self._parts(shown_at_zero, for_prometheus=for_prometheus)}
         )
         others = _Made([*made, *self.registry.collect()])
-        text += (_generate_openmetrics(others) if openmetrics else generate_latest(others)).decode()
+        generate: Callable[[Collector], bytes] = openmetrics_format.generate_latest if openmetrics else generate_latest
+        text += generate(others).decode()
         body = (_only(text, names) if names else text).encode()
         headers = {
             "Content-Type": _OPENMETRICS_TYPE if openmetrics else _TEXT_TYPE,
@@ -124,11 +125,6 @@ class _Made(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
-
-
-def _generate_openmetrics(made: Collector) -> bytes:
-    text: bytes = openmetrics_format.generate_latest(made)  # type: ignore[no-untyped-call] # it has no types
-    return text
 
 
 def _only(text: str, names: Collection[str]) -> str:

@@ -15,7 +15,7 @@ from exporter.normalize.wire import UNDECODABLE, without_nul
 from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
-from exporter.quotas.values import instant
+from exporter.quotas.values import OTHER, instant, is_word
 from exporter.records import Billing, CredentialFacts
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -197,6 +197,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     name = pseudonym(file.name or file.id or "")
     status = file.status or ""
     id_token = file.id_token or _IdToken()
+    plan = (id_token.plan_type or "").strip().lower()
     account_id = pseudonym((id_token.chatgpt_account_id or "").strip())
     # A Vertex account is a file, but Google charges the service account for its use.
     is_metered = auth_type == "api_key" or provider == "vertex"
@@ -209,7 +210,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
         auth_type=auth_type,
-        plan=(id_token.plan_type or "")[:40],
+        plan=plan if is_word(plan) or not plan else OTHER,
         status=status if status in _LISTED_STATUSES else "other",
         disabled=bool(file.disabled),
         unavailable=bool(file.unavailable),

@@ -10,6 +10,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from exporter.errors import SettingsError
@@ -52,14 +53,13 @@ def load_hash_key(configured: str | None, path: Path) -> bytes:
 
 def _write_new_key(path: Path) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # 0600
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     try:
-        os.link(temporary, path)  # unlike rename, never replaces a key that another process has just made
-    except FileExistsError:
-        pass
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)  # unlike rename, never replaces a key that another process has just made
     finally:
         os.unlink(temporary)
 

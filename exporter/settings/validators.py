@@ -21,7 +21,7 @@ from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text, shown, wrong
 
 _HOST_NAME = re.compile(
-    r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
+    r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)

@@ -84,12 +84,8 @@ class WebServer:
         host, port = self._server.bind_addr[:2]
         if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
             host = "localhost"
-        try:
-            socket.inet_pton(socket.AF_INET6, str(host))
-            host = f"[{host}]"
-        except OSError:
-            pass
-        return f"http{'s' if self._server.ssl_adapter else ''}://{host}:{port}"
+        shown = f"[{host}]" if ":" in str(host) else host
+        return f"http{'s' if self._server.ssl_adapter else ''}://{shown}:{port}"
 
     def start(self) -> None:
         self._thread.start()
@@ -108,12 +104,8 @@ class _Request(HTTPRequest):
             self.simple_response("400 Bad Request")
 
 
-class _Connection(HTTPConnection):
-    RequestHandlerClass = _Request
-
-
 class _Server(wsgi.Server):
-    ConnectionClass = _Connection
+    ConnectionClass = type("_Connection", (HTTPConnection,), {"RequestHandlerClass": _Request})
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         """Log what cheroot would print, but no clients that leave early or fail in TLS, which is no event."""

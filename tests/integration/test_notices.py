@@ -25,6 +25,7 @@ def test_an_exhausted_limit_is_announced(tmp_path: Path) -> None:
             proxy_url=server.url,
             key=MANAGEMENT_KEY,
             EXPORTER_LIMITS_FILE="limits.yaml",
+            LOG_LEVEL="debug",
             EXPORTER_NOTIFY_URLS=receiver.url.replace("http://", "json://") + "/planted-token",
         ) as process,
     ):

@@ -37,9 +37,6 @@ class PollTimes:
         if abs(at_ms - self._on_disk.get(proxy, 0)) < store_every_ms:
             return
         with contextlib.suppress(OSError):  # after a crash a gap then looks longer than it was
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT, _PRIVATE_FILE)
-            try:
-                os.pwrite(file, at_ms.to_bytes(_BYTES), proxy * _BYTES)
-            finally:
-                os.close(file)
+            with open(os.open(self._path, os.O_WRONLY | os.O_CREAT, _PRIVATE_FILE), "wb") as file:
+                os.pwrite(file.fileno(), at_ms.to_bytes(_BYTES), proxy * _BYTES)
             self._on_disk[proxy] = at_ms

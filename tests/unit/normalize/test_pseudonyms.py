@@ -1,5 +1,7 @@
 """Pseudonyms are stable, keyed, and their key is made once."""
 
+import errno
+import os
 import stat
 import threading
 from pathlib import Path
@@ -45,6 +47,16 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_hash_key(None, path) == found[0]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(SettingsError, match=r"hash\.key"):
+        load_hash_key(None, tmp_path / "hash.key")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_configured_key_needs_no_file(tmp_path: Path) -> None:

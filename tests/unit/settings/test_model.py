@@ -33,6 +33,7 @@ def _anon_token() -> str:
         ("TIMEZONE_OFFSET_HOURS", "14", "timezone_offset_hours", 14.0),
         ("EXPORTER_HOST", "0.0.0.0", "exporter_host", "0.0.0.0"),  # noqa: S104  # the container image sets it
         ("EXPORTER_HOST", "::1", "exporter_host", "::1"),
+        ("EXPORTER_HOST", f"{'a' * 63}.{'b' * 63}.example", "exporter_host", f"{'a' * 63}.{'b' * 63}.example"),
         ("EXPORTER_PORT", " 9400 ", "exporter_port", 9400),
         ("EXPORTER_PORT", "0", "exporter_port", 0),
         ("EXPORTER_PORT", "65535", "exporter_port", 65535),
@@ -78,6 +79,8 @@ def test_a_good_value_is_accepted(tmp_path: Path, name: str, text: str, field: s
         ("TIMEZONE_OFFSET_HOURS", "5:30", "is not a number of hours"),
         ("EXPORTER_HOST", "http://localhost", "not an IP address or a host name"),
         ("EXPORTER_HOST", "[::1]", "without port and brackets"),
+        ("EXPORTER_HOST", f"a.{'b' * 64}.example", "not an IP address or a host name"),
+        ("EXPORTER_PRICES_URL", f"https://{'a' * 64}/list.json", "not a URL with a host"),
         ("EXPORTER_HOST", "*", "0.0.0.0 for all interfaces"),
         ("EXPORTER_PORT", "65536", "65536 is out of range. Give a whole number from 0 to 65535."),
         ("EXPORTER_PORT", "-1", "-1 is out of range"),

@@ -78,6 +78,12 @@ def test_every_auth_index_of_the_records_is_in_the_inventory() -> None:
         assert {record["auth_index"] for record in records} <= known
 
 
+@pytest.mark.parametrize("odd", ["Dev@Example.com", "sk-live-5f", "free plan of Dev", "x" * 33])
+def test_a_plan_that_is_no_word_of_a_provider_is_not_kept(odd: str) -> None:
+    (account,) = _files(_ALICE | {"id_token": {"plan_type": odd}})
+    assert account.plan == "other"
+
+
 @pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"files": 5}', b'{"files": {}}', b""])
 def test_another_shape_is_an_error_that_quotes_nothing(body: bytes) -> None:
     with pytest.raises(BadAnswerError, match="shape"):

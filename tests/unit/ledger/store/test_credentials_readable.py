@@ -44,15 +44,17 @@ def _book(ledger: Ledger, number: int = 1) -> None:
     [
         (_login(), "codex-plus-"),
         (_login(provider="claude", plan=""), "claude-"),
-        (_login(plan='Team "EU"\n{x}'), "codex-team-eu-x-"),
-        (_login(plan="x" * 300), f"codex-{'x' * 20}-"),
+        (_login(plan="self_serve_business"), "codex-self-serve-business-"),
+        (_login(plan='Team "EU"\n{x}'), "codex-other-"),
+        (_login(plan="x" * 300), "codex-other-"),
+        (_login(plan="dev@example.com"), "codex-other-"),
         (_key("claude-api-key", {"api-key": "sk-1", "auth-index": "b"}), "claude-key-"),
         (
             _key("openai-compatibility", {"name": "openrouter", "api-key-entries": [{"api-key": "sk-1"}]}),
             "openrouter-key-",
         ),
     ],
-    ids=["plan", "no plan", "odd plan", "long plan", "key", "compatible"],
+    ids=["plan", "no plan", "plan of words", "odd plan", "long plan", "address", "key", "compatible"],
 )
 def test_the_label_names_provider_and_plan(tmp_path: Path, account: Account, begins: str) -> None:
     ledger = open_ledger(tmp_path)
