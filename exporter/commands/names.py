@@ -53,7 +53,7 @@ class _Named:
     " must name the file.",
 )
 def names(file: Path | None) -> None:
-    """Print each account and client with its label, and whose it is. The exporter may be running.
+    """Print each account and client with its label and owner. The exporter may be running.
 
     E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
     kept nowhere. Last use is to a quarter of an hour.
