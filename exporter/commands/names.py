@@ -189,11 +189,11 @@ def _write(file: Path, settings: Settings, credentials: Sequence[_Named], client
         credentials=[each.suggestion for each in credentials if each.suggestion],
     )
     click.echo()
-    if not written:
-        click.echo(f"All of them have an alias, so {file} is unchanged.")
-        return
-    click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
-    if settings.exporter_config is not None and settings.exporter_config.resolve() == file.resolve():
-        click.echo("A running exporter shows them within seconds, and again after each edit.")
+    if written:
+        click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
     else:
+        click.echo(f"All of them have an alias, so {file} is unchanged.")
+    if settings.exporter_config is None or settings.exporter_config.resolve() != file.resolve():
         click.echo(f"Set EXPORTER_CONFIG={file.resolve()} and restart the exporter; later edits show within seconds.")
+    elif written:
+        click.echo("A running exporter shows them within seconds, and again after each edit.")
