@@ -8,22 +8,19 @@ from exporter import __version__
 from exporter.settings.flags import setting_flags
 
 COMMANDS = {
-    "check-config": ("check_config", "Check the settings and print all problems at once, each with what to do."),
-    "demo": ("run", "Run the exporter beside a simulated proxy with invented traffic."),
+    "check-config": ("check_config", "Check the settings, and print all problems at once."),
+    "demo": ("run", "Run the exporter with a simulated proxy and invented traffic."),
     "export": ("export", "Write what is in the ledger to standard output."),
-    "false-starts": (
-        "false_starts",
-        "List false starts, the newest first: sudden first values of a proxy that sends no single requests.",
-    ),
+    "false-starts": ("false_starts", "List false starts, the newest first."),
     "import": ("import_past", "Add the requests of a file to the past, each once."),
-    "limits": ("limits", "Print all limits and the providers' windows, nearest to exhaustion first."),
-    "names": ("names", "Print each account and client with its label, and whose it is."),
-    "notify": ("notify", "Send a test message to everyone whom the exporter would warn about limits."),
-    "price": ("price", "Show what MODEL costs, where the price is from, and the sum for a request."),
-    "replay": ("replay", "Run kept rejected records through this version's code, after an upgrade for example."),
+    "limits": ("limits", "Print all limits and providers' windows, the fullest first."),
+    "names": ("names", "Print each account and client with its label and owner."),
+    "notify": ("notify", "Send a test message to those who are warned about limits."),
+    "price": ("price", "Show the price of MODEL, its source, and a request's cost."),
+    "replay": ("replay", "Try rejected records again, after an upgrade for example."),
     "report": ("report", "Print what was used in a range, summed by names or by time."),
-    "run": ("run", "Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."),
-    "try-key": ("try_key", "Try a refused management key once, now, after it was corrected in CPA."),
+    "run": ("run", "Run the exporter in the foreground until it is stopped."),
+    "try-key": ("try_key", "Try a refused management key once, now."),
 }
 """Commands by name: the module in ``exporter.commands``, and the first sentence of the help."""
 
@@ -42,14 +39,8 @@ class _Commands(click.Group):
         return next(each for each in found if isinstance(each, click.Command) and each.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, click.Command(name, help=text).get_short_help_str(limit))
-                    for name, (_, text) in COMMANDS.items()
-                ]
-            )
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(

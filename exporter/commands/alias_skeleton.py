@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from pydantic import SecretStr
 
 from exporter import formats
 from exporter.errors import ExporterError, SettingsError
-from exporter.settings.proxies import Aliases
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.settings.sources import read_aliases
 
 _INDENT = 2
@@ -27,7 +28,7 @@ class Suggestion(NamedTuple):
 
 
 def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials: Iterable[Suggestion]) -> int:
-    """Add these aliases, each with a unique name, to ``file``, which need not exist. Returns their number.
+    """Add these aliases, each with a unique name, to ``file``, which need not exist. Returns how many are new there.
 
     Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
     """
@@ -36,8 +37,8 @@ def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials:
     if file.exists():
         known, text = read_aliases(file), file.read_text(encoding="utf-8-sig")
     new = {
-        "clients": _distinct(clients, {each.alias for each in known.clients}),
-        "credentials": _distinct(credentials, {each.alias for each in known.credentials}),
+        "clients": _distinct(clients, known.clients),
+        "credentials": _distinct(credentials, known.credentials),
     }
     number = sum(map(len, new.values()))
     if number:
@@ -57,10 +58,12 @@ def _cannot_add(file: Path) -> ExporterError:
     )
 
 
-def _distinct(some: Iterable[Suggestion], taken: set[str]) -> list[Suggestion]:
+def _distinct(some: Iterable[Suggestion], known: Sequence[ClientAlias | CredentialAlias]) -> list[Suggestion]:
+    taken = {each.alias for each in known}
     found: dict[tuple[str, str], Suggestion] = {}
     for each in some:
-        if (each.kind, each.value) in found:
+        given = (each.value, SecretStr(each.value))
+        if (each.kind, each.value) in found or any(getattr(alias, each.kind) in given for alias in known):
             continue  # one alias names an account at all proxies
         alias = wanted = formats.printable(each.alias)[:60]
         number = 1

@@ -34,7 +34,7 @@ from exporter.wiring import HASH_KEY_FILE, Parts, connect
     " changed there. A management key that was refused lately is not tried again, so this cannot get you banned.",
 )
 def check_config(also_connect: bool) -> None:
-    """Check the settings and print all problems at once, each with what to do.
+    """Check the settings, and print all problems at once. Each says what to do.
 
     Also whether the data directory can be written and the port is free, and in which zone days begin.
     """

@@ -8,9 +8,10 @@ from exporter.commands.existing_ledger import opened
 
 @click.command("false-starts", epilog="Example: cliproxy-exporter false-starts")
 def false_starts() -> None:
-    """List false starts, the newest first: sudden first values of a proxy that sends no single requests.
+    """List false starts, the newest first.
 
-    They are in no total, window or period. FALSE_START_COST_USD says how much is too much.
+    They are sudden first values of a proxy that sends no single requests, and in no total, window or period.
+    FALSE_START_COST_USD says how much is too much.
     """
     with opened() as at:
         found = at.ledger.snapshots.false_starts()

@@ -15,7 +15,7 @@ _RIGHT = frozenset({"used", "budget", "%", "pace"})
 @click.group(invoke_without_command=True, epilog="Example: cliproxy-exporter limits")
 @click.pass_context
 def limits(context: click.Context) -> None:
-    """Print all limits and the providers' windows, nearest to exhaustion first. The exporter may be running.
+    """Print all limits and providers' windows, the fullest first. The exporter may be running.
 
     Pace is the used share over the elapsed share of a window: above 1 it runs out before it resets.
     """

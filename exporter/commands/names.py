@@ -29,6 +29,7 @@ from exporter.wiring import Parts, connect
 
 _LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join series s on s.id = r.series group by 1, 2"
 _SHOWN_OF_A_KEY = 4
+_UNREAD = "unknown: the proxy cannot be read"
 
 
 @dataclass(frozen=True)
@@ -53,38 +54,35 @@ class _Named:
     " must name the file.",
 )
 def names(file: Path | None) -> None:
-    """Print each account and client with its label, and whose it is. The exporter may be running.
+    """Print each account and client with its label and owner. The exporter may be running.
 
     E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
     kept nowhere. Last use is to a quarter of an hour.
     """
     with opened(needs_proxy=True) as at:
         settings, book = at.settings, _Book(at.ledger, at.labels)
-        works = True
         credentials: list[_Named] = []
         asked: list[Names] = []
         for proxy in settings.proxies:
-            found, problems = _ask(proxy, at)
-            for problem in problems:
+            found = _ask(proxy, at)
+            for problem in found.problems:
                 click.echo(f"problem: {problem}", err=True)
-            works &= not problems
             asked.append(found)
             credentials += book.credentials(proxy.name, found)
         clients = book.clients(asked)
         _print(credentials, clients, zone=settings.zone, names_proxy=len(settings.proxies) > 1)
         if file is not None:
             _write(file, settings, credentials, clients)
-        if not works:
+        if any(each.problems for each in asked):
             raise SystemExit(FAILED)
 
 
-def _ask(proxy: ProxySettings, at: Parts) -> tuple[Names, list[str]]:
+def _ask(proxy: ProxySettings, at: Parts) -> Names:
     try:
         with closing(connect(proxy, at.ledger, at.clock)) as client:
-            found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=at.clock.now_ms())
+            return fetch_names(client, detect(client).paths, at.pseudonym, now_ms=at.clock.now_ms())
     except ProxyError as exc:
-        return Names(), [str(exc)]
-    return found, found.problems
+        return Names(problems=[str(exc)])
 
 
 class _Book:
@@ -129,12 +127,13 @@ class _Book:
             is_open = handle[1] and not self._labels.credential_has_alias(called)
             suggestion = Suggestion(*handle, alias, about=f"{label}, {name}") if is_open else None
             found.append(_Named(label, name, last_ms, suggestion, proxy=proxy, provider=provider))
-        return found + self._unlisted(proxy, proxy_id, met)
+        why = _UNREAD if names.problems else "not listed by the proxy"
+        return found + self._unlisted(proxy, proxy_id, met, why)
 
-    def _unlisted(self, proxy: str, proxy_id: int, met: set[int]) -> list[_Named]:
+    def _unlisted(self, proxy: str, proxy_id: int, met: set[int], why: str) -> list[_Named]:
         label = self._labels.credential
         return [
-            _Named(label(id_), "not listed by the proxy", last_ms, proxy=proxy, provider=credential.provider)
+            _Named(label(id_), why, last_ms, proxy=proxy, provider=credential.provider)
             for id_, last_ms in self._credentials.items()
             if id_ not in met
             and (credential := self._dictionary.credentials[id_]).proxy == proxy_id
@@ -148,9 +147,10 @@ class _Book:
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
         """All clients: those whose keys the proxies list, then the others in the ledger."""
         names = {pseudonym: _end_of(each.raw[pseudonym]) for each in asked for pseudonym in each.clients}
+        why = _UNREAD if any(each.problems for each in asked) else "not listed by a proxy"
         for pseudonym, label in self._dictionary.clients_by_pseudonym().items():
             if label != OTHER:
-                names.setdefault(pseudonym, "not listed by a proxy" if pseudonym else "no key")
+                names.setdefault(pseudonym, why if pseudonym else "no key")
         return [self._client(*each) for each in names.items()]
 
     def _client(self, pseudonym: str, name: str) -> _Named:
@@ -189,11 +189,11 @@ def _write(file: Path, settings: Settings, credentials: Sequence[_Named], client
         credentials=[each.suggestion for each in credentials if each.suggestion],
     )
     click.echo()
-    if not written:
-        click.echo(f"All of them have an alias, so {file} is unchanged.")
-        return
-    click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
-    if settings.exporter_config is not None and settings.exporter_config.resolve() == file.resolve():
-        click.echo("A running exporter shows them within seconds, and again after each edit.")
+    if written:
+        click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
     else:
+        click.echo(f"All of them have an alias, so {file} is unchanged.")
+    if settings.exporter_config is None or settings.exporter_config.resolve() != file.resolve():
         click.echo(f"Set EXPORTER_CONFIG={file.resolve()} and restart the exporter; later edits show within seconds.")
+    elif written:
+        click.echo("A running exporter shows them within seconds, and again after each edit.")

@@ -10,7 +10,7 @@ from exporter.limits.notices import Services
 @click.command(epilog="Example: EXPORTER_NOTIFY_URLS=ntfy://my-topic cliproxy-exporter notify --test")
 @click.option("--test", is_flag=True, required=True, help="Send a test message to every URL of EXPORTER_NOTIFY_URLS.")
 def notify(test: bool) -> None:  # noqa: ARG001 - so far the only thing that it does
-    """Send a test message to everyone whom the exporter would warn about limits."""
+    """Send a test message to those who are warned about limits."""
     with exit_codes():
         urls = ready_settings().notify_urls
         if not urls:

@@ -52,7 +52,7 @@ def price(
     output: int,
     reasoning: int,
 ) -> None:
-    """Show what MODEL costs, where the price is from, and the sum for a request.
+    """Show the price of MODEL, its source, and a request's cost.
 
     It is what the exporter charges: the same lists in the same order, prices of the daily list included if it was
     fetched. The exit code is 1 if there is no price but the default one, or none for the service tier.

@@ -30,7 +30,7 @@ _STANDARD = (0, 1, 2)
 @setting_flags
 @click.option("--or-demo", is_flag=True, help="Run the bundled demo proxy if no proxy is configured.")
 def run(or_demo: bool = False) -> None:
-    """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C.
+    """Run the exporter in the foreground until it is stopped. SIGTERM or Ctrl-C does that.
 
     SIGHUP reads the files of aliases, limits and prices again. If the terminal was closed, it ends the exporter.
     """
@@ -50,7 +50,7 @@ def run(or_demo: bool = False) -> None:
 @click.option("--proxy-url", help="Read a simulated proxy that is already running (`python -m exporter.simulator`).")
 @click.pass_context
 def demo(context: click.Context, /, *, proxy_url: str | None, **play: Any) -> None:
-    """Run the exporter beside a simulated proxy with invented traffic.
+    """Run the exporter with a simulated proxy and invented traffic.
 
     Its ledger is in the folder `demo` of the data directory, and it writes nothing to Supabase, so real figures and
     invented ones never mix. A new ledger begins with thirty days of invented requests.

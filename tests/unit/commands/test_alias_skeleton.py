@@ -130,6 +130,17 @@ def test_a_proxys_name_for_an_account_is_only_text(tmp_path: Path, hostile: str)
     assert read.alias.startswith("claude-")
 
 
+def test_what_the_file_names_already_is_not_added_again(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yaml"
+    _write(file)
+    before = file.read_text()
+    assert _write(file) == 0
+    assert file.read_text() == before
+    other = _ACCOUNT._replace(value="bob@example.com", alias="claude-bob")
+    assert _write(file, credentials=[_ACCOUNT, other]) == 1
+    assert [each.alias for each in _aliases(file).credentials] == ["claude-alice", "claude-bob"]
+
+
 def test_nothing_to_add_changes_nothing(tmp_path: Path) -> None:
     assert _write(tmp_path / "none.yaml", [], []) == 0
     assert not (tmp_path / "none.yaml").exists()
