@@ -131,17 +131,20 @@ def sign_of_key(pseudonym: Pseudonym) -> str:
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     """The state of a proxy, as the ledger has it."""
-    marks = read_marks(connection, "snapshot_series", proxy) or read_marks(connection, "restored_series", proxy)
-    snapshots = connection.execute(
-        "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
+    # A restored snapshot comes first, because what the proxy counted since then is booked only at the next look.
+    restored_ms, *snapshots = connection.execute(
+        "select restored_snapshot_ms, coalesce(restored_snapshot_ms, snapshot_ms), counted_from_ms, counted_until_ms"
+        " from proxy where id = ?",
         (proxy,),
     ).fetchone()
-    roots = dict(connection.execute(f"{ROOTS} select id, root from root"))
+    marks = read_marks(connection, "restored_series", proxy)
+    if not marks and restored_ms is None:
+        marks = read_marks(connection, "snapshot_series", proxy)
     anchors = dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1"))
     sessions = connection.execute(_SESSIONS, (proxy,))
     documents: dict[str, Any] = {
         SNAPSHOTS: ExportedSnapshots(*snapshots),
-        CREDENTIALS: _credentials(connection, proxy, roots),
+        CREDENTIALS: _credentials(connection, proxy),
         LIMITS: ExportedLimits(
             anchors, tuple(ExportedSession(limit, (kind, value), *span) for limit, kind, value, *span in sessions)
         ),
@@ -149,9 +152,8 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     return ProxyState(documents | _clients(connection, proxy), marks)
 
 
-def _credentials(
-    connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]
-) -> tuple[ExportedCredential, ...]:
+def _credentials(connection: sqlite3.Connection, proxy: int) -> tuple[ExportedCredential, ...]:
+    roots = dict(connection.execute(f"{ROOTS} select id, root from root"))
     rows = connection.execute(
         "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
     ).fetchall()
