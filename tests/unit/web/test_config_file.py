@@ -52,8 +52,8 @@ def test_paths_are_relative_to_the_file(folder: Path) -> None:
         ("tls_server_config:\n  cert_fle: a.pem\n  key_file: a.key", "web.yml:2", "Did you mean cert_file?"),
         ("http_server_config: {http2: true}", "web.yml:1", "is unknown here"),
         ("basic_auth_users:\n  alice: planted-password", "web.yml:2", "htpasswd"),
-        (f"basic_auth_users:\n  alice: {HASHED.replace('$04$', '$03$')}", "web.yml:2", "htpasswd"),
-        (f"basic_auth_users:\n  alice: {HASHED.replace('$04$', '$32$')}", "web.yml:2", "htpasswd"),
+        (f"basic_auth_users:\n  alice: $2b$03${'x' * 53}", "web.yml:2", "htpasswd"),
+        (f"basic_auth_users:\n  alice: $2b$32${'x' * 53}", "web.yml:2", "htpasswd"),
     ],
 )
 def test_a_mistake_is_reported_with_its_line(folder: Path, text: str, place: str, says: str) -> None:
