@@ -39,8 +39,8 @@ def load_hash_key(configured: str | None, path: Path) -> bytes:
         key = bytes.fromhex(text)
     except (OSError, ValueError) as exc:
         raise SettingsError(
-            f"The hash key {path} cannot be used ({type(exc).__name__}). Give the exporter read and write access to its"
-            " data directory, or set EXPORTER_HASH_KEY."
+            f"The hash key {path} cannot be used ({getattr(exc, 'strerror', type(exc).__name__)}). Give the exporter"
+            " read and write access to its data directory, or set EXPORTER_HASH_KEY."
         ) from exc
     if len(key) != _KEY_BYTES:
         raise SettingsError(
@@ -52,11 +52,11 @@ def load_hash_key(configured: str | None, path: Path) -> bytes:
 
 def _write_new_key(path: Path) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # 0600
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.link(temporary, path)  # unlike rename, never replaces a key that another process has just made
     except FileExistsError:
         pass

@@ -1,5 +1,7 @@
 """Pseudonyms are stable, keyed, and their key is made once."""
 
+import errno
+import os
 import stat
 import threading
 from pathlib import Path
@@ -45,6 +47,18 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_hash_key(None, path) == found[0]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_key_that_cannot_be_written_leaves_nothing_behind_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SettingsError, match="No space left on device"):
+        load_hash_key(None, tmp_path / "hash.key")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_configured_key_needs_no_file(tmp_path: Path) -> None:
