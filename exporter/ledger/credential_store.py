@@ -180,11 +180,9 @@ class CredentialStore:
     def _keyed_credential(
         self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str, readable: str = ""
     ) -> int:
-        known = self._credential_keys.get((proxy, kind, value))
-        if known is not None:
+        if (known := self._credential_keys.get((proxy, kind, value))) is not None:
             return known
-        restored = self.find_credential(proxy, LABEL, label)
-        if restored is not None:
+        if (restored := self.find_credential(proxy, LABEL, label)) is not None:
             id_ = restored.id
         else:
             id_ = self.add_credential(connection, Credential(proxy=proxy, label=label, readable=readable))

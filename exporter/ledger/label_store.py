@@ -123,8 +123,7 @@ class LabelStore(CredentialStore):
     def series_with(self, connection: sqlite3.Connection, route: Route, credential: int, client: int) -> int:
         """Return the id of a label set; a new one is created, and shown or folded for good."""
         route_id = self._route_id(connection, route)
-        id_ = self._series_ids.get((route_id, credential, client))
-        if id_ is not None:
+        if (id_ := self._series_ids.get((route_id, credential, client))) is not None:
             return id_
         shown = None if self._shown < self._max_label_sets else self._other(connection, route.proxy, route.provider)
         return self._add_series(connection, route_id, credential, client, shown=shown)
@@ -169,8 +168,7 @@ class LabelStore(CredentialStore):
 
     def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
         """Give its pseudonym to a client known only by its label; None if there is no such client."""
-        id_ = self.client_ids.pop(BY_LABEL + label, None)
-        if id_ is not None:
+        if (id_ := self.client_ids.pop(BY_LABEL + label, None)) is not None:
             connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
             self.client_ids[pseudonym] = id_
             self.labels_version += 1

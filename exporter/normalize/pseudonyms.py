@@ -40,8 +40,8 @@ def load_hash_key(configured: str | None, path: Path) -> bytes:
         key = bytes.fromhex(text)
     except (OSError, ValueError) as exc:
         raise SettingsError(
-            f"The hash key {path} cannot be used ({type(exc).__name__}). Give the exporter read and write access to its"
-            " data directory, or set EXPORTER_HASH_KEY."
+            f"The hash key {path} cannot be used ({getattr(exc, 'strerror', type(exc).__name__)}). Give the exporter"
+            " read and write access to its data directory, or set EXPORTER_HASH_KEY."
         ) from exc
     if len(key) != _KEY_BYTES:
         raise SettingsError(

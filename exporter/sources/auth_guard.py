@@ -138,8 +138,7 @@ class KeyGuard:
         try:
             with self._lock:
                 asked, self._asked = self._asked, False
-                held = self._recall()
-                if held is not None:
+                if (held := self._recall()) is not None:
                     self._begin_repeated_try(held, asked=asked)
         except BaseException:
             self._end_turn()

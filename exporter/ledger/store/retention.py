@@ -25,6 +25,13 @@ _OLD_AND_SENT = (
     " and not exists (select 1 from set_aside a where a.entry = e.id)"
 )
 
+# A time that our clock rejected because it was far behind, and that is possible now, tells the age itself.
+_OLD_REJECTED = """
+delete from rejected where id in (select id from rejected where received_ms < ?1 and coalesce(iif(
+    reason = 'impossible_time', strftime('%s', json_extract(cast(line as text), '$.timestamp')), null) * 1000
+    not between ?1 and ?1 + 60 * 86400000, true) order by id limit ?2)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
@@ -79,8 +86,7 @@ class Retention:
             entries += rows
             with self._totals.lock:
                 self._totals.entries -= rows
-        old = "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)"
-        rejected = sum(self._steps(lambda connection: _delete(connection, old, rejected_before_ms), stopping))
+        rejected = sum(self._steps(lambda connection: _delete(connection, _OLD_REJECTED, rejected_before_ms), stopping))
         if entries or rejected:
             _shrink(self._database, stopping)
         return Pruned(entries=entries, rejected=rejected)

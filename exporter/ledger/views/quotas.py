@@ -132,8 +132,7 @@ class Quotas:
         found: dict[QuotaKey, QuotaWindow] = {}
         for (credential, window, scope), quota in windows:
             key = (self._dictionary.resolved(credential).id, window, scope)
-            other = found.get(key)
-            if other is not None:
+            if (other := found.get(key)) is not None:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
                 quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota

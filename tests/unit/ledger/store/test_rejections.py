@@ -1,4 +1,4 @@
-"""Rejected records: a proxy whose details all are odd must not keep the ledger busy."""
+"""Rejected records: how much work they are, and how long they are kept."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.ledger.ledger import Ledger
-from tests.benches.booking import adds_up, flow_of, open_ledger
+from tests.benches.booking import GOOD, adds_up, flow_of, intake_of, open_ledger, take
 from tests.benches.snapshots import snapshot_intake
+from tests.fakes.guarding import TurnableClock
 
 _STEPS_PER_CALL = 100
 
@@ -46,3 +47,30 @@ def test_another_odd_detail_costs_no_more_because_many_are_kept(tmp_path: Path) 
     assert flow_of(ledger).rejected == {"impossible_time": 8_000}
     assert adds_up(flow_of(ledger))
     assert used[-1] < 12 * used[0], "eight times as many details"
+
+
+_DAY = 86_400
+
+
+def test_records_rejected_while_our_clock_was_far_behind_are_kept_until_they_are_old(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    behind = clock.now()
+    clock.jump(-behind)  # 1970, as after the start of a machine without a battery
+    ledger = open_ledger(tmp_path, clock=clock)
+    intake = intake_of(ledger, clock=clock)
+    take(intake, [GOOD | {"timestamp": f"{day}T08:00:00.123456789+08:00"} for day in ("2026-11-18", "2099-01-01")])
+    assert flow_of(ledger).rejected == {"impossible_time": 2}
+    clock.jump(behind)
+
+    def prune() -> int:
+        before_ms = int((clock.now() - 30 * _DAY) * 1000)
+        done = ledger.retention.prune(entries_before_ms=0, rejected_before_ms=before_ms, stopping=lambda: False)
+        return done.rejected
+
+    assert prune() == 1, "no clock can have been right about the other one"
+    clock.advance(29 * _DAY)
+    assert prune() == 0
+    ledger.queue_rejected(reason=None, now_ms=clock.now_ms())
+    intake.work_off()
+    assert flow_of(ledger).booked == 1
+    assert adds_up(flow_of(ledger))
