@@ -4,18 +4,17 @@ import os
 import pty
 import select
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from exporter.ledger.database import FILE_NAME
 from exporter.simulator.world import MANAGEMENT_KEY
+from exporter.wiring import HASH_KEY_FILE
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
@@ -88,18 +87,23 @@ def test_sighup_reads_all_files_again(program: Process, tmp_path: Path) -> None:
 
 
 def test_sighup_during_the_start_is_a_reload_after_it(server: SteeredServer, tmp_path: Path) -> None:
-    ledger = tmp_path / "data" / FILE_NAME
-    with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as before:
-        assert before.url
-        assert before.stop() == 0
-    with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
-        other.execute("begin immediate")
-        with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
-            wait_until(lambda: ledger.with_name("exporter.lock").read_text() == f"{program.pid}\n")
+    key = tmp_path / "data" / HASH_KEY_FILE
+    key.parent.mkdir()
+    os.mkfifo(key)  # the start waits for what is written here
+
+    def opened() -> int | None:
+        with suppress(OSError):  # nobody reads it yet
+            return os.open(key, os.O_WRONLY | os.O_NONBLOCK)
+        return None
+
+    with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
+        descriptor = wait_until(opened)
+        assert descriptor is not None
+        with open(descriptor, "w", encoding="ascii") as writer:
             program.send(signal.SIGHUP)
-            other.rollback()
-            wait_until(lambda: program.logged("event=reloaded"))
-            assert program.stop() == 0
+            writer.write("5f" * 32)
+        wait_until(lambda: program.logged("event=reloaded"))
+        assert program.stop() == 0
 
 
 _AT_A_TERMINAL = """
