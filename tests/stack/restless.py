@@ -1,4 +1,4 @@
-"""Exporters that poll without a pause, so that tests can kill them by the hundred.
+"""Exporters that poll almost without a pause, so that tests can kill them by the hundred.
 
 As a program, this file runs one of them: ``restless.py PROXY_URL DATA_DIR SETTING=VALUE ...``.
 """
@@ -20,7 +20,9 @@ from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import settings_for
 from tests.stack.running import Process
 
-_PAUSE_SECONDS = 0.005
+_POLL_PAUSE_SECONDS = 0.02
+"""Less than between two arrivals of records at a proxy in use, so that polls which find none are few."""
+_HISTORY_PAUSE_SECONDS = 0.005
 _ROUNDS_PER_POLL = 20
 _SECRETS = ("supabase_secret_key",)
 
@@ -55,13 +57,14 @@ def _poll_for_ever(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) 
     more: dict[str, Any] = {name: SecretStr(text) if name in _SECRETS else text for name, text in settings.items()}
     exporter = Exporter(settings_for(data_dir, proxy_url=proxy_url, key=MANAGEMENT_KEY, **more))
     threading.Thread(target=exporter.run, args=(threading.Event(),)).start()
+    pause = _POLL_PAUSE_SECONDS if exporter._history is None else _HISTORY_PAUSE_SECONDS
     for round_ in itertools.count():
         if exporter._history is None or round_ % _ROUNDS_PER_POLL == 0:
             exporter.trigger()
         else:
             exporter._history.ask()  # whatever pause it is in
             exporter._historians[0].ask()
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
 
 
 if __name__ == "__main__":
