@@ -99,10 +99,10 @@ def usage_detail(event: Event, zone: tzinfo) -> dict[str, Any]:
 def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
     """A time as Go writes it: offset or ``Z``, fraction without trailing zeros."""
     moment = datetime.fromtimestamp(at, zone)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    whole = moment.isoformat(timespec="seconds")
+    text, offset = whole[:19], whole[19:25]
     fraction = f"{moment.microsecond:06d}{nanoseconds:03d}".rstrip("0")
-    offset = moment.strftime("%z")
-    suffix = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:5]}"
+    suffix = "Z" if offset == "+00:00" else offset
     return f"{text}.{fraction}{suffix}" if fraction else text + suffix
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from exporter.simulator.world import Credential
@@ -19,6 +20,7 @@ _FIELDS_SINCE: dict[str, VersionNumber] = {
 }
 
 
+@cache
 def version_number(version: str) -> VersionNumber:
     """``v6.9.49`` as numbers, for comparison."""
     major, minor, patch = version.removeprefix("v").split(".")
