@@ -99,9 +99,9 @@ def usage_detail(event: Event, zone: tzinfo) -> dict[str, Any]:
 def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
     """A time as Go writes it: offset or ``Z``, fraction without trailing zeros."""
     moment = datetime.fromtimestamp(at, zone)
-    text = moment.isoformat(timespec="seconds")
+    whole = moment.isoformat(timespec="seconds")
+    text, offset = whole[:19], whole[19:25]
     fraction = f"{moment.microsecond:06d}{nanoseconds:03d}".rstrip("0")
-    text, offset = text[:19], text[19:]
     suffix = "Z" if offset == "+00:00" else offset
     return f"{text}.{fraction}{suffix}" if fraction else text + suffix
 
