@@ -98,3 +98,10 @@ def metrics_of(exporter: Exporter, *, accept: str = "*/*") -> str:
     answer = loopback.get(f"{exporter.web.url}/metrics", headers={"Accept": accept}, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 200, answer.text
     return answer.text
+
+
+def polls_of(exporter: Exporter) -> float:
+    """The polls that have ended, as ``/metrics`` shows them, without the work of a scrape."""
+    observer: Any = exporter._pollers[0]._observer  # that of all proxies
+    samples = [sample for family in observer._duration.collect() for sample in family.samples]
+    return float(sum(sample.value for sample in samples if sample.name.endswith("_count")))

@@ -21,7 +21,7 @@ from exporter.days import day_start_ms, local_date, previous_day
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases
 from exporter.simulator.world import CLIENTS, LIMITS_FILE, MANAGEMENT_KEY
-from tests.benches.program import metrics_of, running, settings_for
+from tests.benches.program import metrics_of, polls_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
@@ -91,7 +91,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
     settings = _settings(folder, url, aliases, limits)
     exporter = stack.enter_context(running(settings, clock=clock, only_triggered=clock is not None))
-    wait_until(lambda: _polls(exporter))
+    wait_until(lambda: polls_of(exporter))
     if state == "empty":
         wait_until(lambda: exporter.asker.unknown.get("default"))  # the accounts that only asking reveals
     if clock is not None:
@@ -99,17 +99,13 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
         for _ in range(4):
             proxy.publish(Traffic(seed=1, zone=UTC).batch(20, ending=clock.now()))
             clock.advance(61)
-            polls = _polls(exporter)
+            polls = polls_of(exporter)
             exporter.trigger()
-            wait_until(lambda: _polls(exporter), partial(lt, polls))
+            wait_until(lambda: polls_of(exporter), partial(lt, polls))
         assert exporter.statuses()[0].state == "another_consumer"
     if state in ("busy", "hostile"):
         _wait_for_records(exporter, _RECORDS if state == "busy" else len(_HOSTILE_MODELS))
     return exporter
-
-
-def _polls(exporter: Exporter) -> float:
-    return metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
 
 
 def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = None) -> Settings:

@@ -2,7 +2,7 @@
 
 Calls fail in all ways that a network and a gateway know. The API and PostgreSQL are killed and frozen, and the exporter
 is killed, over and over, while requests continue. ``-s`` shows what happened. ``TEST_FAULTS`` is the number of faults,
-700 by default.
+400 by default.
 """
 
 import os

@@ -29,7 +29,7 @@ from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from exporter.wiring import Parts
-from tests.benches.program import metrics_of, running, settings_for
+from tests.benches.program import metrics_of, polls_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.snapshot import Details
@@ -38,7 +38,6 @@ from tests.stack.running import flow_in, ledger_file, metric_in
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.waiting import wait_until
 
-_POLLS = "cliproxy_exporter_poll_duration_seconds_count"
 _HOUR = 3600.0
 _ALIAS = "alice-of-accounting"
 _ALIASES = Aliases(clients=(ClientAlias(alias=_ALIAS, key=SecretStr(CLIENTS[0].key)),))
@@ -98,12 +97,12 @@ class Site:
             yield exporter
 
     def polled(self, exporter: Exporter, times: float) -> None:
-        wait_until(lambda: metric_in(metrics_of(exporter), _POLLS) or 0, lambda done: done >= times)
+        wait_until(lambda: polls_of(exporter), lambda done: done >= times)
 
     def poll(self, exporter: Exporter) -> None:
         """Poll from begin to end; a poll that may be under way began too early to count."""
         for _ in range(2):
-            before = metric_in(metrics_of(exporter), _POLLS) or 0
+            before = polls_of(exporter)
             exporter.trigger()
             self.polled(exporter, before + 1)
 

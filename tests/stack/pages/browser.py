@@ -5,7 +5,7 @@ another executable.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ def run_chromium() -> Iterator[Browser]:
         try:
             yield browser
         finally:
+            _IDLE.clear()
             browser.close()
 
 
@@ -57,6 +58,10 @@ class Seen:
 
     page: Page
     complaints: list[str] = field(default_factory=list)
+
+
+_IDLE: dict[tuple[Browser, bool, str], Page] = {}
+"""Empty pages that the next test may use: making one takes longer than to load what the test wants to see."""
 
 
 @contextmanager
@@ -70,29 +75,36 @@ def opened(
     javascript: bool = True,
     language: str = "en-US",
 ) -> Iterator[Seen]:
-    """``url`` in a fresh profile, loaded."""
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=scheme,
-        java_script_enabled=javascript,
-        locale=language,
-    )
-    context.set_default_timeout(PATIENCE_SECONDS * 1000)
+    """``url``, loaded. The profile may have shown other pages: ours keep nothing in it."""
+    profile = browser, javascript, language
+    page = _IDLE.pop(profile, None) or _new_page(browser, javascript=javascript, language=language)
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    seen = Seen(page)
+    heard: dict[Any, Callable[[Any], None]] = {
+        "console": lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None,
+        "pageerror": lambda error: seen.complaints.append(str(error)),
+        "request": lambda asked: None if asked.url.startswith(url) else seen.complaints.append(f"asks {asked.url}"),
+    }
+    for event, listener in heard.items():
+        page.on(event, listener)
     try:
-        seen = Seen(context.new_page())
-        seen.page.on(
-            "console",
-            lambda message: seen.complaints.append(message.text) if message.type in ("error", "warning") else None,
-        )
-        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        seen.page.on(
-            "request",
-            lambda request: None if request.url.startswith(url) else seen.complaints.append(f"asks {request.url}"),
-        )
-        seen.page.goto(url)
+        page.goto(url)
         yield seen
-    finally:
-        context.close()
+    except BaseException:
+        page.context.close()
+        raise
+    assert page.context.cookies() == []
+    for event, listener in heard.items():
+        page.remove_listener(event, listener)
+    page.goto("about:blank")
+    _IDLE[profile] = page
+
+
+def _new_page(browser: Browser, *, javascript: bool, language: str) -> Page:
+    context = browser.new_context(java_script_enabled=javascript, locale=language)
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
+    return context.new_page()
 
 
 def looks(page: Page) -> Iterator[tuple[int, str]]:
