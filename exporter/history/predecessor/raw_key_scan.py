@@ -34,14 +34,15 @@ def _in_model_usage(remote: Remote) -> bool:
 
 def _in_days(remote: Remote) -> bool:
     with_clients = ("breakdown->>endpoints", "neq", "{}")
-    theirs = remote.some("daily_stats", "id", filters=[with_clients, ("exporter_part", "is", "null")], limit=1)
+    if remote.some("daily_stats", "id", filters=[with_clients, ("exporter_part", "is", "null")], limit=1):
+        return True
     # On the day of the switch, the row holds the predecessor's figures and ours.
     shared = remote.some(
         "daily_stats",
         "clients:breakdown->endpoints,ours:exporter_part->added->breakdown->endpoints",
         filters=[with_clients, ("exporter_part->>since", "not.is", "null")],
     )
-    return bool(theirs) or any(set(row["clients"]) - set(row["ours"]) for row in shared)
+    return any(set(row["clients"]) - set(row["ours"]) for row in shared)
 
 
 PLACES = (

@@ -131,20 +131,17 @@ def sign_of_key(pseudonym: Pseudonym) -> str:
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     """The state of a proxy, as the ledger has it."""
-    # A restored snapshot comes first, because what the proxy counted since then is booked only at the next look.
-    restored_ms, *snapshots = connection.execute(
-        "select restored_snapshot_ms, coalesce(restored_snapshot_ms, snapshot_ms), counted_from_ms, counted_until_ms"
-        " from proxy where id = ?",
+    marks = read_marks(connection, "snapshot_series", proxy) or read_marks(connection, "restored_series", proxy)
+    snapshots = connection.execute(
+        "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
         (proxy,),
     ).fetchone()
-    marks = read_marks(connection, "restored_series", proxy)
-    if not marks and restored_ms is None:
-        marks = read_marks(connection, "snapshot_series", proxy)
+    roots = dict(connection.execute(f"{ROOTS} select id, root from root"))
     anchors = dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1"))
     sessions = connection.execute(_SESSIONS, (proxy,))
     documents: dict[str, Any] = {
         SNAPSHOTS: ExportedSnapshots(*snapshots),
-        CREDENTIALS: _credentials(connection, proxy),
+        CREDENTIALS: _credentials(connection, proxy, roots),
         LIMITS: ExportedLimits(
             anchors, tuple(ExportedSession(limit, (kind, value), *span) for limit, kind, value, *span in sessions)
         ),
@@ -152,8 +149,9 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     return ProxyState(documents | _clients(connection, proxy), marks)
 
 
-def _credentials(connection: sqlite3.Connection, proxy: int) -> tuple[ExportedCredential, ...]:
-    roots = dict(connection.execute(f"{ROOTS} select id, root from root"))
+def _credentials(
+    connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]
+) -> tuple[ExportedCredential, ...]:
     rows = connection.execute(
         "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
     ).fetchall()
