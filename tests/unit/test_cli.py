@@ -216,6 +216,20 @@ def test_a_demo_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -
     assert "--proxy-port" in sentence
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--proxy-url", "localhost:8317", "It does not start with http:// or https://"),
+        ("--proxy-port", "99999", "is not in the range 0<=x<=65535"),
+    ],
+)
+def test_a_wrong_option_of_the_demo_is_wrong_use(option: str, value: str, says: str, tmp_path: Path) -> None:
+    done = run_command("demo", option, value, cwd=tmp_path, EXPORTER_PORT="0", EXPORTER_DATA_DIR="data")
+    assert done.returncode == 2
+    assert f"Invalid value for {option}" in done.stderr.replace("'", "")
+    assert says in done.stderr
+
+
 # --- commands that read the ledger ------------------------------------------------------------------------------------
 
 
