@@ -46,19 +46,18 @@ def check_config(also_connect: bool) -> None:
             click.echo(f"problem: {problem}")
         if loaded.settings is None:
             raise SystemExit(WRONG_SETTINGS)
-        settings = loaded.settings
-        if not settings.proxies:
+        if not loaded.settings.proxies:
             click.echo(f"problem: {no_proxy_sentence()}")
             raise SystemExit(WRONG_SETTINGS)
-        for proxy in settings.proxies:
+        for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
             if proxy.source == "subscribe":
                 click.echo(f"note: proxy {proxy.name} is to be subscribed to. {STARVES}")
-        if settings.notify_urls:
-            Services(settings.notify_urls)  # refuses what it would refuse in a run
+        if loaded.settings.notify_urls:
+            Services(loaded.settings.notify_urls)  # refuses what it would refuse in a run
         click.echo("The settings are valid.")
         works = _check_machine(loaded)
-        if (also_connect and not _connect(settings)) or not works:
+        if (also_connect and not _connect(loaded.settings)) or not works:
             raise SystemExit(FAILED)
 
 

@@ -12,7 +12,7 @@ import click
 
 from exporter import formats
 from exporter.commands.machine_defaults import find_data_dir, machine_zone
-from exporter.days import moment_ms
+from exporter.days import local_time, moment_ms
 from exporter.errors import ExporterError, SettingsError
 from exporter.limits.limit_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
@@ -74,10 +74,12 @@ def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy:
 def moment_option(name: str, text: str, zone: tzinfo) -> int:
     """The day or moment that an option names, in ms since the epoch. Raises BadParameter."""
     try:
-        return moment_ms(text, zone)
+        ms = moment_ms(text, zone)
+        local_time(ms, zone)  # whether it can be shown
     except (ValueError, OverflowError) as exc:
         why = f"{text!r} is neither a day (2026-10-01) nor a moment (2026-10-01T12:00)."
         raise click.BadParameter(why, param_hint=name) from exc
+    return ms
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
     Stop the exporter first; --dry-run may run beside it.
     """
     with exit_codes(), ExitStack() as stack:
-        settings = ready_settings()
+        settings = ready_settings(needs_proxy=True)
         name = _proxy(settings, proxy)
         check_exists(settings)
         parts = Parts(settings, alone=not dry_run)

@@ -73,8 +73,7 @@ def price(
         else:
             lines += [*_prices(tariff, service_tier), *_sum(tariff, tokens)]
         click.echo("\n".join(lines))
-        problem = _problem(found, tariff, provider, model, service_tier)
-        if problem:
+        if problem := _problem(found, tariff, provider, model, service_tier):
             click.echo(problem, err=True)
             sys.exit(FAILED)
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 from pydantic import SecretStr
+from pydantic_core import PydanticCustomError
 
 from exporter import formats
 from exporter.clock import Clock
@@ -17,6 +18,7 @@ from exporter.commands.machine_defaults import announced
 from exporter.errors import ExporterError
 from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
+from exporter.settings import validators
 from exporter.settings.flags import setting_flags
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
@@ -45,7 +47,7 @@ def run(or_demo: bool = False) -> None:
 
 @click.command(epilog="Example: cliproxy-exporter demo --rate 5 --proxy-version 6.9 --upgrade-after 120")
 @setting_flags
-@click.option("--proxy-port", default=0, show_default=True, help="Port of the demo proxy; 0 takes a free one.")
+@click.option("--proxy-port", type=click.IntRange(0, 65535), default=0, help="Port of the demo proxy; 0: any free one.")
 @play_options("--proxy-version")
 @click.option("--proxy-url", help="Read a simulated proxy that is already running (`python -m exporter.simulator`).")
 @click.pass_context
@@ -57,8 +59,11 @@ def demo(context: click.Context, /, *, proxy_url: str | None, **play: Any) -> No
     """
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if proxy_url and given != ["proxy_url"]:
-        text = "takes no other options: that proxy has its own."
-        raise click.BadOptionUsage("--proxy-url", f"--proxy-url: {text}")
+        raise click.BadOptionUsage("--proxy-url", "--proxy-url: takes no other options: that proxy has its own.")
+    try:
+        proxy_url = proxy_url and validators.proxy_url(proxy_url)
+    except PydanticCustomError as exc:
+        raise click.BadParameter(exc.message(), param_hint="--proxy-url") from exc
     with exit_codes():
         which = "reads a simulated proxy" if proxy_url else "is the bundled demo proxy"
         click.echo(f"This {which}: all figures are invented.")
@@ -91,11 +96,7 @@ def _run_demo(settings: Settings, *, proxy_port: int = 0, upgrade_to: str = DEFA
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     """Run the exporter with only the simulated proxy at this URL, and without Supabase."""
     from exporter.commands.demo_past import DAYS, book_demo_past  # noqa: PLC0415
-    from exporter.simulator.world import (  # noqa: PLC0415
-        LIMITS_FILE,
-        MANAGEMENT_KEY,
-        demo_aliases,
-    )
+    from exporter.simulator.world import LIMITS_FILE, MANAGEMENT_KEY, demo_aliases  # noqa: PLC0415
 
     settings = settings.model_copy(
         update={

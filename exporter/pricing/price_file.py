@@ -69,7 +69,7 @@ def _service_tier(name: str) -> str:
         raise wrong("{name} is the base tier.", "Its prices stand in the row itself.", name=name)
     if not _WORD.fullmatch(name):
         fix = say("Write it in lower case, for example priority.")
-        raise wrong("{name} is no service tier.", fix, name=shown(name))
+        raise wrong("{name} is not a service tier.", fix, name=shown(name))
     return name
 
 
@@ -96,7 +96,7 @@ _Price = Annotated[
     int,
     read_by(
         _price,
-        "{value} is no price.",
+        "{value} is not a price.",
         "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
     ),
 ]
@@ -111,14 +111,14 @@ _Size = Annotated[
 _Weekday = Annotated[
     int,
     read_by(
-        lambda written: _DAYS.index(written.lower()), "{value} is no weekday.", "Use {known}.", known=", ".join(_DAYS)
+        lambda text: _DAYS.index(text.lower()), "{value} is not a weekday.", "Use {known}.", known=", ".join(_DAYS)
     ),
 ]
 _Hours = Annotated[
     tuple[int, int],
     read_by(
         _hours,
-        "{value} are no hours.",
+        "{value} are not hours.",
         "Write them as 09:00-12:00; what goes over midnight is two, as 22:00-24:00 and 00:00-06:00.",
     ),
 ]

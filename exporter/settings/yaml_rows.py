@@ -97,7 +97,7 @@ def _zone(value: object, info: ValidationInfo) -> ZoneInfo:
     return ZoneInfo(zone_name(text(value, info)))
 
 
-Day = Annotated[date, read_by(_day, "{value} is no day.", "Write it as 2026-11-24.")]
+Day = Annotated[date, read_by(_day, "{value} is not a day.", "Write it as 2026-11-24.")]
 Zone = Annotated[tzinfo, PlainValidator(_zone)]
 
 

@@ -14,7 +14,7 @@ from exporter.simulator.world import MANAGEMENT_KEY
 
 @click.command(epilog="example: python -m exporter.simulator --port 8317 --rate 2 --version 6.9 --upgrade-after 120")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8317, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8317, show_default=True, help="Port; 0: any free one.")
 @click.option("--print-port", is_flag=True, help="Print only the port, as the first line.")
 @click.option("--key", default=MANAGEMENT_KEY, show_default=True, help="Management key.")
 @click.option("--allow-remote", is_flag=True, help="Let other machines manage it, like CPA's allow-remote.")

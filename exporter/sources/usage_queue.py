@@ -90,7 +90,7 @@ class UsageQueue(Source):
         # Whatever CPA itself sends here is records that it has forgotten, readable or not.
         if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
             raise BadAnswerError(
-                "{where} answered its usage queue with something that is no list. Is there a server in between?",
+                "{where} answered its usage queue with something that is not a list. Is there a server in between?",
                 where=where,
             )
         return answer

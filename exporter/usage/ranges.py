@@ -151,7 +151,7 @@ def _moment(text: str, zone: tzinfo) -> int:
         year = local_time(ms, zone).year
     except (ValueError, OverflowError) as exc:
         raise QuestionError(
-            "{given!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", given=text[:40]
+            "{given!r} is neither a day (2026-10-01) nor a moment (2026-10-01T12:00).", given=text[:40]
         ) from exc
     _check_year(year)
     return ms

@@ -240,11 +240,11 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
     """
     if sort not in ("", "name", *_NUMBERS):
         raise QuestionError(
-            "{given!r} is no column: sort by one of name, {known}.", given=sort[:40], known=", ".join(_NUMBERS)
+            "{given!r} is not a column: sort by one of name, {known}.", given=sort[:40], known=", ".join(_NUMBERS)
         )
     if order not in ("", *_OPPOSITE):
         raise QuestionError(
-            "{given!r} is no order: use {one} or {other}.", given=order[:40], one="ascending", other="descending"
+            "{given!r} is not an order: use {one} or {other}.", given=order[:40], one="ascending", other="descending"
         )
     by = sort or ("name" if report.is_by_time else report.billings[0].label)
     order = order or ("ascending" if by == "name" else "descending")

@@ -60,7 +60,7 @@ CASES = {
     "503": Case({"kind": "status", "status": 503}, "server_error", "answered 503"),
     "500": Case({"kind": "status", "status": 500, "body": b"<h1>oops</h1>"}, "server_error", "answered 500"),
     "429": Case({"kind": "status", "status": 429}, "server_error", "answered 429"),
-    "empty 200": Case({"kind": "status", "status": 200}, "bad_answer", "something that is no list"),
+    "empty 200": Case({"kind": "status", "status": 200}, "bad_answer", "something that is not a list"),
     "another JSON": Case({"kind": "status", "status": 200, "body": b'{"a": 1}'}, "bad_answer", "no list"),
     "truncated": Case({"kind": "truncated"}, booked=(20, 40), rejected=1, lasts=False),
     "half closed": Case(

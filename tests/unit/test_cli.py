@@ -96,11 +96,14 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
         (["demo", "--history-hours", "6"], "v7.2.140 has a queue"),
         (["demo", "--upgrade-to", "9"], "not one of '6.9', '7.2', '8'"),
         (["export", "--format", "xml"], "xml"),
+        (["price", "gpt-5.4", "--at", "0001-01-01"], "'0001-01-01' is neither a day"),
     ],
     ids=" ".join,
 )
 def test_wrong_use_is_exit_code_2(arguments: list[str], word: str, tmp_path: Path) -> None:
-    done = run_command(*arguments, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY)
+    # East of Greenwich the first day of the calendar began before there was one in UTC.
+    settings = {"CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY, "TIMEZONE": "Asia/Tokyo"}
+    done = run_command(*arguments, cwd=tmp_path, **settings)
     assert done.returncode == 2
     assert done.stdout == ""
     assert word in done.stderr
@@ -216,7 +219,28 @@ def test_a_demo_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -
     assert "--proxy-port" in sentence
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--proxy-url", "localhost:8317", "It does not start with http:// or https://"),
+        ("--proxy-port", "99999", "is not in the range 0<=x<=65535"),
+    ],
+)
+def test_a_wrong_option_of_the_demo_is_wrong_use(option: str, value: str, says: str, tmp_path: Path) -> None:
+    done = run_command("demo", option, value, cwd=tmp_path, EXPORTER_PORT="0", EXPORTER_DATA_DIR="data")
+    assert done.returncode == 2
+    assert f"Invalid value for {option}" in done.stderr.replace("'", "")
+    assert says in done.stderr
+
+
 # --- commands that read the ledger ------------------------------------------------------------------------------------
+
+
+def test_an_import_without_a_proxy_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "past.csv").touch()
+    done = run_command("import", "--from", "csv", "past.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY")
 
 
 @pytest.mark.parametrize("command", ["export", "replay"])

@@ -325,7 +325,7 @@ def test_everything_that_a_plan_may_contain_is_read(tmp_path: Path) -> None:
             "{credential: a, price_per_month: 5, currency: €}",
             "is not a currency. Use its three letters, such as USD or",
         ),
-        ("{credential: a, price_per_month: 5, from: May}", "'May' is no day. Write it as 2026-11-24."),
+        ("{credential: a, price_per_month: 5, from: May}", "'May' is not a day. Write it as 2026-11-24."),
         (
             "{credential: a, price_per_month: 5, from: 2026-05-02, to: 2026-05-02}",
             "The plan ends before it begins. Give a day after from.",

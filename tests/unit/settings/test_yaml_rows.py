@@ -33,9 +33,9 @@ def test_a_field_is_read_from_its_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("on: 2026-02-29", "'2026-02-29' is no day. Write it as 2026-11-24."),
-        ("on: 20260228", "'20260228' is no day."),
-        ("on: 2026-W09-6", "'2026-W09-6' is no day."),
+        ("on: 2026-02-29", "'2026-02-29' is not a day. Write it as 2026-11-24."),
+        ("on: 20260228", "'20260228' is not a day."),
+        ("on: 2026-W09-6", "'2026-W09-6' is not a day."),
         ("zone: Asia/Katmandoo", "'Asia/Katmandoo' is not a time zone of the IANA database."),
         ("guests: many", "'many' is no number of guests. Count them."),
         ("cake: stone", "'stone' is no cake. Take plum."),

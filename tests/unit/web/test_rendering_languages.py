@@ -95,7 +95,7 @@ def test_parts_of_a_sentence_are_translated_too() -> None:
         (
             read_price_file,
             "prices:\n- {model: 'm{0}', input: free}",
-            "EXPORTER_PRICES_FILE (file.yaml:2): 'free' is no price."
+            "EXPORTER_PRICES_FILE (file.yaml:2): 'free' is not a price."
             " Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
             "'free' 不是价格。请写每百万 Token 的美元价",
         ),

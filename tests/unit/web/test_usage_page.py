@@ -150,12 +150,12 @@ def test_all_months_of_the_ledger_can_be_reached(client: FlaskClient) -> None:
         ("/usage?by=colour", "nothing to sum by"),
         ("/usage?range=soon", "is no range"),
         ("/usage?show=smell", "nothing to draw"),
-        ("/usage?sort=smell", "is no column"),
-        ("/usage?sort=name&order=up", "is no order"),
+        ("/usage?sort=smell", "is not a column"),
+        ("/usage?sort=name&order=up", "is not an order"),
         ("/usage?colour=red", "no parameter"),
         ("/usage?by=hour&since=2020-01-01", "longer steps"),
         ("/requests?show=tokens", "no parameter"),
-        ("/requests?since=<script>", "is no day"),
+        ("/requests?since=<script>", "is neither a day"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused_with_a_page(client: FlaskClient, address: str, words: str) -> None:
