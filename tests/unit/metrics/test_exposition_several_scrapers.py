@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import pytest
+from prometheus_client.openmetrics import exposition as openmetrics_format
 
 from exporter.ledger.views.scrapers import LATELY_SECONDS, MOST_SCRAPERS, scraper_id
-from exporter.metrics import exposition
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench
 
 _BIRTH_SECONDS = 60
@@ -18,7 +18,7 @@ _HOUR = 3600
 @pytest.fixture(autouse=True)
 def _only_the_ledgers_series_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The servers here read nothing else, and writing it thousands of times would take longer than everything else."""
-    monkeypatch.setattr(exposition, "_generate_openmetrics", lambda _others: b"# EOF\n")
+    monkeypatch.setattr(openmetrics_format, "generate_latest", lambda _others: b"# EOF\n")
 
 
 class _Server:

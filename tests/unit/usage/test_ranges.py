@@ -144,12 +144,12 @@ def test_a_free_range_has_days_or_moments_and_open_ends() -> None:
     [
         ("2026-10-08", "2026-10-01", "ends before it begins"),
         ("2026-10-08", "2026-10-08", "ends before it begins"),
-        ("yesterday", "", "no day"),
-        ("2026-02-30", "", "no day"),
-        ("", "0001-01-01", "no day|year 1 "),
+        ("yesterday", "", "neither a day"),
+        ("2026-02-30", "", "neither a day"),
+        ("", "0001-01-01", "neither a day|year 1 "),
         ("9999-12-31", "", "9999"),
         ("1600-01-01", "", "year 1600"),
-        ("=" * 5000, "", "no day"),
+        ("=" * 5000, "", "neither a day"),
     ],
 )
 def test_a_free_range_that_makes_no_sense_is_refused_with_advice(since: str, until: str, words: str) -> None:
