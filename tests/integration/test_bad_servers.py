@@ -61,7 +61,7 @@ CASES = {
     "500": Case({"kind": "status", "status": 500, "body": b"<h1>oops</h1>"}, "server_error", "answered 500"),
     "429": Case({"kind": "status", "status": 429}, "server_error", "answered 429"),
     "empty 200": Case({"kind": "status", "status": 200}, "bad_answer", "something that is not a list"),
-    "another JSON": Case({"kind": "status", "status": 200, "body": b'{"a": 1}'}, "bad_answer", "no list"),
+    "another JSON": Case({"kind": "status", "status": 200, "body": b'{"a": 1}'}, "bad_answer", "not a list"),
     "truncated": Case({"kind": "truncated"}, booked=(20, 40), rejected=1, lasts=False),
     "half closed": Case(
         {"kind": "half_closed"}, "unreachable", "before its answer was complete", (20, 40), rejected=1, lasts=False
