@@ -14,12 +14,13 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import NO_HEADERS, UNDECODABLE, Wire
 from exporter.quotas.headers import MAX_NAME, allowed_headers, tells_of_quota
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.values import first, instant
+from exporter.quotas.values import first
 
 _REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)
 _MOST_LOOKS = 3
 """How many records of one credential and model are searched for quota headers. Most have them, or none has."""
 _MAX_IDENTITY = 512
+_MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 _TRANSPORT_FAULT = re.compile(
     r"EOF|stream error|stream disconnected|connection (reset|refused)|broken pipe|i/o timeout|^(Get|Post) \"|"
     r"closed network connection|http2: |deadline exceeded|tls: ",
@@ -49,7 +50,7 @@ def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
     A failure may show another attempt's headers, so it also gets the identity of their response.
     """
     looks: dict[tuple[object, ...], int] = {}
-    for wire in sorted(wires, key=_sent_ms)[::-1]:
+    for wire in sorted(wires, key=_sent)[::-1]:
         raw, wire.response_headers, wire.response = wire.response_headers, NO_HEADERS, None
         if raw is NO_HEADERS or wire.provider not in _REPORTING:
             continue
@@ -73,10 +74,13 @@ def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
                 looks[key] = _MOST_LOOKS
 
 
-def _sent_ms(wire: Wire) -> int:
-    """When the upstream sent the headers, 0 if they do not say. A long stream ends after answers that began later."""
-    date = bytes(wire.response_headers).partition(b'"Date":')[2][:40].lstrip(b' ["')[:29]
-    return instant(date.decode("latin-1")) or 0
+def _sent(wire: Wire) -> tuple[bytes, int, bytes]:
+    """The order in which upstreams sent the headers. A long stream ends after answers that began later.
+
+    The year, month and rest of their HTTP date, since each record is asked. Headers without one come first.
+    """
+    date = bytes(wire.response_headers).partition(b'"Date":')[2][:40].lstrip(b' ["')
+    return date[12:16], _MONTHS.find(date[8:11]), date[5:7] + date[17:25]
 
 
 def response_identity(headers: Mapping[str, Any]) -> str:
