@@ -1,12 +1,22 @@
-"""One PostgreSQL server for all tests that need one, and one Supabase API on top of a migrated database."""
+"""A proxy, one PostgreSQL server for all tests that need one, and one Supabase API on top of a migrated database."""
 
 from collections.abc import Iterator
 
 import pytest
 from supabase import Client
 
+from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.postgres import NEWEST, Database, Postgres
+
+
+@pytest.fixture
+def server() -> Iterator[SteeredServer]:
+    """A proxy that keeps its records for an hour."""
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

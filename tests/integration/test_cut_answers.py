@@ -1,7 +1,6 @@
 """Answers of the queue that come late or not whole, most of them because the program stops: what is lost shows."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,11 @@ import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import publish
-from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import Process, exporter_process, flow_in, ledger_file
 from tests.stack.waiting import wait_until
 
 _GAPS = "cliproxy_exporter_retention_gaps_total"
-
-
-@pytest.fixture
-def server() -> Iterator[SteeredServer]:
-    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
-        yield server
 
 
 def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:

@@ -17,7 +17,6 @@ from exporter.ledger.database import FILE_NAME
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import publish
 from tests.benches.program import metrics_of, running, settings_for
-from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import (
     Process,
@@ -29,12 +28,6 @@ from tests.stack.running import (
     run_command,
 )
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
-
-
-@pytest.fixture
-def server() -> Iterator[SteeredServer]:
-    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
-        yield server
 
 
 def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:

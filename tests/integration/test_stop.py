@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from datetime import UTC
 from itertools import islice
 from pathlib import Path
@@ -12,19 +11,12 @@ import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import publish
-from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic, alike
 from tests.stack.running import exporter_process, flow_in
 from tests.stack.waiting import wait_until
 
 STOPPING = [signal.SIGTERM, signal.SIGINT]
-
-
-@pytest.fixture
-def server() -> Iterator[SteeredServer]:
-    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
-        yield server
 
 
 def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:
