@@ -144,4 +144,4 @@ def test_a_proxy_that_allows_only_its_own_machine_is_reported_with_the_remedy(en
 
 def test_without_a_key_the_log_says_what_is_missing(engine: Engine, tmp_path: Path) -> None:
     with _exporter_of(engine, tmp_path) as exporter:
-        wait_until(lambda: engine.logs(exporter), lambda log: "Set CLIPROXY_MANAGEMENT_KEY too." in log)
+        wait_until(lambda: engine.logs(exporter), lambda log: "It is set without CLIPROXY_MANAGEMENT_KEY." in log)
