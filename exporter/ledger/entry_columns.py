@@ -1,9 +1,8 @@
 """The columns of an entry and of its sums, each listed once: the ledger and Supabase take them from here.
 
-A new column of an entry takes a line in ``Entry`` and a file in ``exporter/ledger/migrations/``. Booking fills it from
-the field of that name of a record, its tokens or its cost (``exporter/records.py``). The history sends and restores it
-without more code: a file in ``supabase/migrations/`` adds it to ``usage_records``, ``exporter_book`` and
-``exporter_records``.
+A new column of an entry takes a word in ``OF_RECORD`` or ``OF_COST``, or a field of ``Tokens``
+(``exporter/records.py``), and a file in ``exporter/ledger/migrations/``. The history sends and restores it without more
+code: a file in ``supabase/migrations/`` adds it to ``usage_records``, ``exporter_book`` and ``exporter_records``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,54 +10,18 @@ from typing import NamedTuple
 
 from exporter.records import Tokens
 
-
-class Entry(NamedTuple):
-    """A row of the table ``entry``."""
-
-    id: int
-    ts_ms: int
-    fingerprint: int
-    series: int
-    price: int
-    basis: int
-    billing: int
-    live: int
-    counted: int
-    code: str
-    unpriced: str
-    latency_ms: int
-    ttft_ms: int
-    uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    unclassified: int
-    nano_usd: int
-
-
-class Rollup(NamedTuple):
-    """A row of the table ``rollup``, without ``dearest``, which depends on the entries still here."""
-
-    bucket: int
-    series: int
-    basis: int
-    billing: int
-    requests: int
-    uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    unclassified: int
-    nano_usd: int
-    failed: int
-    unpriced: int
-
+LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
+"""The columns of an entry that booking finds or converts."""
+OF_RECORD = ("ts_ms", "fingerprint", "code", "latency_ms", "ttft_ms")
+OF_TOKENS = Tokens.__struct_fields__
+OF_COST = ("nano_usd", "unpriced")
+"""The columns that take the field of that name of a record, its tokens and its cost unchanged."""
+ENTRY = ("id", *LOOKED_UP, *OF_RECORD, *OF_TOKENS, *OF_COST)
+"""The columns of the table ``entry``."""
 
 OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?1)"
 """A condition that entries and sums of a proxy meet, whose id is the first parameter."""
-AMOUNTS = (*Tokens.__struct_fields__, "nano_usd")
+AMOUNTS = (*OF_TOKENS, "nano_usd")
 """The columns of an entry that are summed as they are."""
 TOKENS = "uncached + cache_read + cache_write + output + unclassified"
 """All tokens of an entry or sum, each counted once."""
@@ -66,6 +29,8 @@ SUMS = ("requests", *AMOUNTS)
 """The sums in both ``total`` and ``rollup``; ``requests`` is the sum of ``counted``."""
 TOTAL = ("series", "basis", "billing", *SUMS)
 """The columns of the table ``total``."""
+ROLLUP = ("bucket", *TOTAL, "failed", "unpriced")
+"""The columns of the table ``rollup``, without ``dearest``, which depends on the entries still here."""
 
 
 class Amounts(NamedTuple):

@@ -12,26 +12,32 @@ from operator import attrgetter
 from typing import Any
 
 from exporter.ledger.changes import Change
-from exporter.ledger.entry_columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, insert_named, listed
+from exporter.ledger.entry_columns import (
+    AMOUNTS,
+    ENTRY,
+    OF_COST,
+    OF_RECORD,
+    OF_TOKENS,
+    ROLLUP,
+    SUMS,
+    TOTAL,
+    insert,
+    insert_named,
+    listed,
+)
 from exporter.ledger.schema import BUCKET_MS, HISTOGRAMS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.normalize.fingerprint import fingerprint_of_equal
-from exporter.records import Cost, Tokens, UsageRecord
+from exporter.records import Cost, UsageRecord
 
-_LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
-_OF_RECORD, _OF_TOKENS, _OF_COST = (
-    tuple(name for name in Entry._fields if name in struct.__struct_fields__ and name not in _LOOKED_UP)
-    for struct in (UsageRecord, Tokens, Cost)
-)
-"""What entries take unchanged from a record, its tokens and its cost."""
-FILLED = (*_LOOKED_UP, *_OF_RECORD, *_OF_TOKENS, *_OF_COST)
+_of_record, _of_tokens, _of_cost = attrgetter(*OF_RECORD), attrgetter(*OF_TOKENS), attrgetter(*OF_COST)
+_FILLED = ENTRY[1:]
 """The columns of an entry that booking fills: all but its id."""
-_of_record, _of_tokens, _of_cost = attrgetter(*_OF_RECORD), attrgetter(*_OF_TOKENS), attrgetter(*_OF_COST)
 
 # Not "or ignore", which would swallow every constraint.
 _KNOWN_STAYS = "on conflict (ts_ms, fingerprint) do nothing"
-_INSERT_ENTRY = f"{insert('entry', FILLED)} {_KNOWN_STAYS}"
-_INSERT_RESTORED = f"{insert_named('entry', Entry._fields)} {_KNOWN_STAYS}"
+_INSERT_ENTRY = f"{insert('entry', _FILLED)} {_KNOWN_STAYS}"
+_INSERT_RESTORED = f"{insert_named('entry', ENTRY)} {_KNOWN_STAYS}"
 _FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
 _SUMS_OF_ENTRIES = f"sum(e.counted), {', '.join(f'sum(e.{column})' for column in AMOUNTS)}"
 
@@ -51,15 +57,13 @@ _ADD_TOTALS = (
     f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
 )
 _ADD_ROLLUP = (
-    f"insert into rollup (bucket, series, basis, billing, {listed(SUMS)}, failed, unpriced, dearest)"
+    f"insert into rollup ({listed(ROLLUP)}, dearest)"
     f" select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS_OF_ENTRIES},"
     " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> '')), max(iif(e.counted, e.nano_usd, 0))"
     " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
     f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}, dearest = max(dearest, excluded.dearest)"
 )
-_ADD_ROLLUPS = (
-    f"{insert_named('rollup', Rollup._fields)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
-)
+_ADD_ROLLUPS = f"{insert_named('rollup', ROLLUP)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
 _ADD_FAILED = (
     f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
     " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
@@ -189,6 +193,6 @@ def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, 
     # Equal records: none among 20,000 recorded ones, but CPA does not rule them out. Rare enough to go one by one.
     connection.execute("delete from entry where id > ?", (before,))
     for row in rows:
-        values = dict(zip(FILLED, row, strict=True))
+        values = dict(zip(_FILLED, row, strict=True))
         while connection.execute(_INSERT_ENTRY, tuple(values.values())).rowcount == 0:
             values["fingerprint"] = fingerprint_of_equal(int(values["fingerprint"]), 1)

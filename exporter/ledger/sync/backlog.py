@@ -14,7 +14,7 @@ from functools import lru_cache
 from exporter.days import local_date
 from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import OF_PROXY, Entry
+from exporter.ledger.entry_columns import ENTRY, OF_PROXY
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS, NEVER_CLAIMED
 from exporter.ledger.sync.checkpoint import ProxyState, read_state
@@ -29,7 +29,7 @@ def _label_of(column: str, enum: type[IntEnum]) -> str:
     return f"case {column} {' '.join(cases)} end"
 
 
-_SENT = {name: f"e.{name}" for name in Entry._fields if name not in ("id", "series", "counted")} | {
+_SENT = {name: f"e.{name}" for name in ENTRY if name not in ("id", "series", "counted")} | {
     "fingerprint": "cast(e.fingerprint as text)",  # has more digits than a number in JSON may have
     "day": "local_day(e.ts_ms)",
     "provider": "r.provider",

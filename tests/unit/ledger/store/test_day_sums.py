@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.entry_columns import Rollup
+from exporter.ledger.entry_columns import ROLLUP
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.store.booking import add_rollups
@@ -73,7 +73,7 @@ def test_a_restore_removes_all_sums(bench: UsageBench) -> None:
     _book(bench, "2026-10-20T05:00")
     bench.ledger.days.refresh()
     with bench.ledger._database.transaction() as connection:
-        add_rollups(connection, [Rollup(100, 1, 0, 0, *([1] * 10))._asdict()])
+        add_rollups(connection, [dict.fromkeys(ROLLUP, 1) | {"bucket": 100, "basis": 0, "billing": 0}])
 
     assert _summed(bench.ledger) == {}
 

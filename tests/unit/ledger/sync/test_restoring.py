@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.entry_columns import Entry
+from exporter.ledger.entry_columns import ENTRY
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,
@@ -49,7 +49,7 @@ def _past(n: int, label: str) -> dict[str, Any]:
     names = {"provider": "claude", "model": "claude-sonnet-4-5", "credential": label, "client": _CLIENT.label}
     words = {"price": "a price", "basis": "exact", "billing": "subscription", "code": "", "unpriced": ""}
     known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": str(n), "requests": 1, "uncached": 1, "nano_usd": 5}
-    return dict.fromkeys(Entry._fields, 0) | names | words | known
+    return dict.fromkeys(ENTRY, 0) | names | words | known
 
 
 def _begin(ledger: Ledger) -> Progress:
