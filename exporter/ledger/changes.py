@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ class Change:
     """A transaction that changes a proxy. After the commit, memory takes over what the fields with a default hold.
 
     ``rows`` are those of the tables of totals, as the ledger now has them. ``extra`` of the ``entries`` are second
-    records.
+    records. The sums from ``oldest_bucket`` on have changed.
     """
 
     connection: sqlite3.Connection
@@ -38,6 +38,11 @@ class Change:
     new_series: list[SeriesKey] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
     attempts: dict[int, Attempts] = field(default_factory=dict)
+
+    def touch(self, buckets: Iterable[int]) -> None:
+        """Note that the sums of these buckets have changed."""
+        known = () if self.oldest_bucket is None else (self.oldest_bucket,)
+        self.oldest_bucket = min((*known, *buckets), default=None)
 
     def count_received(self, records: int) -> None:
         """Count records that the proxy has handed out, and the entries so far as booked.
@@ -110,10 +115,6 @@ class Changes:
             flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
         self.quotas.take_over(change.quotas)
-        self.touched(change.oldest_bucket)
-
-    def touched(self, bucket: int | None) -> None:
-        """Note that the sums from ``bucket`` on have changed; None: none has."""
-        if bucket is not None:
-            self.periods.touched(bucket)
-            self.windows.touched(bucket)
+        if change.oldest_bucket is not None:
+            self.periods.touched(change.oldest_bucket)
+            self.windows.touched(change.oldest_bucket)

@@ -255,7 +255,7 @@ class Ledger:
 
     def restoring(self, proxy: str) -> Restoring:
         """What takes over the past of the registered ``proxy`` from the history."""
-        return Restoring(self._changes, self.dictionary.proxies[proxy])
+        return Restoring(self._changes, proxy)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A read-only connection, for exports and pages. Raises LedgerError."""

@@ -133,22 +133,24 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     roll_up(connection, before + 1, _LAST_ID)
     forget_days(connection, min(buckets), max(buckets))
     change.entries += len(records)
-    change.oldest_bucket = min(buckets[0] if change.oldest_bucket is None else change.oldest_bucket, *buckets)
+    change.touch(buckets)
 
 
-def insert_restored(connection: sqlite3.Connection, entries: Sequence[dict[str, Any]]) -> int:
-    """Insert entries that another ledger booked, inside the caller's transaction; return how many were new.
+def insert_restored(change: Change, entries: Sequence[dict[str, Any]]) -> None:
+    """Insert entries that another ledger booked, unless they are here.
 
     They are values by column. Their ids are negative, so every cursor of the backlog is past them. They count only in
     the roll-up.
     """
+    connection = change.connection
     (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
     numbered = [entry | {"id": lowest - place} for place, entry in enumerate(entries, 1)]
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     roll_up(connection, lowest - len(numbered), lowest - 1)
     forget_all_days(connection)
     count_unbooked(connection, inserted)
-    return inserted
+    change.entries += inserted
+    change.touch(entry["ts_ms"] // BUCKET_MS for entry in entries)
 
 
 def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
@@ -169,10 +171,11 @@ def roll_up(connection: sqlite3.Connection, first_id: int, last_id: int) -> None
     connection.execute(_ADD_ROLLUP, (first_id, last_id))
 
 
-def add_rollups(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add rows, values by column, to the roll-up, inside the caller's transaction."""
-    connection.executemany(_ADD_ROLLUPS, rows)
-    forget_all_days(connection)
+def add_rollups(change: Change, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows, values by column, to the roll-up."""
+    change.connection.executemany(_ADD_ROLLUPS, rows)
+    forget_all_days(change.connection)
+    change.touch(row["bucket"] for row in rows)
 
 
 def _count_by_credential(change: Change, series: Sequence[int], records: Sequence[tuple[UsageRecord, Cost]]) -> None:

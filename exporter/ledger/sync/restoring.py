@@ -8,15 +8,15 @@ Up to a moment, the beginning of a quarter of an hour, the roll-up is taken over
 the entries. So nothing is counted twice.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec.structs import asdict
 
 from exporter.days import moment_ms
-from exporter.ledger.changes import Changes
+from exporter.ledger.changes import Change, Changes
 from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.entry_columns import OF_PROXY
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
@@ -60,11 +60,9 @@ class Progress(msgspec.Struct, frozen=True):
 class Restoring:
     """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes, proxy: int) -> None:
-        self._proxy = proxy
+    def __init__(self, changes: Changes, proxy: str) -> None:
         self._changes = changes
-        self._writing = changes.writing
-        self._dictionary = changes.dictionary
+        self._changing = partial(changes.changing, proxy)
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
 
@@ -76,13 +74,13 @@ class Restoring:
         Each run calls this first. Each client comes with its current pseudonym, which is a new one if the hash key was
         lost.
         """
-        with self._writing() as connection:
+        with self._changing() as change:
             for credential in credentials:
-                self._take_credential(connection, credential)
+                _take_credential(change, credential)
             for client, pseudonym in clients:
                 # A client that is new here keeps its label, unless its pseudonym has changed.
                 label = client.label if pseudonym == client.pseudonym else ""
-                id_ = self._dictionary.client_id(connection, pseudonym, label=label)
+                id_ = change.dictionary.client_id(change.connection, pseudonym, label=label)
                 self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
 
     def begin(
@@ -99,9 +97,10 @@ class Restoring:
         Records are wanted from ``since_ms`` on. The history's newest is from ``newest_ms``, and those before
         ``deleted_before_ms`` may have been deleted there. If an earlier run has begun, returns how far that came.
         """
-        with self._writing() as connection:
+        with self._changing() as change:
+            connection, of_proxy = change.connection, (change.proxy,)
             stored, pruned_ms = connection.execute(
-                "select history_restore, pruned_before_ms from proxy where id = ?", (self._proxy,)
+                "select history_restore, pruned_before_ms from proxy where id = ?", of_proxy
             ).fetchone()
             if stored is not None:
                 return msgspec.json.decode(stored, type=Progress)
@@ -110,56 +109,37 @@ class Restoring:
                 # This ledger has a long past of its own, and knows the sums of what has been pruned.
                 progress = Progress(max(pruned_ms, deleted_ms), None, (max(pruned_ms, deleted_ms) - 1, 2**63 - 1))
             else:
-                (oldest_ms,) = connection.execute(
-                    f"select min(ts_ms) from entry where {OF_PROXY}", (self._proxy,)
-                ).fetchone()
+                oldest = f"select min(ts_ms) from entry where {OF_PROXY}"
+                (oldest_ms,) = connection.execute(oldest, of_proxy).fetchone()
                 moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
-                self._forget(connection, from_ms)
+                _forget(change, from_ms)
                 progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
             # For the next look at a snapshot: see ``exporter.ledger.store.snapshots``.
             connection.execute(
                 "update proxy set restored_snapshot_ms = ?1,"
                 " counted_from_ms = min(coalesce(counted_from_ms, ?2), coalesce(?2, counted_from_ms)),"
                 " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms)) where id = ?4",
-                (*msgspec.structs.astuple(snapshots), self._proxy),
+                (*msgspec.structs.astuple(snapshots), change.proxy),
             )
-            connection.execute("delete from restored_series where proxy = ?", (self._proxy,))
-            save_marks(connection, "restored_series", self._proxy, marks)
-            self._note(connection, progress)
-        self._changes.touched(0)
+            connection.execute("delete from restored_series where proxy = ?", of_proxy)
+            save_marks(connection, "restored_series", change.proxy, marks)
+            _note(change, progress)
+            change.touch([0])
         return progress
-
-    def _forget(self, connection: sqlite3.Connection, before_ms: int) -> None:
-        """Forget what a snapshot repeated from times for which the history has only the roll-up."""
-        forget = f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
-        forgotten = connection.execute(forget.format("entry", "ts_ms"), (self._proxy, before_ms)).rowcount
-        connection.execute(forget.format("rollup", "bucket"), (self._proxy, before_ms // BUCKET_MS))
-        forget_all_days(connection)
-        connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, self._proxy))
-        count_unbooked(connection, -forgotten)
-        with self._changes.totals.lock:
-            self._changes.totals.entries -= forgotten
 
     def add_rollups(self, rows: Sequence[Row], progress: Progress) -> None:
         """Take over rows of ``usage_rollups``, and note the new ``progress``."""
-        with self._writing() as connection:
-            sums = [
-                row | self._ids(connection, row) | {"bucket": moment_ms(row["bucket"]) // BUCKET_MS} for row in rows
-            ]
-            add_rollups(connection, sums)
-            self._note(connection, progress)
-        self._changes.touched(min((row["bucket"] for row in sums), default=None))
+        with self._changing() as change:
+            buckets = [{"bucket": moment_ms(row["bucket"]) // BUCKET_MS} for row in rows]
+            add_rollups(change, [row | self._ids(change, row) | at for row, at in zip(rows, buckets, strict=True)])
+            _note(change, progress)
 
     def add_records(self, rows: Sequence[Row], progress: Progress) -> None:
         """Take over records, as ``exporter_records`` returns them, unless they are here; note the new ``progress``."""
-        with self._writing() as connection:
-            entries = [row | self._ids(connection, row) | self._entry(connection, row) for row in rows]
-            inserted = insert_restored(connection, entries)
-            self._note(connection, progress)
-        with self._changes.totals.lock:
-            self._changes.totals.entries += inserted
-        self._changes.touched(min((row["ts_ms"] // BUCKET_MS for row in rows), default=None))
+        with self._changing() as change:
+            insert_restored(change, [row | self._ids(change, row) | _of_entry(change, row) for row in rows])
+            _note(change, progress)
 
     def finish(
         self,
@@ -173,118 +153,128 @@ class Restoring:
 
         ``precedes``: they were written before this ledger was made. ``readings`` are by label of the credential.
         """
-        with self._changes.windows.held, self._writing() as connection:
+        with self._changes.windows.held, self._changing() as change:
+            connection = change.connection
             connection.executemany(
                 "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
                 " on conflict (limit_id) do update set anchor_ms = max(anchor_ms, excluded.anchor_ms)",
                 list(limits.anchors.items()),
             )
-            self._take_sessions(connection, limits.sessions, precedes=precedes)
-            told = [(self._credential(connection, label), reading) for label, reading in readings]
-            quotas = self._changes.quotas.note(connection, told, now_ms=now_ms)
+            self._take_sessions(change, limits.sessions, precedes=precedes)
+            told = [(_credential(change, label), reading) for label, reading in readings]
+            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=now_ms))
             connection.execute(
-                "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, self._proxy)
+                "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, change.proxy)
             )
             connection.execute(
                 "delete from first_series where proxy = ?1"
                 " and not exists (select 1 from restored_series where proxy = ?1)"
                 " and (select restored_snapshot_ms from proxy where id = ?1) is null",
-                (self._proxy,),
+                (change.proxy,),
             )
-        self._changes.quotas.take_over(quotas)
 
-    def _take_sessions(
-        self, connection: sqlite3.Connection, sessions: Iterable[ExportedSession], *, precedes: bool
-    ) -> None:
+    def _take_sessions(self, change: Change, sessions: Iterable[ExportedSession], *, precedes: bool) -> None:
         """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
-        (others,) = connection.execute(
-            "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, self._proxy)
+        (others,) = change.connection.execute(
+            "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, change.proxy)
         ).fetchone()
         replaces = precedes and not others
-        connection.executemany(
+        change.connection.executemany(
             _SAVE_SESSION,
-            [
-                (each.limit, self._scope(connection, each), each.ended_ms, each.started_ms, replaces)
-                for each in sessions
-            ],
+            [(each.limit, self._scope(change, each), each.ended_ms, each.started_ms, replaces) for each in sessions],
         )
 
-    def _scope(self, connection: sqlite3.Connection, session: ExportedSession) -> str:
+    def _scope(self, change: Change, session: ExportedSession) -> str:
         kind, value = session.scope
         if kind == "credential":
-            return f"credential:{self._credential(connection, value)}"
-        if kind == "client":
+            value = str(_credential(change, value))
+        elif kind == "client":
             known = self._pseudonyms.get(value)
-            return f"client:{self._dictionary.client_id(connection, value) if known is None else known}"
+            value = str(change.dictionary.client_id(change.connection, value) if known is None else known)
         return f"{kind}:{value}" if kind else ""
 
-    def _ids(self, connection: sqlite3.Connection, row: Row) -> Row:
+    def _ids(self, change: Change, row: Row) -> Row:
         """What the ledger has in place of the names in a row of the history."""
-        series = self._dictionary.series_with(
-            connection,
-            Route(self._proxy, row["provider"], row["model"]),
-            self._credential(connection, row["credential"]),
-            self._client(connection, row["client"]),
+        series = change.dictionary.series_with(
+            change.connection,
+            Route(change.proxy, row["provider"], row["model"]),
+            _credential(change, row["credential"]),
+            self._client(change, row["client"]),
         )
         basis, billing = Basis[row["basis"].upper()], Billing[row["billing"].upper()]
         return {"series": series, "basis": basis.value, "billing": billing.value}
 
-    def _entry(self, connection: sqlite3.Connection, row: Row) -> Row:
-        return {
-            "fingerprint": int(row["fingerprint"]),
-            "price": self._dictionary.price_id(connection, row["price"]),
-            "counted": row["requests"],
-            "live": 0,
-        }
-
-    def _credential(self, connection: sqlite3.Connection, label: str) -> int:
-        """The credential with a label of the history; if no document tells more, one with the label alone."""
-        found = self._dictionary.find_credential(self._proxy, LABEL, label)
-        if found is None:
-            kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
-            return self._take_credential(connection, kept)
-        return found.id
-
-    def _take_credential(self, connection: sqlite3.Connection, kept: ExportedCredential) -> int:
-        """Find the credential here, by its permanent keys before its ``auth_index``, or make it; return its id.
-
-        What is bound here already stays: it comes from the proxy as it is now.
-        """
-        dictionary, proxy = self._dictionary, self._proxy
-        keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
-        labels = [(LABEL, label) for label in kept.labels]
-        found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
-        found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
-        met = (*keys, *kept.names)
-        known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
-        facts = asdict(CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible))
-        if known is None:
-            # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
-            id_ = dictionary.add_credential(
-                connection, Credential(proxy=proxy, label=kept.labels[0], retired=True, **facts)
-            )
-        else:
-            id_ = known.id
-            if not known.provider:
-                dictionary.change_credential(connection, id_, **facts)
-            if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
-                dictionary.change_credential(connection, id_, label=kept.labels[0])
-        for kind, value in (*keys, *labels):
-            if dictionary.find_credential(proxy, kind, value) is None:
-                dictionary.bind(connection, proxy, kind, value, id_)
-        for kind, value in kept.names:
-            dictionary.name(connection, kind, value, id_)
-        return id_
-
-    def _client(self, connection: sqlite3.Connection, label: str) -> int:
+    def _client(self, change: Change, label: str) -> int:
         if label not in self._clients:
-            self._clients |= {known: id_ for id_, known in self._dictionary.clients.items() if known == label}
+            self._clients |= {known: id_ for id_, known in change.dictionary.clients.items() if known == label}
         if label not in self._clients:
             pseudonym = {OTHER: OTHER, ANONYMOUS: ""}.get(label, BY_LABEL + label)
-            self._clients[label] = self._dictionary.client_id(connection, pseudonym, label=label)
+            self._clients[label] = change.dictionary.client_id(change.connection, pseudonym, label=label)
         return self._clients[label]
 
-    def _note(self, connection: sqlite3.Connection, progress: Progress) -> None:
-        connection.execute(
-            "update proxy set history_restore = ? where id = ?", (msgspec.json.encode(progress).decode(), self._proxy)
+
+def _note(change: Change, progress: Progress) -> None:
+    change.connection.execute(
+        "update proxy set history_restore = ? where id = ?", (msgspec.json.encode(progress).decode(), change.proxy)
+    )
+
+
+def _forget(change: Change, before_ms: int) -> None:
+    """Forget what a snapshot repeated from times for which the history has only the roll-up."""
+    connection, forget = change.connection, f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
+    forgotten = connection.execute(forget.format("entry", "ts_ms"), (change.proxy, before_ms)).rowcount
+    connection.execute(forget.format("rollup", "bucket"), (change.proxy, before_ms // BUCKET_MS))
+    forget_all_days(connection)
+    connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, change.proxy))
+    count_unbooked(connection, -forgotten)
+    change.entries -= forgotten
+
+
+def _of_entry(change: Change, row: Row) -> Row:
+    return {
+        "fingerprint": int(row["fingerprint"]),
+        "price": change.dictionary.price_id(change.connection, row["price"]),
+        "counted": row["requests"],
+        "live": 0,
+    }
+
+
+def _credential(change: Change, label: str) -> int:
+    """The credential with a label of the history; if no document tells more, one with the label alone."""
+    found = change.dictionary.find_credential(change.proxy, LABEL, label)
+    if found is None:
+        kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
+        return _take_credential(change, kept)
+    return found.id
+
+
+def _take_credential(change: Change, kept: ExportedCredential) -> int:
+    """Find the credential here, by its permanent keys before its ``auth_index``, or make it; return its id.
+
+    What is bound here already stays: it comes from the proxy as it is now.
+    """
+    connection, dictionary, proxy = change.connection, change.dictionary, change.proxy
+    keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
+    labels = [(LABEL, label) for label in kept.labels]
+    found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
+    found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
+    met = (*keys, *kept.names)
+    known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
+    facts = asdict(CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible))
+    if known is None:
+        # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
+        id_ = dictionary.add_credential(
+            connection, Credential(proxy=proxy, label=kept.labels[0], retired=True, **facts)
         )
+    else:
+        id_ = known.id
+        if not known.provider:
+            dictionary.change_credential(connection, id_, **facts)
+        if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
+            dictionary.change_credential(connection, id_, label=kept.labels[0])
+    for kind, value in (*keys, *labels):
+        if dictionary.find_credential(proxy, kind, value) is None:
+            dictionary.bind(connection, proxy, kind, value, id_)
+    for kind, value in kept.names:
+        dictionary.name(connection, kind, value, id_)
+    return id_

@@ -72,8 +72,8 @@ def test_a_late_record_removes_only_the_sums_of_its_day(bench: UsageBench) -> No
 def test_a_restore_removes_all_sums(bench: UsageBench) -> None:
     _book(bench, "2026-10-20T05:00")
     bench.ledger.days.refresh()
-    with bench.ledger._database.transaction() as connection:
-        add_rollups(connection, [dict.fromkeys(ROLLUP, 1) | {"bucket": 100, "basis": 0, "billing": 0}])
+    with bench.ledger._changes.changing("p") as change:
+        add_rollups(change, [dict.fromkeys(ROLLUP, 1) | {"bucket": 100, "basis": 0, "billing": 0}])
 
     assert _summed(bench.ledger) == {}
 
