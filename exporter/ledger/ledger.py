@@ -16,7 +16,7 @@ from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, take_stored
+from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, reject, take_stored
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
@@ -27,7 +27,6 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.rejections import reject
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
@@ -81,7 +80,7 @@ class Ledger:
         self._changes = changes = Changes(self._database, *memory)
         self._writing, self._changing = changes.writing, changes.changing
         self.losses = Losses(changes)
-        self.snapshots = Snapshots(self._database, self._poll_times, changes, clock)
+        self.snapshots = Snapshots(changes, clock)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)

@@ -1,14 +1,16 @@
-"""Redacted batches that are on disk and not booked yet: the proxy has forgotten them.
+"""Redacted batches that are on disk and not booked yet, because the proxy has forgotten them; and rejected records.
 
-Rejected records that are tried again come back here, for example after an upgrade that can read them. So a running
-exporter books each exactly once at its next poll, or the command line does if none is running.
+What cannot be booked is kept with its reason, and counted. Tried again, it becomes a batch once more, for example after
+an upgrade that can read it. So a running exporter books it exactly once at its next poll, or the command line does if
+none is running.
 
 A row holds its lines as zstd of newline-separated JSON. Level 1 is three times faster than zlib's and writes a quarter
 less; higher levels cost more than they save.
 """
 
+import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -18,7 +20,6 @@ from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.database import Database
 from exporter.ledger.entry_columns import insert
-from exporter.ledger.store.rejections import reject
 from exporter.normalize.batch import Unreadable
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
@@ -102,3 +103,29 @@ def take_stored(change: Change, name: str) -> list[StoredBatch]:
             change.connection.execute("delete from batch where id = ?", (id_,))
             reject(change, received_ms, spoilt, spoilt.why, records=records)
     return batches
+
+
+def reject(change: Change, received_ms: int, what: bytes | Unreadable, why: Rejected, *, records: int = 1) -> None:
+    """Keep ``what`` in place of this many ``records``: a redacted line, or length and hash of what cannot be read."""
+    kept = (None, what.length, what.sha256) if isinstance(what, Unreadable) else (what, len(what), _digest(what))
+    change.connection.execute(
+        "insert into rejected (proxy, received_ms, reason, detail, line, length, sha256) values (?, ?, ?, ?, ?, ?, ?)",
+        (change.proxy, received_ms, why.reason, why.detail, *kept),
+    )
+    change.connection.execute(
+        "insert into rejected_total (proxy, reason, records) values (?, ?, ?)"
+        " on conflict (proxy, reason) do update set records = records + excluded.records",
+        (change.proxy, why.reason, records),
+    )
+
+
+def not_kept(change: Change, rejected: Collection[tuple[bytes, Rejected]]) -> list[tuple[bytes, Rejected]]:
+    """Those of the ``rejected`` lines that the proxy's rejected records do not include. One scan serves them all."""
+    digests = {_digest(line) for line, _ in rejected}
+    kept = change.connection.execute("select sha256 from rejected where proxy = ?", (change.proxy,)) if digests else ()
+    digests.difference_update(digest for (digest,) in kept)
+    return [(line, why) for line, why in rejected if _digest(line) in digests]
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.sha256(line).digest()

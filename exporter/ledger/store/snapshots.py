@@ -13,12 +13,10 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
-from exporter.ledger.database import Database
 from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import RESTORED
+from exporter.ledger.store.batches import not_kept, reject
 from exporter.ledger.store.booking import book_entries
-from exporter.ledger.store.poll_times import PollTimes
-from exporter.ledger.store.rejections import not_kept, reject
 from exporter.ledger.store.restarts import record_observation
 from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.normalize.usage_record import EARLIEST_MS
@@ -89,10 +87,8 @@ class SnapshotDeltas:
 class Snapshots:
     """Books snapshots, and reads what is remembered of them. All methods raise LedgerError."""
 
-    def __init__(self, database: Database, poll_times: PollTimes, changes: Changes, clock: Clock) -> None:
-        self._database = database
-        self._poll_times = poll_times
-        self._changing = changes.changing
+    def __init__(self, changes: Changes, clock: Clock) -> None:
+        self._database, self._poll_times, self._changing = changes.database, changes.poll_times, changes.changing
         self._clock = clock
 
     def checkpoint(self, proxy: str) -> Checkpoint:
