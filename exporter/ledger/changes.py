@@ -11,8 +11,13 @@ from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
-from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, encode_key, read_flow
+from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, encode_key, read_flow
 from exporter.ledger.views.usage_sums import Windows
+
+_ADD_UP = (
+    "update proxy set received = received + ?, booked = booked + ?, duplicate = duplicate + ?,"
+    " backfilled = backfilled + ?, extra = extra + ? where id = ?"
+)
 
 
 class CommittedError(Exception):
@@ -23,16 +28,21 @@ class CommittedError(Exception):
 class Change:
     """A transaction that changes a proxy. After the commit, memory takes over what the fields with a default hold.
 
-    ``rows`` are those of the tables of totals, as the ledger now has them. ``extra`` of the ``entries`` are second
-    records. The sums from ``oldest_bucket`` on have changed.
+    The numbers are added to the proxy's flow: ``extra`` of the ``booked`` are second records. ``unbooked`` entries were
+    added, or if negative removed, without a booking. ``rows`` are those of the tables of totals, as the ledger now has
+    them. The sums from ``oldest_bucket`` on have changed.
     """
 
     connection: sqlite3.Connection
     proxy: int
     dictionary: LabelStore
     totals: Totals
-    entries: int = 0
+    received: int = 0
+    booked: int = 0
+    duplicate: int = 0
+    backfilled: int = 0
     extra: int = 0
+    unbooked: int = 0
     oldest_bucket: int | None = None
     rows: defaultdict[str, list[tuple[int | str, ...]]] = field(default_factory=lambda: defaultdict(list))
     new_series: list[SeriesKey] = field(default_factory=list)
@@ -44,17 +54,17 @@ class Change:
         known = () if self.oldest_bucket is None else (self.oldest_bucket,)
         self.oldest_bucket = min((*known, *buckets), default=None)
 
-    def count_received(self, records: int) -> None:
-        """Count records that the proxy has handed out, and the entries so far as booked.
+    def pop(self, records: int) -> None:
+        """Count records that the proxy has handed out.
 
         This also stores the last success, which is the previous poll's: the current one is not over.
         """
+        self.received += records
         flow = self.totals.flows.get(self.proxy)
         # Another source has been read, so the last snapshot is no longer the last look.
         self.connection.execute(
-            "update proxy set received = received + ?, booked = booked + ?, extra = extra + ?, last_success_ms = ?,"
-            " snapshot_ms = null where id = ?",
-            (records, self.entries, self.extra, flow.last_success_ms if flow else None, self.proxy),
+            "update proxy set last_success_ms = ?, snapshot_ms = null where id = ?",
+            (flow.last_success_ms if flow else None, self.proxy),
         )
 
 
@@ -94,6 +104,11 @@ class Changes:
                     "insert into birth (key) values (?) on conflict do nothing",
                     [(encode_key(key),) for key in change.new_series],
                 )
+            numbers = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
+            if any(numbers):
+                connection.execute(_ADD_UP, (*numbers, change.proxy))
+            if change.unbooked:
+                count_unbooked(connection, change.unbooked)
             flow = read_flow(connection, change.proxy)
         try:
             self._follow(change, flow)
@@ -110,7 +125,7 @@ class Changes:
         with self.totals.lock:
             self.totals.register(change.new_series)
             self.totals.take_over(change.rows)
-            self.totals.entries += change.entries
+            self.totals.entries += change.booked + change.unbooked
             self.totals.attempts.update(change.attempts)
             flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow

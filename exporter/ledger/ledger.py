@@ -110,7 +110,7 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             self._book(change, found, lines, live=True, at_ms=received_ms)
-            change.count_received(len(found.records) + len(found.rejected))
+            change.pop(len(found.records) + len(found.rejected))
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -118,7 +118,7 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            change.count_received(batch.received)
+            change.pop(batch.received)
             for what in batch.unreadable:  # there is nothing to try again
                 reject(change, received_ms, what, what.why)
             if not lines:
@@ -144,13 +144,8 @@ class Ledger:
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
             known = known_details(connection, change.proxy, by_identity) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
-            duplicates, found = len(found.details) - len(new), replace(found, records=[*found.records, *new])
+            change.duplicate, found = len(found.details) - len(new), replace(found, records=[*found.records, *new])
             self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
-            connection.execute(
-                "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
-                " extra = extra + ?4 where id = ?5",
-                (duplicates, change.entries, batch.replayed, change.extra, change.proxy),
-            )
 
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         connection, proxy = change.connection, change.proxy

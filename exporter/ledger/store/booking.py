@@ -132,7 +132,8 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     buckets = [record.ts_ms // BUCKET_MS for record, _ in records]
     roll_up(connection, before + 1, _LAST_ID)
     forget_days(connection, min(buckets), max(buckets))
-    change.entries += len(records)
+    change.booked += len(records)
+    change.backfilled += 0 if live else len(records)
     change.touch(buckets)
 
 
@@ -145,17 +146,10 @@ def insert_restored(change: Change, entries: Sequence[dict[str, Any]]) -> None:
     connection = change.connection
     (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
     numbered = [entry | {"id": lowest - place} for place, entry in enumerate(entries, 1)]
-    inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
+    change.unbooked += connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     roll_up(connection, lowest - len(numbered), lowest - 1)
     forget_all_days(connection)
-    count_unbooked(connection, inserted)
-    change.entries += inserted
     change.touch(entry["ts_ms"] // BUCKET_MS for entry in entries)
-
-
-def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
-    """Count entries that were added (if negative, removed) without a booking, inside the caller's transaction."""
-    connection.execute("update installation set unbooked_entries = unbooked_entries + ?", (entries,))
 
 
 def sum_all(connection: sqlite3.Connection) -> None:

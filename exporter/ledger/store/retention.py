@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
-from exporter.ledger.store.booking import count_unbooked
-from exporter.ledger.views.totals import Totals
+from exporter.ledger.views.totals import Totals, count_unbooked
 
 _CLOCK_DOUBT_MS = 3 * 86_400_000
 _ROWS_PER_STEP = 5_000

@@ -154,11 +154,7 @@ class Snapshots:
             for line, why in kept:
                 reject(change, self._clock.now_ms(), line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
-            connection.execute(
-                "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
-                " duplicate = duplicate + ? where id = ?",
-                (len(new) + old + len(kept), len(new), sum(not live for _, _, live in new), old, change.proxy),
-            )
+            change.received, change.duplicate = len(new) + old + len(kept), old
         return known
 
     def close(
@@ -268,8 +264,5 @@ def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
             for each in deltas.false_starts
         ],
     )
-    change.connection.execute(
-        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2",
-        (len(deltas.increments), change.proxy),
-    )
+    change.received = len(deltas.increments)
     record_observation(change.connection, change.proxy, "snapshot", restarted=deltas.restarted)

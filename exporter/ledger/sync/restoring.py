@@ -21,7 +21,7 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.entry_columns import OF_PROXY
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
-from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
+from exporter.ledger.store.booking import add_rollups, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.ledger.sync.checkpoint import (
@@ -222,12 +222,10 @@ def _note(change: Change, progress: Progress) -> None:
 def _forget(change: Change, before_ms: int) -> None:
     """Forget what a snapshot repeated from times for which the history has only the roll-up."""
     connection, forget = change.connection, f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
-    forgotten = connection.execute(forget.format("entry", "ts_ms"), (change.proxy, before_ms)).rowcount
+    change.unbooked -= connection.execute(forget.format("entry", "ts_ms"), (change.proxy, before_ms)).rowcount
     connection.execute(forget.format("rollup", "bucket"), (change.proxy, before_ms // BUCKET_MS))
     forget_all_days(connection)
     connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, change.proxy))
-    count_unbooked(connection, -forgotten)
-    change.entries -= forgotten
 
 
 def _of_entry(change: Change, row: Row) -> Row:

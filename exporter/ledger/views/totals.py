@@ -189,6 +189,11 @@ def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
     return Flow(**dict(zip(_COUNTS, row, strict=True)), rejected=rejected)
 
 
+def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
+    """Count entries that were added (if negative, removed) without a booking, inside the caller's transaction."""
+    connection.execute("update installation set unbooked_entries = unbooked_entries + ?", (entries,))
+
+
 def encode_key(key: SeriesKey) -> str:
     """A key as the table ``birth`` has it."""
     return json.dumps(key, ensure_ascii=True, separators=(",", ":"))
