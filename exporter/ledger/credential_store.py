@@ -67,7 +67,7 @@ class CredentialStore:
         self.credentials: dict[int, Credential] = {}
         self._credential_keys: dict[tuple[int, str, str], int] = {}
         self._shared_handles: set[tuple[int, str]] = set()
-        self._names: dict[tuple[str, str], set[int]] = {}
+        self._names: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self._known_as: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
         self.labels_version = 0
         """Rises whenever a shown label may have changed, or a name was added that an alias can give."""
@@ -83,16 +83,14 @@ class CredentialStore:
         self._shared_handles = set()
         for proxy, kind, value in self._credential_keys:
             self._note_shared(proxy, kind, value)
-        names: dict[tuple[str, str], set[int]] = {}
-        for kind, value, credential in connection.execute("select kind, value, credential from credential_name"):
-            names.setdefault((kind, value), set()).add(credential)
-        self._names = names
         self._known_as.clear()
         for (_, kind, value), id_ in self._credential_keys.items():
             self._known_as[self.resolved(id_).id].add((kind, value))
-        for name, ids in names.items():
-            for id_ in ids:
-                self._known_as[self.resolved(id_).id].add(name)
+        names: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        for kind, value, id_ in connection.execute("select kind, value, credential from credential_name"):
+            names[kind, value].add(id_)
+            self._known_as[self.resolved(id_).id].add((kind, value))
+        self._names = names
 
     def facts(self, proxy: int, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about an ``auth_index`` of a proxy, for a record that names this provider."""
@@ -237,7 +235,7 @@ class CredentialStore:
 
     def name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
         """Note ``value`` as a name of ``credential``."""
-        known = self._names.setdefault((kind, value), set())
+        known = self._names[kind, value]
         if credential not in known:
             connection.execute(
                 "insert into credential_name (kind, value, credential) values (?, ?, ?) on conflict do nothing",

@@ -120,30 +120,25 @@ class LabelStore(CredentialStore):
             id_ = self._recent[like] = self.series_with(connection, route, credential, client)
         return id_
 
-    def series_with(self, connection: sqlite3.Connection, route: Route, credential: int, client: int) -> int:
-        """Return the id of a label set; a new one is created, and shown or folded for good."""
-        route_id = self._route_id(connection, route)
-        if (id_ := self._series_ids.get((route_id, credential, client))) is not None:
-            return id_
-        shown = None if self._shown < self._max_label_sets else self._other(connection, route.proxy, route.provider)
-        return self._add_series(connection, route_id, credential, client, shown=shown)
+    def series_with(
+        self, connection: sqlite3.Connection, route: Route, credential: int, client: int, *, folds: bool = True
+    ) -> int:
+        """Return the id of a label set; a new one is shown or, if it ``folds``, perhaps folded, for good."""
+        key = (self._route_id(connection, route), credential, client)
+        id_ = self._series_ids.get(key)
+        if id_ is None:
+            is_full = folds and self._shown >= self._max_label_sets
+            shown = self._other(connection, route.proxy, route.provider) if is_full else None
+            statement = insert("series", ("route", "credential", "client", "shown"))
+            id_ = self._series_ids[key] = insert_row(connection, statement, (*key, shown))
+            self.series[id_] = Series(*key, id_ if shown is None else shown)
+            self._shown += shown is None
+        return id_
 
     def _other(self, connection: sqlite3.Connection, proxy: int, provider: str) -> int:
-        route = self._route_id(connection, Route(proxy, provider, OTHER))
         credential = self._keyed_credential(connection, proxy, "fold", OTHER, label=OTHER)
         client = self.client_id(connection, OTHER, label=OTHER)
-        id_ = self._series_ids.get((route, credential, client))
-        return self._add_series(connection, route, credential, client, shown=None) if id_ is None else id_
-
-    def _add_series(
-        self, connection: sqlite3.Connection, route: int, credential: int, client: int, *, shown: int | None
-    ) -> int:
-        values = (route, credential, client, shown)
-        id_ = insert_row(connection, insert("series", ("route", "credential", "client", "shown")), values)
-        self._series_ids[(route, credential, client)] = id_
-        self.series[id_] = Series(route, credential, client, id_ if shown is None else shown)
-        self._shown += shown is None
-        return id_
+        return self.series_with(connection, Route(proxy, provider, OTHER), credential, client, folds=False)
 
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
         id_ = self._route_ids.get(route)
@@ -153,23 +148,16 @@ class LabelStore(CredentialStore):
         return id_
 
     def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
-        """Return the id of a client, creating it if it is new."""
+        """Return the id of a client, creating it if it is new. One known only by its label gets its pseudonym."""
         id_ = self.client_ids.get(pseudonym)
         if id_ is None:
             label = label or _client_label(pseudonym)
-            id_ = self._identify_client(connection, pseudonym, label)
-        if id_ is None:
-            id_ = self.client_ids[pseudonym] = insert_row(
-                connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label)
-            )
-            self.clients[id_] = label
-            self.labels_version += 1
-        return id_
-
-    def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
-        """Give its pseudonym to a client known only by its label; None if there is no such client."""
-        if (id_ := self.client_ids.pop(BY_LABEL + label, None)) is not None:
-            connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
+            id_ = self.client_ids.pop(BY_LABEL + label, None)
+            if id_ is None:
+                id_ = insert_row(connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label))
+                self.clients[id_] = label
+            else:
+                connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
             self.client_ids[pseudonym] = id_
             self.labels_version += 1
         return id_

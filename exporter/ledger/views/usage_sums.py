@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import TOKENS
+from exporter.ledger.entry_columns import TOKENS, insert
 from exporter.ledger.schema import BUCKET_MS
 
 _ENTRIES = f"select series, counted, {TOKENS} as tokens, nano_usd from entry where ts_ms >= :start and ts_ms < :end"
@@ -31,6 +31,7 @@ _SUM_LONG = _SUM.format(
 )
 _USED_ENTRIES = "select ts_ms, series from entry where ts_ms >= ? and ts_ms < ? and counted order by ts_ms"
 _USED_BUCKETS = "select bucket, series from rollup where bucket >= ? and bucket < ? and requests > 0 order by bucket"
+_SAVE_SESSION = insert("limit_session", ("limit_id", "scope", "ended_ms", "started_ms"), replace=True)
 _EVERYTHING_MS = 2**62
 _LONGEST_MS, _LATE_MS = 15 * 60_000, 60_000
 """How long a request may take, and how long after it a provider may count it."""
@@ -90,20 +91,12 @@ class Windows:
                     yield look
                 if look.moved:
                     with self._database.transaction() as connection:
-                        save_sessions(connection, look.moved)
+                        connection.executemany(_SAVE_SESSION, [key + moved for key, moved in look.moved.items()])
         except BaseException:
             if touched is not None:
                 self.touched(touched)  # not processed yet
             raise
         self._sums = look.kept_sums
-
-
-def save_sessions(connection: sqlite3.Connection, sessions: Mapping[tuple[str, str], Session]) -> None:
-    """Store sessions by limit and scope, inside the caller's transaction."""
-    connection.executemany(
-        "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms) values (?, ?, ?, ?)",
-        [key + session for key, session in sessions.items()],
-    )
 
 
 def sums_between(connection: sqlite3.Connection, start: int, end: int) -> WindowSums:
@@ -185,14 +178,11 @@ class WindowLook:
             start_ms, end_ms = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
             until_ms = max(start_ms, from_ms)
             if any(by in series for _, by in rows):
-                found = self._first_entry(until_ms, min(end_ms, before_ms), series)
+                entries = self._connection.execute(_USED_ENTRIES, (until_ms, min(end_ms, before_ms)))
+                found: int | None = next((ts_ms for ts_ms, by in entries if by in series), None)
                 if found is None and from_ms < start_ms and end_ms <= before_ms:
                     found = start_ms  # its entries have been pruned: only the quarter of an hour is known
                 if found is not None:
                     return found
         self._quiet[key] = _Quiet(since_ms, series, until_ms if before_ms == _EVERYTHING_MS else before_ms)
         return None
-
-    def _first_entry(self, start_ms: int, end_ms: int, series: frozenset[int]) -> int | None:
-        rows = self._connection.execute(_USED_ENTRIES, (start_ms, end_ms))
-        return next((ts_ms for ts_ms, by in rows if by in series), None)
