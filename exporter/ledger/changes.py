@@ -131,5 +131,5 @@ class Changes:
             self.totals.flows[change.proxy] = flow
         self.quotas.take_over(change.quotas)
         if change.oldest_bucket is not None:
-            self.periods.touched(change.oldest_bucket)
-            self.windows.touched(change.oldest_bucket)
+            self.periods.touched.append(change.oldest_bucket)
+            self.windows.touched.append(change.oldest_bucket)

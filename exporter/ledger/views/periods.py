@@ -6,8 +6,7 @@ only when a day begins or a late record arrives, the rest after each booking. Th
 same rows, so they cannot differ.
 """
 
-import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -97,17 +96,11 @@ class Periods:
         self._database = database
         self._clock = clock
         self._zone = zone
-        self._lock = threading.Lock()
-        self._oldest_touched: int | None = None
+        self.touched: deque[int] = deque()
+        """Buckets from which on something was booked since the last refresh."""
         self._sums: dict[tuple[int, int], list[PeriodRow]] = {}
         """By the buckets from which and until which they are."""
         self.current = PeriodTotals()
-
-    def touched(self, bucket: int) -> None:
-        """Note that something was booked in ``bucket`` or later."""
-        with self._lock:
-            if self._oldest_touched is None or bucket < self._oldest_touched:
-                self._oldest_touched = bucket
 
     def refresh(self) -> None:
         """Bring ``current`` up to date. Raises LedgerError."""
@@ -115,8 +108,7 @@ class Periods:
         days = (previous_day(day), day.replace(day=1), day, next_day(day), next_month(day))
         yesterday, month, today, tomorrow, end = (day_start_ms(each, self._zone) // BUCKET_MS for each in days)
         spans = ((yesterday, today), (month, today), (today, tomorrow), (tomorrow, end))
-        with self._lock:
-            touched, self._oldest_touched = self._oldest_touched, None
+        touched = min((self.touched.popleft() for _ in range(len(self.touched))), default=None)
         known = {span: rows for span, rows in self._sums.items() if touched is None or span[1] <= touched}
         if known.keys() >= {*spans}:
             return

@@ -7,6 +7,7 @@ pruning and restarts need no care here.
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
@@ -64,22 +65,15 @@ class Windows:
     def __init__(self, database: Database) -> None:
         self.held = threading.Lock()
         self._database = database
-        self._lock = threading.Lock()
-        self._oldest_touched: int | None = None
+        self.touched: deque[int] = deque()
+        """Buckets from which on something was booked since the last look."""
         self._sums: dict[tuple[int, int], WindowSums] = {}
         self._quiet: dict[tuple[str, str], _Quiet] = {}
-
-    def touched(self, bucket: int) -> None:
-        """Note that something was booked in ``bucket`` or later."""
-        with self._lock:
-            if self._oldest_touched is None or bucket < self._oldest_touched:
-                self._oldest_touched = bucket
 
     @contextmanager
     def look(self) -> Iterator["WindowLook"]:
         """One moment of the ledger; sessions that changed are stored at the end. Raises LedgerError."""
-        with self._lock:
-            touched, self._oldest_touched = self._oldest_touched, None
+        touched = min((self.touched.popleft() for _ in range(len(self.touched))), default=None)
         known = self._sums if touched is None else {}
         if touched is not None:
             edge_ms = touched * BUCKET_MS
@@ -94,7 +88,7 @@ class Windows:
                         connection.executemany(_SAVE_SESSION, [key + moved for key, moved in look.moved.items()])
         except BaseException:
             if touched is not None:
-                self.touched(touched)  # not processed yet
+                self.touched.append(touched)  # not processed yet
             raise
         self._sums = look.kept_sums
 
