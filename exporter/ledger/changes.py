@@ -95,25 +95,26 @@ class Changes:
 
         Raises LedgerError if it is not committed, and CommittedError if it is.
         """
-        with self.writing() as connection:
-            change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
-            yield change
-            change.new_series += self.totals.unknown(change.rows)
-            if change.new_series:
-                connection.executemany(
-                    "insert into birth (key) values (?) on conflict do nothing",
-                    [(encode_key(key),) for key in change.new_series],
-                )
-            numbers = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
-            if any(numbers):
-                connection.execute(_ADD_UP, (*numbers, change.proxy))
-            if change.unbooked:
-                count_unbooked(connection, change.unbooked)
-            flow = read_flow(connection, change.proxy)
-        try:
-            self._follow(change, flow)
-        except Exception as exc:
-            raise CommittedError("What was written is on disk, but cannot be shown.") from exc
+        with self.database.lock:
+            with self.writing() as connection:
+                change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
+                yield change
+                change.new_series += self.totals.unknown(change.rows)
+                if change.new_series:
+                    connection.executemany(
+                        "insert into birth (key) values (?) on conflict do nothing",
+                        [(encode_key(key),) for key in change.new_series],
+                    )
+                numbers = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
+                if any(numbers):
+                    connection.execute(_ADD_UP, (*numbers, change.proxy))
+                if change.unbooked:
+                    count_unbooked(connection, change.unbooked)
+                flow = read_flow(connection, change.proxy)
+            try:
+                self._follow(change, flow)
+            except Exception as exc:
+                raise CommittedError("What was written is on disk, but cannot be shown.") from exc
 
     def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
         """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""

@@ -91,7 +91,8 @@ class Database:
         """
         self.path = path
         self._alone = alone
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held by each transaction, and by some until memory has followed, so that an older state never comes last."""
         self._reader_lock = threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._is_closed = False
@@ -182,7 +183,7 @@ class Database:
         ``on_rollback`` runs before any other thread can begin a transaction; it may read. Raises LedgerFullError,
         LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
-        with self._lock:
+        with self.lock:
             self._check_place()
             connection = self._connection
             try:
@@ -230,7 +231,7 @@ class Database:
 
     def value(self, query: str, *parameters: object) -> Any:
         """The first value that a short query finds, or None. Without a transaction, so no other process has to wait."""
-        with self._lock, _explained(self.path):
+        with self.lock, _explained(self.path):
             self._check_place()
             row = self._connection.execute(query, parameters).fetchone()
         return row and row[0]
@@ -257,7 +258,7 @@ class Database:
             reader, self._reader = self._reader, None
             if reader is not None:
                 reader.close()
-        with self._lock:
+        with self.lock:
             self._connection.close()  # the last one: a reader could not empty the log
 
 

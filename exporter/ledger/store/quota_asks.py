@@ -20,6 +20,7 @@ QuestionKey = tuple[int, int]
 _KEY = ("credential", "question")
 _COLUMNS = (*_KEY, *LastAsked.__struct_fields__)
 _SAVE = insert("quota_ask", _COLUMNS, replace=True)
+_SAVE_TOLD = insert("quota_account", ("credential", "told"), replace=True)
 
 
 class QuotaAsks:
@@ -61,15 +62,13 @@ class QuotaAsks:
         """
         before = self.told.get(credential, AccountState())
         told = before.after(report, now_ms=now_ms)
-        with self._database.transaction() as connection:
-            connection.executemany(_SAVE, [(*key, *msgspec.structs.astuple(last)) for key, last in asked.items()])
-            readings = [(credential, reading) for reading in report.readings]
-            quotas = self._quotas.note(connection, readings, now_ms=now_ms)
-            if told != before:
-                connection.execute(
-                    "insert or replace into quota_account (credential, told) values (?, ?)",
-                    (credential, msgspec.json.encode(told).decode()),
-                )
-        self._quotas.take_over(quotas)
+        with self._database.lock:
+            with self._database.transaction() as connection:
+                connection.executemany(_SAVE, [(*key, *msgspec.structs.astuple(last)) for key, last in asked.items()])
+                readings = [(credential, reading) for reading in report.readings]
+                quotas = self._quotas.note(connection, readings, now_ms=now_ms)
+                if told != before:
+                    connection.execute(_SAVE_TOLD, (credential, msgspec.json.encode(told).decode()))
+            self._quotas.take_over(quotas)
         self.told = {**self.told, credential: told}
         self.asked = {**self.asked, **asked}
