@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.ledger.database import Database
+from exporter.ledger.entry_columns import insert
 
 
 class Told(NamedTuple):
@@ -39,7 +40,7 @@ class LimitStore:
             return
         with self._database.transaction() as connection:
             connection.execute("delete from limit_config")
-            connection.executemany("insert into limit_config (id, row) values (?, ?)", wanted)
+            connection.executemany(insert("limit_config", ("id", "row")), wanted)
             connection.executemany("delete from limit_anchor where limit_id = ? and anchor_ms <= ?", settled.items())
 
     def anchors(self) -> dict[str, int]:
@@ -50,9 +51,7 @@ class LimitStore:
     def set_anchor(self, limit: str, anchor_ms: int) -> None:
         """Remember a manual reset of ``limit``."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "insert or replace into limit_anchor (limit_id, anchor_ms) values (?, ?)", (limit, anchor_ms)
-            )
+            connection.execute(insert("limit_anchor", ("limit_id", "anchor_ms"), replace=True), (limit, anchor_ms))
 
     def notices(self) -> dict[tuple[str, ...], Told]:
         """What people were told, by the labels of its window."""
@@ -63,7 +62,4 @@ class LimitStore:
     def save_notice(self, labels: tuple[str, ...], told: Told) -> None:
         """Replace what was told before."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "insert or replace into notice (labels, level, early, reset_ms) values (?, ?, ?, ?)",
-                (json.dumps(labels), *told),
-            )
+            connection.execute(insert("notice", ("labels", *Told._fields), replace=True), (json.dumps(labels), *told))

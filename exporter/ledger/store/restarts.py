@@ -24,10 +24,7 @@ def record_observation(
         known += 1
         connection.execute("update proxy set restarts = ? where id = ?", (known, proxy))
     if last != (known,):
-        connection.execute(
-            "insert or replace into restart_witness (proxy, witness, restarts) values (?, ?, ?)",
-            (proxy, detector, known),
-        )
+        connection.execute("insert or replace into restart_witness values (?, ?, ?)", (proxy, detector, known))
 
 
 def note_source(connection: sqlite3.Connection, proxy: int, kind: str) -> str | None:

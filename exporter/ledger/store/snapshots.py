@@ -257,8 +257,7 @@ def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterab
 def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
     book_entries(change, deltas.increments, live=True)
     change.connection.executemany(
-        "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
-        " values (?, ?, ?, ?, ?, ?, ?)",
+        insert("false_start", ("proxy", *FalseStart._fields)),
         [
             (change.proxy, each.at_ms, change.dictionary.client_id(change.connection, each.client), *each[2:])
             for each in deltas.false_starts
