@@ -96,7 +96,7 @@ def _evaluation(
     )
 
     def evaluate() -> tuple[int, int, int]:
-        program.ledger.windows.touched(0)  # as after a booking, nothing is remembered
+        program.ledger.windows.touched.append(0)  # as after a booking, nothing is remembered
         with program.ledger.windows.look() as look:
             windows, _ = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms)
         requests, tokens, usd = (window for window in windows[:3])
