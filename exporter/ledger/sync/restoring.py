@@ -21,8 +21,7 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.entry_columns import OF_PROXY
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
-from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
-from exporter.ledger.store.day_sums import forget_all_days
+from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored, roll_up_again
 from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,
@@ -115,7 +114,7 @@ class Restoring:
                 ).fetchone()
                 moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
-                self._forget(connection, from_ms)
+                self._forget(connection, from_ms, snapshots)
                 progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
             # For the next look at a snapshot: see ``exporter.ledger.store.snapshots``.
             connection.execute(
@@ -130,12 +129,18 @@ class Restoring:
         self._changes.touched(0)
         return progress
 
-    def _forget(self, connection: sqlite3.Connection, before_ms: int) -> None:
-        """Forget what a snapshot repeated from times for which the history has only the roll-up."""
-        forget = f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
-        forgotten = connection.execute(forget.format("entry", "ts_ms"), (self._proxy, before_ms)).rowcount
-        connection.execute(forget.format("rollup", "bucket"), (self._proxy, before_ms // BUCKET_MS))
-        forget_all_days(connection)
+    def _forget(self, connection: sqlite3.Connection, before_ms: int, snapshots: ExportedSnapshots) -> None:
+        """Forget what a snapshot repeated, if the history has it in another form.
+
+        It has only the roll-up of times before ``before_ms``, and only counts of what ended while the proxy sent no
+        details. What is live stays, because it is in the counters.
+        """
+        forgotten = connection.execute(
+            f"delete from entry where {OF_PROXY} and (ts_ms < ?2"
+            " or ts_ms + latency_ms between ?3 - 1000 and ?4 + 1000 and not live)",
+            (self._proxy, before_ms, snapshots.counted_from_ms, snapshots.counted_until_ms),
+        ).rowcount
+        roll_up_again(connection, self._proxy)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, self._proxy))
         count_unbooked(connection, -forgotten)
         with self._changes.totals.lock:
