@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
+from exporter.errors import HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, owner_of
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.restore import Restore
@@ -36,6 +36,11 @@ _OUTCOMES = (
     (HistoryError, "away", say("The exporter tries again; the ledger keeps the records until then.")),
 )
 """By kind of error: the state, and the end of its sentence."""
+
+_ENDS_PASS = frozenset({"unreachable", "too_many_requests", "key_refused", "wrong_address"})
+"""Reasons that concern the whole project, so that nothing else can succeed. Others may concern one proxy's rows."""
+_PUT_OFF_SECONDS = 60.0
+"""How long a proxy that failed is left out of a pass that goes on with the backlog of others."""
 
 _log = structlog.get_logger("exporter.history")
 
@@ -138,10 +143,19 @@ class History:
         self._run_free_tasks()  # before the rest, which may take long
         self._claim_all()
         more = True
+        put_off_until: dict[str, float] = {}
         while more and not self._stopping.is_set():
             more = False
             for proxy, sender in list(self._senders.items()):
-                more |= self._send(proxy, sender)
+                if self._clock.monotonic() < put_off_until.get(proxy, 0.0):
+                    continue
+                try:
+                    more |= self._send(proxy, sender)
+                except HistoryError as exc:
+                    self._put_off(exc)
+                    put_off_until[proxy] = self._clock.monotonic() + _PUT_OFF_SECONDS
+                    if exc.reason in _ENDS_PASS or put_off_until.keys() >= self._senders.keys():
+                        raise
                 self._measure()
             self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
@@ -192,7 +206,7 @@ class History:
                     self._settle(proxy)
             except HistoryError as exc:
                 self._put_off(exc)
-                if isinstance(exc, HistoryAwayError):
+                if exc.reason in _ENDS_PASS:
                     return
 
     def _settle(self, proxy: str) -> None:

@@ -87,7 +87,7 @@ class SnapshotIngest:
         deltas = SnapshotDeltas()
         if restored.first:
             # This ledger began to count later, and what was counted in between must not be lost.
-            deltas = self._count(restored.first, restored.marks, at_ms=restored.first_ms)
+            deltas = self._count(restored.first, restored.marks, at_ms=min(restored.first_ms, self._clock.now_ms()))
         self._ledger.snapshots.join_restored(self._proxy, deltas)
         self._tell_false_starts(deltas.false_starts)
 

@@ -16,6 +16,7 @@ from exporter.ledger.entry_columns import (
     AMOUNTS,
     ENTRY,
     OF_COST,
+    OF_PROXY,
     OF_RECORD,
     OF_TOKENS,
     ROLLUP,
@@ -60,7 +61,7 @@ _ADD_ROLLUP = (
     f"insert into rollup ({listed(ROLLUP)}, dearest)"
     f" select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS_OF_ENTRIES},"
     " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> '')), max(iif(e.counted, e.nano_usd, 0))"
-    " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
+    " from entry e where {} group by 1, 2, 3, 4"
     f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}, dearest = max(dearest, excluded.dearest)"
 )
 _ADD_ROLLUPS = f"{insert_named('rollup', ROLLUP)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
@@ -162,7 +163,14 @@ def sum_all(connection: sqlite3.Connection) -> None:
 
 def roll_up(connection: sqlite3.Connection, first_id: int, last_id: int) -> None:
     """Add the entries with these ids to the roll-up, inside the caller's transaction."""
-    connection.execute(_ADD_ROLLUP, (first_id, last_id))
+    connection.execute(_ADD_ROLLUP.format("e.id between ? and ?"), (first_id, last_id))
+
+
+def roll_up_again(connection: sqlite3.Connection, proxy: int) -> None:
+    """Make the roll-up of a proxy from its entries, inside the caller's transaction."""
+    connection.execute(f"delete from rollup where {OF_PROXY}", (proxy,))
+    connection.execute(_ADD_ROLLUP.format(f"e.{OF_PROXY}"), (proxy,))
+    forget_all_days(connection)
 
 
 def add_rollups(change: Change, rows: Sequence[dict[str, Any]]) -> None:

@@ -106,14 +106,8 @@ class Snapshots:
     def restored(self, proxy: str) -> Restored | None:
         """A proxy's last snapshot, if it was restored since the last look at one."""
         with self._database.transaction() as connection:
-            row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
-            marks = read_marks(connection, "restored_series", row[0]) if row else {}
-            if row is None or (row[1] is None and not marks):
-                return None
-            first = connection.execute(
-                "select key, client, model, requests, tokens, null, at_ms from first_series where proxy = ?", row[:1]
-            ).fetchall()
-        return Restored(marks, [SnapshotSeries(*series) for *series, _ in first], first[0][-1] if first else 0)
+            row = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
+            return read_restored(connection, row[0]) if row else None
 
     def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
         """The identities of a registered proxy that are booked, or were."""
@@ -173,7 +167,6 @@ class Snapshots:
         ``missed`` is how many records its totals count that no detail shows. ``without_details`` is what it sent if it
         has no details: ``deltas`` are then what it has counted since.
         """
-        now_ms = self._clock.now_ms()
         with self._changing(proxy) as change:
             connection = change.connection
             _book_deltas(change, deltas)
@@ -183,7 +176,7 @@ class Snapshots:
                     "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
                     f" select id, ?, ?, ?, ?, ?, ? from proxy where id = ? and history_stage < {RESTORED}",
                     [
-                        (each.key, each.client, each.model, each.requests, each.tokens, now_ms, change.proxy)
+                        (each.key, each.client, each.model, each.requests, each.tokens, taken_ms, change.proxy)
                         for each in without_details
                     ],
                 )
@@ -193,10 +186,13 @@ class Snapshots:
                     " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
                     (taken_ms, change.proxy),
                 )
+            elif not deltas.restarted:
+                # The details tell what those counts were.
+                connection.execute("delete from first_series where proxy = ?", (change.proxy,))
             connection.execute(
                 "update proxy set snapshot_ms = ?1, missed = missed + ?2, missed_ms = iif(?2 > 0, ?3, missed_ms)"
                 " where id = ?4",
-                (taken_ms, missed, now_ms, change.proxy),
+                (taken_ms, missed, self._clock.now_ms(), change.proxy),
             )
             connection.executemany(
                 "delete from snapshot_series where proxy = ? and client = ? and model = ?",
@@ -224,6 +220,15 @@ class Snapshots:
                 # If something has already been received, another source was read in between.
                 continued = "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?"
                 connection.execute(continued, of_proxy)
+            # What was counted up to the first contact is booked now: details of it must not be.
+            connection.execute(
+                "update proxy set counted_from_ms = min(coalesce(counted_from_ms, first_ms),"
+                " coalesce(restored_snapshot_ms, first_ms)),"
+                " counted_until_ms = max(coalesce(counted_until_ms, 0), first_ms)"
+                " from (select max(at_ms) as first_ms from first_series where proxy = ?1)"
+                " where id = ?1 and first_ms is not null",
+                of_proxy,
+            )
             connection.execute("delete from restored_series where proxy = ?", of_proxy)
             connection.execute("delete from first_series where proxy = ?", of_proxy)
             connection.execute("update proxy set restored_snapshot_ms = null where id = ?", of_proxy)
@@ -233,6 +238,18 @@ def read_marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[M
     """The marks of a proxy in ``snapshot_series`` or ``restored_series``."""
     rows = connection.execute(f"select {listed(MARKS[1:])} from {table} where proxy = ?", (proxy,))
     return {(client, model): Mark(*rest) for client, model, *rest in rows}
+
+
+def read_restored(connection: sqlite3.Connection, proxy: int) -> Restored | None:
+    """A proxy's last snapshot, if it was restored since the last look at one."""
+    marks = read_marks(connection, "restored_series", proxy)
+    (at_ms,) = connection.execute("select restored_snapshot_ms from proxy where id = ?", (proxy,)).fetchone()
+    if at_ms is None and not marks:
+        return None
+    first = connection.execute(
+        "select key, client, model, requests, tokens, null, at_ms from first_series where proxy = ?", (proxy,)
+    ).fetchall()
+    return Restored(marks, [SnapshotSeries(*series) for *series, _ in first], first[0][-1] if first else 0)
 
 
 def save_marks(connection: sqlite3.Connection, table: str, proxy: int, marks: Mapping[MarkKey, Mark]) -> None:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from exporter.ledger.credential_store import LABEL, ROOTS
-from exporter.ledger.store.snapshots import MarkKey, read_marks
+from exporter.ledger.store.snapshots import MarkKey, read_marks, read_restored
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.snapshot import Mark
+from exporter.normalize.snapshot import Mark, has_restarted
 from exporter.normalize.wire import without_nul
 
 _CLIENTS_PER_PART = 500
@@ -131,9 +131,8 @@ def sign_of_key(pseudonym: Pseudonym) -> str:
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     """The state of a proxy, as the ledger has it."""
-    marks = read_marks(connection, "snapshot_series", proxy) or read_marks(connection, "restored_series", proxy)
     snapshots = connection.execute(
-        "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
+        "select coalesce(restored_snapshot_ms, snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
         (proxy,),
     ).fetchone()
     roots = dict(connection.execute(f"{ROOTS} select id, root from root"))
@@ -146,7 +145,27 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
             anchors, tuple(ExportedSession(limit, (kind, value), *span) for limit, kind, value, *span in sessions)
         ),
     }
-    return ProxyState(documents | _clients(connection, proxy), marks)
+    return ProxyState(documents | _clients(connection, proxy), _marks(connection, proxy))
+
+
+def _marks(connection: sqlite3.Connection, proxy: int) -> dict[MarkKey, Mark]:
+    """The marks of the last snapshot.
+
+    Until the next look books what a proxy without details counted from the restored snapshot to the first contact, they
+    are lower by that, so that the next ledger books it if this one is lost before.
+    """
+    marks = read_marks(connection, "snapshot_series", proxy)
+    restored = read_restored(connection, proxy)
+    if restored is None:
+        return marks
+    counted = {} if has_restarted(restored.first, restored.marks) else restored.marks
+    for series in restored.first:
+        key = (series.key, series.model)
+        mark, before = marks.get(key), counted.get(key, Mark(0, 0))
+        if mark is not None and mark.requests >= series.requests:
+            requests = mark.requests - series.requests + before.requests
+            marks[key] = Mark(requests, max(0, mark.tokens - series.tokens + before.tokens))
+    return marks or dict(restored.marks)
 
 
 def _credentials(

@@ -21,8 +21,7 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.entry_columns import OF_PROXY
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
-from exporter.ledger.store.booking import add_rollups, insert_restored
-from exporter.ledger.store.day_sums import forget_all_days
+from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again
 from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,
@@ -113,7 +112,7 @@ class Restoring:
                 (oldest_ms,) = connection.execute(oldest, of_proxy).fetchone()
                 moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
-                _forget(change, from_ms)
+                _forget(change, from_ms, snapshots)
                 progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
             # For the next look at a snapshot: see ``exporter.ledger.store.snapshots``.
             connection.execute(
@@ -219,13 +218,20 @@ def _note(change: Change, progress: Progress) -> None:
     )
 
 
-def _forget(change: Change, before_ms: int) -> None:
-    """Forget what a snapshot repeated from times for which the history has only the roll-up."""
-    connection, forget = change.connection, f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
-    change.unbooked -= connection.execute(forget.format("entry", "ts_ms"), (change.proxy, before_ms)).rowcount
-    connection.execute(forget.format("rollup", "bucket"), (change.proxy, before_ms // BUCKET_MS))
-    forget_all_days(connection)
-    connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, change.proxy))
+def _forget(change: Change, before_ms: int, snapshots: ExportedSnapshots) -> None:
+    """Forget what a snapshot repeated, if the history has it in another form.
+
+    It has only the roll-up of times before ``before_ms``, and only counts of what ended while the proxy sent no
+    details. What is live stays, because it is in the counters.
+    """
+    forgotten = change.connection.execute(
+        f"delete from entry where {OF_PROXY} and (ts_ms < ?2"
+        " or ts_ms + latency_ms between ?3 - 1000 and ?4 + 1000 and not live)",
+        (change.proxy, before_ms, snapshots.counted_from_ms, snapshots.counted_until_ms),
+    )
+    change.unbooked -= forgotten.rowcount
+    roll_up_again(change.connection, change.proxy)
+    change.connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, change.proxy))
 
 
 def _of_entry(change: Change, row: Row) -> Row:

@@ -117,6 +117,37 @@ def test_a_claim_that_is_lost_on_the_way_is_reported_and_other_proxies_continue(
     assert len(records(supabase_api.database, proxy="mine")) == 2
 
 
+@pytest.mark.parametrize(("code", "state"), [("57014", "away"), ("P0001", "away"), ("42501", "misconfigured")])
+def test_a_proxy_whose_rows_the_database_fails_to_write_delays_no_other(
+    start: Start, supabase_api: SupabaseApi, code: str, state: str
+) -> None:
+    """57014: another session has locked its rows. The rest are triggers that are not the exporter's."""
+    database = supabase_api.database
+    bench = start()
+    bench.ledger.register("mine")
+    assert bench.work() == "ok"
+    database.run(
+        "create function failing() returns trigger language plpgsql as"
+        f" $$ begin raise exception 'no' using errcode = '{code}'; end $$;"
+        " create trigger failing before insert on usage_records for each row"
+        " when (new.proxy = 'default') execute function failing()"
+    )
+    try:
+        for _ in range(2):
+            bench.book(2)
+            bench.book(1500, proxy="mine")
+            assert bench.work(300) == state
+        bench.work(1)
+        assert bench.history.status.waiting == 4
+        assert sum(bench.history.status.errors.values()) == 2, "it is tried once in each pass"
+        assert len(records(database, proxy="mine")) == 3000
+        assert database.value("(select count(*) from usage_snapshots)") >= 2
+    finally:
+        database.run("drop function failing cascade")
+    assert bench.work(300) == "ok"
+    assert len(records(database)) == 4
+
+
 # --- slow -------------------------------------------------------------------------------------------------------------
 
 

@@ -190,7 +190,8 @@ def test_what_was_booked_before_the_restore_is_not_booked_again_after_a_second_l
 
     assert len(outgoing.entries) == 1
     assert outgoing.state is not None
-    assert [mark.requests for mark in outgoing.state.marks.values()] == [2], "the next ledger goes on from there"
+    marks = [mark.requests for mark in outgoing.state.marks.values()]
+    assert marks == [1], "the next ledger books the one from before the first look, but not the second one again"
     ledger.close()
 
 
