@@ -44,7 +44,7 @@ class LossWatch:
         self.is_popping = False
         """Whether a pop is under way, whose answer may hold records that are not on disk yet."""
         self.read_at: float | None = None
-        """When the queue was last read, None before this process has read it."""
+        """When the source was last read, None before this process has read it."""
         self.detector: LossDetector | None = None
         """What the last comparison of counts says."""
         self.may_have_lost = ledger.losses.settle_pop_mark(self._proxy)
@@ -81,10 +81,8 @@ class LossWatch:
 
     def look_for_gap(self, source: Source, status: ProxyStatus) -> None:
         """Note a gap if the queue, which was just read, went unread for longer than it keeps a record."""
-        now, retention = self._clock.monotonic(), status.retention_seconds
-        # By the wall clock if an earlier process read it.
-        seconds = self.seconds_since_success() if self.read_at is None else now - self.read_at
-        self.read_at = now
+        seconds, retention = self._unread_seconds(), status.retention_seconds
+        self.read_at = self._clock.monotonic()
         if retention is None or seconds <= retention or status.publishing_enabled is False:
             return
         if not source.way.has_rivals:
@@ -103,11 +101,11 @@ class LossWatch:
 
         None stands for the time since the last good poll, if there was one.
         """
-        self.read_at = self._clock.monotonic()
+        unread, self.read_at = self._unread_seconds(), self._clock.monotonic()
         if seconds is None:
             if self._ledger.flow(self._proxy).last_success_ms is None:
                 return
-            seconds = self.seconds_since_success()
+            seconds = unread
         seconds = max(1, math.ceil(seconds))
         self._note_gap(
             "subscription_gap",
@@ -129,17 +127,21 @@ class LossWatch:
     def follow_source(self, source: Source) -> None:
         """Note which source was read, and log restarts. What each costs depends on the source that was read before."""
         before = self._ledger.note_source(self._proxy, source.kind) or source.kind
+        unread = formats.span(self._unread_seconds())
         change = ""
         if before != source.kind:
             # This is another server: its records are younger than the last look, so none has expired.
-            self.detector, self.may_have_lost, self.read_at = None, False, self._clock.monotonic()
+            self.detector, self.may_have_lost = None, False
             change = f"Its usage is in a {source.kind} now, it was in a {before}. "
-        unread = formats.span(self.seconds_since_success())
+        if change or source.is_cumulative:
+            self.read_at = self._clock.monotonic()
         loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)
         self.restarts.follow(self._ledger.flow(self._proxy).restarts, consequence=change + loss)
 
-    def seconds_since_success(self) -> float:
-        """Seconds by the wall clock since the last good poll, of this process or an earlier one; 0 before the first."""
+    def _unread_seconds(self) -> float:
+        """Seconds since the source was last read; by the wall clock if an earlier process did so, 0 if none did."""
+        if self.read_at is not None:
+            return self._clock.monotonic() - self.read_at
         last_ms = self._ledger.flow(self._proxy).last_success_ms
         return 0.0 if last_ms is None else (self._clock.now_ms() - last_ms) / 1000
 

@@ -290,7 +290,8 @@ class Poller:
             beside = joined(say("To read beside it, set source: subscribe (CLIPROXY_SOURCE)."), STARVES)
             self._enter("another_consumer", joined(found.sentence(self._client.where), way.note or beside))
         else:
-            self._enter("ok", way.sentence(self._client.where))
+            read = say("{where} is read from its usage {way}.", where=self._client.where, way=way.name)
+            self._enter("ok", joined(read, way.note))
 
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status

@@ -37,7 +37,7 @@ ASK_SECONDS = 5.0
 
 _API_SECONDS = 900
 """The pace for providers that only the proxy's quota API knows."""
-_LOOK_AGAIN_MS = 24 * 3_600_000
+_LOOK_AGAIN_SECONDS = 24 * 3600
 _WINDOWS = 0
 """The question about windows; others are about what headers never contain."""
 
@@ -72,7 +72,7 @@ class _Known(Struct, frozen=True):
     """What is known about a proxy of a version: whose accounts its quota API covers, and whether it can call."""
 
     version: str
-    at_ms: int
+    at: float
     quota_api: frozenset[str] = frozenset()
     can_call: bool = True
 
@@ -117,7 +117,7 @@ class QuotaAsker:
         self._note_unknown(windows, now_ms)
         self._asks.follow_clock(now_ms)
         last_told = _last_told(windows)
-        turns = [turn for status in self._statuses() for turn in self._turns(status, last_told, now_ms)]
+        turns = [turn for status in self._statuses() for turn in self._turns(status, last_told)]
         lanes = self._lanes()
         self._asks.outlook = {
             turn.credential: replace(self._last(turn.key), next_ms=max(turn.due_ms, lanes[turn.lane]))
@@ -138,11 +138,11 @@ class QuotaAsker:
         for client in self._clients.values():
             client.close()
 
-    def _turns(self, status: ProxyStatus, last_told: Mapping[int, int], now_ms: int) -> Iterator[_Turn]:
+    def _turns(self, status: ProxyStatus, last_told: Mapping[int, int]) -> Iterator[_Turn]:
         client = self._clients.get(status.name)
         if client is None or not status.up or self._stopping:
             return
-        known = self._look_at(client, status, now_ms)
+        known = self._look_at(client, status)
         for credential, account in _askable(status):
             provider = account.facts.provider
             questions = _questions(provider, known)
@@ -154,13 +154,13 @@ class QuotaAsker:
                     due_ms = max(due_ms, last_told[credential] + question.every_seconds * 1000)
                 yield _Turn(client, status, credential, account, number, questions, due_ms)
 
-    def _look_at(self, client: ProxyClient, status: ProxyStatus, now_ms: int) -> _Known:
-        known = self._known.get(status.name)
-        if known is None or known.version != status.version or now_ms - known.at_ms >= _LOOK_AGAIN_MS:
+    def _look_at(self, client: ProxyClient, status: ProxyStatus) -> _Known:
+        known, now = self._known.get(status.name), self._clock.monotonic()
+        if known is None or known.version != status.version or now - known.at >= _LOOK_AGAIN_SECONDS:
             try:
-                known = _Known(status.version, now_ms, find_quota_api(client, _paths(status)))
+                known = _Known(status.version, now, find_quota_api(client, _paths(status)))
             except ProxyError:
-                known = _Known(status.version, now_ms - _LOOK_AGAIN_MS + _API_SECONDS * 1000)
+                known = _Known(status.version, now - _LOOK_AGAIN_SECONDS + _API_SECONDS)
             self._known[status.name] = known
         return known
 

@@ -2,15 +2,18 @@
 
 ``snapshot_details`` books a snapshot with details. Of one without (forks strip them) the rise of the counts is booked
 here. Counts only rise while the proxy runs: if one falls, or a series vanishes, the whole proxy has restarted, and
-every count is new. ``false_starts`` judges the first value of a series beside known ones.
+every count is new.
+
+A fork can also show a new series with the count of a whole life: a false start. The first value of a series beside
+known ones is kept apart and listed if it is too dear to be true, and only what comes after it counts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import structlog
 
 from exporter.clock import Clock
-from exporter.ingest.false_starts import find_false_start
 from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
@@ -118,11 +121,17 @@ class SnapshotIngest:
                 counted=max(0, requests),
             )
             is_first = mark is None and not restarted
-            if is_first and (found := find_false_start(record, self._pricer, most_nano=self._most_nano_usd)):
-                false_starts.append(found)
+            if is_first and (worth := self._worth(record)) > self._most_nano_usd:
+                counts = record.counted, record.tokens.unclassified
+                false_starts.append(FalseStart(at_ms, record.client, record.model, *counts, nano_usd=worth))
             else:
                 increments.append((record, self._pricer.price(record)))
         return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
+
+    def _worth(self, record: UsageRecord) -> int:
+        """What its tokens cost in nano-USD, all as input: the proxy does not say what kind they are."""
+        tokens = Tokens(uncached=record.tokens.unclassified)
+        return self._pricer.price(msgspec.structs.replace(record, tokens=tokens)).nano_usd
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         if not false_starts:

@@ -19,7 +19,6 @@ from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, decode_li
 from exporter.records import Rejected
 
 _decode_records = msgspec.json.Decoder(list[Wire], strict=False).decode
-_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _NOT_REDACTED = "cannot be read, so it cannot be redacted: only length and hash are kept"
 
@@ -153,10 +152,6 @@ def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
     The standard library accepts what a strict reader refuses (lone surrogates, NaN), so one odd element never costs its
     neighbours.
     """
-    try:
-        return [bytes(raw) for raw in _decode_elements(body)], None
-    except UNDECODABLE:
-        pass
     text = body.decode("utf-8", "surrogateescape")
     decoder = json.JSONDecoder(parse_int=str)  # the values are dropped, and int() refuses more than 4,300 digits
     elements: list[bytes] = []

@@ -9,9 +9,6 @@ from enum import Enum
 from exporter.normalize.wire import Wire, WireBreakdown, WireTokens
 from exporter.records import Tokens
 
-MAX_TOKENS = 10_000_000_000
-"""More tokens in one bucket of one request are no measurement; sums of such numbers would not fit 64 bits."""
-
 
 class Family(Enum):
     """How to read a provider's raw counts. ``UNKNOWN`` reads like OpenAI's and has to be flagged."""
@@ -20,10 +17,6 @@ class Family(Enum):
     OPENAI = "openai"
     GEMINI = "gemini"
     UNKNOWN = "unknown"
-
-
-class ImpossibleTokensError(ValueError):
-    """A token count that no request can have."""
 
 
 _EXECUTORS = {
@@ -55,17 +48,11 @@ def family_of(*, executor_type: str, provider: str, openai_compatible: bool) -> 
 
 
 def tokens_of(wire: Wire, family: Family) -> Tokens:
-    """The exclusive buckets of ``wire``. Raises ImpossibleTokensError for counts that no request can have."""
+    """The exclusive buckets of ``wire``."""
     breakdown = wire.token_breakdown
     if breakdown is not None and breakdown.quality in _QUALITIES:
-        tokens = _from_breakdown(breakdown)
-    elif wire.tokens is not None:
-        tokens = _RULES[family](wire.tokens)
-    else:
-        return Tokens()
-    if max(tokens.prompt, tokens.output, tokens.unclassified) > MAX_TOKENS:
-        raise ImpossibleTokensError(f"more than {MAX_TOKENS} tokens in one request")
-    return tokens
+        return _from_breakdown(breakdown)
+    return Tokens() if wire.tokens is None else _RULES[family](wire.tokens)
 
 
 _QUALITIES = ("complete", "unclassified", "inconsistent")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from exporter.days import DAY_MS, epoch_ms
-from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
+from exporter.normalize.tokens import Family, family_of, tokens_of
 from exporter.normalize.wire import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
@@ -12,6 +12,9 @@ EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _FUTURE_MS = 2 * DAY_MS
 """How far a proxy's clock may be ahead of ours. A wrong zone or date can make that a whole day."""
 IMPOSSIBLE_TIME = Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
+MAX_TOKENS = 10_000_000_000
+"""More tokens in one bucket of one request are no measurement; sums of such numbers would not fit 64 bits."""
+_IMPOSSIBLE_TOKENS = Rejected(reason="impossible_tokens", detail=f"more than {MAX_TOKENS} tokens in one request")
 _LONGEST_MS = 10**9
 _MAX_NAME = 200
 
@@ -38,10 +41,9 @@ def normalize(
     family = family_of(
         executor_type=wire.executor_type or "", provider=provider, openai_compatible=known.openai_compatible
     )
-    try:
-        tokens = tokens_of(wire, family)
-    except ImpossibleTokensError as exc:
-        return Rejected(reason="impossible_tokens", detail=str(exc))
+    tokens = tokens_of(wire, family)
+    if max(tokens.prompt, tokens.output, tokens.unclassified) > MAX_TOKENS:
+        return _IMPOSSIBLE_TOKENS
     billing = known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type)
     service_tier, tier_only_asked = _service_tier(wire, billing)
     return UsageRecord(

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from exporter.sentences import joined, say
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, read_flags
@@ -46,10 +45,6 @@ class Way:
     name: str
     note: str = ""
     has_rivals: bool = True
-
-    def sentence(self, where: str) -> str:
-        """A sentence for the proxy that sentences call ``where``: all is well, it is read in this way."""
-        return joined(say("{where} is read from its usage {way}.", where=where, way=self.name), self.note)
 
 
 @dataclass(frozen=True)

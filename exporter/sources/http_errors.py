@@ -77,10 +77,6 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes | bytearray
     error: ProxyError | None = None
 
-    @property
-    def complete(self) -> bool:
-        return self.error is None
-
     def whole(self) -> "Answer":
         """This answer. Raises ``error`` if it is not complete."""
         if self.error is not None:

@@ -110,7 +110,7 @@ def _read_if_there(client: ProxyClient, path: str) -> Answer | None:
         answer = client.get(path, accept=FOUND_OR_NOT)
     except (BadAnswerError, ProxyServerError, ProxyUnreachableError):
         return None
-    return answer if answer.status == 200 and answer.complete else None
+    return answer if answer.status == 200 and answer.error is None else None
 
 
 def decoded(answer: Answer | None, type_: type[T]) -> T | None:

@@ -65,7 +65,7 @@ class UsageQueue(Source):
                 except ProxyError as exc:
                     answer_lost = exc.answer_lost
                     raise
-                answer_lost = not answer.complete
+                answer_lost = answer.error is not None
                 size = len(answer.body)
                 seen = receiver.records(answer.body) if answer.body else 0
             finally:
@@ -88,7 +88,7 @@ class UsageQueue(Source):
                 "{where} has no usage queue any more (404): its version changed, or its management is off.", where=where
             )
         # Whatever CPA itself sends here is records that it has forgotten, readable or not.
-        if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
+        if answer.error is None and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
             raise BadAnswerError(
                 "{where} answered its usage queue with something that is not a list. Is there a server in between?",
                 where=where,

@@ -338,6 +338,18 @@ def test_a_provider_that_only_a_plugin_knows_is_shown(tmp_path: Path) -> None:
         assert bench.proxy.requests["api-call"] == 0
 
 
+def test_a_plugin_is_found_after_a_failure_although_the_clock_was_wrong(tmp_path: Path) -> None:
+    kiro = replace(BY_NAME[FRANK], name="kiro-ken", provider="kiro")
+    with closing(QuotaBench(tmp_path, [kiro], version="v8.0.3")) as bench:
+        bench.vendors.plugin_for = "kiro"
+        bench.proxy.fault(path="quota/providers", kind="status", status=500)
+        bench.pass_time(MINUTE)
+        bench.clock.jump(-30 * 24 * HOUR)
+        bench.pass_time(HOUR, step=30)
+
+        assert ("kiro-ken", "5h", "gemini") in bench.windows()
+
+
 def test_a_refused_key_is_tried_once(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, FRANK, GRACE) as bench:
         bench.proxy.logins.key = "another"

@@ -106,6 +106,17 @@ def test_a_restart_is_reported_with_its_cost(tmp_path: Path) -> None:
         assert "Its usage is in a snapshot now, it was in a queue. What was waiting in its queue is lost." in line
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_time_of_the_last_look_does_not_depend_on_the_wall_clock(tmp_path: Path, hours: int) -> None:
+    with _scene(tmp_path, OLD) as scene, scene.exporter() as bench:
+        scene.step(bench, 60)
+        scene.proxy.restart()
+        scene.clock.jump(hours * 3600)
+        scene.step(bench, 60, records=3)
+        (line,) = bench.logged("Restart detected")
+        assert "the last look, 60 s ago" in line
+
+
 def test_restarts_that_were_held_back_are_reported_when_the_exporter_stops(tmp_path: Path) -> None:
     with _scene(tmp_path, OLD) as scene:
         with scene.exporter() as bench:

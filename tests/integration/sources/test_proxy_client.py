@@ -228,13 +228,13 @@ def test_the_beginning_of_a_broken_body_is_kept(connect: Connect) -> None:
     with RawServer(send(head(length=1000), b'[{"a":1},{"b":')) as server:
         answer = connect(server.url).get(PATH)
         assert answer.body == b'[{"a":1},{"b":'
-        assert not answer.complete
+        assert answer.error is not None
 
 
 def test_the_next_call_after_a_late_one_works(connect: Connect) -> None:
     with RawServer(drip(head(length=9999), b"x"), send(head(length=2), b"[]")) as server:
         client = connect(server.url, timeouts=QUICK)
-        assert not client.get(PATH).complete
+        assert client.get(PATH).error is not None
         assert client.get(PATH).body == b"[]"
 
 

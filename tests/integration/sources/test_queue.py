@@ -111,7 +111,7 @@ def test_a_recorded_batch_is_handed_over(connect: Connect) -> None:
         replay.answer(f"{QUEUE}?count=500", recording)
         popped = UsageQueue(connect(replay.url), V0).pop()
         assert popped.body == recording.body
-        assert popped.complete
+        assert popped.error is None
 
 
 def test_nothing_is_popped_while_a_handler_fails(connect: Connect) -> None:
