@@ -26,8 +26,8 @@ class MatchedBy(StrEnum):
     """How the requested model name led to the price.
 
     ``OVERRIDE``: the user's price file has it. ``EXACT``: by the name itself, in any case, with or without a vendor or
-    ``models/`` in front. ``DATE``: without its release date. ``SUFFIX``: without a reasoning or context marker, with or
-    without a date. ``DEFAULT``: it did not, so the default price applies.
+    ``models/`` in front. ``DATE``: without its release date. ``SUFFIX``: without a reasoning, context or version
+    marker, with or without a date. ``DEFAULT``: it did not, so the default price applies.
     """
 
     OVERRIDE = "override"

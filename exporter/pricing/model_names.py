@@ -29,12 +29,15 @@ _BEDROCK = re.compile(
 )
 
 _DROPPED = (
+    ("", re.compile(r"@default\Z")),  # Vertex: whichever release is current there
     ("", re.compile(r"\((?:none|auto|minimal|low|medium|high|xhigh|max|-?[0-9]+)\)\Z")),
     ("", re.compile(r"\[1m\]\Z")),
     ("gemini-claude-", re.compile(r"\Agemini-")),  # Antigravity puts it before the names of Claude's models
+    ("claude-3-5-sonnet-v2", re.compile(r"-v2\Z")),  # Vertex names the second release of this one so
     ("claude-", re.compile(r"-thinking\Z")),
     ("gpt-", re.compile(r"-(?:minimal|low|medium|high|xhigh|none)\Z")),
     ("gemini-", re.compile(r"-(?:high|low|medium)\Z")),
+    ("gemini-", re.compile(r"(?<!-embedding)-00[1-9]\Z")),  # a stable version; of embeddings, each is another model
 )
 """What a name may drop, one after the other: by the start of the name, the part of it.
 

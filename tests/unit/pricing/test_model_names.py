@@ -63,6 +63,20 @@ EXACT, DATE, SUFFIX = MatchedBy.EXACT, MatchedBy.DATE, MatchedBy.SUFFIX
                 ("claude-sonnet-4-5", SUFFIX),
             ],
         ),
+        ("claude-opus-4@default", [("claude-opus-4@default", EXACT), ("claude-opus-4", SUFFIX)]),
+        (
+            "claude-3-5-sonnet-v2@20241022",
+            [
+                ("claude-3-5-sonnet-v2@20241022", EXACT),
+                ("claude-3-5-sonnet-v2", DATE),
+                ("claude-3-5-sonnet", SUFFIX),
+            ],
+        ),
+        ("claude-v2", [("claude-v2", EXACT)]),
+        ("gemini-2.0-flash-001", [("gemini-2.0-flash-001", EXACT), ("gemini-2.0-flash", SUFFIX)]),
+        ("gemini-embedding-002", [("gemini-embedding-002", EXACT)]),
+        ("text-davinci-002", [("text-davinci-002", EXACT)]),
+        ("imagen-3.0-generate-002", [("imagen-3.0-generate-002", EXACT)]),
         ("gpt-oss-120b:free", [("gpt-oss-120b:free", EXACT)]),
     ],
 )
