@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics_format
 from prometheus_client.registry import Collector
-from werkzeug.http import parse_accept_header
+from werkzeug.http import parse_accept_header, parse_options_header
 
 from exporter.clock import Clock
 from exporter.history.state import HistoryState
@@ -64,7 +64,7 @@ class Exposition:
 
         ``names`` are the metrics asked for; none means all.
         """
-        openmetrics, for_prometheus = _wants_openmetrics(accept), _is_prometheus(accept)
+        openmetrics, for_prometheus = _wanted(accept)
         text = ""
         shown_at_zero: list[SeriesKey] = []
 
@@ -136,18 +136,15 @@ def _only(text: str, names: Collection[str]) -> str:
     return "".join(kept) + eof
 
 
-def _wants_openmetrics(accept: str) -> bool:
-    """Whether OpenMetrics 1 is accepted. Prometheus prefers it, and only clients that know it name it."""
-    for part in accept.lower().split(","):
-        kind, *parameters = (word.strip() for word in part.split(";"))
-        if kind == "application/openmetrics-text":
-            versions = [word.removeprefix("version=") for word in parameters if word.startswith("version=")]
-            if not versions or versions[0].startswith("1."):
-                return True
-    return False
+def _wanted(accept: str) -> tuple[bool, bool]:
+    """Whether OpenMetrics 1 is accepted, and whether a server asks that stores what it reads, not a person.
 
-
-def _is_prometheus(accept: str) -> bool:
-    """Whether a server asks that stores what it reads, not a person: it names a format and a version."""
-    lower = accept.lower()
-    return "application/openmetrics-text" in lower or "version=" in lower or "application/vnd.google.protobuf" in lower
+    Prometheus prefers OpenMetrics, and only clients that know it name it. A server names a format and a version.
+    """
+    accepted = [parse_options_header(kind.lower()) for kind, quality in parse_accept_header(accept) if quality > 0]
+    openmetrics = [parameters for kind, parameters in accepted if kind == "application/openmetrics-text"]
+    names_format = bool(openmetrics) or any(kind == "application/vnd.google.protobuf" for kind, _ in accepted)
+    return (
+        any(parameters.get("version", "1.").startswith("1.") for parameters in openmetrics),
+        names_format or any("version" in parameters for _, parameters in accepted),
+    )
