@@ -178,7 +178,7 @@ def _check_pairs(
         if name == "cliproxy_url" and lists_proxies:  # docker-compose.yml always sets it
             loaded.notes.append(lone.problem(f"{why} Only the proxies in the file are used."))
         else:
-            loaded.problems.append(lone.problem(why, "Set both or none of them."))
+            loaded.problems.append(lone.problem(why, f"Set {needs.upper()} too."))
 
 
 def _warn_of_open_door(settings: Settings, host: RawValue | None, loaded: Loaded) -> None:

@@ -228,7 +228,7 @@ def test_a_directory_named_like_the_env_file_is_no_problem(tmp_path: Path) -> No
 def test_url_without_key_names_both(tmp_path: Path, environ: dict[str, str]) -> None:
     (problem,) = load_settings(environ, cwd=tmp_path).problems
     assert problem.setting == "CLIPROXY_URL"
-    assert "CLIPROXY_MANAGEMENT_KEY" in str(problem)
+    assert problem.fix == "Set CLIPROXY_MANAGEMENT_KEY too."
 
 
 def test_url_without_key_is_only_noted_when_the_file_lists_proxies(tmp_path: Path) -> None:
