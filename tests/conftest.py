@@ -14,6 +14,7 @@ import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
+from exporter.ledger.database import Database
 from tests.benches.copied_ledgers import copied_ledgers
 
 # Slow files start first, so that none of them is left running alone at the end.
@@ -94,6 +95,19 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.fixture(scope="session", autouse=True)
 def _ledgers_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with copied_ledgers(tmp_path_factory.mktemp("ledger")):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dropped_ledgers_are_closed() -> Iterator[None]:
+    """From Python 3.13 on, a connection that nobody closed is a warning."""
+
+    def close(dropped: Database) -> None:
+        if "_connection" in vars(dropped):  # else it could not be opened
+            dropped.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "__del__", close, raising=False)
         yield
 
 

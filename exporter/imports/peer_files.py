@@ -85,7 +85,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True)
     try:
         connection.execute("select 1 from sqlite_master")
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError:
         connection.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise

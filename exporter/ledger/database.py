@@ -119,7 +119,11 @@ class Database:
             check_same_thread=False,
             cached_statements=256,
         )
-        connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        try:
+            connection.execute(f"pragma cache_size = -{_CACHE_KIB}")  # reads the schema
+        except sqlite3.Error:
+            connection.close()
+            raise
         connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)
         connection.execute("pragma recursive_triggers = on")  # else "insert or replace" fires no delete trigger
         return connection

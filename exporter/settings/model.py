@@ -201,8 +201,8 @@ class Settings(Row):
         "passive",
         kind="passive or active",
         help="How the windows that providers themselves report are known. passive: from their answers to your "
-        "requests, which have those of Claude and Codex. active: idle accounts are also asked, seldom, through the "
-        "proxy; docs/accounts.md says how.",
+        "requests, which have those of Claude, Codex and Meta. active: idle accounts are also asked, seldom, through "
+        "the proxy; docs/accounts.md says how.",
     )
     exporter_max_label_sets: int = setting(
         5000,

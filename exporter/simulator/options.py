@@ -1,6 +1,7 @@
 """What the demo proxy plays, as options of the commands that start it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -33,36 +34,37 @@ def _history(context: click.Context, _parameter: click.Parameter, hours: float |
 def play_options(version_flag: str) -> Callable[[_Command], _Command]:
     """The options that ``live_demo`` takes, beside its address and key."""
     versions = click.Choice(list(VERSIONS))
+    option = partial(click.option, show_default=True)
     options = (
-        click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day."),
-        click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests."),
-        click.option(
+        option(
+            "--rate", type=click.FloatRange(0, 1000), default=1.0, help="Requests per second, on average over a day."
+        ),
+        option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests."),
+        option(
             version_flag,
             "version",
             type=versions,
             default="7.2",
-            show_default=True,
             is_eager=True,
             callback=_full,
             help="Version of CPA: 6.9 has a snapshot, 7.2 a queue, 8 a queue at other paths.",
         ),
-        click.option(
+        option(
             "--history-hours",
             type=click.FloatRange(min=0),
             callback=_history,
             help="Hours that a proxy of 6.9 has already been running.  [default: 6]",
         ),
-        click.option(
+        option(
             "--upgrade-after",
             type=click.FloatRange(min=0),
             metavar="SECONDS",
             help="Become another version after this many seconds.",
         ),
-        click.option(
+        option(
             "--upgrade-to",
             type=versions,
             default="7.2",
-            show_default=True,
             callback=_full,
             help="The version that it becomes, newer or older.",
         ),

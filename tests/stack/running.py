@@ -27,7 +27,10 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
 """The time that Docker allows a container between SIGTERM and SIGKILL."""
-PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the process closes its files when it ends
+_IGNORED = ["-W", "ignore::ResourceWarning"]  # the process closes its files when it ends
+if (3, 12) <= sys.version_info < (3, 12, 4):  # takes numbered placeholders for named ones
+    _IGNORED += ["-W", "ignore::DeprecationWarning"]
+PYTHON = (sys.executable, "-W", "error", *_IGNORED)
 FORKS = sys.platform == "linux"
 """Whether starts are forks. A test that sets this to False starts the program as users do: ten times slower."""
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -191,7 +192,7 @@ def test_the_ledger_waits_for_another_programs_write_lock_and_then_explains(
 
 def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     _used(tmp_path)
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         before = connection.execute("select sql from sqlite_master order by name").fetchall()
     open_ledger(tmp_path).close()
     again = open_ledger(tmp_path)
@@ -235,7 +236,8 @@ def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:
         assert flow_of(ledger).booked == 501
         check_sums(ledger)
         ledger.close()
-        assert sqlite3.connect(file).execute("pragma user_version").fetchone() == (len(migrations()),)
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("pragma user_version").fetchone() == (len(migrations()),)
 
 
 def test_a_restart_right_after_the_upgrade_counts_once_whichever_witness_sees_it(tmp_path: Path) -> None:

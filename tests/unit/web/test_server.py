@@ -117,3 +117,17 @@ def test_without_a_free_thread_a_connection_is_given_up(monkeypatch: pytest.Monk
         with pytest.raises(RuntimeError, match="thread"):
             busy.put(connection)
     busy.stop(0)
+
+
+def test_what_a_client_did_not_take_is_not_sent_later(served: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.13 on, a late try to send it prints a traceback."""
+    left: list[socket.SocketIO] = []
+
+    def write(to: socket.SocketIO, _: bytes) -> int:
+        left.append(to)
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(socket.SocketIO, "write", write)
+    with _connected(served) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: left and left[0].closed)
