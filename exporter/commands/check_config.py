@@ -1,5 +1,7 @@
 """``cliproxy-exporter check-config``: settings and machine, and with ``--connect`` the proxies and Supabase."""
 
+import errno
+import os
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +25,9 @@ from exporter.sources.proxy_config import other_exporter
 from exporter.sources.resp_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 from exporter.wiring import HASH_KEY_FILE, Parts, connect
+
+_ROOM = 1 << 20
+"""Bytes; a first start of the exporter writes less."""
 
 
 @click.command("check-config", epilog="Example: cliproxy-exporter check-config --connect")
@@ -93,13 +98,17 @@ def _unwritable(data_dir: Path) -> str:
     """Why the data directory cannot be used; empty if it can. Nothing is left there."""
     place = next(each for each in (data_dir, *data_dir.parents) if each.exists())
     try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(_ROOM))
+            file.flush()
+            os.fsync(file.fileno())  # some file systems find out only now that they are full
         for name in (FILE_NAME, HASH_KEY_FILE):
             if (data_dir / name).exists():
                 with (data_dir / name).open("rb" if name == HASH_KEY_FILE else "r+b"):
                     pass
     except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return f"The disk of the data directory {data_dir} is full ({exc.strerror}). Free some space."
         return (
             f"The data directory {data_dir} cannot be used ({exc.strerror}: {exc.filename or place}). Give the"
             " exporter's user write access, or set EXPORTER_DATA_DIR to a directory that it can write."

@@ -1,6 +1,7 @@
 """``check-config``: what it asks and finds, and that it leaves nothing behind."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
-from tests.stack.running import exporter_process, ledger_file, run_command
+from tests.stack.running import PYTHON, environment, exporter_process, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
 
@@ -77,6 +78,26 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
     assert f"file: {tmp_path / 'limits.yaml'} is valid" in done.stdout
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
+
+
+_ON_A_FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file may grow
+from exporter.cli import main
+main(["check-config"])
+"""
+
+
+def test_check_config_tells_a_full_disk(server: SteeredServer, tmp_path: Path) -> None:
+    env = environment(_settings(tmp_path, server.url) | {"EXPORTER_PORT": "0"})
+    command = [*PYTHON, "-c", _ON_A_FULL_DISK]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    (problem,) = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
+    assert f"The disk of the data directory {tmp_path / 'data'} is full" in problem
+    assert "Free some space" in problem
+    assert "can be written" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_check_config_refuses_a_notification_url_that_the_run_refuses(server: SteeredServer, tmp_path: Path) -> None:
