@@ -4,13 +4,13 @@ import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from tests.benches.booking import flow_of, open_ledger
+from tests.benches.refusing import refusing_after
 from tests.benches.snapshots import snapshot_intake, totals_add_up
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy
@@ -99,27 +99,13 @@ class StrippingLife:
         """The ledger fails between two transactions; the next poll continues from there."""
         if not self.is_known:
             return
-        fine = self.some.randint(0, 2)
-
-        def refuse(real: Any) -> Any:
-            def refusing(*args: Any, **kwargs: Any) -> Any:
-                nonlocal fine
-                fine -= 1
-                if fine < 0:
-                    raise LedgerError("no space")
-                return real(*args, **kwargs)
-
-            return refusing
-
+        refuse = refusing_after(self.some.randint(0, 2))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.ledger.snapshots, "book_details", refuse(self.ledger.snapshots.book_details))
-            patch.setattr(self.ledger.snapshots, "close", refuse(lambda *_args, **_kwargs: self._refuse()))
+            patch.setattr(self.ledger.snapshots, "close", refusing_after(0)(self.ledger.snapshots.close))
             with pytest.raises(LedgerError):
                 self._take()
         self.poll()
-
-    def _refuse(self) -> None:
-        raise LedgerError("no space")
 
     def _take(self) -> None:
         self.clock.advance(max(0.0, self.polled_at + LONGER_THAN_A_DATE_IS_OFF - self.clock.now()))

@@ -16,6 +16,7 @@ import exporter.ingest.snapshot_details
 from exporter.errors import BadAnswerError, LedgerError
 from exporter.ledger.database import FILE_NAME
 from tests.benches.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
+from tests.benches.refusing import refusing_after
 from tests.benches.snapshots import snapshot_intake, totals_add_up
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, Export, LegacyProxy
@@ -146,18 +147,7 @@ class _Life:
 
     def poll_that_the_ledger_refuses(self) -> None:
         """The ledger fails between two transactions: what was booked before stays, and is not booked again."""
-        fine = self.some.randint(0, 3)
-
-        def refuse(real: Any) -> Any:
-            def refusing(*args: Any, **kwargs: Any) -> Any:
-                nonlocal fine
-                fine -= 1
-                if fine < 0:
-                    raise LedgerError("no space")
-                return real(*args, **kwargs)
-
-            return refusing
-
+        refuse = refusing_after(self.some.randint(0, 3))
         taken_ms, possible = self._taken_ms(), self.shown | self._identities()
         with pytest.MonkeyPatch.context() as patch:
             for method in ("book_details", "close"):
