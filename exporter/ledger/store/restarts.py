@@ -9,7 +9,11 @@ each detector's last look: if the others have reported one since, that is the on
 import sqlite3
 from typing import Literal
 
+from exporter.ledger.entry_columns import insert
+
 RestartDetector = Literal["inventory", "snapshot", "source"]
+
+_SAVE_OBSERVATION = insert("restart_witness", ("proxy", "witness", "restarts"), replace=True)
 
 
 def record_observation(
@@ -24,7 +28,7 @@ def record_observation(
         known += 1
         connection.execute("update proxy set restarts = ? where id = ?", (known, proxy))
     if last != (known,):
-        connection.execute("insert or replace into restart_witness values (?, ?, ?)", (proxy, detector, known))
+        connection.execute(_SAVE_OBSERVATION, (proxy, detector, known))
 
 
 def note_source(connection: sqlite3.Connection, proxy: int, kind: str) -> str | None:
