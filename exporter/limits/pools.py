@@ -77,19 +77,25 @@ def pools(
 
     ``windows`` are those that run at the moment ``now_ms``.
     """
-    running: dict[CredentialLabels, list[LimitWindow]] = defaultdict(list)
-    for window in windows:
-        if window.kind == PROVIDER and window.unit == SHARE:
-            running[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
+    running = by_account(windows)
     members: dict[CredentialLabels, Member] = {}
     for key, _, account in labels.accounts(statuses, now_ms=now_ms):
         up = account.is_up(now_ms)
         if up is not None and not account.disabled and key not in members:
-            members[key] = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running[key])
+            members[key] = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running.get(key, ()))
     found: dict[PoolKey, list[Member]] = defaultdict(list)
     for key, member in members.items():
         found[PoolKey(key.proxy, key.provider)].append(member)
     return {key: pool_of(each, now_ms=now_ms) for key, each in found.items()}
+
+
+def by_account(windows: Iterable[LimitWindow]) -> Mapping[CredentialLabels, Sequence[LimitWindow]]:
+    """The windows that providers report, by account; caps on money are not among them."""
+    found: defaultdict[CredentialLabels, list[LimitWindow]] = defaultdict(list)
+    for window in windows:
+        if window.kind == PROVIDER and window.unit == SHARE:
+            found[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
+    return found
 
 
 def pool_of(members: Sequence[Member], *, now_ms: int) -> Pool:

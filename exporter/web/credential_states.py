@@ -1,11 +1,13 @@
 """The state of each credential in words: the last inventory, as of now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Attempts
+from exporter.limits.model import LimitWindow
+from exporter.limits.pools import by_account, member_of
 from exporter.normalize.credentials import Account
 from exporter.sentences import say
 from exporter.sources.proxy_status import ProxyStatus
@@ -13,9 +15,9 @@ from exporter.sources.proxy_status import ProxyStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialState:
-    """A credential as people read it. ``up`` is None where CPA reports no state, as for API keys.
+    """A credential as people read it. ``up``: whether it works; None where CPA reports no state, as for API keys.
 
-    ``retry_ms`` is when cooling down ends. ``attempts`` are the proxy's own count, None if it has none.
+    ``retry_ms`` is when it works again, if that is known. ``attempts`` are the proxy's own count, None if it has none.
     """
 
     proxy: str
@@ -29,15 +31,16 @@ class CredentialState:
 
 
 def credential_states(
-    statuses: Iterable[ProxyStatus], *, ledger: Ledger, labels: Labels, now_ms: float
+    statuses: Iterable[ProxyStatus], windows: Iterable[LimitWindow], *, ledger: Ledger, labels: Labels, now_ms: float
 ) -> list[CredentialState]:
-    """The credentials of the last inventories; those that do not work come first."""
+    """The credentials of the last inventories; those that do not work come first. ``windows`` are those that run."""
+    running = by_account(windows)
     found: dict[CredentialLabels, CredentialState] = {}
     attempts = labels.attempts(ledger.totals)
     for key, id_, account in labels.accounts(statuses, now_ms=now_ms):
         if key in found:
             continue  # one key listed twice, or another login of an account
-        state, up, retry_ms = _state(account, now_ms)
+        state, up, retry_ms = _state(account, running.get(key, ()), now_ms)
         found[key] = CredentialState(
             proxy=key.proxy,
             label=key.credential,
@@ -51,7 +54,7 @@ def credential_states(
     return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.label))
 
 
-def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | None]:
+def _state(account: Account, windows: Sequence[LimitWindow], now_ms: float) -> tuple[str, bool | None, int | None]:
     """The word, whether it is up, and until when it is not."""
     up = account.is_up(now_ms)
     if up is None:
@@ -61,6 +64,9 @@ def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | Non
     if not up:
         until = account.waits_until(now_ms)
         return (say("unavailable") if until is None else say("cooling down")), False, until
+    member = member_of(up=True, windows=windows)
+    if member.state == "exhausted":  # CPA finds out when it uses the account
+        return say("used up"), False, member.back_ms
     # CPA reports "error" for a credential that works for some models and waits for others.
     failing = account.status == "error" and not account.unavailable
     return (say("partly failing") if failing else say("up")), True, None

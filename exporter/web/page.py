@@ -69,7 +69,9 @@ class Page:
         with ledger.totals.lock:
             flows = {labels.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
         history = self.history()
-        credentials = credential_states(statuses, ledger=ledger, labels=labels, now_ms=now_ms)
+        credentials = credential_states(
+            statuses, self.limits.current.windows, ledger=ledger, labels=labels, now_ms=now_ms
+        )
         worth = worth_rows(self.limits.current, names_proxy=len(statuses) > 1)
         cards = _cards(
             [

@@ -101,7 +101,7 @@ def find_problems(
     for name, flow in flows.items():
         yield from _of_losses(name, flow, moment, now_ms, status=by_name.get(name))
     for state in credentials:
-        title, text = _OF_CREDENTIALS.get("cooling down" if state.retry_ms is not None else state.state, ("", ""))
+        title, text = _OF_CREDENTIALS.get(state.state, ("", ""))
         if title:
             title = say(title, moment=moment(state.retry_ms or 0))
             yield Problem(kind="Credential", subject=state.label, title=title, text=say(text, provider=state.provider))

@@ -272,6 +272,28 @@ def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: 
     assert [line.split()[0] for line in _worth(web, board)] == ["claude-carl"]
 
 
+def test_an_account_whose_window_is_used_up_is_not_called_up_whatever_its_proxy_says(web: WebBench) -> None:
+    _listed(web, "anna", "carl")
+    listed = web.statuses[0].accounts
+    accounts = tuple((id_, msgspec.structs.replace(account, status="active")) for id_, account in listed)
+    web.statuses[:] = [replace(web.statuses[0], accounts=accounts)]
+    week = replace(
+        _WINDOW,
+        kind="provider",
+        name="",
+        proxy="p",
+        credential="claude-anna",
+        window="7d",
+        unit="share",
+        used_ratio=1.0,
+    )
+    opus = replace(week, credential="claude-carl", scope="opus")
+    other_models = replace(week, credential="claude-carl", used_ratio=0.3)
+    of_anna, of_carl = _cards(web, Board(at_ms=_NOW_MS, windows=(week, opus, other_models)))
+    assert of_anna.startswith("claude-anna used up until 2026-11-18 ")
+    assert of_carl == "claude-carl up"
+
+
 # --- the accounts of a provider together ------------------------------------------------------------------------------
 
 

@@ -223,7 +223,7 @@ def test_each_state_of_a_credential_is_described(
     )
     accounts = tuple(books.ledger.take_inventory("p", [listed]))
     statuses = [ProxyStatus(name="p", accounts=accounts)]
-    [found] = credential_states(statuses, ledger=books.ledger, labels=books.labels, now_ms=_NOW_MS)
+    [found] = credential_states(statuses, [], ledger=books.ledger, labels=books.labels, now_ms=_NOW_MS)
 
     assert (found.state, found.up, found.retry_ms) == (state, up, retry_ms)
     assert found.attempts is not None
