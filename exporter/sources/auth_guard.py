@@ -277,7 +277,7 @@ class KeyGuard:
             )
         if held.count == 0:
             return say(
-                "The ban of this address by proxy {proxy!r} has ended; the next call will show.", proxy=self._proxy
+                "The ban of this address by proxy {proxy!r} should be over; the next call will show.", proxy=self._proxy
             )
         told = counted(
             "The management key of proxy {proxy!r} was refused once, last at {last}.",

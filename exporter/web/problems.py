@@ -23,7 +23,7 @@ from exporter.web.overview import MOST_REJECTED, Figures
 _TOLD_FOR_MS = 86_400_000
 _WHY_MISSED = say("Either another program read them, or nobody did in time, or an answer was lost on its way.")
 _WHY_MISSED_IN_SNAPSHOT = say(
-    "The proxy shows only its newest requests, and more came between two looks: set COLLECTOR_INTERVAL_SECONDS lower."
+    "The proxy shows only its newest requests, and more came between two reads: set COLLECTOR_INTERVAL_SECONDS lower."
 )
 _BILLING = {
     Billing.METERED: say("of metered cost"),
@@ -33,7 +33,7 @@ _BILLING = {
 _OF_CREDENTIALS = {
     "cooling down": (
         pattern("cools down until {moment}"),
-        pattern("The proxy does not use this {provider} credential before: a limit was reached, or it failed."),
+        pattern("Until then the proxy does not use this {provider} credential: it reached a limit, or it failed."),
     ),
     "disabled": (
         pattern("is disabled"),
@@ -48,7 +48,7 @@ _OF_CREDENTIALS = {
     ),
     "partly failing": (
         pattern("fails for some models"),
-        pattern("The proxy uses this {provider} credential for others. Its log says why."),
+        pattern("The proxy uses this {provider} credential for other models. Its log says why."),
     ),
 }
 """Title and text for each state that people should know."""
@@ -154,7 +154,7 @@ def _waiting(proxy: str, records: int) -> Problem:
         "has {number:,} records that are stored and not booked yet",
         records,
     )
-    return _of_proxy(proxy, title, say("They are booked with the next poll. If this stays, the log says why."))
+    return _of_proxy(proxy, title, say("The next poll books them. If they stay, the log says why."))
 
 
 def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
@@ -171,8 +171,7 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
                 len(nothing),
             ),
             text=say(
-                "A client is met with its first request. cliproxy-exporter names lists what each alias can be for."
-                " Aliases:"
+                "A client is met with its first request. cliproxy-exporter names lists what an alias can name. Aliases:"
             ),
             names=nothing,
         )
@@ -185,7 +184,7 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
                 len(several),
             ),
             text=say(
-                "Each of them has its provider or masked label behind the alias. To tell them apart yourself, name"
+                "Each of them has its provider or masked label after the alias. To tell them apart yourself, name"
                 " them by file. Aliases:"
             ),
             names=several,
