@@ -35,8 +35,8 @@ _ROOM = 1 << 20
     "--connect",
     "also_connect",
     is_flag=True,
-    help="Also ask each proxy, and Supabase if it is set, and compare aliases and limits with what they have, without"
-    " changing anything there. A management key that was refused lately is not tried again, so this cannot get you banned.",
+    help="Also ask each proxy, and Supabase if it is set, and compare aliases and limits with theirs; nothing is"
+    " changed there. A management key that was refused lately is not tried again, so this cannot get you banned.",
 )
 def check_config(also_connect: bool) -> None:
     """Check the settings, and print all problems at once. Each says what to do.
