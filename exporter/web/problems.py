@@ -227,7 +227,7 @@ def _of_losses(
         if flow.gap_seconds is None:
             title = say("lost the answer to a read of its usage queue at {moment}", moment=at)
             text = say(
-                "It forgets what it hands out, so up to {most:,} records may be missing in all figures. The exporter"
+                "It forgets what it hands out, so up to {most:,} records may be missing from all figures. The exporter"
                 " was stopped while the answer was on its way, the connection broke, or the answer came too late.",
                 most=UsageQueue.most_popped,
             )
@@ -236,13 +236,13 @@ def _of_losses(
             title = say("was not subscribed to for {span} until {moment}", span=span, moment=at)
             text = say(
                 "What waited in its queue was read. But if another program subscribed meanwhile, it alone got the"
-                " records of that time, and they are missing in all figures."
+                " records of that time, and they are missing from all figures."
             )
         else:
             title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)
             text = say(
-                "That is longer than it keeps a record, so what it did in between may be missing in all figures, unless"
-                " it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows."
+                "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
+                " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum."
             )
         yield _of_proxy(proxy, title, text)
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
@@ -253,7 +253,7 @@ def _of_losses(
             flow.missed,
             moment=moment(flow.missed_ms),
         )
-        text = say("They are missing in all figures. {why} The number is an estimate over all time.", why=why)
+        text = say("They are missing from all figures. {why} The number is an estimate over all time.", why=why)
         yield _of_proxy(proxy, title, text)
 
 
@@ -272,7 +272,7 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
             )
         )
         text = say(
-            "They are missing in all figures, and kept for 30 days. After an update of the exporter try them again:"
+            "They are missing from all figures, and kept for 30 days. After an update of the exporter try them again:"
             " cliproxy-exporter replay. Reasons:"
         )
         names = tuple(f"{reason} ({formats.count(some)})" for reason, some in sorted(reasons.items()))
