@@ -166,12 +166,13 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
     if nothing:
         yield Problem(
             title=counted(
-                "{number:,} of the aliases names nothing that was met so far",
-                "{number:,} of the aliases name nothing that was met so far",
+                "{number:,} of the aliases names nothing that is known so far",
+                "{number:,} of the aliases name nothing that is known so far",
                 len(nothing),
             ),
             text=say(
-                "A client is met with its first request. cliproxy-exporter names lists what an alias can name. Aliases:"
+                "A client is known from its first request on. cliproxy-exporter names lists what an alias can name."
+                " Aliases:"
             ),
             names=nothing,
         )
@@ -207,8 +208,8 @@ def _of_history(history: HistoryStatus | None) -> Iterator[Problem]:
     if history.refused:
         yield Problem(
             title=counted(
-                "The database of the history refuses {number:,} record",
-                "The database of the history refuses {number:,} records",
+                "Supabase refuses {number:,} record",
+                "Supabase refuses {number:,} records",
                 history.refused,
             ),
             text=say(
