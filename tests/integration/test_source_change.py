@@ -84,7 +84,7 @@ def test_a_change_while_no_exporter_ran_is_reported(tmp_path: Path) -> None:
         with scene.exporter() as bench:
             assert (bench.metric(RESTARTS), bench.metric(GAPS), bench.metric(MISSED)) == (1, 0, 0)
             (line,) = bench.logged("Restart detected")
-            assert "Its usage is in a queue now, it was in a snapshot." in line
+            assert "Its usage is now in a queue; it was in a snapshot." in line
             assert "What it counted between the last read, 3 h ago, and the restart is lost." in line
 
 
@@ -103,7 +103,7 @@ def test_a_restart_is_reported_with_its_cost(tmp_path: Path) -> None:
         scene.proxy.upgrade(OLD)
         bench.poll()
         line = bench.logged("Restart detected")[-1]
-        assert "Its usage is in a snapshot now, it was in a queue. What was waiting in its queue is lost." in line
+        assert "Its usage is now in a snapshot; it was in a queue. What was waiting in its queue is lost." in line
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
