@@ -35,7 +35,7 @@ type: venv ## Check the types
 	$(BIN)/mypy
 
 bench: venv ## Measure speed and memory
-	if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
+	$(BIN)/python -m benchmarks
 
 docs: venv ## Regenerate the reference pages in docs/
 	$(BIN)/python -m tests.stack.pages.reference docs/

@@ -12,12 +12,12 @@ COMMANDS = {
     "demo": ("run", "Run the exporter with a simulated proxy and invented traffic."),
     "export": ("export", "Write what is in the ledger to standard output."),
     "false-starts": ("false_starts", "List false starts, the newest first."),
-    "import": ("import_past", "Add the requests of a file to the past, each once."),
+    "import": ("import_past", "Add the requests in a file to the past, each only once."),
     "limits": ("limits", "Print all limits and providers' windows, the fullest first."),
     "names": ("names", "Print each account and client with its label and owner."),
     "notify": ("notify", "Send a test message to those who are warned about limits."),
     "price": ("price", "Show the price of MODEL, its source, and a request's cost."),
-    "replay": ("replay", "Try rejected records again, after an upgrade for example."),
+    "replay": ("replay", "Try rejected records again, for example after an upgrade."),
     "report": ("report", "Print what was used in a range, summed by names or by time."),
     "run": ("run", "Run the exporter in the foreground until it is stopped."),
     "try-key": ("try_key", "Try a refused management key once, now."),
@@ -55,7 +55,7 @@ class _Commands(click.Group):
 def main(context: click.Context) -> None:
     """Prometheus exporter for CLIProxyAPI: what it costs, who used it, which account runs out.
 
-    Without a command it is `run`. Settings come from these flags, from the environment, from .env in this directory,
+    Without a command, it does `run`. Settings come from these flags, from the environment, from .env in this directory,
     and from the YAML file that EXPORTER_CONFIG names.
     """
     if context.invoked_subcommand is None:

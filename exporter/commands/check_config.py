@@ -35,13 +35,13 @@ _ROOM = 1 << 20
     "--connect",
     "also_connect",
     is_flag=True,
-    help="Also ask each proxy, and Supabase if it is set, and compare aliases and limits with what is there; nothing is"
+    help="Also ask each proxy, and Supabase if it is set, and compare aliases and limits with theirs; nothing is"
     " changed there. A management key that was refused lately is not tried again, so this cannot get you banned.",
 )
 def check_config(also_connect: bool) -> None:
     """Check the settings, and print all problems at once. Each says what to do.
 
-    Also whether the data directory can be written and the port is free, and in which zone days begin.
+    It also checks whether the data directory can be written and the port is free, and says in which zone days begin.
     """
     with exit_codes():
         loaded = load(starts=True)
@@ -57,7 +57,7 @@ def check_config(also_connect: bool) -> None:
         for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
             if proxy.source == "subscribe":
-                click.echo(f"note: proxy {proxy.name} is to be subscribed to. {STARVES}")
+                click.echo(f"note: proxy {proxy.name} will be subscribed to. {STARVES}")
         if loaded.settings.notify_urls:
             Services(loaded.settings.notify_urls)  # refuses what it would refuse in a run
         click.echo("The settings are valid.")

@@ -141,7 +141,7 @@ _FORMATS = {"jsonl": write_jsonl, "csv": write_csv, "openmetrics": write_openmet
     epilog="Example: cliproxy-exporter export --since 2026-10-01 --until 2026-11-01 --format csv > october.csv"
 )
 @click.option("--since", help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.")
-@click.option("--until", help="Day or moment at which it ends, not included; else everything.")
+@click.option("--until", help="Day or moment at which it ends, not included. [default: no end]")
 @click.option(
     "--format",
     "format_",
@@ -153,8 +153,8 @@ _FORMATS = {"jsonl": write_jsonl, "csv": write_csv, "openmetrics": write_openmet
 def export(since: str | None, until: str | None, format_: str) -> None:
     """Write what is in the ledger to standard output. The exporter may be running.
 
-    Give Prometheus a past: export --format openmetrics > past.om; promtool tsdb create-blocks-from openmetrics past.om
-    and move the blocks into Prometheus' data folder.
+    To give Prometheus a past, run export --format openmetrics > past.om, then promtool tsdb create-blocks-from
+    openmetrics past.om, and move the blocks into Prometheus' data folder.
     """
     with opened() as at:
         settings = at.settings

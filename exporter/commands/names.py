@@ -50,14 +50,14 @@ class _Named:
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Add an alias for each that has none to this YAML file, for you to edit; its content stays. EXPORTER_CONFIG"
-    " must name the file.",
+    help="Add to this YAML file an alias for each label that has none, for you to edit; the rest of it stays."
+    " EXPORTER_CONFIG must name the file.",
 )
 def names(file: Path | None) -> None:
     """Print each account and client with its label and owner. The exporter may be running.
 
     E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
-    kept nowhere. Last use is to a quarter of an hour.
+    kept nowhere. The time of the last use is exact to a quarter of an hour.
     """
     with opened(needs_proxy=True) as at:
         settings, book = at.settings, _Book(at.ledger, at.labels)

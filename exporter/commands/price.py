@@ -23,8 +23,8 @@ from exporter.settings.model import Settings
 _HOW = {
     MatchedBy.OVERRIDE: "your price file has it",
     MatchedBy.EXACT: "the name is listed",
-    MatchedBy.DATE: "without its date the name is listed",
-    MatchedBy.SUFFIX: "without a suffix that does not change the price the name is listed",
+    MatchedBy.DATE: "the name is listed without its date",
+    MatchedBy.SUFFIX: "the name is listed without a suffix that does not change the price",
     MatchedBy.DEFAULT: "no list has it",
 }
 _count = click.IntRange(min=0)
@@ -32,10 +32,12 @@ _count = click.IntRange(min=0)
 
 @click.command(epilog="Example: cliproxy-exporter price claude-opus-4-6 --input 4670 --cache-read 13569 --output 93")
 @click.argument("model")
-@click.option("--provider", default="", help="CPA's provider, as the metrics show it; else the model's maker decides.")
-@click.option("--at", "at", help="Moment of the request, as 2026-10-01 or 2026-10-01T12:00 in TIMEZONE; else now.")
+@click.option("--provider", default="", help="Provider, as the metrics show it. [default: the model's maker]")
+@click.option("--at", "at", help="Moment of the request, as 2026-10-01 or 2026-10-01T12:00 in TIMEZONE. [default: now]")
 @click.option("--tier", default="", help="Service tier of the request, for example priority or flex.")
-@click.option("--input", "input_", type=_count, default=0, help="Prompt tokens that no cache had.")
+@click.option(
+    "--input", "input_", type=_count, default=0, help="Prompt tokens neither read from nor written to a cache."
+)
 @click.option("--cache-read", type=_count, default=0, help="Prompt tokens read from the provider's cache.")
 @click.option("--cache-write", type=_count, default=0, help="Prompt tokens written to that cache.")
 @click.option("--output", type=_count, default=0, help="Output tokens, reasoning included.")
@@ -54,8 +56,8 @@ def price(
 ) -> None:
     """Show the price of MODEL, its source, and a request's cost.
 
-    It is what the exporter charges: the same lists in the same order, prices of the daily list included if it was
-    fetched. The exit code is 1 if there is no price but the default one, or none for the service tier.
+    The exporter uses this price, too: from the same lists in the same order, including the daily list if it was
+    fetched. The exit code is 1 if only the default price applies, or if the service tier has no price.
     """
     if reasoning > output:
         raise click.BadParameter("Reasoning is a part of the output, so it cannot be more.", param_hint="--reasoning")

@@ -14,7 +14,7 @@ from exporter.wiring import Parts
 @click.command(epilog="Example: cliproxy-exporter replay --reason malformed_record")
 @click.option("--reason", help="Only records that were rejected for this reason (a label of the rejected counter).")
 def replay(reason: str | None) -> None:
-    """Try rejected records again, after an upgrade for example.
+    """Try rejected records again, for example after an upgrade.
 
     Each is booked exactly once, or rejected again. A running exporter books them at its next poll. They count in
     periods, history and exports, but not in the counters, where they would look like today's traffic.

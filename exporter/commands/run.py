@@ -34,7 +34,7 @@ _STANDARD = (0, 1, 2)
 def run(or_demo: bool = False) -> None:
     """Run the exporter in the foreground until it is stopped. SIGTERM or Ctrl-C does that.
 
-    SIGHUP reads the files of aliases, limits and prices again. If the terminal was closed, it ends the exporter.
+    On SIGHUP it reads the files of aliases, limits and prices again. Closing the terminal ends it.
     """
     with exit_codes():
         settings = ready_settings(starts=True, needs_proxy=not or_demo)

@@ -15,7 +15,7 @@ from exporter.wiring import Parts, connect
 @click.command("try-key", epilog="Example: cliproxy-exporter try-key default")
 @click.argument("proxy", required=False)
 def try_key(proxy: str | None) -> None:
-    """Try a refused management key once, now. Use it after the key was corrected in CPA. PROXY is a name; else all.
+    """Try a refused management key once, now. Use it after the key was corrected in CPA. PROXY is the name of one.
 
     The try counts like the exporter's own: never more than three within 150 minutes, because five failed logins ban
     this address. If CPA accepts the key, a running exporter continues by itself. A new key needs no such try: set it,

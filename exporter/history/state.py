@@ -8,8 +8,8 @@ from exporter.sentences import say
 STATES: Mapping[str, str] = {
     "starting": "Supabase has not been asked yet.",
     "ok": "All that is booked is there.",
-    "catching_up": "More is waiting than one call takes; it is on its way.",
-    "restoring": "What Supabase has of a proxy is read into a new ledger.",
+    "catching_up": "More is waiting than fits into one call; it is on its way.",
+    "restoring": "The exporter reads what Supabase has of a proxy into a new ledger.",
     "away": "Supabase cannot be used at the moment. The pause between tries grows from seconds to 5 minutes.",
     "misconfigured": "It cannot be used until somebody changes something. It is tried again every minute.",
     "name_taken": "Another exporter owns the name of a proxy; records of other proxies are written.",
@@ -26,15 +26,15 @@ REASONS: Mapping[str, tuple[str, str]] = {
         "If it lasts: check `SUPABASE_URL`, the network, the project's page.",
     ),
     "server_error": (
-        "an error of the project, or its database is down, busy or paused",
+        "the project answers with an error, or its database is down, busy or paused",
         "Look at the project's page.",
     ),
     "too_many_requests": (
-        "it asks to slow down",
+        "Supabase asks to slow down",
         "Nothing: the pauses grow.",
     ),
     "key_refused": (
-        "the key is not one of this project, or was revoked",
+        "the key does not belong to this project, or was revoked",
         "Put the secret key into `SUPABASE_SECRET_KEY`, and restart.",
     ),
     "no_grant": (
@@ -50,7 +50,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
         "[Several exporters](#several-exporters).",
     ),
     "wrong_address": (
-        "what answers is not a project",
+        "the server at `SUPABASE_URL` is not a Supabase project",
         "Copy the URL from the project's page to `SUPABASE_URL`, and restart.",
     ),
     "bad_data": (

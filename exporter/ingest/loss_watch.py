@@ -132,7 +132,7 @@ class LossWatch:
         if before != source.kind:
             # This is another server: its records are younger than the last look, so none has expired.
             self.detector, self.may_have_lost = None, False
-            change = f"Its usage is in a {source.kind} now, it was in a {before}. "
+            change = f"Its usage is now in a {source.kind}; it was in a {before}. "
         if change or source.is_cumulative:
             self.read_at = self._clock.monotonic()
         loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)

@@ -17,8 +17,8 @@ _STATUSES = ("active", "error", "disabled", "other")
 CREDENTIAL_UP = gauge(
     "cliproxy_credential_up",
     _CREDENTIAL,
-    "1 if the proxy would use this account now, 0 if it is disabled or cooling down. Accounts only: the proxy reports"
-    " nothing about API keys. As of the last inventory, at most a minute or two ago.",
+    "1 if the proxy would use this account now, 0 if it is disabled or cooling down. Accounts only: the proxy"
+    " reports nothing about API keys. As of the last inventory, which is a minute or two old at most.",
 )
 CREDENTIAL_STATUS = gauge(
     "cliproxy_credential_status",
@@ -29,7 +29,7 @@ CREDENTIAL_STATUS = gauge(
 CREDENTIAL_RETRY = gauge(
     "cliproxy_credential_retry_timestamp_seconds",
     _CREDENTIAL,
-    "When the proxy will use this account again, while it is cooling down.",
+    "While an account is cooling down: when the proxy will use it again.",
 )
 CREDENTIAL_ROOM = gauge(
     "cliproxy_credential_room_timestamp_seconds",
@@ -46,8 +46,8 @@ CREDENTIAL_INFO = gauge(
 CREDENTIAL_ATTEMPTS = counter(
     "cliproxy_credential_attempts",
     (*_CREDENTIAL, "result"),
-    "Attempts on this credential as the proxy counts them, continued over its restarts. They include calls that leave"
-    " no usage record.",
+    "Attempts on this credential as the proxy counts them, continued across its restarts. They include calls that"
+    " leave no usage record.",
 )
 
 

@@ -23,8 +23,8 @@ _log = structlog.get_logger("exporter.metrics")
 UNIDENTIFIED = gauge(
     "cliproxy_exporter_unidentified_requests",
     ("proxy",),
-    "Requests in the counters of accounts and keys that the proxy does not list: whether they cost money is not known,"
-    " and from snapshots their provider is a guess by the model's family.",
+    "Counted requests of accounts and keys that the proxy does not list. It is not known whether they cost money;"
+    " for those from snapshots, the provider is guessed from the model's family.",
 )
 FOLDED = counter(
     "cliproxy_exporter_folded_label_sets",
@@ -43,7 +43,7 @@ HISTORY_BACKLOG = gauge("cliproxy_exporter_history_backlog_records", (), "Booked
 HISTORY_REFUSED = gauge(
     "cliproxy_exporter_history_refused_records",
     (),
-    "Booked records that the database of the history refuses; they are tried again when the exporter starts.",
+    "Booked records that Supabase refuses; they are tried again when the exporter starts.",
 )
 HISTORY_LAST_SUCCESS = gauge(
     "cliproxy_exporter_history_last_success_timestamp_seconds",
@@ -54,8 +54,8 @@ HISTORY_ERRORS = counter("cliproxy_exporter_history_errors", ("reason",), "Calls
 CONFIG_RELOAD = gauge(
     "cliproxy_exporter_config_reload_success",
     (),
-    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase,"
-    " the aliases in EXPORTER_CONFIG) is in use as it is now, 0 if the last edit is wrong and not in use.",
+    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in"
+    " Supabase, the aliases in EXPORTER_CONFIG) is in use as it is now, 0 if the last edit is wrong and not in use.",
 )
 BUILD_INFO = gauge("cliproxy_exporter_build_info", ("version", "python"), "Version of the exporter, always 1.")
 COLLECTOR_UP = gauge(

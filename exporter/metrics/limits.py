@@ -9,8 +9,8 @@ from exporter.metrics.family import Samples, counter, filling, gauge
 LIMIT_USED_RATIO = gauge(
     "cliproxy_limit_used_ratio",
     LIMIT_LABELS,
-    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of your own,"
-    " provider a window that the provider itself reports. An empty label is all of them.",
+    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of your own, provider a"
+    " window that the provider itself reports. An empty label means all.",
 )
 LIMIT_USED = gauge(
     "cliproxy_limit_used",
@@ -35,13 +35,13 @@ LIMIT_START = gauge(
 LIMIT_RESET = gauge(
     "cliproxy_limit_reset_timestamp_seconds",
     LIMIT_LABELS,
-    "When the current window of a limit ends and its use starts at 0 again. Absent for a rolling window,"
-    " and for a provider's window that has not started or outlives its announced reset.",
+    "When the current window of a limit ends and its use starts at 0 again. Absent for a rolling window, and for a"
+    " provider's window that has not started, or that is still reported after its announced reset.",
 )
 LIMIT_OBSERVED = gauge(
     "cliproxy_limit_observed_timestamp_seconds",
     LIMIT_LABELS,
-    "When the used share was true: now for a configured limit, the provider's last answer for one of its windows.",
+    "When the used share was last known: now for a configured limit, the provider's last answer for its windows.",
 )
 LIMIT_INFERRED = gauge(
     "cliproxy_limit_inferred",
@@ -57,44 +57,44 @@ LIMIT_SOURCE = gauge(
 LIMIT_EARLY_RESETS = counter(
     "cliproxy_limit_early_resets",
     ProviderWindow._fields,
-    "How often a provider's window was emptied before its announced end, and stayed so for two readings.",
+    "How often a provider emptied a window before its announced end, confirmed by a second reading.",
 )
 
 LIMIT_CAPACITY_USD = gauge(
     "cliproxy_limit_capacity_usd",
     (*LIMIT_LABELS, "bound"),
     "What 100 % of a provider's window is worth at API prices, from its readings and the use booked between them."
-    " bound: the best estimate, and the low and the high end of where the truth is.",
+    " bound: estimate is the best estimate, and the true value is between low and high.",
 )
 LIMIT_CAPACITY_TOKENS = gauge(
     "cliproxy_limit_capacity_tokens",
     (*LIMIT_LABELS, "bound"),
     "What 100 % of a provider's window holds in tokens (input with cache, output, unclassified) of the mix so far."
-    " bound: the best estimate, and the low and the high end of where the truth is.",
+    " bound: estimate is the best estimate, and the true value is between low and high.",
 )
 LIMIT_CAPACITY_CHANGES = counter(
     "cliproxy_limit_capacity_changes",
     (*ProviderWindow._fields, "change"),
-    "How often 100 % of a provider's window became at least a tenth less (change: shrank) or more (grew), once one"
-    " whole window has confirmed it.",
+    "How often what 100 % of a provider's window holds fell (change: shrank) or rose (grew) by at least a tenth,"
+    " confirmed by one whole window.",
 )
 CAPACITY = (LIMIT_CAPACITY_USD, LIMIT_CAPACITY_TOKENS, LIMIT_CAPACITY_CHANGES)
 PLAN_PRICE = gauge(
     "cliproxy_plan_price_per_month",
     (*CredentialLabels._fields, "currency"),
-    "What the subscription of an account costs a month by the plans of the limits file, in the currency that it names.",
+    "What the subscription of an account costs per month, by plans in the limits file, in the currency given there.",
 )
 PLAN_VALUE = gauge(
     "cliproxy_plan_value_usd",
     CredentialLabels._fields,
-    "What the use of an account with a plan in this calendar month is worth at API prices. Compare it with the price.",
+    "What the use of an account with a plan is worth at API prices in this calendar month. Compare it with the price.",
 )
 POOL_ACCOUNTS = gauge(
     "cliproxy_pool_accounts",
     (*PoolKey._fields, "state"),
-    "Accounts of a provider at a proxy, each in one state. exhausted: a window for all its use is full; cooling: the"
-    " proxy does not use it for another reason; usable: something is left; unknown: the proxy would use it, but none"
-    " of its windows is known. Without API keys and disabled accounts.",
+    "Accounts of a provider at a proxy, each in one state. exhausted: its windows are used up; cooling: the proxy"
+    " does not use it for another reason; usable: something is left; unknown: the proxy would use it, but none of"
+    " its windows is known. API keys and disabled accounts do not count.",
 )
 POOL_NEXT_BACK = gauge(
     "cliproxy_pool_next_back_timestamp_seconds",
@@ -104,8 +104,8 @@ POOL_NEXT_BACK = gauge(
 POOL_EMPTY = gauge(
     "cliproxy_pool_empty_timestamp_seconds",
     PoolKey._fields,
-    "When no account of a provider works any more at the pace of the windows so far, resets included: now if none does."
-    " Absent where that is not within a day, or where an account is unknown.",
+    "When no account of a provider will work any more if use continues at the pace of the windows so far, resets"
+    " included; now if none works. Absent if that is more than a day away, or while an account is unknown.",
 )
 
 

@@ -13,13 +13,13 @@ UP = gauge("cliproxy_up", _PROXY, "1 if the last poll could read the proxy's usa
 PROXY_STATE = gauge(
     "cliproxy_proxy_state",
     ("proxy", "state"),
-    "1 for the state that the proxy is in as the exporter sees it, 0 for the others. ok is read; publishing_off and"
-    " another_consumer are read, but their records do not arrive.",
+    "1 for the state in which the exporter sees the proxy, 0 for the others. ok: its usage is read; publishing_off"
+    " and another_consumer: it is read, but records do not arrive.",
 )
 PROXY_INFO = gauge(
     "cliproxy_proxy_info",
     ("proxy", "version", "commit", "source"),
-    "Facts about a proxy, always 1. source is the interface that its usage is read from.",
+    "Facts about a proxy, always 1. source is the interface from which its usage is read.",
 )
 PUBLISHING = gauge(
     "cliproxy_usage_publishing_enabled",
@@ -56,8 +56,8 @@ BOOKED = counter("cliproxy_exporter_records_booked", _PROXY, "Usage records book
 DUPLICATE = counter(
     "cliproxy_exporter_records_duplicate",
     _PROXY,
-    "Details of snapshots, and imported records, that had been booked, counted or rejected before; each time that a"
-    " snapshot repeats one counts. A queue hands out each record once, so none of its records is a duplicate.",
+    "Details of snapshots, and imported records, that had been booked, counted or rejected before. A snapshot"
+    " repeats its details, and each repetition counts. A queue hands out each record once, so it has no duplicates.",
     shows="duplicate",
 )
 BACKFILLED = counter(
@@ -93,26 +93,28 @@ PENDING = gauge(
 MISSED = gauge(
     "cliproxy_exporter_missed_records_estimate",
     _PROXY,
-    "Records that the proxy counted and that never arrived, since the exporter met it: an estimate, explained in"
-    " docs/proxies.md. Absent while the proxy has sent no counts.",
+    "Estimate of the records that the proxy has counted but that never arrived, since the exporter first read it;"
+    " docs/proxies.md explains it. Absent while the proxy has sent no counts.",
 )
 RETENTION_GAPS = counter(
     "cliproxy_exporter_retention_gaps",
     _PROXY,
-    "Times that the proxy was not read for longer than it keeps a record, was not subscribed to though it should be, or"
-    " that the answer to a read of its queue did not arrive as a whole, so that records may be lost.",
+    "How often records may have been lost: the proxy was not read for longer than it keeps a record, it was not"
+    " subscribed to although it should have been, or an answer of its queue did not arrive whole.",
     shows="retention_gaps",
 )
 RESTARTS = counter(
     "cliproxy_exporter_restarts_detected",
     _PROXY,
-    "Restarts of the proxy that were noticed: its counts started again, or its usage is in another kind of source.",
+    "Restarts of the proxy that were noticed: its counts started again, or its usage comes from another kind of "
+    "source.",
     shows="restarts",
 )
 FALSE_STARTS = counter(
     "cliproxy_exporter_false_starts",
     _PROXY,
-    "Sudden first values of a proxy without details that were not believed; cliproxy-exporter false-starts lists them.",
+    "Sudden first values that were not believed, of a proxy without details; cliproxy-exporter false-starts lists "
+    "them.",
     shows="false_starts",
 )
 LAST_SUCCESS = gauge(

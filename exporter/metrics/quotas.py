@@ -22,8 +22,8 @@ QUOTA_FETCHES = counter(
 QUOTA_NEXT_FETCH = gauge(
     "cliproxy_quota_next_fetch_timestamp_seconds",
     _CREDENTIAL,
-    "Earliest time when the provider is asked for the account's windows again. It moves on while answers to requests"
-    " report them.",
+    "Earliest time at which the provider is asked for the account's windows again. It moves ahead while answers to"
+    " requests report them.",
 )
 QUOTA_LAST_RESULT = gauge(
     "cliproxy_quota_last_result_info",
@@ -43,8 +43,8 @@ RESET_CREDITS = gauge(
 ELSEWHERE = gauge(
     "cliproxy_quota_elsewhere_ratio",
     _CREDENTIAL,
-    "Of the use in a Claude account's week, the share on other surfaces than Claude Code, so not through the proxy."
-    " Absent once that week has ended.",
+    "Share of the use of a Claude account's week that was on surfaces other than Claude Code, so not through the"
+    " proxy. Absent once that week has ended.",
 )
 
 

@@ -55,7 +55,8 @@ COST = counter(
     "cliproxy_cost_usd",
     (*_SERIES, "basis", "billing"),
     "Cost in US dollars. basis: exact is the model's own price, default a stand-in for a model without one. billing:"
-    " metered is money spent on an API key, subscription the value that the same use would have had there.",
+    " metered is money spent on an API key, subscription what the same use would have cost by API key, unknown"
+    " either.",
 )
 FAILED_REQUESTS = counter(
     "cliproxy_failed_requests",

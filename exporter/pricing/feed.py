@@ -135,7 +135,7 @@ class PriceFeed:
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             # These errors' texts may hold the URL, and the URL a password.
             raise PriceFeedError(
-                "The price feed {host} gave no whole answer ({kind}).",
+                "The price feed {host} gave no complete answer ({kind}).",
                 host=_host(self._url),
                 kind=type(exc).__name__,
             ) from exc

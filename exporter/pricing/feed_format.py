@@ -88,7 +88,7 @@ def read_feed(body: bytes) -> Feed:
     try:
         rows = msgspec.json.decode(body, type=_Body).prices
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise PriceFeedError("What came is not a price list of the known form.") from exc
+        raise PriceFeedError("The answer is not a price list in the known format.") from exc
     for row in rows:
         _refuse_damaged(row)
     by_id = _unambiguous(rows)
@@ -106,7 +106,7 @@ def read_feed(body: bytes) -> Feed:
         tariff = Tariff(**_rates(row), tiers=tuple(above_sizes))
         feed |= {(_SECTIONS[vendor], name): tariff for name in _API_NAMES.get(id_, (id_,))}
     if not feed:
-        raise PriceFeedError("The price list that came has no price of a model that CPA could serve.")
+        raise PriceFeedError("The price list has no price of a model that CPA could serve.")
     return feed
 
 
@@ -118,10 +118,10 @@ def _is_price(row: _Row) -> bool:
 def _refuse_damaged(row: _Row) -> None:
     # A damaged id is as bad as a damaged price: the list is not what it was.
     if not clean(row.id) or len(row.vendor) > LONGEST_NAME:
-        raise PriceFeedError("The price list that came has a row without a usable id.")
+        raise PriceFeedError("The price list has a row without a usable id.")
     for price in (row.input, row.output, row.input_cached):
         if price is not None and not (price.is_finite() and 0 <= price <= _HIGHEST_PRICE):
-            raise PriceFeedError("The price list that came has an impossible price for {model}.", model=clean(row.id))
+            raise PriceFeedError("The price list has an impossible price for {model}.", model=clean(row.id))
 
 
 def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:

@@ -88,7 +88,7 @@ _Name = Annotated[
     str,
     read_by(
         lambda written: clean(written) or None,
-        "{value} can be no model's name.",
+        "{value} cannot be a model's name.",
         "Write the name that the metrics show.",
     ),
 ]
@@ -119,7 +119,7 @@ _Hours = Annotated[
     read_by(
         _hours,
         "{value} are not hours.",
-        "Write them as 09:00-12:00; what goes over midnight is two, as 22:00-24:00 and 00:00-06:00.",
+        "Write them as 09:00-12:00; split hours that span midnight, as 22:00-24:00 and 00:00-06:00.",
     ),
 ]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]

@@ -60,15 +60,15 @@ class Settings(Row):
     cliproxy_localhost: Annotated[str, BeforeValidator(validators.listen_host)] | None = setting(
         kind="host name",
         unset="localhost means localhost",
-        help="What localhost stands for in URLs of proxies. docker-compose.yml sets it, because inside a container "
-        "localhost is the container: so one .env serves both ways.",
+        help="The host that localhost means in URLs of proxies. docker-compose.yml sets it, because inside a "
+        "container localhost is the container itself; so the same .env works with and without containers.",
         in_yaml=False,
     )
     cliproxy_source: Source = setting(
         "queue",
         kind="queue or subscribe",
         help="How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: "
-        "each one that subscribes gets every record, and those that poll get none. docs/proxies.md says more.",
+        "each program that subscribes gets every record, and those that poll get none. docs/proxies.md says more.",
     )
     collector_interval_seconds: int | None = setting(
         ge=1,
@@ -84,7 +84,7 @@ class Settings(Row):
         le=_MOST,
         kind="US dollars, 0 or more",
         help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
-        " appears at once with a value above this is a false start. It is listed, and not counted.",
+        " suddenly appears with a value above this is a false start. It is listed, but not counted.",
     )
     timezone: Annotated[str, BeforeValidator(validators.zone_name)] | None = setting(
         section="Time",
@@ -95,8 +95,7 @@ class Settings(Row):
     timezone_offset_hours: Annotated[float, BeforeValidator(validators.offset_hours)] | None = setting(
         kind="hours, -12 to 14, in steps of 0.25",
         unset="not used",
-        help="Fixed distance from UTC, without daylight saving, as the predecessor had it. "
-        "Used only if TIMEZONE is not set.",
+        help="Fixed offset from UTC, without daylight saving, as in the predecessor. Used only if TIMEZONE is not set.",
     )
     exporter_host: Annotated[str, BeforeValidator(validators.listen_host)] = setting(
         "127.0.0.1",
@@ -117,8 +116,8 @@ class Settings(Row):
         kind="text",
         secret=True,
         unset="no token is asked for; only this machine may POST",
-        help="Token that every request but the health checks must bring, "
-        "as bearer token or as password of basic authentication.",
+        help="Token that every request except the health checks must carry, as a bearer token or as the password of "
+        "basic authentication.",
     )
     exporter_allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(validators.host_list)] = setting(
         (),
@@ -132,14 +131,14 @@ class Settings(Row):
     exporter_web_config: File | None = setting(
         kind="file",
         unset="HTTP, without users",
-        help="YAML file with TLS and with users and their passwords, in the form of Prometheus' exporter-toolkit: "
+        help="YAML file with TLS and with users and their passwords, in the format of Prometheus' exporter-toolkit: "
         "docs/operations.md#access-from-elsewhere-and-tls.",
     )
     exporter_language: Annotated[Literal["auto", "en", "zh"], IN_LOWER_CASE] = setting(
         "auto",
         kind="auto, en or zh",
-        help="Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. "
-        "Logs, metrics, commands and the API speak English.",
+        help="Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. Logs, "
+        "metrics, commands and the API are always in English.",
     )
     exporter_data_dir: File = setting(
         Path(),
@@ -147,16 +146,16 @@ class Settings(Row):
         kind="directory",
         unset="a `data` with a ledger in the working directory, else `$XDG_DATA_HOME/cliproxy-exporter` "
         "(`~/.local/share/…`, on macOS `~/Library/Application Support/…`)",
-        help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. "
-        "Without it commands use that of the running exporter.",
+        help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. If it is "
+        "not set, commands use the directory of the running exporter.",
     )
     exporter_retention_days: int = setting(
         90,
         ge=1,
         le=36_500,
         kind="days, 1 to 36500",
-        help="How long single usage records stay in the ledger. "
-        "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
+        help="How long single usage records stay in the ledger. Totals, and sums by quarter of an hour, stay for "
+        "ever; rejected records stay 30 days.",
     )
     exporter_hash_key: Annotated[SecretStr, BeforeValidator(validators.hash_key)] | None = setting(
         kind="text of 16 characters or more",
@@ -169,19 +168,19 @@ class Settings(Row):
         section="Prices",
         kind="file",
         unset="no file",
-        help="YAML file with your own prices. They go before all others; docs/prices.md shows the format. "
-        "An edit takes effect within seconds; one with a mistake is not used.",
+        help="YAML file with your own prices. They come before all others; docs/prices.md shows the format. An edit "
+        "takes effect within seconds; one with a mistake is not used.",
     )
     exporter_prices_refresh: bool = setting(
         True,
         kind="true or false",
-        help="Whether a list of prices is fetched once a day. It prices models that came out after this version, "
-        "and no others. Nothing but the request for the list is sent.",
+        help="Whether to fetch a list of prices once a day. It prices only models that came out after this version. "
+        "The request tells nothing about you or your use.",
     )
     exporter_prices_url: Annotated[str, BeforeValidator(validators.list_url)] = setting(
         "https://www.llm-prices.com/current-v1.json",
         kind="URL",
-        help="Where that list is fetched; a mirror has to have the same form.",
+        help="The address of that list. A mirror must have the same format.",
     )
     exporter_limits_file: File | None = setting(
         section="Limits",
@@ -200,26 +199,25 @@ class Settings(Row):
     exporter_quotas: Quotas = setting(
         "passive",
         kind="passive or active",
-        help="How the windows that providers themselves report are known. passive: from their answers to your "
-        "requests, which have those of Claude, Codex and Meta. active: idle accounts are also asked, seldom, through "
-        "the proxy; docs/accounts.md says how.",
+        help="How the exporter learns of the windows that providers report. passive: from their answers to your "
+        "requests, as Claude, Codex and Meta send them. active: it also asks about idle accounts and at other "
+        "providers, seldom and through the proxy; docs/accounts.md says how.",
     )
     exporter_max_label_sets: int = setting(
         5000,
         ge=1,
         section="Metrics",
         kind="number, 1 or more",
-        help="How many combinations of labels are exported at most. "
-        "What comes later is counted under the label value other.",
+        help="The most combinations of labels that are exported. Later ones are counted under the label value other.",
     )
     exporter_series_birth_seconds: int = setting(
         60,
         ge=0,
         le=_MOST,
         kind="seconds, 0 or more",
-        help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
-        "so that increase() sees the first request. "
-        "It lasts longer while a server that scraped in the last ten minutes has not seen the 0.",
+        help="How long at least Prometheus sees a new series as 0 before its value appears, so that increase() "
+        "counts its first requests. It lasts longer while a server that scraped in the last ten minutes has not "
+        "seen the 0.",
     )
     supabase_url: Annotated[str, BeforeValidator(validators.supabase_url)] | None = setting(
         section="History",
@@ -239,8 +237,8 @@ class Settings(Row):
         ge=1,
         le=36_500,
         kind="days, 1 to 36500",
-        help="How long single usage records stay in Supabase. "
-        "Days, quarters of an hour and totals are kept for ever there.",
+        help="How long single usage records stay in Supabase. Sums by day and by quarter of an hour, and totals, "
+        "stay there for ever.",
     )
     exporter_config: File | None = setting(
         section="Files",

@@ -218,7 +218,7 @@ class KeyGuard:
         """A sentence about the remaining tries, None if there will be none or only a ban is known."""
         held = self._held
         if held is None:
-            known = "no failed login there is known here"
+            known = "no failed login is known here"
         elif held.count and not held.given_up:
             known = f"{held.count} failed here so far"
         else:
@@ -277,7 +277,7 @@ class KeyGuard:
             )
         if held.count == 0:
             return say(
-                "The ban of this address by proxy {proxy!r} has ended; the next call will show.", proxy=self._proxy
+                "The ban of this address by proxy {proxy!r} should be over; the next call will show.", proxy=self._proxy
             )
         told = counted(
             "The management key of proxy {proxy!r} was refused once, last at {last}.",

@@ -96,13 +96,13 @@ class LossDetector(msgspec.Struct):
 
     def sentence(self, where: str) -> str:
         """The suspicion about the proxy that sentences call ``where``, and what to do."""
-        arrives = say("only {share} of the records", share=formats.share(self.share))
+        arrives = say("only {share} of their records arrive", share=formats.share(self.share))
         return say(
-            "{where} counts attempts on its credentials, but {arrives} of them arrives. Does another program read its"
-            " usage queue: a dashboard that subscribes to it, a script that polls it, or a second exporter? A queue"
-            " has one consumer: stop the other one. What it took is missing here.",
+            "{where} counts attempts on its credentials, but {arrives}. Does another program read its usage queue: a"
+            " dashboard that subscribes to it, a script that polls it, or a second exporter? A queue has one"
+            " consumer: stop the other one. What it took is missing here.",
             where=where,
-            arrives=say("no record") if self.suspicion == "silence" else arrives,
+            arrives=say("none of their records arrives") if self.suspicion == "silence" else arrives,
         )
 
 

@@ -45,7 +45,7 @@ STATES: Mapping[str, State] = {
         is_failure=False,
     ),
     "another_consumer": State(
-        headline=say("gives its records to somebody else, it seems"),
+        headline=say("seems to give its records to another program"),
         meaning="It counts attempts, but too few records arrive, or none.",
         advice=(
             "Stop the other [reader](proxies.md#one-reader-only): a dashboard that subscribes, a script that polls, a "
@@ -64,15 +64,15 @@ STATES: Mapping[str, State] = {
         advice="Check CPA's log. The next poll tries again.",
     ),
     "bad_answer": State(
-        headline=say("answers with something else than CPA's data"),
-        meaning="Something answers, but not as CPA does: a web page, a redirect, no JSON, too large.",
+        headline=say("answers with something other than CPA's data"),
+        meaning="Something answers, but not as CPA does: with a web page, a redirect, no JSON, or too much.",
         advice=("Usually a reverse proxy with its own login. Let it pass `/v0/management`, or use CPA's own address."),
     ),
     "key_refused": State(
         headline=say("refuses the management key"),
         meaning="It does not accept the management key. Calls have stopped.",
-        advice="Set the right key and restart the exporter; or mend it in CPA, then run `cliproxy-exporter try-key`."
-        " See [below](#what-a-refused-key-does-and-why).",
+        advice="Set the right key and restart the exporter; or correct it in CPA, then run `cliproxy-exporter"
+        " try-key`. See [below](#what-a-refused-key-does-and-why).",
     ),
     "banned": State(
         headline=say("has banned this address"),
@@ -92,18 +92,18 @@ STATES: Mapping[str, State] = {
     "management_off": State(
         headline=say("has no Management API"),
         meaning=(
-            "No Management API (404): a node of a Home cluster, older than 6.0.5, no key set, or something "
-            "else answers."
+            "It has no Management API (404): it is a node of a Home cluster or older than 6.0.5, has no key, or is "
+            "not CPA."
         ),
-        advice="Set a key, which switches the API on; check the URL, which ends before `/v0/management`.",
+        advice="Set a key, which switches the API on; check that the URL ends before `/v0/management`.",
     ),
     "resp_only": State(
         headline=say("is too old: its usage queue is not reachable over HTTP"),
-        meaning="CPA 6.10.0 to 6.10.7, whose queue HTTP does not reach.",
+        meaning="It is CPA 6.10.0 to 6.10.7, whose queue cannot be read over HTTP.",
         advice="Upgrade to 6.10.8 or newer.",
     ),
     "unknown_server": State(
-        headline=say("is no CPA that is known here"),
+        headline=say("is not a CPA that the exporter knows"),
         meaning=(
             "It takes the key but answers like no known CPA. Its queue is not touched: a wrong guess would "
             "lose records."
@@ -111,8 +111,8 @@ STATES: Mapping[str, State] = {
         advice="Use a released CPA; check for a newer exporter.",
     ),
     "source_gone": State(
-        headline=say("has lost its usage queue"),
-        meaning="A queue that was there answers 404: another version, or management was switched off.",
+        headline=say("no longer provides its usage"),
+        meaning="Its queue or snapshot now answers 404: its version changed, or management was switched off.",
         advice="Nothing; the next poll examines it again.",
     ),
     "ledger": State(

@@ -155,7 +155,7 @@ class RespConnection:
         except hiredis.ProtocolError:
             # Not chained: the parser's text quotes the answer.
             raise BadAnswerError(
-                "{where} does not speak RESP. A reverse proxy hands on HTTP alone: use CPA's own address.",
+                "{where} does not speak RESP. A reverse proxy passes on HTTP only: use CPA's own address.",
                 where=self._where,
             ) from None
         if self._begun_bytes > MAX_REPLY_BYTES:
@@ -199,7 +199,7 @@ class UsageSubscription(UsageQueue):
     def way(self) -> Way:
         if self._number:
             return Way("subscription", note=STARVES, has_rivals=False)
-        polled = say("It is polled instead of being subscribed to.")
+        polled = say("It is polled instead.")
         return Way("queue", note=joined(polled, self._why_not) if self._why_not else "")
 
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:

@@ -29,7 +29,7 @@ class UsageSnapshot(Source):
 
     kind = "snapshot"
     is_cumulative = True
-    restart_cost = "What it counted between the last look, {unread} ago, and the restart is lost."
+    restart_cost = "What it counted between the last read, {unread} ago, and the restart is lost."
     poll_seconds = 60.0
 
     @classmethod
@@ -52,7 +52,7 @@ class UsageSnapshot(Source):
         if self.client.version != self.version:
             # A server with a queue and a snapshot has the same records in both.
             raise SourceGoneError(
-                "{where} has changed its version; its source is looked for anew.", where=self.client.where
+                "{where} has changed its version, so the exporter looks for its source again.", where=self.client.where
             )
         receiver.snapshot(answer.body, instant(answer.headers.get("date", "")) or now_ms)
         return True

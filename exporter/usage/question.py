@@ -59,7 +59,7 @@ class Questions:
         by = parameters.get("by") or NAMES[0]
         if by not in BY:
             raise QuestionError(
-                "{given!r} is nothing to sum by: use one of {known}.", given=by[:40], known=", ".join(BY)
+                "Usage cannot be summed by {given!r}: use one of {known}.", given=by[:40], known=", ".join(BY)
             )
         name, since, until = (parameters.get(each, "") for each in RANGE_PARAMETERS)
         if name and (since or until):

@@ -23,7 +23,7 @@ from exporter.web.overview import MOST_REJECTED, Figures
 _TOLD_FOR_MS = 86_400_000
 _WHY_MISSED = say("Either another program read them, or nobody did in time, or an answer was lost on its way.")
 _WHY_MISSED_IN_SNAPSHOT = say(
-    "The proxy shows only its newest requests, and more came between two looks: set COLLECTOR_INTERVAL_SECONDS lower."
+    "The proxy shows only its newest requests, and more came between two reads: set COLLECTOR_INTERVAL_SECONDS lower."
 )
 _BILLING = {
     Billing.METERED: say("of metered cost"),
@@ -33,7 +33,7 @@ _BILLING = {
 _OF_CREDENTIALS = {
     "cooling down": (
         pattern("cools down until {moment}"),
-        pattern("The proxy does not use this {provider} credential before: a limit was reached, or it failed."),
+        pattern("Until then the proxy does not use this {provider} credential: it reached a limit, or it failed."),
     ),
     "disabled": (
         pattern("is disabled"),
@@ -48,7 +48,7 @@ _OF_CREDENTIALS = {
     ),
     "partly failing": (
         pattern("fails for some models"),
-        pattern("The proxy uses this {provider} credential for others. Its log says why."),
+        pattern("The proxy uses this {provider} credential for other models. Its log says why."),
     ),
 }
 """Title and text for each state that people should know."""
@@ -154,7 +154,7 @@ def _waiting(proxy: str, records: int) -> Problem:
         "has {number:,} records that are stored and not booked yet",
         records,
     )
-    return _of_proxy(proxy, title, say("They are booked with the next poll. If this stays, the log says why."))
+    return _of_proxy(proxy, title, say("The next poll books them. If they stay, the log says why."))
 
 
 def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
@@ -166,12 +166,12 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
     if nothing:
         yield Problem(
             title=counted(
-                "{number:,} of the aliases names nothing that was met so far",
-                "{number:,} of the aliases name nothing that was met so far",
+                "{number:,} of the aliases names nothing that is known so far",
+                "{number:,} of the aliases name nothing that is known so far",
                 len(nothing),
             ),
             text=say(
-                "A client is met with its first request. cliproxy-exporter names lists what each alias can be for."
+                "A client is known from its first request on. cliproxy-exporter names lists what an alias can name."
                 " Aliases:"
             ),
             names=nothing,
@@ -185,7 +185,7 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
                 len(several),
             ),
             text=say(
-                "Each of them has its provider or masked label behind the alias. To tell them apart yourself, name"
+                "Each of them has its provider or masked label after the alias. To tell them apart yourself, name"
                 " them by file. Aliases:"
             ),
             names=several,
@@ -208,8 +208,8 @@ def _of_history(history: HistoryStatus | None) -> Iterator[Problem]:
     if history.refused:
         yield Problem(
             title=counted(
-                "The database of the history refuses {number:,} record",
-                "The database of the history refuses {number:,} records",
+                "Supabase refuses {number:,} record",
+                "Supabase refuses {number:,} records",
                 history.refused,
             ),
             text=say(
@@ -228,7 +228,7 @@ def _of_losses(
         if flow.gap_seconds is None:
             title = say("lost the answer to a read of its usage queue at {moment}", moment=at)
             text = say(
-                "It forgets what it hands out, so up to {most:,} records may be missing in all figures. The exporter"
+                "It forgets what it hands out, so up to {most:,} records may be missing from all figures. The exporter"
                 " was stopped while the answer was on its way, the connection broke, or the answer came too late.",
                 most=UsageQueue.most_popped,
             )
@@ -237,13 +237,13 @@ def _of_losses(
             title = say("was not subscribed to for {span} until {moment}", span=span, moment=at)
             text = say(
                 "What waited in its queue was read. But if another program subscribed meanwhile, it alone got the"
-                " records of that time, and they are missing in all figures."
+                " records of that time, and they are missing from all figures."
             )
         else:
             title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)
             text = say(
-                "That is longer than it keeps a record, so what it did in between may be missing in all figures, unless"
-                " it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows."
+                "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
+                " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum."
             )
         yield _of_proxy(proxy, title, text)
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
@@ -254,7 +254,7 @@ def _of_losses(
             flow.missed,
             moment=moment(flow.missed_ms),
         )
-        text = say("They are missing in all figures. {why} The number is an estimate over all time.", why=why)
+        text = say("They are missing from all figures. {why} The number is an estimate over all time.", why=why)
         yield _of_proxy(proxy, title, text)
 
 
@@ -273,7 +273,7 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
             )
         )
         text = say(
-            "They are missing in all figures, and kept for 30 days. After an update of the exporter try them again:"
+            "They are missing from all figures, and kept for 30 days. After an update of the exporter try them again:"
             " cliproxy-exporter replay. Reasons:"
         )
         names = tuple(f"{reason} ({formats.count(some)})" for reason, some in sorted(reasons.items()))

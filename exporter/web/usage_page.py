@@ -76,7 +76,7 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
     show = own.get("show") or report.billings[0].label
     if show not in MEASURES:
         raise QuestionError(
-            "{given!r} is nothing to draw: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
+            "The bars cannot show {given!r}: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
         )
     several = len(questions.ledger.dictionary.proxies) > 1
     return page(

@@ -57,8 +57,9 @@ def pools() -> table.Panel:
     return joined(
         listing(
             "Pools: the accounts of each provider",
-            "How many accounts of a provider work now, when the next one is back, and when none works any more at the"
-            " pace so far. Unknown: nothing is known of the account's windows. Empty: not known, or not within a day.",
+            "How many accounts of a provider work now, when the next one is back, and when none will work any more"
+            " at the pace so far. Unknown: nothing is known of the account's windows. Empty: not known, or not"
+            " within a day.",
             *map(accounts, ("usable", "cooling", "exhausted", "unknown")),
             time_until("next_back"),
             time_until("empty"),
@@ -82,9 +83,9 @@ def windows() -> table.Panel:
     return joined(
         listing(
             "Windows, with age and source",
-            "Every window that a provider reports. Age is how long ago the share was true. Source: header is an answer"
-            " to a request, signal is what the proxy keeps of such answers, active is an answer to a question about the"
-            " account. Refused: the provider refused a request, and told no share.",
+            "Every window that a provider reports. Age is how long ago the share was true. Source: header is an"
+            " answer to a request, signal is what the proxy keeps of such answers, active is an answer to a question"
+            " about the account. Refused: the provider refused a request without saying what share is used.",
             per_limit(limit("used_ratio", OF_PROVIDER)),
             per_limit(f"{reset} - time() > 0"),
             per_limit(f"time() - {observed}"),

@@ -35,7 +35,8 @@ def build() -> dashboard.Dashboard:
     return with_worth(
         new_dashboard(
             ACCOUNTS,
-            "Which account can be used, what is left of it, and what is it worth? Click an account to see it alone.",
+            "Which account can be used, what is left of it, and what is it worth? Click an account to see only that "
+            "one.",
         )
         .with_row(dashboard.Row("Which account can be used?"))
         .with_panel(_number("Usable accounts", "Accounts that their proxy would use now.", f"count({_UP} == 1)"))
@@ -50,7 +51,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             _number(
                 "Accounts cooling down",
-                "Accounts that their proxy leaves alone until a moment that it tells.",
+                "Accounts that their proxy does not use until a time that it states.",
                 f"count({_RETRY} > time())",
                 ((None, GREEN), (1, ORANGE)),
             )
@@ -93,8 +94,8 @@ def _accounts() -> table.Panel:
     return joined(
         listing(
             "Accounts, nearest to exhaustion first",
-            "Usable, status and cooldown are what the proxy told last. Attempts are the proxy's own counts in the time"
-            " range. The fullest window is the one of which least is left. Empty: not known.",
+            "Usable, status and cooldown are as the proxy last reported them. Attempts are the proxy's own counts in"
+            " the time range. The fullest window is the one with the least left. Empty: not known.",
             each(f"cliproxy_credential_info{{{ACCOUNT}}}", "plan", "auth_type"),
             each(_UP),
             f"{each(f'cliproxy_credential_status{{{ACCOUNT}}}', 'status')} == 1",
@@ -131,8 +132,9 @@ def _told() -> table.Panel:
     return joined(
         listing(
             "What providers tell when they are asked",
-            "With EXPORTER_QUOTAS=active: when an account is asked about next, what came of it last, money left,"
-            " how often its owner may reset its windows at once, and the share of a Claude week used elsewhere.",
+            "With EXPORTER_QUOTAS=active: when the provider is asked about an account next, the last result, money"
+            " left, how often its owner may reset its windows at once, and the share of a Claude week used"
+            " elsewhere.",
             f"{each(f'cliproxy_quota_next_fetch_timestamp_seconds{{{ACCOUNT}}}')} - time()",
             each(f"cliproxy_balance_usd{{{ACCOUNT}}}", "balance"),
             each(f"cliproxy_quota_reset_credits{{{ACCOUNT}}}"),
@@ -157,7 +159,7 @@ def _attempts() -> timeseries.Panel:
     attempts = rate("cliproxy_credential_attempts_total", ACCOUNT, "credential")
     return amounts(
         "Attempts per hour, by account, all models and clients",
-        "As the proxy counts them, with calls that leave no usage record.",
+        "As the proxy counts them, including calls that leave no usage record.",
         {"{{credential}}": f"3600 * {attempts} > 0"},
         unit="short",
     )

@@ -8,7 +8,7 @@ from grafana.generator.queries import ANY_EXPORTER, ROUTE, SERIES, or_zero, rate
 MONEY = "What API keys cost: real money."
 VALUE = "What the use of accounts with a login would have cost by API key. No money is spent for it."
 EITHER = (
-    "Money, or the value of a subscription: the proxy did not tell which. A fork that sends no single requests never"
+    "Money, or the value of a subscription: the proxy did not say which. A fork that sends no single requests never"
     " does."
 )
 _OF_THE_MONTH = "days_in_month() / clamp_min(day_of_month() - 1 + hour() / 24, 1)"

@@ -16,8 +16,8 @@ def state() -> stat.Panel:
     return (
         big_number(
             "History",
-            "The state of the history in Supabase. While it is away or misconfigured records wait in the ledger, and"
-            " nothing is lost.",
+            "The state of the history in Supabase. While it is away or misconfigured, records wait in the ledger,"
+            " and nothing is lost.",
             {"{{state}}": f"max by (state) (({good}) * 0 or {entered})"},
             unit="none",
             steps=((None, GREEN), (1, RED)),
@@ -34,7 +34,7 @@ def last_complete() -> stat.Panel:
     moment = "min(last_over_time(cliproxy_exporter_history_last_success_timestamp_seconds[1d]))"
     return big_number(
         "Last complete",
-        "How long ago everything that was booked was in Supabase.",
+        "How long ago Supabase last had everything that was booked.",
         {"complete": f"time() - {moment}"},
         unit="dtdurations",
         steps=((None, GREEN), (300, ORANGE), (1800, RED)),
@@ -46,8 +46,8 @@ def not_there() -> stat.Panel:
     """What it lacks."""
     return big_number(
         "Records not in Supabase",
-        "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the log of"
-        " the exporter has the reason.",
+        "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the"
+        " exporter's log has the reason.",
         {
             "waiting": "sum(cliproxy_exporter_history_backlog_records)",
             "refused": "sum(cliproxy_exporter_history_refused_records)",
@@ -62,7 +62,7 @@ def errors() -> timeseries.Panel:
     """Why it lacks something."""
     return amounts(
         "Failed calls to Supabase per hour",
-        "By reason. They are made again by themselves; docs/supabase.md tells what to do about each reason.",
+        "By reason. The exporter repeats them by itself; docs/supabase.md says what to do about each reason.",
         {"{{reason}}": f"3600 * {rate('cliproxy_exporter_history_errors_total', '', 'reason')} > 0"},
         unit="short",
     ).no_value("No call failed")

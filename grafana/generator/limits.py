@@ -66,7 +66,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             _number(
                 "Limits that run out before they reset",
-                "Limits of which nothing is left before their reset if it goes on as in this window so far.",
+                "Limits that will be used up before their reset if use goes on as in this window so far.",
                 f"count({RUNS_OUT_IN})",
                 ORANGE,
             )
@@ -128,8 +128,8 @@ def _accounts() -> table.Panel:
     panel = (
         listing(
             "Used now, by account and window",
-            "A row for each account, a column for each window that its provider reports. An empty field: not said, or"
-            " the window has ended.",
+            "A row for each account, a column for each window that its provider reports. Empty: not reported, or the"
+            " window has ended.",
             f"max by (credential, {window}) ({column})",
             unit="percentunit",
         )

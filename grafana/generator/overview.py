@@ -58,7 +58,7 @@ def build() -> dashboard.Dashboard:
             short_table(
                 "Limits, nearest to exhaustion first",
                 "Your own budgets and the windows that providers report. Used counts in the current window. Runs out"
-                " is a forecast: when nothing is left if it goes on as in this window so far.",
+                " is a forecast: when nothing will be left if use goes on as in this window so far.",
             )
             .height(9)
             .span(24)
@@ -154,7 +154,7 @@ def _proxies() -> stat.Panel:
     return (
         big_number(
             "Proxies",
-            "The state of each proxy. Anything but ok means that its usage is not read now.",
+            "The state of each proxy. Anything but ok means that its usage is not read, or does not arrive.",
             {"{{proxy}}: {{state}}": f"max by (proxy, state) (({good}) * 0 or {state})"},
             unit="none",
             steps=((None, GREEN), (1, RED)),
@@ -195,8 +195,8 @@ def _not_booked() -> stat.Panel:
     rejected = increase("cliproxy_exporter_records_rejected_total", _PROXY)
     return big_number(
         "Records not counted",
-        "Waiting: read and not booked yet, which the next poll does. Rejected in the time range: they could not be"
-        " booked, are kept, and are missing in all figures.",
+        "Waiting: read but not booked yet; the next poll books them. Rejected in the time range: they could not be"
+        " booked; they are kept, but missing from all figures.",
         {
             "waiting": f"sum(cliproxy_exporter_records_pending{{{_PROXY}}})",
             "rejected": or_zero(rejected, if_there_is=ANY_EXPORTER),

@@ -34,8 +34,8 @@ def build() -> dashboard.Dashboard:
     return (
         new_dashboard(
             TRUST,
-            "What may be missing in the figures, and why? Everything follows the selected proxies; the cost follows the"
-            " other selections, too.",
+            "What may be missing from the figures, and why? Everything follows the selected proxies; the cost"
+            " follows the other selections, too.",
         )
         .with_row(dashboard.Row("Are all records counted?"))
         .with_panel(_books().height(4).span(4))
@@ -83,7 +83,7 @@ def _books() -> stat.Panel:
     )
     return big_number(
         "Books",
-        "received + replayed - booked - duplicate - rejected - pending: what came in and is nowhere. Always 0, or"
+        "received + replayed - booked - duplicate - rejected - pending: what came in and is nowhere. If it is not 0,"
         " there is an error in the exporter.",
         {"difference": f"{came} - {went}"},
         unit="short",
@@ -137,7 +137,7 @@ def _flow() -> timeseries.Panel:
     }
     return graph(
         "What became of records, per hour",
-        "Received and replayed records come in; they are booked, were known before, or are rejected. Of the past are"
+        "Received and replayed records come in; they are booked, were known before, or are rejected. Of the past:"
         " booked records that count in periods and history only.",
         {legend: f"3600 * {rate(f'cliproxy_exporter_records_{what}_total', _PROXY)}" for legend, what in flows.items()},
         unit="short",
@@ -149,7 +149,8 @@ def _rejected() -> table.Panel:
     return with_columns(
         listing(
             "Rejected records, by reason",
-            "In the time range. They are kept, and missing in all figures. cliproxy-exporter replay tries them again.",
+            "In the time range. They are kept, but missing from all figures. cliproxy-exporter replay tries them "
+            "again.",
             f"{rejected} > 0",
             none="None in this time range",
         ).decimals(0),
@@ -168,7 +169,7 @@ def _basis() -> timeseries.Panel:
     panel = amounts(
         "Cost per hour, by basis of its price",
         "exact is the model's own price, default a stand-in for a model without one. metered is money, subscription"
-        " the value of the same use; they are never added up, so the bars of each stand for themselves.",
+        " the value of the same use; they are never added up, so each has bars of its own.",
         {f"{billing}, {{{{basis}}}}": f"3600 * {expr} > 0" for billing, expr in cost.items()},
         unit="currencyUSD",
     )
@@ -197,7 +198,7 @@ def _unpriced() -> table.Panel:
 def _tokens_of_no_kind() -> stat.Panel:
     return big_number(
         "Tokens without a cost",
-        "In the time range: the proxy did not tell whether they are input or output.",
+        "In the time range: the proxy did not say whether they are input or output.",
         {"tokens": increase("cliproxy_unclassified_tokens_total", SERIES)},
         unit="short",
         steps=_NONE_IS_GOOD,
@@ -245,7 +246,7 @@ def _proxies() -> table.Panel:
         joined(
             listing(
                 "Proxies",
-                "How each proxy is read, and what it tells about itself.",
+                "How each proxy is read, and what it says about itself.",
                 each("cliproxy_proxy_info", "version", "commit", "source"),
                 f"{each('cliproxy_proxy_state', 'state')} == 1",
                 each("cliproxy_up"),

@@ -16,7 +16,7 @@ def requests() -> stat.Panel:
 
 def tokens() -> stat.Panel:
     """All tokens."""
-    return _total("Tokens", "Input with what came from a cache, output, and those of no kind.", _tokens())
+    return _total("Tokens", "Input including what came from a cache, output, and unclassified tokens.", _tokens())
 
 
 def _total(title: str, meaning: str, expr: str) -> stat.Panel:

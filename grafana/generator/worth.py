@@ -47,8 +47,8 @@ def _plans() -> table.Panel:
     return joined(
         listing(
             "Subscriptions: value of this month against their price",
-            "What the account was used for in this calendar month at API prices, and what its plan costs. The price is"
-            " under plans in the limits file; a price in another currency is not compared.",
+            "What the use of the account in this calendar month is worth at API prices, and what its plan costs. The"
+            " price is under plans in the limits file; a price in another currency is not compared.",
             each(price, "currency"),
             each(value),
             f"{each(value)} / {each(in_dollars)}",
@@ -71,8 +71,8 @@ def _capacities() -> table.Panel:
     return joined(
         listing(
             "What 100 % of a window is worth",
-            "At API prices, estimated from the provider's readings and the use booked between them. The truth is"
-            " between at least and at most. Tokens are of the mix so far.",
+            "At API prices, estimated from the provider's readings and the use booked between them. The true value"
+            " is between at least and at most. Tokens are of the mix so far.",
             worth("estimate"),
             worth("low"),
             worth("high"),
@@ -110,8 +110,8 @@ def _capacity_changes() -> table.Panel:
     return with_columns(
         listing(
             "Windows that shrank or grew",
-            "How often 100 % of a window became at least a tenth less or more, in the time range, once one whole window"
-            " has confirmed it.",
+            "How often, in the time range, what 100 % of a window holds fell or rose by at least a tenth, confirmed"
+            " by one whole window.",
             f"{changes} > 0",
             none="None in this time range",
         ).decimals(0),

@@ -130,7 +130,7 @@ def test_a_second_poller_that_takes_most_records_is_reported(tmp_path: Path) -> 
             assert missed is not None
             assert 0.8 * scene.stolen <= missed <= 1.3 * scene.stolen
             page = scene.page
-            assert "of the records of them arrives" in page
+            assert "of their records arrive" in page
             assert "A queue has one consumer" in page
             assert "that never arrived" in page
         with scene.exporter():

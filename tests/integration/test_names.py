@@ -116,7 +116,7 @@ def test_an_alias_for_nobody_is_shown_on_page_and_in_log_with_the_nearest_label(
     (line,) = wait_until(lambda: program.logged("event=alias_names_nothing"))
     assert f"alias=Alice nearest={label}" in line
     page = program.get("/").text
-    assert "1 of the aliases names nothing that was met so far" in page
+    assert "1 of the aliases names nothing that is known so far" in page
     assert f"Alice (nearest: {label})" in page
     assert "demo.example" not in page + "".join(program.log)
 

@@ -84,8 +84,8 @@ def test_a_change_while_no_exporter_ran_is_reported(tmp_path: Path) -> None:
         with scene.exporter() as bench:
             assert (bench.metric(RESTARTS), bench.metric(GAPS), bench.metric(MISSED)) == (1, 0, 0)
             (line,) = bench.logged("Restart detected")
-            assert "Its usage is in a queue now, it was in a snapshot." in line
-            assert "What it counted between the last look, 3 h ago, and the restart is lost." in line
+            assert "Its usage is now in a queue; it was in a snapshot." in line
+            assert "What it counted between the last read, 3 h ago, and the restart is lost." in line
 
 
 def test_a_restart_is_reported_with_its_cost(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_restart_is_reported_with_its_cost(tmp_path: Path) -> None:
         scene.proxy.restart()
         scene.step(bench, 60, records=3)
         (line,) = bench.logged("Restart detected")
-        assert "What it counted between the last look, 60 s ago, and the restart is lost." in line
+        assert "What it counted between the last read, 60 s ago, and the restart is lost." in line
         scene.clock.advance(600)
         scene.proxy.upgrade(NEW)
         bench.poll()
@@ -103,7 +103,7 @@ def test_a_restart_is_reported_with_its_cost(tmp_path: Path) -> None:
         scene.proxy.upgrade(OLD)
         bench.poll()
         line = bench.logged("Restart detected")[-1]
-        assert "Its usage is in a snapshot now, it was in a queue. What was waiting in its queue is lost." in line
+        assert "Its usage is now in a snapshot; it was in a queue. What was waiting in its queue is lost." in line
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -114,7 +114,7 @@ def test_the_time_of_the_last_look_does_not_depend_on_the_wall_clock(tmp_path: P
         scene.clock.jump(hours * 3600)
         scene.step(bench, 60, records=3)
         (line,) = bench.logged("Restart detected")
-        assert "the last look, 60 s ago" in line
+        assert "the last read, 60 s ago" in line
 
 
 def test_restarts_that_were_held_back_are_reported_when_the_exporter_stops(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def examine(database: Database, clock: Clock) -> None:
         _log.warning(
             "ledger_rebuilt",
             message="The ledger was damaged: its totals were not what was written. They were computed again from the"
-            " entries, which the roll-up confirms, so they are right now. Check the disk.",
+            " entries, which the roll-up confirms, so they are correct again. Check the disk.",
         )
 
 

@@ -63,7 +63,7 @@ def test_another_source_needs_one_class_and_one_entry_in_the_list(
         assert bench.metric("cliproxy_exporter_records_booked_total") == 65
         assert bench.metric("cliproxy_exporter_restarts_detected_total") == 1
         (line,) = bench.logged("Restart detected")
-        assert "Its usage is in a queue now, it was in a subscription." in line
+        assert "Its usage is now in a queue; it was in a subscription." in line
         assert "What was published while nobody subscribed is lost." in line
 
 

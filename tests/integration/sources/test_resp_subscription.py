@@ -278,7 +278,7 @@ def test_an_unknown_version_is_asked(tmp_path: Path) -> None:
 
 def test_a_reverse_proxy_that_passes_only_http_is_polled() -> None:
     answer = head("400 Bad Request") + b"not HTTP"
-    with RawServer(send(answer)) as server, pytest.raises(ProxyError, match="A reverse proxy hands on HTTP alone"):
+    with RawServer(send(answer)) as server, pytest.raises(ProxyError, match="A reverse proxy passes on HTTP only"):
         _source(server.url).connect()
 
 

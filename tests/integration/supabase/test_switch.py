@@ -172,7 +172,7 @@ def test_the_statements_on_the_page_remove_keys_from_old_rows_and_keep_the_figur
 def test_the_statements_on_the_page_remove_the_exporters_data(database: Database) -> None:
     _book(database, f"{_SWITCH} 11:00")
 
-    database.run(_statements("Everything of the exporter"))
+    database.run(_statements("Everything that the exporter has made"))
 
     left = database.rows(
         "select tablename as name from pg_tables where schemaname = 'public' union all"
@@ -188,7 +188,7 @@ def _empty(database: Database) -> None:
 
 
 def _remove(database: Database) -> None:
-    database.run(_statements("Everything of the exporter"))
+    database.run(_statements("Everything that the exporter has made"))
     database.migrate()
 
 

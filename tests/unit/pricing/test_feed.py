@@ -208,11 +208,11 @@ def _answers(**what: Any) -> Callable[[Site], None]:
         pytest.param(_answers(status=204, body=b""), "answered with status 204", id="no content"),
         pytest.param(_answers(body=b"<html>Log in to the hotel's network</html>"), "not a price list", id="a page"),
         pytest.param(_answers(body=b'{"prices": [{"id": "gpt-'), "not a price list", id="cut off"),
-        pytest.param(_answers(headers={"Content-Length": "999999"}), "no whole answer", id="broken off"),
+        pytest.param(_answers(headers={"Content-Length": "999999"}), "no complete answer", id="broken off"),
         pytest.param(_answers(body=b" " * 2_097_153), "more than 2097152 bytes", id="too large"),
         pytest.param(
             _answers(body=b"x" * 99, headers={"Content-Encoding": "gzip"}),
-            "no whole answer",
+            "no complete answer",
             id="compressed and damaged",
         ),
         pytest.param(
@@ -231,7 +231,7 @@ def _answers(**what: Any) -> Callable[[Site], None]:
         ),
         pytest.param(
             _answers(status=302, headers={"Location": "https://127.0.0.1:1/x"}),
-            "127.0.0.1 gave no whole answer (ConnectError)",
+            "127.0.0.1 gave no complete answer (ConnectError)",
             id="redirected to https, which is followed",
         ),
         pytest.param(_answers(status=304), "answered with status 304", id="a redirect to nowhere"),
@@ -264,7 +264,7 @@ def test_a_missing_server_is_a_failure_that_does_not_name_the_whole_address(
         port = closed.getsockname()[1]
     feed = open_feed(f"http://127.0.0.1:{port}/with-a-token-in-it")
     feed.refresh()
-    assert "127.0.0.1 gave no whole answer (ConnectError)" in feed.problem
+    assert "127.0.0.1 gave no complete answer (ConnectError)" in feed.problem
     assert "token" not in feed.problem
 
 

@@ -242,7 +242,7 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         pytest.param(ROW + "    aliases: n\n", 4, "aliases is not a list", id="aliases that are a text"),
         pytest.param(ROW + "    aliases: [[n]]\n", 4, "An alias is not a name", id="an alias that is a list"),
         pytest.param(
-            'prices:\n  - model: "m\\0"\n    input: 1\n', 2, "can be no model's name", id="a control character"
+            'prices:\n  - model: "m\\0"\n    input: 1\n', 2, "cannot be a model's name", id="a control character"
         ),
         pytest.param(ROW + "    tiers: 3\n", 4, "tiers is not a list", id="tiers that are a number"),
         pytest.param(ROW + "    tiers:\n      - input: 2\n", 5, "above how many tokens", id="a tier without a size"),

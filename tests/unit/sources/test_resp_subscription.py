@@ -121,7 +121,7 @@ def test_bytes_that_arrive_with_an_answer_are_kept() -> None:
         pytest.param(send(), ProxyUnreachableError, "closed the connection over RESP", id="closed"),
         pytest.param(send(b"+O"), ProxyUnreachableError, "closed the connection over RESP", id="broken off"),
         pytest.param(hang(), ProxyUnreachableError, "did not answer over RESP in time", id="silent"),
-        pytest.param(send(head("400 Bad Request")), BadAnswerError, "A reverse proxy hands on HTTP alone", id="HTTP"),
+        pytest.param(send(head("400 Bad Request")), BadAnswerError, "A reverse proxy passes on HTTP only", id="HTTP"),
         pytest.param(send(b"$9999999999\r\n" + b"x" * 500_000), BadAnswerError, "bytes in one reply", id="endless"),
     ],
 )

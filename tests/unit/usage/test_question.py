@@ -46,11 +46,11 @@ def test_filters_are_labels(questions: Questions) -> None:
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"by": "colour"}, "nothing to sum by: use one of model, client"),
+        ({"by": "colour"}, "Usage cannot be summed by 'colour': use one of model, client"),
         ({"modle": "opus"}, "no parameter 'modle': there are range, since"),
         ({"range": "7d", "since": "2026-11-01"}, "not both"),
         ({"x" * 5000: "1"}, "no parameter"),
-        ({"by": "x" * 5000}, "nothing to sum by"),
+        ({"by": "x" * 5000}, "cannot be summed by"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused_with_advice(

@@ -237,7 +237,7 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
         Misfit("team", True, ("team-claude", "team-codex")),
     ]
     nothing, several = _find(misfits=misfits)
-    assert nothing.title == "2 of the aliases name nothing that was met so far"
+    assert nothing.title == "2 of the aliases name nothing that is known so far"
     assert nothing.names == ("laptop (nearest: client-0123456789)", "ci")
     assert several.title == "1 of the aliases names several accounts"
     assert several.names == ("team: team-claude, team-codex",)

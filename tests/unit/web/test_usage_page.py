@@ -139,9 +139,9 @@ def test_all_months_of_the_ledger_can_be_reached(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("/usage?by=colour", "nothing to sum by"),
+        ("/usage?by=colour", "cannot be summed by"),
         ("/usage?range=soon", "is no range"),
-        ("/usage?show=smell", "nothing to draw"),
+        ("/usage?show=smell", "The bars cannot show"),
         ("/usage?sort=smell", "is not a column"),
         ("/usage?sort=name&order=up", "is not an order"),
         ("/usage?colour=red", "no parameter"),
