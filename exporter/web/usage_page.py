@@ -15,11 +15,11 @@ from flask import Response, jsonify
 from exporter import formats
 from exporter.days import local_time
 from exporter.ledger.labels import SeriesLabels
-from exporter.ledger.views.usage import SingleRequest, read_requests
+from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
-from exporter.usage.report import Report, Row, Usage, answer
+from exporter.usage.report import Report, Row, answer
 from exporter.usage.tables import as_csv, as_json
 from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
