@@ -112,7 +112,7 @@ class Exposition:
             ),
             "flow": lambda: proxies.flow_families(book, labels, statuses),
             "ledger": lambda: exporter.ledger_families(book, labels),
-            "history": lambda: exporter.history_families(self.history()),
+            "history": lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
             "build": exporter.build_families,
         }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, jsonify
@@ -43,11 +43,8 @@ class Link:
     is_here: bool
 
 
-class Listed(NamedTuple):
-    """A request with the shown labels of its series."""
-
-    labels: SeriesLabels
-    request: SingleRequest
+Listed = tuple[SeriesLabels, SingleRequest]
+"""A request, with the shown labels of its series before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +80,7 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
         "usage.html",
         **_common(question, address),
         report=report,
-        usage=report.usage,
         before=report.before and span_name(report.before.range, zone),
-        usage_before=report.before and report.before.usage,
-        month_end={"so_far": report.month.usage, "expected": report.expected},
         month=month_name(report.month.range.name),
         by=[
             Link(said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
@@ -136,7 +130,7 @@ def list_requests(
         found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST_REQUESTS)
     series = questions.ledger.dictionary.series
     failed, dearest = (
-        [Listed(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
+        [(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
     )
     return question, failed, dearest
 
