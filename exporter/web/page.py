@@ -110,7 +110,7 @@ class Page:
             "figures": figures,
             "month": f"{figures.day:%Y-%m}" if figures else "",
             "periods": _periods(figures) if figures else [],
-            "sparks": _sparks(figures) if figures else [],
+            "sparks": _sparks(figures) if figures and any(usage.total.requests for usage in figures.spark) else [],
             "meaning": _MEANING,
             "limits": cards,
             "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
