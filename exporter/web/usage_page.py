@@ -34,15 +34,6 @@ _EASY_MONTHS = 2
 """Months with a link of their own; older ones are in a list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link; ``is_here`` marks the current choice."""
-
-    text: str
-    href: str
-    is_here: bool
-
-
 Listed = tuple[SeriesLabels, SingleRequest]
 """A request, with the shown labels of its series before it."""
 
@@ -83,12 +74,12 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
         before=report.before and span_name(report.before.range, zone),
         month=month_name(report.month.range.name),
         by=[
-            Link(said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
+            (said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
             for name in BY
             if name != "proxy" or several
         ],
         shows=[
-            Link(measure.title, address.but(show=name), name == show)
+            (measure.title, address.but(show=name), name == show)
             for name, measure in MEASURES.items()
             if measure.billing is None or measure.billing in report.billings
         ],
@@ -162,8 +153,8 @@ def _common(question: Question, address: Address) -> dict[str, Any]:
         "now": formats.moment(question.now_ms, zone),
         "zone": str(zone),
         "ranges": [
-            *(Link(_RANGES[name], to(name), name == range_.name) for name in PRESETS),
-            *(Link(month_name(name), to(name), name == range_.name) for name in known[:_EASY_MONTHS]),
+            *((_RANGES[name], to(name), name == range_.name) for name in PRESETS),
+            *((month_name(name), to(name), name == range_.name) for name in known[:_EASY_MONTHS]),
         ],
         "older": [(name, month_name(name), name == range_.name) for name in known[_EASY_MONTHS:]],
         "path": address.path,
