@@ -144,7 +144,7 @@ def usage_for_programs(questions: Questions, arguments: Mapping[str, str]) -> Re
 def _common(question: Question, address: Address) -> dict[str, Any]:
     """What both pages show: time, ranges and filters."""
     zone, range_ = question.zone, question.range
-    known = list(months(question.oldest_ms, now_ms=question.now_ms, zone=zone))
+    known = months(question.oldest_ms, now_ms=question.now_ms, zone=zone)
 
     def to(name: str) -> str:
         return address.but(range=name, since=None, until=None)
