@@ -136,9 +136,10 @@ def _read(
         "select not exists (select 1 from series where id not in (select series from temp.grouped))"
     ).fetchone()
     for place, span in spans.items():
-        for piece, form in _pieces(span, days):
-            if piece["first"] == piece["last"]:
+        for first, last, sign, form in _pieces(span, days):
+            if first == last:
                 continue
+            piece = {"first": first, "last": last, "sign": sign}
             if place in by_group:
                 found[place] += connection.execute(_GROUPED.format(*form), piece)
             else:
@@ -148,24 +149,20 @@ def _read(
     return found
 
 
-def _pieces(span: Span, days: Sequence[Span]) -> Iterator[tuple[dict[str, int], tuple[str, str]]]:
-    """What to read for a span, and how. ``days`` do not overlap."""
+def _pieces(span: Span, days: Sequence[Span]) -> Iterator[tuple[int, int, int, tuple[str, str]]]:
+    """What to read for a span: first bucket, end, sign, and how. ``days`` do not overlap."""
     at = span.first
     nearest = bisect_right(days, span.first, key=_first) - 1
     for day in days[max(0, nearest) : bisect_left(days, span.last, key=_first)]:
         first, last = max(at, day.first), min(span.last, day.last)
         if 2 * (last - first) <= day.last - day.first:
             continue  # the smaller part of a day
-        yield _piece(at, first), _PART
-        yield _piece(*day), _DAY
-        yield _piece(day.first, first, sign=-1), _PART
-        yield _piece(last, day.last, sign=-1), _PART
+        yield at, first, 1, _PART
+        yield day.first, day.last, 1, _DAY
+        yield day.first, first, -1, _PART
+        yield last, day.last, -1, _PART
         at = last
-    yield _piece(at, span.last), _PART
-
-
-def _piece(first: int, last: int, *, sign: int = 1) -> dict[str, int]:
-    return {"first": first, "last": last, "sign": sign}
+    yield at, span.last, 1, _PART
 
 
 def _used(usage: Usage) -> Usage:
