@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, PlatformCollector, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
 from exporter.clock import Clock
@@ -23,7 +23,7 @@ from exporter.ledger.database import DataDirectoryLock
 from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import quota_fetches
+from exporter.metrics.quotas import QUOTA_FETCHES
 from exporter.pricing.layers import PriceLayers
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
@@ -102,7 +102,7 @@ class Exporter:
             ledger=ledger,
             labels=labels,
             clock=clock,
-            fetches=quota_fetches(registry),
+            fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
         self.limits = parts.limits
         self._remote = parts.remote

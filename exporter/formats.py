@@ -6,8 +6,6 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from exporter.sentences import Sentence, say
 
 _CENT, _HUNDREDTH_OF_A_CENT = Decimal("0.01"), Decimal("0.0001")
-_LONGEST_NAME = 48
-_LONGEST_TITLE = 300
 
 
 def usd(nano_usd: int) -> str:
@@ -130,11 +128,6 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
-def cut(name: str) -> str:
+def cut(name: str, longest: int = 48) -> str:
     """A name that fits into a table."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-
-
-def full(name: str) -> str:
-    """The name behind a cut one, itself not longer than a tooltip may be."""
-    return name if len(name) <= _LONGEST_TITLE else f"{name[: _LONGEST_TITLE - 1]}…"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

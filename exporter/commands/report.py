@@ -8,10 +8,11 @@ import click
 from exporter import formats
 from exporter.commands.common import print_table
 from exporter.commands.existing_ledger import opened
+from exporter.ledger.views.usage import Usage
 from exporter.records import Billing
 from exporter.usage.question import BY, NAMES, Questions
 from exporter.usage.ranges import PRESETS, QuestionError
-from exporter.usage.report import Report, Usage, answer
+from exporter.usage.report import Report, answer
 from exporter.usage.tables import as_csv, as_json
 
 _COST = {Billing.METERED: "spent", Billing.SUBSCRIPTION: "value", Billing.UNKNOWN: "unknown"}

@@ -69,6 +69,11 @@ class Amounts(NamedTuple):
         """The share of input tokens that came from a cache, None without input."""
         return self.cache_read / self.input if self.input else None
 
+    @property
+    def cost_per_request(self) -> int | None:
+        """In nano-USD, None without requests."""
+        return round(self.nano_usd / self.requests) if self.requests else None
+
 
 DAY_SUMS = {name: name for name in Amounts._fields} | {"input": "uncached + cache_read + cache_write"}
 """The sums in ``day_rollup``, each as an expression over ``rollup``."""

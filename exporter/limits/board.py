@@ -173,7 +173,7 @@ class LimitBoard:
         dictionary = self.ledger.dictionary
         used: Counter[int] = Counter()
         for row in self.ledger.periods.current.rows[MONTH] if plans else ():
-            used[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
+            used[dictionary.resolved(dictionary.series[row.series].credential).id] += row.amounts.nano_usd
         found = {}
         for key, id_, account in self.labels.accounts(statuses, now_ms=now_ms):
             plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)

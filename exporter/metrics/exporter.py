@@ -94,13 +94,9 @@ def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
     return found
 
 
-def history_families(status: HistoryStatus | None) -> list[Metric]:
-    """How the history in Supabase is doing; nothing if there is none."""
-    return [] if status is None else _history_families(status)
-
-
 @filling(*HISTORY)
-def _history_families(status: HistoryStatus) -> Samples:
+def history_families(status: HistoryStatus) -> Samples:
+    """How the history in Supabase is doing."""
     for each in STATES:
         yield HISTORY_STATE(status.state == each, state=each)
     yield HISTORY_BACKLOG(status.waiting)

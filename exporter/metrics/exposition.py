@@ -6,13 +6,14 @@ than the rest of a large scrape.
 
 import gzip
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics_format
-from prometheus_client.registry import Collector
 from werkzeug.http import parse_accept_header, parse_options_header
 
 from exporter.clock import Clock
@@ -77,8 +78,8 @@ class Exposition:
         made = exporter.families_by_part(
             {"totals": totals, **self._parts(shown_at_zero, for_prometheus=for_prometheus)}
         )
-        others = _Made([*made, *self.registry.collect()])
-        generate: Callable[[Collector], bytes] = openmetrics_format.generate_latest if openmetrics else generate_latest
+        others = SimpleNamespace(collect=lambda: [*made, *self.registry.collect()])
+        generate: Callable[[Any], bytes] = openmetrics_format.generate_latest if openmetrics else generate_latest
         text += generate(others).decode()
         body = (_only(text, names) if names else text).encode()
         headers = {
@@ -112,19 +113,9 @@ class Exposition:
             ),
             "flow": lambda: proxies.flow_families(book, labels, statuses),
             "ledger": lambda: exporter.ledger_families(book, labels),
-            "history": lambda: exporter.history_families(self.history()),
+            "history": lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
             "build": exporter.build_families,
         }
-
-
-class _Made(Collector):
-    """Hands over finished metrics."""
-
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
 
 
 def _only(text: str, names: Collection[str]) -> str:

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, wraps
 from types import ModuleType
-from typing import Literal, ParamSpec
+from typing import Literal, ParamSpec, TypeVar
 
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import Sample
+from prometheus_client.metrics import MetricWrapperBase
 
 Samples = Iterator[Sample | None]
 """Without those whose value is unknown, which are None."""
 
 _P = ParamSpec("_P")
+_Direct = TypeVar("_Direct", bound=MetricWrapperBase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Family:
     def at(self, at_ms: int | None, **labels: str) -> Sample | None:
         """A moment, which samples have in seconds."""
         return self(None if at_ms is None else at_ms / 1000, **labels)
+
+    def direct(self, kind: Callable[..., _Direct], registry: CollectorRegistry | None, **options: object) -> _Direct:
+        """A metric of prometheus_client that its users change themselves, for as long as the process lives."""
+        return kind(self.name, self.help, self.labels, registry=registry, **options)
 
 
 counter, gauge, histogram = partial(Family, "counter"), partial(Family, "gauge"), partial(Family, "histogram")

@@ -41,12 +41,12 @@ def period_families(ledger: Ledger, labels: Labels) -> Samples:
     routes = ledger.periods.current.routes
     for period in PERIODS:
         for route, by_period in routes.items():
-            sums, named = by_period[period], labels.route(route)._asdict()
+            usage, named = by_period[period], labels.route(route)._asdict()
             for billing in Billing:
-                if any(billing in each.cost for each in by_period.values()):
-                    yield PERIOD_COST(sums.cost[billing] / 1e9, **named, billing=billing.label, period=period)
-            yield PERIOD_TOKENS(sums.tokens, **named, period=period)
-            yield PERIOD_REQUESTS(sums.requests, **named, period=period)
+                if any(billing in each for each in by_period.values()):
+                    yield PERIOD_COST(usage.cost(billing) / 1e9, **named, billing=billing.label, period=period)
+            yield PERIOD_TOKENS(usage.total.tokens, **named, period=period)
+            yield PERIOD_REQUESTS(usage.total.requests, **named, period=period)
 
 
 @filling(PRICE, PRICE_FEED)

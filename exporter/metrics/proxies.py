@@ -154,19 +154,16 @@ POLL_DURATION = histogram(
 )
 
 
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
 class PollMetrics:
     """Counts of polls since the process began. Every known reason is at 0 from the start: its first rise shows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._polls = Counter(POLLS.name, POLLS.help, POLLS.labels, registry=registry)
-        self._failures = Counter(POLL_FAILURES.name, POLL_FAILURES.help, POLL_FAILURES.labels, registry=registry)
-        self._duration = Histogram(
-            POLL_DURATION.name,
-            POLL_DURATION.help,
-            POLL_DURATION.labels,
-            registry=registry,
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-        )
+        self._polls = POLLS.direct(Counter, registry)
+        self._failures = POLL_FAILURES.direct(Counter, registry)
+        self._duration = POLL_DURATION.direct(Histogram, registry, buckets=_BUCKETS)
 
     def started(self, proxy: str) -> None:
         """Count a poll. The first one creates all of the proxy's series."""

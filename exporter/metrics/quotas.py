@@ -1,7 +1,5 @@
 """Questions to providers about accounts: how often, when next, and what the answers say besides windows."""
 
-from prometheus_client import CollectorRegistry, Counter
-
 from exporter.clock import Clock
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
@@ -46,11 +44,6 @@ ELSEWHERE = gauge(
     "Share of the use of a Claude account's week that was on surfaces other than Claude Code, so not through the"
     " proxy. Absent once that week has ended.",
 )
-
-
-def quota_fetches(registry: CollectorRegistry | None) -> Counter:
-    """The counter of questions, which ``QuotaAsker`` counts up."""
-    return Counter(QUOTA_FETCHES.name, QUOTA_FETCHES.help, QUOTA_FETCHES.labels, registry=registry)
 
 
 @filling(QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE)

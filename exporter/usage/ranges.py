@@ -5,7 +5,6 @@ All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and m
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
@@ -116,15 +115,11 @@ def fitting_unit(range_: Range) -> str:
     return DAY if length <= 93 * 24 * _HOUR_MS else MONTH
 
 
-def months(oldest_ms: int, *, now_ms: int, zone: tzinfo) -> Iterator[str]:
+def months(oldest_ms: int, *, now_ms: int, zone: tzinfo) -> list[str]:
     """The months from now back to the oldest use, like ``2026-11``."""
-    month = local_date(now_ms, zone).replace(day=1)
-    oldest = max(local_date(oldest_ms, zone), date(_FIRST_YEAR, 1, 1))
-    while True:
-        yield f"{month:%Y-%m}"
-        if month <= oldest:
-            return
-        month = (month - timedelta(days=1)).replace(day=1)
+    first_ms = max(oldest_ms, _start(date(_FIRST_YEAR, 1, 1), zone))
+    found = steps(Range(first_ms, now_ms + 1), MONTH, zone=zone)
+    return [f"{local_date(each.since_ms, zone):%Y-%m}" for each in reversed(found)]
 
 
 def _next(ms: int, unit: str, zone: tzinfo) -> int:

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from exporter.days import day_start_ms, local_date
-from exporter.ledger.entry_columns import Amounts
+from exporter.days import DAY_MS, day_start_ms, local_date
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import UsageSums
+from exporter.ledger.views.usage import Usage, UsageSums
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
@@ -19,28 +18,6 @@ from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range
 DEFAULT_RANGE = "30d"
 
 _PACE_DAYS = 7
-_LEAST_PACE_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Sums by kind of billing."""
-
-    by_billing: Mapping[int, Amounts]
-
-    @property
-    def total(self) -> Amounts:
-        """The sums over all kinds. Of money there is none: its ``nano_usd`` has no meaning."""
-        return Amounts.total([*self.by_billing.values()])
-
-    def cost(self, billing: int) -> int:
-        """In nano-USD."""
-        return self.by_billing.get(billing, Amounts()).nano_usd
-
-    def cost_per_request(self, billing: int) -> int | None:
-        """In nano-USD, over the requests of this kind; None if there are none."""
-        amounts = self.by_billing.get(billing, Amounts())
-        return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,7 @@ class Report:
         """The use of each of these names in a step."""
         places = [self.question.names.index(name) for name in names]
         found = self.sums.by_group(step.range.span, places)
-        return [Usage(found.get(place, {})) for place in places]
+        return [found.get(place, Usage()) for place in places]
 
     @property
     def is_by_time(self) -> bool:
@@ -83,11 +60,8 @@ class Report:
 
     @property
     def billings(self) -> tuple[Billing, ...]:
-        """The kinds of billing worth showing; money comes first."""
-        used = [billing for billing in MONEY_FIRST if self.usage.cost(billing)]
-        return tuple(
-            used or [billing for billing in MONEY_FIRST if billing in self.usage.by_billing] or MONEY_FIRST[:1]
-        )
+        """The kinds of billing worth showing; money if there are none."""
+        return self.usage.billings or MONEY_FIRST[:1]
 
 
 def answer(questions: Questions, parameters: Mapping[str, str]) -> Report:
@@ -102,20 +76,20 @@ def answer(questions: Questions, parameters: Mapping[str, str]) -> Report:
         spans = [each.span for each in (before, month, pace, *parts)]
         sums = UsageSums(connection, question.groups, [whole.span], totals=spans)
 
-    def total(range_: Range) -> Usage:
-        return Usage(sums.total(range_.span))
+    def row(range_: Range) -> Row:
+        return Row(range_, sums.total(range_.span))
 
-    drawn = [Row(part, total(part)) for part in parts]
-    named = [Row(whole, Usage(each), question.names[place]) for place, each in sums.by_group(whole.span).items()]
+    drawn = [row(part) for part in parts]
+    named = [Row(whole, usage, question.names[place]) for place, usage in sums.by_group(whole.span).items()]
     return Report(
         question=question,
-        usage=total(whole),
-        before=Row(before, total(before)) if before.since_ms >= question.oldest_ms else None,
-        rows=drawn if question.by in STEPS else sorted(named, key=_rank),
+        usage=sums.total(whole.span),
+        before=row(before) if before.since_ms >= question.oldest_ms else None,
+        rows=drawn if question.by in STEPS else sorted(named, key=lambda each: (each.usage.rank, each.name)),
         unit=unit,
         steps=drawn,
-        month=Row(month, total(month)),
-        expected=_expected(month, pace, total(month), total(pace)),
+        month=row(month),
+        expected=_expected(row(month), row(pace)),
         sums=sums,
     )
 
@@ -129,16 +103,12 @@ def _month(question: Question) -> tuple[Range, Range]:
     return month, Range(since_ms, question.now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS)
 
 
-def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[int, int]:
-    if pace.until_ms - pace.since_ms < _LEAST_PACE_MS:
+def _expected(month: Row, pace: Row) -> dict[int, int]:
+    length_ms = pace.range.until_ms - pace.range.since_ms
+    if length_ms < DAY_MS:
         return {}
-    left_ms = max(0, month.until_ms - pace.until_ms)
+    left_ms = max(0, month.range.until_ms - pace.range.until_ms)
     return {
-        billing: so_far.cost(billing) + lately.cost(billing) * left_ms // (pace.until_ms - pace.since_ms)
-        for billing in so_far.by_billing.keys() | lately.by_billing.keys()
+        billing: month.usage.cost(billing) + pace.usage.cost(billing) * left_ms // length_ms
+        for billing in month.usage.keys() | pace.usage.keys()
     }
-
-
-def _rank(row: Row) -> tuple[int | str, ...]:
-    """Dearest first: money decides before the value of subscriptions, which is no money."""
-    return (*(-row.usage.cost(billing) for billing in MONEY_FIRST), -row.usage.total.requests, row.name)

@@ -6,9 +6,10 @@ from typing import Any
 
 from exporter import formats
 from exporter.days import local_time
+from exporter.ledger.views.usage import Usage
 from exporter.records import Billing
 from exporter.usage.ranges import Range
-from exporter.usage.report import Report, Row, Usage
+from exporter.usage.report import Report, Row
 
 
 def as_csv(report: Report) -> str:
@@ -53,7 +54,7 @@ def _times(report: Report, range_: Range) -> dict[str, str]:
 def _values(usage: Usage) -> dict[str, int | float | str | None]:
     """The value of each column. Money is text to the last digit; a share of nothing is empty."""
     total = usage.total
-    each = {billing: usage.cost_per_request(billing) for billing in Billing}
+    each = {billing: usage[billing].cost_per_request for billing in Billing}
     return {
         "requests": total.requests,
         "failed_requests": total.failed,
@@ -76,4 +77,4 @@ def _share(share: float | None) -> float | None:
     return None if share is None else round(share, 6)
 
 
-COLUMNS = tuple(_values(Usage({})))
+COLUMNS = tuple(_values(Usage()))

@@ -8,17 +8,19 @@ use have no sum.
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from functools import cache
 
 from exporter.clock import Clock
 from exporter.days import local_date
+from exporter.ledger.entry_columns import Amounts
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.periods import MONTH, TODAY, PeriodRows, PeriodTotals, Sums, sums_by
+from exporter.ledger.views.periods import MONTH, TODAY, PeriodRow, PeriodRows, PeriodTotals, usage_by_period
+from exporter.ledger.views.usage import Usage, usage_by
 from exporter.records import MONEY_FIRST, Basis, Billing
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS
@@ -41,36 +43,27 @@ class Row:
 
     name: str
     note: str
-    today: Sums
-    month: Sums
-
-
-@dataclass(frozen=True, slots=True)
-class Spark:
-    """The last 24 hours in quarters of an hour, oldest first, the last one still running."""
-
-    cost: Mapping[int, list[int]]
-    requests: list[int]
+    today: Usage
+    month: Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Everything that the page shows from the ledger.
 
-    ``billings`` are the kinds to show. ``unpriced`` counts this month's requests by model, ``by_default`` is this
-    month's money from the default price, by model and billing. ``rejected`` counts kept records by proxy and reason, up
-    to one more than ``MOST_REJECTED``.
+    ``tables`` has the lines for each label that usage is summed by. ``spark`` is the usage of the last 24 hours in
+    quarters of an hour, oldest first, the last one still running. ``billings`` are the kinds to show. ``unpriced``
+    counts this month's requests by model, ``by_default`` is this month's use at the default price, by model.
+    ``rejected`` counts kept records by proxy and reason, up to one more than ``MOST_REJECTED``.
     """
 
     day: date
-    periods: Mapping[str, Sums]
-    models: list[Row]
-    clients: list[Row]
-    credentials: list[Row]
-    spark: Spark
+    periods: Mapping[str, Usage]
+    tables: Mapping[str, list[Row]]
+    spark: Sequence[Usage]
     billings: tuple[Billing, ...]
     unpriced: Mapping[str, int]
-    by_default: Mapping[str, Counter[int]]
+    by_default: Mapping[str, Usage]
     rejected: Mapping[str, Mapping[str, int]]
 
 
@@ -100,68 +93,51 @@ class Overview:
 
     def _read(self, periods: PeriodTotals) -> Figures:
         now_ms = self.clock.now_ms()
-        first_bucket = now_ms // BUCKET_MS - SPARK_BUCKETS + 1
+        last_bucket = now_ms // BUCKET_MS
+        buckets = range(last_bucket - SPARK_BUCKETS + 1, last_bucket + 1)
         with self.ledger.reading() as connection:
-            spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
-            rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
+            spark = usage_by(
+                (bucket, billing, Amounts(requests=requests, nano_usd=nano_usd))
+                for bucket, billing, requests, nano_usd in connection.execute(_SPARK, (buckets[0],))
+            )
+            rejected: defaultdict[str, dict[str, int]] = defaultdict(dict)
+            for proxy, reason, number in connection.execute(_REJECTED, (MOST_REJECTED + 1,)):
+                rejected[proxy][reason] = number
         label = cache(self.labels.series)
         has_several = len(self.ledger.dictionary.proxies) > 1
 
-        def credential(series: int) -> tuple[str, str]:
-            return label(series).credential, label(series).proxy if has_several else ""
+        def credential(row: PeriodRow) -> tuple[str, str]:
+            return label(row.series).credential, label(row.series).proxy if has_several else ""
 
         rows = periods.rows
-        sums = sums_by(lambda _: None, rows)[None]
-        by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        of_all = usage_by((period, row.billing, row.amounts) for period, some in rows.items() for row in some)
+        used = usage_by((None, *each) for usage in of_all.values() for each in usage.items())[None]
         unpriced: Counter[str] = Counter()
         for row in rows[MONTH]:
-            if row.basis == Basis.DEFAULT and row.nano_usd:
-                by_default[label(row.series).model][row.billing] += row.nano_usd
             if row.unpriced:
                 unpriced[label(row.series).model] += row.unpriced
-        by_proxy: dict[str, dict[str, int]] = {}
-        for proxy, reason, number in rejected:
-            by_proxy.setdefault(proxy, {})[reason] = number
         return Figures(
             day=local_date(now_ms, self.zone),
-            periods=sums,
-            models=_table(rows, lambda series: (label(series).model, label(series).provider)),
-            clients=_table(rows, lambda series: (label(series).client, "")),
-            credentials=_table(rows, credential),
-            spark=_spark(spark, first_bucket),
-            billings=_billings(sums.values()),
+            periods=of_all,
+            tables={
+                "model": _table(rows, lambda row: (label(row.series).model, label(row.series).provider)),
+                "client": _table(rows, lambda row: (label(row.series).client, "")),
+                "credential": _table(rows, credential),
+            },
+            spark=[spark[bucket] for bucket in buckets],
+            billings=used.billings or MONEY_FIRST[:2],
             unpriced=unpriced,
-            by_default=by_default,
-            rejected=by_proxy,
+            by_default=usage_by(
+                (label(row.series).model, row.billing, row.amounts)
+                for row in rows[MONTH]
+                if row.basis == Basis.DEFAULT and row.amounts.nano_usd
+            ),
+            rejected=rejected,
         )
 
 
-def _billings(sums: Collection[Sums]) -> tuple[Billing, ...]:
-    """The kinds of billing worth showing, money first. If there are none: money and value."""
-    used = {billing for each in sums for billing in each.cost}
-    worth = {billing for each in sums for billing, nano_usd in each.cost.items() if nano_usd}
-    return tuple(billing for billing in MONEY_FIRST if billing in (worth or used)) or MONEY_FIRST[:2]
-
-
-def _table(rows: PeriodRows, names_of: Callable[[int], tuple[str, str]]) -> list[Row]:
-    """Dearest first: money spent this month decides before the value of subscriptions, which is no money."""
-    names_of = cache(names_of)
-    by_names = sums_by(lambda row: names_of(row.series), rows)
-    lines = [Row(*names, sums[TODAY], sums[MONTH]) for names, sums in by_names.items()]
-    used = [line for line in lines if line.month.requests or line.month.tokens or line.month.cost.total()]
-
-    def rank(line: Row) -> tuple[int | str, ...]:
-        costs = [-line.month.cost[billing] for billing in MONEY_FIRST]
-        return (*costs, -line.month.requests, line.name, line.note)
-
-    return sorted(used, key=rank)
-
-
-def _spark(rows: Iterable[tuple[int, int, int, int]], first: int) -> Spark:
-    cost: defaultdict[int, list[int]] = defaultdict(lambda: [0] * SPARK_BUCKETS)
-    requests = [0] * SPARK_BUCKETS
-    for bucket, billing, some, nano_usd in rows:
-        if first <= bucket < first + SPARK_BUCKETS:
-            cost[billing][bucket - first] += nano_usd
-            requests[bucket - first] += some
-    return Spark(cost=dict(cost), requests=requests)
+def _table(rows: PeriodRows, names_of: Callable[[PeriodRow], tuple[str, str]]) -> list[Row]:
+    """What was used this month, dearest first."""
+    lines = [Row(*names, each[TODAY], each[MONTH]) for names, each in usage_by_period(names_of, rows).items()]
+    used = [line for line in lines if any(line.month.total)]
+    return sorted(used, key=lambda line: (line.month.rank, line.name, line.note))

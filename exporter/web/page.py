@@ -3,7 +3,7 @@
 It shows what this process and the ledger know; a view calls no proxy. The page works without JavaScript.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from exporter import formats
 from exporter.errors import LedgerError
 from exporter.history.state import HistoryState
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
+from exporter.ledger.views.usage import Usage
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
 from exporter.pricing.layers import PriceLayers
@@ -22,9 +23,10 @@ from exporter.records import Billing
 from exporter.sentences import Sentence, say
 from exporter.sources.proxy_status import Statuses
 from exporter.web.credential_states import CredentialState, credential_states
-from exporter.web.overview import Figures, Overview, Spark
+from exporter.web.overview import Figures, Overview
 from exporter.web.problems import find_problems
-from exporter.web.rendering import NOUNS, SPENT, page
+from exporter.web.rendering import page
+from exporter.web.usage_chart import MEASURES, Measure
 
 REFRESH_SECONDS = 15
 LONGEST_TABLE = 20
@@ -110,8 +112,7 @@ class Page:
             "figures": figures,
             "month": f"{figures.day:%Y-%m}" if figures else "",
             "periods": _periods(figures) if figures else [],
-            "sparks": _sparks(figures.spark, figures.billings) if figures else [],
-            "tables": _tables(figures) if figures else [],
+            "sparks": _sparks(figures) if figures and any(usage.total.requests for usage in figures.spark) else [],
             "meaning": _MEANING,
             "limits": cards,
             "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
@@ -160,21 +161,14 @@ def _day(day: date) -> Sentence:
     return say("{day:%a} {day.day} {day:%b}", day=day)
 
 
-def _tables(figures: Figures) -> list[tuple[str, Sentence, Any]]:
-    rows = {"model": figures.models, "client": figures.clients, "credential": figures.credentials}
-    return [(name, NOUNS[name], some) for name, some in rows.items()]
+def _sparks(figures: Figures) -> list[dict[str, str]]:
+    names = [*(billing.label for billing in figures.billings), "requests"]
+    return [_spark(MEASURES[name], figures.spark) for name in names]
 
 
-def _sparks(spark: Spark, billings: tuple[Billing, ...]) -> list[dict[str, str]]:
-    nothing = [0] * len(spark.requests)
-    return [
-        *(_chart(SPENT[billing], spark.cost.get(billing, nothing), formats.usd) for billing in billings),
-        _chart(say("Requests"), spark.requests, formats.count),
-    ]
-
-
-def _chart(title: str, values: list[int], write: Callable[[int], str]) -> dict[str, str]:
+def _spark(measure: Measure, usages: Sequence[Usage]) -> dict[str, str]:
     """A sparkline: ``path`` draws its bars, as the data of an SVG path."""
+    values = [measure.value(usage) for usage in usages]
     most = max(values)
     width = _SPARK_WIDTH // len(values)
     bars = []
@@ -182,4 +176,5 @@ def _chart(title: str, values: list[int], write: Callable[[int], str]) -> dict[s
         if value > 0:
             height = max(1.0, value / most * _SPARK_HEIGHT)  # a little is not nothing
             bars.append(f"M{index * width} {_SPARK_HEIGHT}v-{height:.1f}h{width - 1}v{height:.1f}z")
-    return {"title": title, "total": write(sum(values)), "most": write(most), "path": "".join(bars)}
+    total = measure.write(sum(values))
+    return {"title": measure.title, "total": total, "most": measure.write(most), "path": "".join(bars)}

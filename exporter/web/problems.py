@@ -293,7 +293,7 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
             names=_most(figures.unpriced),
         )
     if figures.by_default:
-        sums = {billing: sum(cost[billing] for cost in figures.by_default.values()) for billing in Billing}
+        sums = {billing: sum(usage.cost(billing) for usage in figures.by_default.values()) for billing in Billing}
         money = [
             say("{money} {kind}", money=formats.usd(nano_usd), kind=_BILLING[billing])
             for billing, nano_usd in sums.items()
@@ -307,7 +307,7 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
                 money=reduce(lambda one, other: say("{one} and {other}", one=one, other=other), money),
             ),
             text=say("No price is known for these models, so the default price was used. Models:"),
-            names=_most({model: cost.total() for model, cost in figures.by_default.items()}),
+            names=_most({model: usage.total.nano_usd for model, usage in figures.by_default.items()}),
         )
 
 

@@ -87,7 +87,6 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
         formats.share,
         formats.change,
         formats.cut,
-        formats.full,
     ):
         environment.filters[filter_.__name__] = filter_
     app.config["LANGUAGE"] = language

@@ -6,9 +6,10 @@ from operator import methodcaller
 from zlib import crc32
 
 from exporter import formats
+from exporter.ledger.views.usage import Usage
 from exporter.records import MONEY_FIRST, Billing
 from exporter.sentences import Sentence, say
-from exporter.usage.report import Report, Usage
+from exporter.usage.report import Report
 from exporter.web.rendering import SPENT
 
 _MOST_PARTS = 5

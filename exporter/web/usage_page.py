@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, jsonify
@@ -15,11 +15,11 @@ from flask import Response, jsonify
 from exporter import formats
 from exporter.days import local_time
 from exporter.ledger.labels import SeriesLabels
-from exporter.ledger.views.usage import SingleRequest, read_requests
+from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
-from exporter.usage.report import Report, Row, Usage, answer
+from exporter.usage.report import Report, Row, answer
 from exporter.usage.tables import as_csv, as_json
 from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
@@ -34,20 +34,8 @@ _EASY_MONTHS = 2
 """Months with a link of their own; older ones are in a list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link; ``is_here`` marks the current choice."""
-
-    text: str
-    href: str
-    is_here: bool
-
-
-class Listed(NamedTuple):
-    """A request with the shown labels of its series."""
-
-    labels: SeriesLabels
-    request: SingleRequest
+Listed = tuple[SeriesLabels, SingleRequest]
+"""A request, with the shown labels of its series before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +71,15 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
         "usage.html",
         **_common(question, address),
         report=report,
-        usage=report.usage,
         before=report.before and span_name(report.before.range, zone),
-        usage_before=report.before and report.before.usage,
-        month_end={"so_far": report.month.usage, "expected": report.expected},
         month=month_name(report.month.range.name),
         by=[
-            Link(said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
+            (said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
             for name in BY
             if name != "proxy" or several
         ],
         shows=[
-            Link(measure.title, address.but(show=name), name == show)
+            (measure.title, address.but(show=name), name == show)
             for name, measure in MEASURES.items()
             if measure.billing is None or measure.billing in report.billings
         ],
@@ -136,7 +121,7 @@ def list_requests(
         found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST_REQUESTS)
     series = questions.ledger.dictionary.series
     failed, dearest = (
-        [Listed(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
+        [(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
     )
     return question, failed, dearest
 
@@ -159,7 +144,7 @@ def usage_for_programs(questions: Questions, arguments: Mapping[str, str]) -> Re
 def _common(question: Question, address: Address) -> dict[str, Any]:
     """What both pages show: time, ranges and filters."""
     zone, range_ = question.zone, question.range
-    known = list(months(question.oldest_ms, now_ms=question.now_ms, zone=zone))
+    known = months(question.oldest_ms, now_ms=question.now_ms, zone=zone)
 
     def to(name: str) -> str:
         return address.but(range=name, since=None, until=None)
@@ -168,8 +153,8 @@ def _common(question: Question, address: Address) -> dict[str, Any]:
         "now": formats.moment(question.now_ms, zone),
         "zone": str(zone),
         "ranges": [
-            *(Link(_RANGES[name], to(name), name == range_.name) for name in PRESETS),
-            *(Link(month_name(name), to(name), name == range_.name) for name in known[:_EASY_MONTHS]),
+            *((_RANGES[name], to(name), name == range_.name) for name in PRESETS),
+            *((month_name(name), to(name), name == range_.name) for name in known[:_EASY_MONTHS]),
         ],
         "older": [(name, month_name(name), name == range_.name) for name in known[_EASY_MONTHS:]],
         "path": address.path,

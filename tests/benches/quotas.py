@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
 from exporter.ingest.poller import Poller
@@ -16,7 +16,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import quota_fetches
+from exporter.metrics.quotas import QUOTA_FETCHES
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
@@ -116,7 +116,7 @@ class QuotaBench:
             ledger=ledger,
             labels=labels,
             clock=clock,
-            fetches=quota_fetches(registry),
+            fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
         self._exposition = Exposition(
             ledger=ledger,

@@ -127,4 +127,4 @@ class SnapshotBench:
 
     def of_period(self, period: str) -> int:
         self.ledger.periods.refresh()
-        return sum(row.requests for row in self.ledger.periods.current.rows[period])
+        return sum(row.amounts.requests for row in self.ledger.periods.current.rows[period])

@@ -13,11 +13,12 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import Interpreted
+from exporter.ledger.views.usage import Usage
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases
 from exporter.usage.question import Questions
-from exporter.usage.report import Report, Usage, answer
+from exporter.usage.report import Report, answer
 from tests.fakes.guarding import TurnableClock
 
 MODELS = ("opus", "sonnet", "gpt-5", "=cmd|' /C calc'!A0")
@@ -129,7 +130,7 @@ def _used(by_billing: Mapping[int, Counter[str]]) -> dict[int, dict[str, int]]:
 
 def plain(usage: Usage) -> dict[int, dict[str, int]]:
     """The sums of a report in the form of ``plain_sums``."""
-    return _used({billing: Counter(amounts._asdict()) for billing, amounts in usage.by_billing.items()})
+    return _used({billing: Counter(amounts._asdict()) for billing, amounts in usage.items()})
 
 
 def usage_bench(folder: Path, *, now: float, zone: tzinfo, max_label_sets: int = 5000) -> UsageBench:

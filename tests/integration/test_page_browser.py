@@ -253,6 +253,14 @@ def _is_yesterday_of_model(key: str) -> bool:
     return key.startswith("yesterday") and key.count(" ") > 1
 
 
+def test_a_phone_keeps_the_name_of_an_account_on_one_line(browser: Browser, start: Start) -> None:
+    with opened(browser, start("busy").web.url, width=360) as seen:
+        row = seen.page.locator("#credentials tbody tr").first
+        row.locator("td[data-label=State]").evaluate("each => each.textContent = 'cooling down until 2026-11-30 10:00'")
+        name = row.locator("th bdi").first
+        assert name.evaluate("each => each.getClientRects().length") == 1, name.text_content()
+
+
 def test_without_javascript_the_page_says_the_same(browser: Browser, start: Start) -> None:
     texts = []
     for javascript in (True, False):

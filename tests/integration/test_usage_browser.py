@@ -213,6 +213,17 @@ def test_long_names_break_no_word_in_the_head_of_a_table(browser: Browser, hosti
         assert broken == []
 
 
+def test_long_names_break_no_time(browser: Browser, hostile: Exporter) -> None:
+    with opened(browser, f"{hostile.web.url}/requests", width=1000) as seen:
+        broken = seen.page.evaluate("""[...document.querySelectorAll("tbody th")].filter(time => {
+            const range = document.createRange()
+            range.selectNodeContents(time)
+            return range.getClientRects().length > 1
+        }).map(time => time.textContent)""")
+        assert seen.page.locator("tbody th").count() > 0
+        assert broken == []
+
+
 @pytest.mark.parametrize("path", ["/usage", "/usage?by=client", "/requests", "/usage?by=provider&show=requests"])
 def test_names_from_outside_are_shown_as_text(browser: Browser, hostile: Exporter, path: str) -> None:
     with opened(browser, f"{hostile.web.url}{path}") as seen:

@@ -70,8 +70,8 @@ def test_times_are_in_the_users_zone() -> None:
 def test_a_long_name_is_cut_and_its_tooltip_is_bounded() -> None:
     name = "n" * 10_000
 
-    assert (len(formats.cut(name)), len(formats.full(name))) == (48, 300)
-    assert (formats.cut("gpt-5.4"), formats.full("gpt-5.4")) == ("gpt-5.4", "gpt-5.4")
+    assert (len(formats.cut(name)), len(formats.cut(name, 300))) == (48, 300)
+    assert (formats.cut("gpt-5.4"), formats.cut("gpt-5.4", 300)) == ("gpt-5.4", "gpt-5.4")
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,28 @@ only when a day begins or a late record arrives, the rest after each booking. Th
 same rows, so they cannot differ.
 """
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import tzinfo
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import TOKENS
+from exporter.ledger.entry_columns import DAY_SUMS, Amounts
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.schema import BUCKET_MS
-
-TODAY, YESTERDAY, MONTH = PERIODS = "today", "yesterday", "month"
+from exporter.ledger.views.usage import Usage, usage_by
 
 _Key = TypeVar("_Key", bound=Hashable)
 
+TODAY, YESTERDAY, MONTH = PERIODS = "today", "yesterday", "month"
+
 _SUM = f"""
-select shown.id, shown.route, r.billing, r.basis, sum(requests), sum({TOKENS}), sum(nano_usd),
-       sum(failed), sum(unpriced)
+select shown.id, shown.route, r.billing, r.basis, sum(unpriced),
+       {", ".join(f"sum({amount})" for amount in DAY_SUMS.values())}
 from rollup r
 join series own on own.id = r.series
 join series shown on shown.id = coalesce(own.shown, own.id)
@@ -36,57 +37,32 @@ group by 1, 3, 4
 
 
 class PeriodRow(NamedTuple):
-    """The sums of one shown series in a period. ``failed`` and ``unpriced`` are requests."""
+    """The sums of one shown series in a period. ``unpriced`` are requests."""
 
     series: int
     route: int
     billing: int
     basis: int
-    requests: int
-    tokens: int
-    nano_usd: int
-    failed: int
     unpriced: int
-
-
-@dataclass(slots=True)
-class Sums:
-    """Sums of one period. ``cost`` is nano-USD by billing, without kinds that never occurred."""
-
-    requests: int = 0
-    tokens: int = 0
-    cost: Counter[int] = field(default_factory=Counter)
-    failed: int = 0
-
-    @property
-    def error_share(self) -> float | None:
-        """Between 0 and 1, None without requests."""
-        return self.failed / self.requests if self.requests else None
+    amounts: Amounts
 
 
 PeriodRows = Mapping[str, Sequence[PeriodRow]]
 """The rows of each of ``PERIODS``."""
 
 
-def sums_by(key: Callable[[PeriodRow], _Key], rows: PeriodRows) -> defaultdict[_Key, dict[str, Sums]]:
-    """The sums of the rows that have the same key, by period; what is in one period only is a known 0 in the others."""
-    found: defaultdict[_Key, dict[str, Sums]] = defaultdict(lambda: {period: Sums() for period in PERIODS})
-    for period, some in rows.items():
-        for row in some:
-            sums = found[key(row)][period]
-            sums.requests += row.requests
-            sums.tokens += row.tokens
-            sums.cost[row.billing] += row.nano_usd
-            sums.failed += row.failed
-    return found
+def usage_by_period(key: Callable[[PeriodRow], _Key], rows: PeriodRows) -> dict[_Key, dict[str, Usage]]:
+    """The usage of the rows that have the same key; what is in one period only is a known 0 in the others."""
+    found = {period: usage_by((key(row), row.billing, row.amounts) for row in some) for period, some in rows.items()}
+    keys = dict.fromkeys(chain.from_iterable(found.values()))
+    return {each: {period: found[period][each] for period in PERIODS} for each in keys}
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodTotals:
-    """The ``rows`` of the periods, and their sums by route and period."""
+class PeriodTotals(NamedTuple):
+    """The rows of the periods, and their usage by route and period."""
 
-    rows: PeriodRows = field(default_factory=lambda: dict.fromkeys(PERIODS, ()))
-    routes: Mapping[int, Mapping[str, Sums]] = field(default_factory=dict)
+    rows: PeriodRows = dict.fromkeys(PERIODS, ())
+    routes: Mapping[int, Mapping[str, Usage]] = {}
 
 
 class Periods:
@@ -115,18 +91,19 @@ class Periods:
         self._sums = {}  # if reading fails, the next tick starts over
         with self._database.reading() as connection:
             for span in {*spans} - known.keys():
-                known[span] = [PeriodRow._make(row) for row in connection.execute(_SUM, span)]
+                rows = connection.execute(_SUM, span)
+                known[span] = [PeriodRow._make((*row[:5], Amounts._make(row[5:]))) for row in rows]
         self._sums = {span: known[span] for span in spans}
         day_before, before, now, later = (known[span] for span in spans)
-        rows = {TODAY: now, YESTERDAY: day_before, MONTH: [*before, *now, *later]}
-        self.current = PeriodTotals(rows, sums_by(attrgetter("route"), rows))
+        periods = {TODAY: now, YESTERDAY: day_before, MONTH: [*before, *now, *later]}
+        self.current = PeriodTotals(periods, usage_by_period(attrgetter("route"), periods))
 
 
 def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:
     """The requests of today and yesterday by (provider, model), for those in use that are not folded."""
-    found: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for id_, sums in periods.routes.items():
-        route, requests = dictionary.routes[id_], sums[TODAY].requests + sums[YESTERDAY].requests
-        if requests and route.model != OTHER:
-            found[(route.provider, route.model)] += requests
-    return dict(found)
+    found: Counter[tuple[str, str]] = Counter()
+    for id_, by_period in periods.routes.items():
+        route = dictionary.routes[id_]
+        if route.model != OTHER:
+            found[(route.provider, route.model)] += sum(by_period[each].total.requests for each in (TODAY, YESTERDAY))
+    return +found

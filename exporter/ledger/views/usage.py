@@ -7,17 +7,55 @@ and no groups are wanted, a day is one row.
 
 import sqlite3
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS, TOKENS, Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.records import Billing
+from exporter.records import MONEY_FIRST, Billing
 
-_Key = TypeVar("_Key")
+_Key = TypeVar("_Key", bound=Hashable)
 _first = attrgetter("first")
+
+
+class Usage(dict[int, Amounts]):
+    """Sums by kind of billing; those of a kind that did not occur are 0."""
+
+    def __missing__(self, billing: int) -> Amounts:
+        return Amounts()
+
+    @property
+    def total(self) -> Amounts:
+        """The sums over all kinds. Of money there is none: its ``nano_usd`` has no meaning."""
+        return Amounts.total([*self.values()])
+
+    def cost(self, billing: int) -> int:
+        """In nano-USD."""
+        return self[billing].nano_usd
+
+    @property
+    def billings(self) -> tuple[Billing, ...]:
+        """The kinds worth showing, money first: those with a cost, or else all that occurred."""
+        worth = {billing for billing, amounts in self.items() if amounts.nano_usd}
+        return tuple(billing for billing in MONEY_FIRST if billing in (worth or self))
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """Sorts the dearest first: money decides before the value of subscriptions, which is no money."""
+        return (*(-self.cost(billing) for billing in MONEY_FIRST), -self.total.requests)
+
+
+def usage_by(rows: Iterable[tuple[_Key, int, Sequence[int]]]) -> defaultdict[_Key, Usage]:
+    """The usage of each key, from rows of key, billing and amounts; other keys have none."""
+    parts: defaultdict[tuple[_Key, int], list[Sequence[int]]] = defaultdict(list)
+    for key, billing, amounts in rows:
+        parts[key, billing].append(amounts)
+    found: defaultdict[_Key, Usage] = defaultdict(Usage)
+    for (key, billing), some in parts.items():
+        found[key][billing] = Amounts.total(some)
+    return found
 
 
 class Span(NamedTuple):
@@ -64,20 +102,18 @@ class UsageSums:
         wanted = sorted(by_group.union(*map(self._places, totals)))
         cuts = {place: Span(edges[place], edges[place + 1]) for place in wanted}
         self._rows = _read(connection, cuts, by_group)
-        self._totals = {place: _added((row[1], row[2:]) for row in rows) for place, rows in self._rows.items()}
+        self._totals = usage_by((place, row[1], row[2:]) for place, rows in self._rows.items() for row in rows)
 
-    def by_group(self, span: Span, only: Collection[int] | None = None) -> dict[int, dict[int, Amounts]]:
-        """The sums of a span within ``spans`` by group and billing, ``only`` of these groups if they are given."""
-        rows = chain.from_iterable(self._rows[place] for place in self._places(span))
-        sums = _added(((row[0], row[1]), row[2:]) for row in rows if only is None or row[0] in only)
-        found: dict[int, dict[int, Amounts]] = {}
-        for (group, billing), amounts in sums.items():
-            found.setdefault(group, {})[billing] = amounts
-        return found
+    def by_group(self, span: Span, only: Collection[int] | None = None) -> dict[int, Usage]:
+        """The usage in a span within ``spans`` by group, ``only`` of these groups if they are given."""
+        rows = (row for place in self._places(span) for row in self._rows[place])
+        found = usage_by((row[0], row[1], row[2:]) for row in rows if only is None or row[0] in only)
+        return {group: used for group, usage in found.items() if (used := _used(usage))}
 
-    def total(self, span: Span) -> dict[int, Amounts]:
-        """The sums of a span over all groups, by billing."""
-        return _added(pair for place in self._places(span) for pair in self._totals[place].items())
+    def total(self, span: Span) -> Usage:
+        """The usage in a span over all groups."""
+        parts = (part for place in self._places(span) for part in self._totals[place].items())
+        return _used(usage_by((None, *part) for part in parts)[None])
 
     def _places(self, span: Span) -> range:
         return range(self._at[span.first], self._at[span.last])
@@ -100,9 +136,10 @@ def _read(
         "select not exists (select 1 from series where id not in (select series from temp.grouped))"
     ).fetchone()
     for place, span in spans.items():
-        for piece, form in _pieces(span, days):
-            if piece["first"] == piece["last"]:
+        for first, last, sign, form in _pieces(span, days):
+            if first == last:
                 continue
+            piece = {"first": first, "last": last, "sign": sign}
             if place in by_group:
                 found[place] += connection.execute(_GROUPED.format(*form), piece)
             else:
@@ -112,33 +149,25 @@ def _read(
     return found
 
 
-def _pieces(span: Span, days: Sequence[Span]) -> Iterator[tuple[dict[str, int], tuple[str, str]]]:
-    """What to read for a span, and how. ``days`` do not overlap."""
+def _pieces(span: Span, days: Sequence[Span]) -> Iterator[tuple[int, int, int, tuple[str, str]]]:
+    """What to read for a span: first bucket, end, sign, and how. ``days`` do not overlap."""
     at = span.first
     nearest = bisect_right(days, span.first, key=_first) - 1
     for day in days[max(0, nearest) : bisect_left(days, span.last, key=_first)]:
         first, last = max(at, day.first), min(span.last, day.last)
         if 2 * (last - first) <= day.last - day.first:
             continue  # the smaller part of a day
-        yield _piece(at, first), _PART
-        yield _piece(*day), _DAY
-        yield _piece(day.first, first, sign=-1), _PART
-        yield _piece(last, day.last, sign=-1), _PART
+        yield at, first, 1, _PART
+        yield day.first, day.last, 1, _DAY
+        yield day.first, first, -1, _PART
+        yield last, day.last, -1, _PART
         at = last
-    yield _piece(at, span.last), _PART
+    yield at, span.last, 1, _PART
 
 
-def _piece(first: int, last: int, *, sign: int = 1) -> dict[str, int]:
-    return {"first": first, "last": last, "sign": sign}
-
-
-def _added(pairs: Iterable[tuple[_Key, tuple[int, ...]]]) -> dict[_Key, Amounts]:
-    """The sum of the amounts of each key, without those that are 0 throughout."""
-    parts: dict[_Key, list[tuple[int, ...]]] = {}
-    for key, amounts in pairs:
-        parts.setdefault(key, []).append(amounts)
-    sums = {key: Amounts.total(amounts) for key, amounts in parts.items()}
-    return {key: amounts for key, amounts in sums.items() if any(amounts)}
+def _used(usage: Usage) -> Usage:
+    """Without the kinds of billing that are 0 throughout: a day less its part may leave nothing."""
+    return Usage({billing: amounts for billing, amounts in usage.items() if any(amounts)})
 
 
 # --- single requests -----------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from prometheus_client import Counter
 
 from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.quotas import quota_fetches
+from exporter.metrics.quotas import QUOTA_FETCHES
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.proxies import Aliases
 from exporter.sources.proxy_client import ProxyClient
@@ -48,7 +49,7 @@ class _Bench:
             ledger=self.ledger,
             labels=Labels(self.ledger.dictionary, Aliases(), PSEUDONYMS.of),
             clock=self.clock,
-            fetches=quota_fetches(None),
+            fetches=QUOTA_FETCHES.direct(Counter, None),
         )
 
     def _client(self, name: str, url: str) -> ProxyClient:

@@ -192,10 +192,10 @@ def test_shares_and_cost_per_request_have_the_right_denominators(bench: UsageBen
     _one(bench, days_ago=1, nano_usd=10**9)
     _one(bench, days_ago=1, nano_usd=4 * 10**9, billing=Billing.SUBSCRIPTION)
     usage = bench.answer({}).usage
-    of_money = usage.by_billing[Billing.METERED]
+    of_money = usage[Billing.METERED]
 
-    assert usage.cost_per_request(Billing.METERED) == round(10**9 / of_money.requests)
-    assert usage.cost_per_request(Billing.UNKNOWN) is None
+    assert of_money.cost_per_request == round(10**9 / of_money.requests)
+    assert usage[Billing.UNKNOWN].cost_per_request is None
     assert usage.total.cache_share == usage.total.cache_read / usage.total.input
     assert usage.total.failed_share == usage.total.failed / usage.total.requests
 

@@ -9,6 +9,7 @@ from flask import Flask
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.batches import Interpreted
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
+from exporter.ledger.views.usage import Usage
 from exporter.limits.board import LimitBoard
 from exporter.normalize.batch import read_batch
 from exporter.pricing.layers import open_prices
@@ -26,6 +27,10 @@ def books(tmp_path: Path) -> Books:
     return Books(tmp_path)
 
 
+def _costs(usage: Usage) -> dict[int, int]:
+    return {billing: amounts.nano_usd for billing, amounts in usage.items()}
+
+
 def test_billings_are_never_added_up(books: Books) -> None:
     books.book(
         books.record(billing=Billing.METERED, nano_usd=1),
@@ -35,9 +40,9 @@ def test_billings_are_never_added_up(books: Books) -> None:
     figures = books.overview.figures()
 
     apart = {Billing.METERED: 1, Billing.SUBSCRIPTION: 20, Billing.UNKNOWN: 300}
-    assert [figures.periods[period].cost for period in (TODAY, MONTH)] == [apart, apart]
-    assert [row.today.cost for row in figures.models + figures.clients] == [apart, apart]
-    assert [(row.name, row.today.cost.total()) for row in figures.credentials] == [
+    assert [_costs(figures.periods[period]) for period in (TODAY, MONTH)] == [apart, apart]
+    assert [_costs(row.today) for row in figures.tables["model"] + figures.tables["client"]] == [apart, apart]
+    assert [(row.name, sum(_costs(row.today).values())) for row in figures.tables["credential"]] == [
         ("claude-acco", 1),
         ("claude-accou", 20),
         ("claude-accoun", 300),
@@ -85,10 +90,11 @@ def test_a_late_record_counts_on_its_day(books: Books, hours_ago: float, request
 
     for overview in (books.overview, books.fresh()):
         figures = overview.figures()
-        failed = tuple(figures.periods[period].failed for period in (TODAY, YESTERDAY, MONTH))
+        failed = tuple(figures.periods[period].total.failed for period in (TODAY, YESTERDAY, MONTH))
         assert failed == requests
-        assert [row.name for row in figures.clients] == ["client-alice"]
-        rows = [(row.today.requests, row.month.requests) for row in figures.models if row.name == "late"]
+        assert [row.name for row in figures.tables["client"]] == ["client-alice"]
+        late = [row for row in figures.tables["model"] if row.name == "late"]
+        rows = [(row.today.total.requests, row.month.total.requests) for row in late]
         assert rows == ([(requests[0], requests[2])] if requests[2] else [])
 
 
@@ -100,8 +106,8 @@ def test_midnight_moves_today_to_yesterday(books: Books) -> None:
     books.ledger.periods.refresh()
     figures = books.overview.figures()
 
-    assert [figures.periods[period].requests for period in (TODAY, YESTERDAY, MONTH)] == [0, 1, 1]
-    assert [figures.periods[period].error_share for period in (TODAY, YESTERDAY, MONTH)] == [None, 1.0, 1.0]
+    assert [figures.periods[period].total.requests for period in (TODAY, YESTERDAY, MONTH)] == [0, 1, 1]
+    assert [figures.periods[period].total.failed_share for period in (TODAY, YESTERDAY, MONTH)] == [None, 1.0, 1.0]
 
 
 def test_the_error_share_is_of_requests_and_survives_a_restart(books: Books) -> None:
@@ -110,8 +116,8 @@ def test_the_error_share_is_of_requests_and_survives_a_restart(books: Books) -> 
     books.book(books.record(code="other"), books.record(code="other", counted=False))
 
     for overview in (books.overview, books.fresh()):
-        assert overview.figures().periods[TODAY].error_share == 2 / 5
-        assert overview.figures().models[0].today.error_share == 2 / 5
+        assert overview.figures().periods[TODAY].total.failed_share == 2 / 5
+        assert overview.figures().tables["model"][0].today.total.failed_share == 2 / 5
 
 
 def test_pruning_changes_no_figure(books: Books) -> None:
@@ -121,7 +127,7 @@ def test_pruning_changes_no_figure(books: Books) -> None:
     books.ledger.retention.prune(entries_before_ms=now_ms - 86_400_000, rejected_before_ms=0, stopping=lambda: False)
 
     assert books.fresh().figures() == before
-    assert [before.periods[period].error_share for period in (TODAY, MONTH)] == [0.0, 0.5]
+    assert [before.periods[period].total.failed_share for period in (TODAY, MONTH)] == [0.0, 0.5]
     assert before.unpriced == {"m": 1}
 
 
@@ -133,7 +139,7 @@ def test_the_most_expensive_come_first_and_money_comes_before_value(books: Books
         books.record(model="free", nano_usd=0),
     )
 
-    assert [row.name for row in books.overview.figures().models] == ["dear", "cheap", "value", "free"]
+    assert [row.name for row in books.overview.figures().tables["model"]] == ["dear", "cheap", "value", "free"]
 
 
 def test_folded_label_sets_are_one_row(tmp_path: Path) -> None:
@@ -141,19 +147,20 @@ def test_folded_label_sets_are_one_row(tmp_path: Path) -> None:
     books.book(*[books.record(model=f"m{number}", client=f"c{number}", code="429") for number in range(4)])
     figures = books.overview.figures()
 
-    assert [(row.name, row.month.requests, row.month.failed) for row in figures.models] == [
+    rows = [(row.name, row.month.total) for row in figures.tables["model"]]
+    assert [(name, total.requests, total.failed) for name, total in rows] == [
         ("other", 3, 3),
         ("m0", 1, 1),
     ]
-    assert [row.name for row in figures.clients] == ["other", "client-c0"]
+    assert [row.name for row in figures.tables["client"]] == ["other", "client-c0"]
 
 
 def test_the_last_day_is_drawn_in_quarters_of_an_hour(books: Books) -> None:
     books.book(books.record(hours_ago=23.6), books.record(), books.record(hours_ago=25))
     spark = books.overview.figures().spark
 
-    assert {index: value for index, value in enumerate(spark.requests) if value} == {0: 1, 95: 1}
-    assert spark.cost[Billing.METERED][95] == 1_000_000_000
+    assert {index: usage.total.requests for index, usage in enumerate(spark) if usage} == {0: 1, 95: 1}
+    assert (len(spark), spark[95].cost(Billing.METERED)) == (96, 1_000_000_000)
 
 
 def test_money_by_default_price_and_unpriced_requests_are_listed_by_model(books: Books) -> None:
@@ -165,7 +172,7 @@ def test_money_by_default_price_and_unpriced_requests_are_listed_by_model(books:
     )
     figures = books.overview.figures()
 
-    assert figures.by_default == {"guessed": {Billing.METERED: 7}}
+    assert {model: _costs(usage) for model, usage in figures.by_default.items()} == {"guessed": {Billing.METERED: 7}}
     assert figures.unpriced == {"tier": 1}
 
 
@@ -186,12 +193,12 @@ def test_totals_equal_the_gauges_even_during_a_booking(books: Books) -> None:
     )
     assert batch is not None
     books.ledger.book(batch, Interpreted(records=[books.record(code="429")]))
-    today = books.overview.figures().periods[TODAY]
+    today = books.overview.figures().periods[TODAY].total
 
-    assert today.requests == sum(each[TODAY].requests for each in books.ledger.periods.current.routes.values())
-    assert today.error_share == 0, "requests and failures are of one moment"
+    assert today.requests == sum(each[TODAY].total.requests for each in books.ledger.periods.current.routes.values())
+    assert today.failed_share == 0, "requests and failures are of one moment"
     books.ledger.periods.refresh()
-    assert books.overview.figures().periods[TODAY].error_share == 0.5
+    assert books.overview.figures().periods[TODAY].total.failed_share == 0.5
 
 
 def _page(books: Books) -> tuple[Flask, Page]:
@@ -220,6 +227,20 @@ def test_an_unreadable_ledger_costs_the_figures_and_not_the_page(books: Books, t
     assert "Cost and use" not in text
 
 
+def test_the_last_day_is_drawn_once_there_is_a_request(books: Books) -> None:
+    app, page = _page(books)
+    with app.test_request_context():
+        assert "No request." in page.answer().get_data(as_text=True)
+
+    books.book(books.record(nano_usd=2 * 10**9), books.record(hours_ago=12))
+    with app.test_request_context():
+        text = page.answer().get_data(as_text=True)
+
+    assert "No request." not in text
+    assert "Spent in each quarter of an hour of the last 24 hours: $3.00 in all, at most $2.00 in one." in text
+    assert '<path d="M188 48v-24.0h3v24.0zM380 48v-48.0h3v48.0z" class="bars"/>' in text
+
+
 def test_a_long_table_says_how_many_names_it_leaves_out(books: Books) -> None:
     books.book(*[books.record(model=f"model-{number}") for number in range(50)])
     app, page = _page(books)
@@ -232,5 +253,5 @@ def test_days_follow_the_zone(books: Books) -> None:
     at = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)  # half past midnight of the 24th in Berlin
     books.book(books.record(hours_ago=(books.clock.at - at.timestamp()) / _HOUR))
 
-    assert books.overview.figures().periods[TODAY].requests == 1
+    assert books.overview.figures().periods[TODAY].total.requests == 1
     assert f"{books.overview.figures().day}" == "2026-11-24"

@@ -1,6 +1,5 @@
 """Problems in words: everything that an operator should know has a headline and advice."""
 
-from collections import Counter
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from exporter.ledger.entry_columns import Amounts
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
+from exporter.ledger.views.usage import Usage
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.base import Source
@@ -17,7 +18,7 @@ from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot
 from exporter.web.credential_states import CredentialState, credential_states
-from exporter.web.overview import MOST_REJECTED, Figures, Spark
+from exporter.web.overview import MOST_REJECTED, Figures
 from exporter.web.problems import Problem, find_problems
 from tests.benches.books import Books
 
@@ -30,10 +31,8 @@ def _figures(**more: Any) -> Figures:
     return Figures(
         day=date(2026, 11, 24),
         periods={},
-        models=[],
-        clients=[],
-        credentials=[],
-        spark=Spark(cost={}, requests=[]),
+        tables={},
+        spark=[],
         billings=(),
         **(nothing | more),
     )
@@ -149,7 +148,7 @@ def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = N
             {"figures": _figures(unpriced={"m": 1})}, "1 request of this month is not fully priced", id="unpriced"
         ),
         pytest.param(
-            {"figures": _figures(by_default={"m": Counter({Billing.METERED: 2 * 10**9})})},
+            {"figures": _figures(by_default={"m": Usage({Billing.METERED: Amounts(nano_usd=2 * 10**9)})})},
             "$2.00 of metered cost this month is a guess",
             id="guessed",
         ),
@@ -157,8 +156,8 @@ def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = N
             {
                 "figures": _figures(
                     by_default={
-                        "m": Counter({Billing.METERED: 2 * 10**9}),
-                        "n": Counter({Billing.SUBSCRIPTION: 3 * 10**9}),
+                        "m": Usage({Billing.METERED: Amounts(nano_usd=2 * 10**9)}),
+                        "n": Usage({Billing.SUBSCRIPTION: Amounts(nano_usd=3 * 10**9)}),
                     }
                 )
             },

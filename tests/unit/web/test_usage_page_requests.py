@@ -26,18 +26,18 @@ def test_requests_are_of_the_last_seven_days_by_default(bench: UsageBench) -> No
     week, failed, dearest = list_requests(bench.questions, {})
     _, failed_of_month, dearest_of_month = list_requests(bench.questions, {"range": "30d"})
 
-    oldest_ms = min(each.request.ts_ms for each in (*failed, *dearest))
+    oldest_ms = min(request.ts_ms for _, request in (*failed, *dearest))
     assert oldest_ms >= week.range.since_ms == int(_NOW * 1000) - 6 * _DAY_MS - _DAY_MS // 2
     assert len(dearest_of_month) == len(failed_of_month) == MOST_REQUESTS
-    assert dearest_of_month[0].request.nano_usd >= dearest[0].request.nano_usd
+    assert dearest_of_month[0][1].nano_usd >= dearest[0][1].nano_usd
 
 
 def test_filters_are_the_labels_of_the_lists(bench: UsageBench) -> None:
     _, failed, dearest = list_requests(bench.questions, {"client": "client-bob", "range": "30d"})
     _, _, folded = list_requests(bench.questions, {"client": "other", "range": "30d"})
 
-    assert {each.labels.client for each in (*failed, *dearest)} == {"client-bob"}
-    assert {each.labels.model for each in folded} == {"other"}, "as in /metrics"
+    assert {labels.client for labels, _ in (*failed, *dearest)} == {"client-bob"}
+    assert {labels.model for labels, _ in folded} == {"other"}, "as in /metrics"
 
 
 def test_a_question_that_makes_no_sense_is_refused(bench: UsageBench) -> None:

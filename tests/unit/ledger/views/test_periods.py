@@ -63,8 +63,8 @@ def _shown(ledger: Ledger) -> dict[str, tuple[int, int]]:
     current = ledger.periods.current
     return {
         period: (
-            sum(each[period].requests for each in current.routes.values()),
-            sum(each[period].tokens for each in current.routes.values()),
+            sum(each[period].total.requests for each in current.routes.values()),
+            sum(each[period].total.tokens for each in current.routes.values()),
         )
         for period in ("today", "yesterday", "month")
     }

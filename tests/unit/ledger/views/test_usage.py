@@ -8,7 +8,7 @@ import pytest
 
 from exporter.ledger.entry_columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Span, UsageSums
+from exporter.ledger.views.usage import Span, Usage, UsageSums
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
@@ -78,7 +78,7 @@ def test_totals_are_the_sums_of_all_groups(bench: UsageBench) -> None:
         }
 
 
-def _read_apart(bench: UsageBench, spans: list[Span], groups: dict[int, int]) -> list[dict[int, dict[int, Amounts]]]:
+def _read_apart(bench: UsageBench, spans: list[Span], groups: dict[int, int]) -> list[dict[int, Usage]]:
     with bench.ledger.reading() as connection:
         return [UsageSums(connection, groups, [span]).by_group(span) for span in spans]
 
