@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
@@ -30,9 +31,8 @@ class Program:
         self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
         self.ledger.register(PROXY)
         self.ledger.take_inventory(PROXY, _accounts())
-        self._ingest = QueueIngest(
-            PROXY, ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock
-        )
+        self.intake = Intake(ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock)
+        self._ingest = QueueIngest(PROXY, self.intake)
 
     def take(self, body: bytes) -> None:
         """Read, redact, store with a sync, normalize, price and book the records of ``body``."""
@@ -50,7 +50,7 @@ class Program:
         return self._file.stat().st_size
 
     def _know_credentials(self, handles: set[str]) -> None:
-        if not all(self.ledger.knows_credential(PROXY, handle) for handle in handles):
+        if not all(self.ledger.dictionary.is_listed(PROXY, handle) for handle in handles):
             raise ValueError("a record names a credential that is not in the inventory")
 
 

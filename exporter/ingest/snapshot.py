@@ -13,14 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
-from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.snapshot_details import DetailIngest
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
 from exporter.normalize.fingerprint import fingerprint_of
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark, SnapshotSeries, has_restarted, model_family, read_snapshot
-from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, Cost, Tokens, UsageRecord
 
 _MODELS_TOLD = 5
@@ -31,24 +28,15 @@ _log = structlog.get_logger("exporter.ingest")
 class SnapshotIngest:
     """Books the snapshots of one proxy. For one thread at a time."""
 
-    def __init__(
-        self,
-        proxy: str,
-        *,
-        ledger: Ledger,
-        pricer: Pricer,
-        pseudonym: Pseudonym,
-        clock: Clock,
-        false_start_usd: float,
-    ) -> None:
+    def __init__(self, proxy: str, intake: Intake, *, false_start_usd: float) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
-        self._ledger = ledger
-        self._pricer = pricer
-        self._pseudonym = pseudonym
-        self._clock = clock
+        self._pricer = intake.pricer
+        self._pseudonym = intake.pseudonym
+        self._clock = intake.clock
+        self._snapshots = intake.ledger.snapshots
         self._most_nano_usd = round(false_start_usd * 1e9)
-        self._details = DetailIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
+        self._details = DetailIngest(proxy, intake)
 
     def take(
         self,
@@ -66,7 +54,7 @@ class SnapshotIngest:
         """
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
-        before = self._ledger.snapshots.checkpoint(self._proxy)
+        before = self._snapshots.checkpoint(self._proxy)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
             self._details.take(snapshot, before, taken_ms=taken_ms, before_booking=before_booking)
         else:
@@ -77,21 +65,19 @@ class SnapshotIngest:
         first = before.is_first
         deltas = SnapshotDeltas() if first else self._count(snapshot, before.marks, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
-        self._ledger.snapshots.close(
-            self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot
-        )
+        self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)
         self._tell_false_starts(deltas.false_starts)
 
     def _join_restored(self) -> None:
         """Continue from the restored last snapshot, if there is one since the last look."""
-        restored = self._ledger.snapshots.restored(self._proxy)
+        restored = self._snapshots.restored(self._proxy)
         if restored is None:
             return
         deltas = SnapshotDeltas()
         if restored.first:
             # This ledger began to count later, and what was counted in between must not be lost.
             deltas = self._count(restored.first, restored.marks, at_ms=min(restored.first_ms, self._clock.now_ms()))
-        self._ledger.snapshots.join_restored(self._proxy, deltas)
+        self._snapshots.join_restored(self._proxy, deltas)
         self._tell_false_starts(deltas.false_starts)
 
     def _count(

@@ -15,12 +15,10 @@ from typing import NamedTuple
 
 import structlog
 
-from exporter.clock import Clock
-from exporter.ledger.ledger import Ledger
+from exporter.ingest.intake import Intake
 from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import (
     OTHER_SHAPE,
     Mark,
@@ -36,7 +34,6 @@ from exporter.normalize.snapshot import (
 )
 from exporter.normalize.usage_record import duration, milliseconds, normalize
 from exporter.normalize.wire import Wire
-from exporter.pricing.pricer import Pricer
 from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000
@@ -117,13 +114,13 @@ class _Rejected(NamedTuple):
 class DetailIngest:
     """Books the details of one proxy's snapshots. For one thread at a time."""
 
-    def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
+    def __init__(self, proxy: str, intake: Intake) -> None:
         self._proxy = proxy
-        self._ledger = ledger
-        self._pricer = pricer
-        self._pseudonym = pseudonym
-        self._clock = clock
-        self._facts = partial(ledger.facts, proxy)
+        self._pricer = intake.pricer
+        self._pseudonym = intake.pseudonym
+        self._clock = intake.clock
+        self._snapshots = intake.ledger.snapshots
+        self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._tell_once = TellOnce(structlog.get_logger("exporter.ingest"), proxy=proxy)
 
     def take(
@@ -162,7 +159,7 @@ class DetailIngest:
         for chunk in self._chunks(parts):
             self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
-        self._ledger.snapshots.close(
+        self._snapshots.close(
             self._proxy,
             before,
             marks,
@@ -189,7 +186,7 @@ class DetailIngest:
                     (item.ts_ms, snapshot_fingerprint(self._proxy, item.wire)): identity_model(item.part.series)
                     for item in found
                 }
-                for identity in self._ledger.snapshots.known(self._proxy, models):
+                for identity in self._snapshots.known(self._proxy, models):
                     moments[models[identity]].add(identity[0])
         for part in parts:
             of_model, details = moments[identity_model(part.series)], part.series.details
@@ -239,7 +236,7 @@ class DetailIngest:
                 found[item.ts_ms, fingerprint_of_equal(fingerprint, equal[fingerprint])] = item
                 equal[fingerprint] += 1
         # Interpreting a record costs more than looking it up.
-        known = self._ledger.snapshots.known(self._proxy, found)
+        known = self._snapshots.known(self._proxy, found)
         records: list[tuple[_Found, UsageRecord]] = []
         for identity, each in found.items():
             if identity in known:
@@ -250,7 +247,7 @@ class DetailIngest:
                 rejected.append(_Rejected(each.part, rejected_line(each.wire), record))
             else:
                 records.append((each, record))
-        booked_before = self._ledger.snapshots.book_details(
+        booked_before = self._snapshots.book_details(
             self._proxy,
             [(record, self._pricer.price(record), each.ended_ms >= times.live_from_ms) for each, record in records],
             rejected=[(line, why) for _, line, why in rejected],

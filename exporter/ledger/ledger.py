@@ -39,7 +39,7 @@ from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
-from exporter.records import CredentialFacts, UsageRecord
+from exporter.records import UsageRecord
 
 
 class Ledger:
@@ -189,14 +189,6 @@ class Ledger:
             before = note_source(change.connection, proxy_id, kind)
         self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
         return before
-
-    def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
-        """What the inventory knows about a record's credential."""
-        return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)
-
-    def knows_credential(self, proxy: str, auth_index: str) -> bool:
-        """Whether an inventory has named this ``auth_index``."""
-        return self.dictionary.is_listed(self.dictionary.proxies.get(proxy, 0), auth_index)
 
     def take_inventory(
         self, proxy: str, accounts: Sequence[Account], *, whole: bool = True, counts_restarts: bool = True

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
@@ -31,7 +32,7 @@ def _open(path: Path) -> Ledger:
 
 
 def _intake(ledger: Ledger) -> QueueIngest:
-    return QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=Clock())
+    return QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=Clock()))
 
 
 def _flow(ledger: Ledger) -> Flow:

@@ -20,13 +20,14 @@ from exporter.imports.items import Item, misfit
 from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.wire import Wire, WireTokens
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
-from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, open_ledger, parts_of, take
 from tests.benches.peers import cpa_export_file, cpamp_file, keeper_file, requests_in
 from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import TurnableClock
@@ -55,10 +56,8 @@ def _ledger(folder: Path, read: Records = (), *, proxies: Iterable[str] = ("p",)
     ledger = open_ledger(folder)
     for proxy in proxies:
         ledger.register(proxy)
-    intake = intake_of(ledger)
-    intake._pricer = PRICER
     if read:
-        take(intake, read)
+        take(QueueIngest("p", parts_of(ledger, pricer=PRICER)), read)
     return ledger
 
 

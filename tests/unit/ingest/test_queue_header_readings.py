@@ -458,4 +458,4 @@ def test_odd_signals_change_nothing_and_the_inventory_is_still_read(bench: _Benc
         },
     )
     assert bench.windows() == []
-    assert bench.ledger.knows_credential("p", "aaaaaaaaaaaaaaaa")
+    assert bench.ledger.dictionary.is_listed("p", "aaaaaaaaaaaaaaaa")

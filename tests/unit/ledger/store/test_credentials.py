@@ -327,7 +327,7 @@ def test_labels_never_flap_and_totals_never_fall(
     for plans, listed, told, restarts in polls:
         # A new file comes with its id: without it nobody could know which of the two it belongs to.
         files = plans[:listed]
-        known = {plan for plan in files if ledger.knows_credential("p", plan[0] * 16)}
+        known = {plan for plan in files if ledger.dictionary.is_listed("p", plan[0] * 16)}
         _poll(ledger, *(_login(plan, ids[plan] if told or plan not in known else None) for plan in files))
         _book(ledger, *(plan[0] for plan in files))
         booked += len(files)
