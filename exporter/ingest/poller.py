@@ -108,7 +108,9 @@ class Poller:
             if not self._to_look_up:
                 self._work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
+            retention = self.status.retention_seconds
+            store_every_ms = min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
+            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=store_every_ms)
         except ProxyError as exc:
             self._is_doubtful |= isinstance(exc, ProxyUnreachableError | UnsupportedProxyError)
             self._enter(exc.reason, str(exc))
@@ -254,11 +256,6 @@ class Poller:
     def _work_off(self) -> None:
         with self._taking:
             self._queue.work_off()
-
-    @property
-    def _store_every_ms(self) -> int:
-        retention = self.status.retention_seconds
-        return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(self.status, **msgspec.structs.asdict(flags))

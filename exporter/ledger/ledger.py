@@ -78,7 +78,7 @@ class Ledger:
         self.backlog = Backlog(self._database, self.dictionary, zone)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory)
-        self._writing, self._changing = changes.writing, changes.changing
+        self._changing = changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(changes, clock)
         with self._database.transaction() as connection:
@@ -166,7 +166,7 @@ class Ledger:
         """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
         if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
-            with self._writing() as connection:
+            with self._database.transaction() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
         self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
         with self.totals.lock:

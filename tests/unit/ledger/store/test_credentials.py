@@ -289,7 +289,7 @@ def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:
             source="headers",
             inferred=False,
         )
-        with ledger._writing() as connection:
+        with ledger._database.transaction() as connection:
             noted = ledger.quotas.note(connection, [(credential.id, reading)], now_ms=at_ms)
         ledger.quotas.take_over(noted)
 
