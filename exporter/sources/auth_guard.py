@@ -116,7 +116,6 @@ class KeyGuard:
         self._is_accepted = False
         self._store = store
         self._clock = clock
-        self._lock = threading.Lock()
         self._began_ms, self._began = clock.now_ms(), clock.monotonic()
         self._held: RefusedKey | None = None
         self._unsaved = False
@@ -136,10 +135,9 @@ class KeyGuard:
         """
         self._take_turn()
         try:
-            with self._lock:
-                asked, self._asked = self._asked, False
-                if (held := self._recall()) is not None:
-                    self._begin_repeated_try(held, asked=asked)
+            asked, self._asked = self._asked, False
+            if (held := self._recall()) is not None:
+                self._begin_repeated_try(held, asked=asked)
         except BaseException:
             self._end_turn()
             raise
@@ -208,9 +206,8 @@ class KeyGuard:
     def _judged(self) -> Iterator[RefusedKey | None]:
         """What was held before this try. Lets the server's other proxies go on once its result is stored."""
         try:
-            with self._lock:
-                before, self._before_try = self._before_try or self._held, None
-                yield before
+            before, self._before_try = self._before_try or self._held, None
+            yield before
         finally:
             self._end_turn()
 
