@@ -145,13 +145,8 @@ class DetailIngest:
             parts.append(_Part(series, known, added))
         if before.taken_ms is not None or before.marks:
             before_booking(self._look(parts))
-        times = _Times(
-            counted_ms=range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS),
-            # The earlier of the two: the proxy's clock may have been set back in between.
-            live_from_ms=_NOTHING_IS_LIVE
-            if before.taken_ms is None
-            else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
-        )
+        counted_ms = range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS)
+        times = _Times(counted_ms, _live_from_ms(before, taken_ms=taken_ms, counted_ms=counted_ms))
         if before.had_no_details and not restarted:
             for part in parts:
                 part.counted_ends = self._counted_ends(part, times)
@@ -195,11 +190,11 @@ class DetailIngest:
         return handles
 
     def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
-        """See ``_Part``. The last ``risen`` details are new, so the last snapshot did not count any of them."""
+        """See ``_Part``. Of the details ``risen`` are new, so the last snapshot did not count any of them."""
         ends = sorted(each.ended_ms for each in self._items([part]) if isinstance(each, _Found))
         doubtful = [ended_ms for ended_ms in ends if ended_ms in times.end_of_counting_ms]
-        later = sum(ended_ms >= times.counted_ms.stop for ended_ms in ends)
-        new = max(0, part.risen - later)
+        others = sum(ended_ms >= times.live_from_ms and ended_ms not in times.counted_ms for ended_ms in ends)
+        new = max(0, part.risen - others)
         return Counter(doubtful[: max(0, len(doubtful) - new)])
 
     def _items(self, parts: Iterable[_Part]) -> Iterator[_Found | _Rejected]:
@@ -258,6 +253,16 @@ class DetailIngest:
         for part, _, why in rejected:
             part.rejected += 1
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
+
+
+def _live_from_ms(before: Checkpoint, *, taken_ms: int, counted_ms: range) -> int:
+    if before.taken_ms is None:
+        return _NOTHING_IS_LIVE
+    if before.is_last_look and before.had_no_details and before.taken_ms <= taken_ms:
+        # What ended before its counts were read first is from the past; what ended since was counted, or is live.
+        return counted_ms.start if before.taken_ms in counted_ms else before.taken_ms + _DATE_MS
+    # The earlier of the two: the proxy's clock may have been set back in between.
+    return min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:
