@@ -231,7 +231,7 @@ def _child(
 
     receiver = Receiver(
         records=unexpected,
-        snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms),
+        snapshot=intake.take,
     )
 
     def poll() -> None:

@@ -75,14 +75,12 @@ class Poller:
         self._unlisted: set[str] = set()
         self._to_look_up: set[str] = set()
         self._ledger.register(self.name)
-        self._queue = QueueIngest(self.name, intake)
-        snapshots = SnapshotIngest(self.name, intake, false_start_usd=false_start_usd)
+        self._queue = QueueIngest(self.name, intake, self._meet_credentials)
+        snapshots = SnapshotIngest(self.name, intake, self._meet_credentials, false_start_usd=false_start_usd)
         self._losses = LossWatch(client, ledger=self._ledger, clock=self._clock)
         self._receiver = Receiver(
             records=self._take,
-            snapshot=lambda body, taken_ms: snapshots.take(
-                body, taken_ms=taken_ms, before_booking=self._meet_credentials
-            ),
+            snapshot=snapshots.take,
             may_take=self._losses.begin_pop,
             taken=self._losses.end_pop,
             missed=self._losses.note_missed,
@@ -251,7 +249,7 @@ class Poller:
 
     def _take(self, body: bytes | bytearray) -> int:
         with self._taking:
-            return self._queue.take(body, before_booking=self._meet_credentials)
+            return self._queue.take(body)
 
     def _work_off(self) -> None:
         with self._taking:

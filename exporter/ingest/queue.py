@@ -4,14 +4,14 @@ A body without anything odd is booked in the first commit after it arrives. Any 
 way, is stored first and then booked from disk, record by record, so that no record holds up another.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
 
-from exporter.ingest.intake import Intake
+from exporter.ingest.intake import Intake, LookUp
 from exporter.ledger.changes import CommittedError
 from exporter.ledger.store.batches import Interpreted, StoredBatch
 from exporter.logs import TellOnce
@@ -34,10 +34,11 @@ _log = structlog.get_logger("exporter.ingest")
 class QueueIngest:
     """Stores and books the records of one proxy. For one thread at a time."""
 
-    def __init__(self, proxy: str, intake: Intake) -> None:
+    def __init__(self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False) -> None:
         self._proxy = proxy
         self._intake = intake
         self._ledger = intake.ledger
+        self._look_up = look_up
         self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._responses: dict[str, str] = {}  # the credential that each was seen under first
         # The proxy has forgotten these, so they are held until they are on disk.
@@ -50,13 +51,11 @@ class QueueIngest:
         """The number of records held in memory because they could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
-    def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], bool | None]) -> int:
+    def take(self, body: bytes | bytearray) -> int:
         """Book the records of ``body``; returns their number. Raises LedgerError.
 
-        If an inventory has not named one of them, ``before_booking`` gets the ``auth_index`` of all once they are on
-        disk: the moment to look it up. If it returns True, the look-up comes later: the records stay stored, and
-        ``work_off`` books them. After an error the records are still held, here or on disk: call ``work_off`` before
-        popping more.
+        If the look-up of a credential comes later, ``work_off`` books them then. After an error they are still held,
+        here or on disk: call ``work_off`` before popping more.
         """
         received_ms, batch = self._intake.clock.now_ms(), read_batch(body, pseudonym=self._intake.pseudonym)
         self._unsaved.append((batch, received_ms))
@@ -80,7 +79,7 @@ class QueueIngest:
         stored = self._store_unsaved()
         if stored is not None:
             if found is None:
-                if before_booking(batch.handles):
+                if self._look_up(batch.handles):
                     return received
                 found = self._interpreted(batch.wires, received_ms)
             self._ledger.book(stored, found)

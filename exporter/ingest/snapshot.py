@@ -8,12 +8,12 @@ A fork can also show a new series with the count of a whole life: a false start.
 known ones is kept apart and listed if it is too dear to be true, and only what comes after it counts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
 
-from exporter.ingest.intake import Intake
+from exporter.ingest.intake import Intake, LookUp
 from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
 from exporter.normalize.fingerprint import fingerprint_of
@@ -28,7 +28,9 @@ _log = structlog.get_logger("exporter.ingest")
 class SnapshotIngest:
     """Books the snapshots of one proxy. For one thread at a time."""
 
-    def __init__(self, proxy: str, intake: Intake, *, false_start_usd: float) -> None:
+    def __init__(
+        self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False, *, false_start_usd: float
+    ) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
         self._pricer = intake.pricer
@@ -36,19 +38,10 @@ class SnapshotIngest:
         self._clock = intake.clock
         self._snapshots = intake.ledger.snapshots
         self._most_nano_usd = round(false_start_usd * 1e9)
-        self._details = DetailIngest(proxy, intake)
+        self._details = DetailIngest(proxy, intake, look_up)
 
-    def take(
-        self,
-        body: bytes | bytearray,
-        *,
-        taken_ms: int,
-        before_booking: Callable[[set[str]], object] = lambda _handles: None,
-    ) -> None:
+    def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
-
-        ``before_booking`` gets the ``auth_index`` of what may be new: the moment to look up unknown credentials. It is
-        not called at the first contact, when everything is new.
 
         Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked before is not booked again.
         """
@@ -56,7 +49,7 @@ class SnapshotIngest:
         self._join_restored()
         before = self._snapshots.checkpoint(self._proxy)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
-            self._details.take(snapshot, before, taken_ms=taken_ms, before_booking=before_booking)
+            self._details.take(snapshot, before, taken_ms=taken_ms)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms)
 

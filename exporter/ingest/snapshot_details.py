@@ -7,7 +7,7 @@ What ended while the proxy sent no details was counted then, and is not booked a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from exporter.ingest.intake import Intake
+from exporter.ingest.intake import Intake, LookUp
 from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
@@ -114,23 +114,17 @@ class _Rejected(NamedTuple):
 class DetailIngest:
     """Books the details of one proxy's snapshots. For one thread at a time."""
 
-    def __init__(self, proxy: str, intake: Intake) -> None:
+    def __init__(self, proxy: str, intake: Intake, look_up: LookUp) -> None:
         self._proxy = proxy
         self._pricer = intake.pricer
         self._pseudonym = intake.pseudonym
         self._clock = intake.clock
         self._snapshots = intake.ledger.snapshots
+        self._look_up = look_up
         self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._tell_once = TellOnce(structlog.get_logger("exporter.ingest"), proxy=proxy)
 
-    def take(
-        self,
-        snapshot: Sequence[SnapshotSeries],
-        before: Checkpoint,
-        *,
-        taken_ms: int,
-        before_booking: Callable[[set[str]], object],
-    ) -> None:
+    def take(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
         See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
@@ -143,8 +137,8 @@ class DetailIngest:
             known = before.marks.get(key)
             marks[key], added = compare(series, known)
             parts.append(_Part(series, known, added))
-        if before.taken_ms is not None or before.marks:
-            before_booking(self._look(parts))
+        if before.taken_ms is not None or before.marks:  # else everything is new
+            self._look_up(self._handles_in(parts))
         counted_ms = range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS)
         times = _Times(counted_ms, _live_from_ms(before, taken_ms=taken_ms, counted_ms=counted_ms))
         if before.had_no_details and not restarted:
@@ -164,7 +158,7 @@ class DetailIngest:
             missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
         )
 
-    def _look(self, parts: Sequence[_Part]) -> set[str]:
+    def _handles_in(self, parts: Sequence[_Part]) -> set[str]:
         """The credentials of what may be new.
 
         Counting equal details in the whole body tells them apart, so a part in which a known one of them may have a

@@ -66,7 +66,7 @@ def know_credentials(ledger: Ledger, proxy: str = "p") -> None:
 
 def take(intake: QueueIngest, records: Iterable[Mapping[str, Any] | object]) -> int:
     """Feed records to the intake as one body."""
-    return intake.take(json.dumps(list(records)).encode(), before_booking=lambda _handles: None)
+    return intake.take(json.dumps(list(records)).encode())
 
 
 def flow_of(ledger: Ledger, proxy: str = "p") -> Flow:

@@ -23,7 +23,7 @@ def book_past(data_dir: Path, *, requests: int, ending: float, span_seconds: flo
     parts = Parts(settings)
     intake = QueueIngest("demo", parts.intake)
     batch = Traffic(seed=1, zone=settings.zone).batch(requests, ending=ending, span_seconds=span_seconds)
-    intake.take(msgspec.json.encode([attempt.record for attempt in batch]), before_booking=lambda _handles: None)
+    intake.take(msgspec.json.encode([attempt.record for attempt in batch]))
     parts.ledger.close()
 
 

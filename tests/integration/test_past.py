@@ -25,7 +25,7 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
     batch = Traffic(seed=1, zone=UTC).batch(500, ending=clock.now(), span_seconds=86_400)
     QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=clock)).take(
-        msgspec.json.encode([attempt.record for attempt in batch]), before_booking=lambda _handles: None
+        msgspec.json.encode([attempt.record for attempt in batch])
     )
     past = tmp_path / "past.om"
     with ledger.reading() as connection, past.open("w") as file:

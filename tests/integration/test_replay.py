@@ -48,7 +48,7 @@ def _balanced(flow: Flow) -> bool:
 def rejecting(tmp_path: Path) -> Path:
     """A data directory whose ledger rejected three records and booked one."""
     ledger = _open(tmp_path)
-    _intake(ledger).take(msgspec.json.encode([_GOOD, *_KEPT, _NOT_KEPT]), before_booking=lambda _handles: None)
+    _intake(ledger).take(msgspec.json.encode([_GOOD, *_KEPT, _NOT_KEPT]))
     assert _flow(ledger).rejected == {"malformed_record": 1, "bad_timestamp": 1, "not_an_object": 1}
     ledger.close()
     return tmp_path

@@ -87,7 +87,7 @@ def test_pruning_leaves_totals_roll_up_and_periods_unchanged(tmp_path: Path, see
             + b"]"
         )
         for intake in intakes:
-            intake.take(body, before_booking=lambda _handles: None)
+            intake.take(body)
         if chance.random() < 0.5:
             gone += _prune(pruned, before=clock.at - chance.uniform(0, 9) * _DAY).entries
         assert _figures(pruned) == _figures(whole)
@@ -109,7 +109,7 @@ def test_pruning_shrinks_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     attempts = traffic.batch(1000, ending=clock.at)
     for repeat in range(30):
         bodies = (msgspec.json.encode(a.record | {"request_id": f"{repeat:08x}"}) for a in attempts)
-        intake.take(b"[" + b",".join(bodies) + b"]", before_booking=lambda _handles: None)
+        intake.take(b"[" + b",".join(bodies) + b"]")
     ledger.close()
     full = (tmp_path / FILE_NAME).stat().st_size
     ledger = _open(tmp_path, clock)
@@ -128,7 +128,7 @@ def test_an_identity_is_not_used_again_after_pruning(tmp_path: Path) -> None:
     body = b"[" + msgspec.json.encode(Traffic(seed=1, zone=UTC).batch(1, ending=clock.at)[0].record) + b"]"
 
     def last_id() -> int:
-        _intake(ledger, clock).take(body, before_booking=lambda _handles: None)
+        _intake(ledger, clock).take(body)
         with ledger.reading() as connection:
             return int(connection.execute("select max(id) from entry").fetchone()[0])
 

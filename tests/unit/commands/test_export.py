@@ -39,7 +39,7 @@ def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
     intake = QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock()))
     for body in bodies:
-        intake.take(body, before_booking=lambda _handles: None)
+        intake.take(body)
     return ledger, Labels(ledger.dictionary, Aliases(), pseudonym)
 
 
