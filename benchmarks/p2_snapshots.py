@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from supabase import ClientOptions, create_client
 
 from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
-from benchmarks.program import PROXY, Program, pricer
+from benchmarks.program import PROXY, Program
 from benchmarks.report import Section
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.normalize.wire import WireTokens
@@ -183,14 +183,7 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
 
 
 def _intake(program: Program) -> SnapshotIngest:
-    return SnapshotIngest(
-        PROXY,
-        ledger=program.ledger,
-        pricer=pricer(),
-        pseudonym=program.pseudonym,
-        clock=program.clock,
-        false_start_usd=10.0,
-    )
+    return SnapshotIngest(PROXY, program.intake, false_start_usd=10.0)
 
 
 def _now_ms() -> int:
@@ -238,7 +231,7 @@ def _child(
 
     receiver = Receiver(
         records=unexpected,
-        snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms),
+        snapshot=intake.take,
     )
 
     def poll() -> None:

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
@@ -30,13 +31,12 @@ class Program:
         self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
         self.ledger.register(PROXY)
         self.ledger.take_inventory(PROXY, _accounts())
-        self._ingest = QueueIngest(
-            PROXY, ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock
-        )
+        self.intake = Intake(ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock)
+        self._ingest = QueueIngest(PROXY, self.intake, self._know_credentials)
 
     def take(self, body: bytes) -> None:
         """Read, redact, store with a sync, normalize, price and book the records of ``body``."""
-        self._ingest.take(body, before_booking=self._know_credentials)
+        self._ingest.take(body)
 
     def poll(self, body: bytes) -> None:
         """Do everything that a poll does with its records and the ledger, except HTTP."""
@@ -49,9 +49,10 @@ class Program:
         self.ledger.close()
         return self._file.stat().st_size
 
-    def _know_credentials(self, handles: set[str]) -> None:
-        if not all(self.ledger.knows_credential(PROXY, handle) for handle in handles):
+    def _know_credentials(self, handles: set[str]) -> bool:
+        if not all(self.ledger.dictionary.is_listed(PROXY, handle) for handle in handles):
             raise ValueError("a record names a credential that is not in the inventory")
+        return False
 
 
 @cache

@@ -16,7 +16,6 @@ from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
-from exporter.ingest.snapshot import SnapshotIngest
 from exporter.jobs.scheduler import Worker, run_loop
 from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
@@ -61,36 +60,20 @@ class Exporter:
         self._stopping = threading.Event()
         parts = Parts(settings, clock, alone=True, statuses=self.statuses)
         ledger = self._ledger = parts.ledger
-        pseudonym = parts.pseudonym
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         polls = PollMetrics(registry)
         self.prices = parts.prices
-        pricer = self.prices.pricer
-
-        def queue_ingest(proxy: str) -> QueueIngest:
-            return QueueIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
-
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        left = [queue_ingest(proxy) for proxy in ledger.dictionary.proxies if proxy not in polled]
+        left = [QueueIngest(proxy, parts.intake) for proxy in ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
-                client=connect(proxy, ledger, clock),
-                ledger=ledger,
-                queue=queue_ingest(proxy.name),
-                snapshots=SnapshotIngest(
-                    proxy.name,
-                    ledger=ledger,
-                    pricer=pricer,
-                    pseudonym=pseudonym,
-                    clock=clock,
-                    false_start_usd=settings.false_start_cost_usd,
-                ),
-                pseudonym=pseudonym,
-                clock=clock,
+                connect(proxy, ledger, clock),
+                parts.intake,
                 observer=polls,
+                false_start_usd=settings.false_start_cost_usd,
                 longest_interval_seconds=settings.collector_interval_seconds or math.inf,
             )
             for proxy in settings.proxies

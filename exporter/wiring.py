@@ -13,6 +13,7 @@ from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
 from exporter.history.sync import History
 from exporter.history.tasks import prune_task, snapshot_task
+from exporter.ingest.intake import Intake
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -82,6 +83,10 @@ class Parts:
             store=self.ledger.price_feed,
             clock=self.clock,
         )
+
+    @cached_property
+    def intake(self) -> Intake:
+        return Intake(ledger=self.ledger, pricer=self.prices.pricer, pseudonym=self.pseudonym, clock=self.clock)
 
     @cached_property
     def limits(self) -> LimitBoard:

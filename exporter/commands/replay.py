@@ -37,9 +37,7 @@ def replay(reason: str | None) -> None:
             for proxy in queued:
                 proxy_id = ledger.register(proxy)
                 before = ledger.totals.flows[proxy_id]
-                QueueIngest(
-                    proxy, ledger=ledger, pricer=anew.prices.pricer, pseudonym=at.pseudonym, clock=at.clock
-                ).work_off()
+                QueueIngest(proxy, anew.intake).work_off()
                 after = ledger.totals.flows[proxy_id]
                 rejected = sum(after.rejected.values()) - sum(before.rejected.values())
                 click.echo(f"proxy {proxy}: {after.booked - before.booked} booked, {rejected} rejected again")

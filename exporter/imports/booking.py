@@ -112,7 +112,7 @@ class PastImport:
         self._clock = clock
         self._zone = zone
         self._dry_run = dry_run
-        self._facts = partial(ledger.facts, proxy)
+        self._facts = partial(ledger.dictionary.facts, proxy)
         self._proxy_id = ledger.dictionary.proxies[proxy]
         with ledger.reading() as connection:
             read = "select ifnull((select max(id) from entry), 0), ifnull(pruned_before_ms, 0) from proxy where id = ?"

@@ -13,13 +13,11 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from exporter.clock import Clock
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
+from exporter.ingest.intake import Intake
 from exporter.ingest.loss_watch import LossWatch
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
-from exporter.ledger.ledger import Ledger
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
 from exporter.sources.credentials import fetch_inventory
@@ -53,23 +51,19 @@ class Poller:
 
     def __init__(
         self,
-        *,
         client: ProxyClient,
-        ledger: Ledger,
-        queue: QueueIngest,
-        snapshots: SnapshotIngest,
-        pseudonym: Pseudonym,
-        clock: Clock,
+        intake: Intake,
+        *,
         observer: PollObserver,
+        false_start_usd: float,
         longest_interval_seconds: float = math.inf,
     ) -> None:
+        """``false_start_usd`` is for ``SnapshotIngest``."""
         self.name = client.name
-        self.status = ProxyStatus(name=client.name, since_ms=clock.now_ms())
         self._client = client
-        self._ledger = ledger
-        self._queue = queue
-        self._pseudonym = pseudonym
-        self._clock = clock
+        self._pseudonym = intake.pseudonym
+        self._ledger, self._clock = intake.ledger, intake.clock
+        self.status = ProxyStatus(name=client.name, since_ms=self._clock.now_ms())
         self._observer = observer
         self._longest_interval = longest_interval_seconds
         self._source: Source | None = None
@@ -80,13 +74,13 @@ class Poller:
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
         self._to_look_up: set[str] = set()
-        ledger.register(self.name)
-        self._losses = LossWatch(client, ledger=ledger, clock=clock)
+        self._ledger.register(self.name)
+        self._queue = QueueIngest(self.name, intake, self._meet_credentials)
+        snapshots = SnapshotIngest(self.name, intake, self._meet_credentials, false_start_usd=false_start_usd)
+        self._losses = LossWatch(client, ledger=self._ledger, clock=self._clock)
         self._receiver = Receiver(
             records=self._take,
-            snapshot=lambda body, taken_ms: snapshots.take(
-                body, taken_ms=taken_ms, before_booking=self._meet_credentials
-            ),
+            snapshot=snapshots.take,
             may_take=self._losses.begin_pop,
             taken=self._losses.end_pop,
             missed=self._losses.note_missed,
@@ -112,7 +106,9 @@ class Poller:
             if not self._to_look_up:
                 self._work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
+            retention = self.status.retention_seconds
+            store_every_ms = min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
+            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=store_every_ms)
         except ProxyError as exc:
             self._is_doubtful |= isinstance(exc, ProxyUnreachableError | UnsupportedProxyError)
             self._enter(exc.reason, str(exc))
@@ -240,7 +236,7 @@ class Poller:
         if self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
             return False
         new = {handle for handle in handles - self._unlisted if handle}
-        if all(self._ledger.knows_credential(self.name, handle) for handle in new):
+        if all(self._ledger.dictionary.is_listed(self.name, handle) for handle in new):
             return False
         if source.is_pushed:
             self._to_look_up |= new
@@ -253,16 +249,11 @@ class Poller:
 
     def _take(self, body: bytes | bytearray) -> int:
         with self._taking:
-            return self._queue.take(body, before_booking=self._meet_credentials)
+            return self._queue.take(body)
 
     def _work_off(self) -> None:
         with self._taking:
             self._queue.work_off()
-
-    @property
-    def _store_every_ms(self) -> int:
-        retention = self.status.retention_seconds
-        return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(self.status, **msgspec.structs.asdict(flags))

@@ -4,25 +4,22 @@ A body without anything odd is booked in the first commit after it arrives. Any 
 way, is stored first and then booked from disk, record by record, so that no record holds up another.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
 
-from exporter.clock import Clock
+from exporter.ingest.intake import Intake, LookUp
 from exporter.ledger.changes import CommittedError
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import Interpreted, StoredBatch
 from exporter.logs import TellOnce
 from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.fingerprint import queue_fingerprint
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import attributed, snapshot_fingerprint
 from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
-from exporter.pricing.pricer import Pricer
 from exporter.quotas.headers import read_headers
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
@@ -37,13 +34,12 @@ _log = structlog.get_logger("exporter.ingest")
 class QueueIngest:
     """Stores and books the records of one proxy. For one thread at a time."""
 
-    def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
+    def __init__(self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False) -> None:
         self._proxy = proxy
-        self._ledger = ledger
-        self._pricer = pricer
-        self._pseudonym = pseudonym
-        self._clock = clock
-        self._facts = partial(ledger.facts, proxy)
+        self._intake = intake
+        self._ledger = intake.ledger
+        self._look_up = look_up
+        self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._responses: dict[str, str] = {}  # the credential that each was seen under first
         # The proxy has forgotten these, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
@@ -55,15 +51,13 @@ class QueueIngest:
         """The number of records held in memory because they could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
-    def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], bool | None]) -> int:
+    def take(self, body: bytes | bytearray) -> int:
         """Book the records of ``body``; returns their number. Raises LedgerError.
 
-        If an inventory has not named one of them, ``before_booking`` gets the ``auth_index`` of all once they are on
-        disk: the moment to look it up. If it returns True, the look-up comes later: the records stay stored, and
-        ``work_off`` books them. After an error the records are still held, here or on disk: call ``work_off`` before
-        popping more.
+        If the look-up of a credential comes later, ``work_off`` books them then. After an error they are still held,
+        here or on disk: call ``work_off`` before popping more.
         """
-        received_ms, batch = self._clock.now_ms(), read_batch(body, pseudonym=self._pseudonym)
+        received_ms, batch = self._intake.clock.now_ms(), read_batch(body, pseudonym=self._intake.pseudonym)
         self._unsaved.append((batch, received_ms))
         received, found = batch.received, None
         try:
@@ -85,7 +79,7 @@ class QueueIngest:
         stored = self._store_unsaved()
         if stored is not None:
             if found is None:
-                if before_booking(batch.handles):
+                if self._look_up(batch.handles):
                     return received
                 found = self._interpreted(batch.wires, received_ms)
             self._ledger.book(stored, found)
@@ -99,7 +93,7 @@ class QueueIngest:
 
     def _understood(self, batch: Batch, received_ms: int) -> Interpreted | None:
         """The records of a body without anything odd; None for any other body."""
-        knows = partial(self._ledger.knows_credential, self._proxy)
+        knows = partial(self._ledger.dictionary.is_listed, self._proxy)
         if batch.salvaged is not None or not all(map(knows, batch.handles)):
             return None
         found = self._interpreted(batch.wires, received_ms)
@@ -147,7 +141,7 @@ class QueueIngest:
                     reason=record.provider,
                     meaning="its token counts are read as an OpenAI-compatible provider's; please report it",
                 )
-            cost = self._pricer.price(record)
+            cost = self._intake.pricer.price(record)
             if wire.response_headers is not NO_HEADERS or wire.response:
                 readings += [(record, reading) for reading in self._windows(wire, record, received_ms)]
         except Exception as exc:  # noqa: BLE001 - a bug that one record hits must not hold up all others for ever

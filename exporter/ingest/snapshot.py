@@ -8,19 +8,16 @@ A fork can also show a new series with the count of a whole life: a false start.
 known ones is kept apart and listed if it is too dear to be true, and only what comes after it counts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
 
-from exporter.clock import Clock
+from exporter.ingest.intake import Intake, LookUp
 from exporter.ingest.snapshot_details import DetailIngest
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
 from exporter.normalize.fingerprint import fingerprint_of
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark, SnapshotSeries, has_restarted, model_family, read_snapshot
-from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, Cost, Tokens, UsageRecord
 
 _MODELS_TOLD = 5
@@ -32,43 +29,27 @@ class SnapshotIngest:
     """Books the snapshots of one proxy. For one thread at a time."""
 
     def __init__(
-        self,
-        proxy: str,
-        *,
-        ledger: Ledger,
-        pricer: Pricer,
-        pseudonym: Pseudonym,
-        clock: Clock,
-        false_start_usd: float,
+        self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False, *, false_start_usd: float
     ) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
-        self._ledger = ledger
-        self._pricer = pricer
-        self._pseudonym = pseudonym
-        self._clock = clock
+        self._pricer = intake.pricer
+        self._pseudonym = intake.pseudonym
+        self._clock = intake.clock
+        self._snapshots = intake.ledger.snapshots
         self._most_nano_usd = round(false_start_usd * 1e9)
-        self._details = DetailIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
+        self._details = DetailIngest(proxy, intake, look_up)
 
-    def take(
-        self,
-        body: bytes | bytearray,
-        *,
-        taken_ms: int,
-        before_booking: Callable[[set[str]], object] = lambda _handles: None,
-    ) -> None:
+    def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
-
-        ``before_booking`` gets the ``auth_index`` of what may be new: the moment to look up unknown credentials. It is
-        not called at the first contact, when everything is new.
 
         Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked before is not booked again.
         """
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
-        before = self._ledger.snapshots.checkpoint(self._proxy)
+        before = self._snapshots.checkpoint(self._proxy)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
-            self._details.take(snapshot, before, taken_ms=taken_ms, before_booking=before_booking)
+            self._details.take(snapshot, before, taken_ms=taken_ms)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms)
 
@@ -77,21 +58,19 @@ class SnapshotIngest:
         first = before.is_first
         deltas = SnapshotDeltas() if first else self._count(snapshot, before.marks, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
-        self._ledger.snapshots.close(
-            self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot
-        )
+        self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)
         self._tell_false_starts(deltas.false_starts)
 
     def _join_restored(self) -> None:
         """Continue from the restored last snapshot, if there is one since the last look."""
-        restored = self._ledger.snapshots.restored(self._proxy)
+        restored = self._snapshots.restored(self._proxy)
         if restored is None:
             return
         deltas = SnapshotDeltas()
         if restored.first:
             # This ledger began to count later, and what was counted in between must not be lost.
             deltas = self._count(restored.first, restored.marks, at_ms=min(restored.first_ms, self._clock.now_ms()))
-        self._ledger.snapshots.join_restored(self._proxy, deltas)
+        self._snapshots.join_restored(self._proxy, deltas)
         self._tell_false_starts(deltas.false_starts)
 
     def _count(

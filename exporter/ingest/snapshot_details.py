@@ -7,7 +7,7 @@ What ended while the proxy sent no details was counted then, and is not booked a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,12 +15,10 @@ from typing import NamedTuple
 
 import structlog
 
-from exporter.clock import Clock
-from exporter.ledger.ledger import Ledger
+from exporter.ingest.intake import Intake, LookUp
 from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import (
     OTHER_SHAPE,
     Mark,
@@ -36,7 +34,6 @@ from exporter.normalize.snapshot import (
 )
 from exporter.normalize.usage_record import duration, milliseconds, normalize
 from exporter.normalize.wire import Wire
-from exporter.pricing.pricer import Pricer
 from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000
@@ -117,23 +114,17 @@ class _Rejected(NamedTuple):
 class DetailIngest:
     """Books the details of one proxy's snapshots. For one thread at a time."""
 
-    def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
+    def __init__(self, proxy: str, intake: Intake, look_up: LookUp) -> None:
         self._proxy = proxy
-        self._ledger = ledger
-        self._pricer = pricer
-        self._pseudonym = pseudonym
-        self._clock = clock
-        self._facts = partial(ledger.facts, proxy)
+        self._pricer = intake.pricer
+        self._pseudonym = intake.pseudonym
+        self._clock = intake.clock
+        self._snapshots = intake.ledger.snapshots
+        self._look_up = look_up
+        self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._tell_once = TellOnce(structlog.get_logger("exporter.ingest"), proxy=proxy)
 
-    def take(
-        self,
-        snapshot: Sequence[SnapshotSeries],
-        before: Checkpoint,
-        *,
-        taken_ms: int,
-        before_booking: Callable[[set[str]], object],
-    ) -> None:
+    def take(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
         See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
@@ -146,15 +137,10 @@ class DetailIngest:
             known = before.marks.get(key)
             marks[key], added = compare(series, known)
             parts.append(_Part(series, known, added))
-        if before.taken_ms is not None or before.marks:
-            before_booking(self._look(parts))
-        times = _Times(
-            counted_ms=range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS),
-            # The earlier of the two: the proxy's clock may have been set back in between.
-            live_from_ms=_NOTHING_IS_LIVE
-            if before.taken_ms is None
-            else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
-        )
+        if before.taken_ms is not None or before.marks:  # else everything is new
+            self._look_up(self._handles_in(parts))
+        counted_ms = range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS)
+        times = _Times(counted_ms, _live_from_ms(before, taken_ms=taken_ms, counted_ms=counted_ms))
         if before.had_no_details and not restarted:
             for part in parts:
                 part.counted_ends = self._counted_ends(part, times)
@@ -162,7 +148,7 @@ class DetailIngest:
         for chunk in self._chunks(parts):
             self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
-        self._ledger.snapshots.close(
+        self._snapshots.close(
             self._proxy,
             before,
             marks,
@@ -172,7 +158,7 @@ class DetailIngest:
             missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
         )
 
-    def _look(self, parts: Sequence[_Part]) -> set[str]:
+    def _handles_in(self, parts: Sequence[_Part]) -> set[str]:
         """The credentials of what may be new.
 
         Counting equal details in the whole body tells them apart, so a part in which a known one of them may have a
@@ -189,7 +175,7 @@ class DetailIngest:
                     (item.ts_ms, snapshot_fingerprint(self._proxy, item.wire)): identity_model(item.part.series)
                     for item in found
                 }
-                for identity in self._ledger.snapshots.known(self._proxy, models):
+                for identity in self._snapshots.known(self._proxy, models):
                     moments[models[identity]].add(identity[0])
         for part in parts:
             of_model, details = moments[identity_model(part.series)], part.series.details
@@ -198,11 +184,11 @@ class DetailIngest:
         return handles
 
     def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
-        """See ``_Part``. The last ``risen`` details are new, so the last snapshot did not count any of them."""
+        """See ``_Part``. Of the details ``risen`` are new, so the last snapshot did not count any of them."""
         ends = sorted(each.ended_ms for each in self._items([part]) if isinstance(each, _Found))
         doubtful = [ended_ms for ended_ms in ends if ended_ms in times.end_of_counting_ms]
-        later = sum(ended_ms >= times.counted_ms.stop for ended_ms in ends)
-        new = max(0, part.risen - later)
+        others = sum(ended_ms >= times.live_from_ms and ended_ms not in times.counted_ms for ended_ms in ends)
+        new = max(0, part.risen - others)
         return Counter(doubtful[: max(0, len(doubtful) - new)])
 
     def _items(self, parts: Iterable[_Part]) -> Iterator[_Found | _Rejected]:
@@ -239,7 +225,7 @@ class DetailIngest:
                 found[item.ts_ms, fingerprint_of_equal(fingerprint, equal[fingerprint])] = item
                 equal[fingerprint] += 1
         # Interpreting a record costs more than looking it up.
-        known = self._ledger.snapshots.known(self._proxy, found)
+        known = self._snapshots.known(self._proxy, found)
         records: list[tuple[_Found, UsageRecord]] = []
         for identity, each in found.items():
             if identity in known:
@@ -250,7 +236,7 @@ class DetailIngest:
                 rejected.append(_Rejected(each.part, rejected_line(each.wire), record))
             else:
                 records.append((each, record))
-        booked_before = self._ledger.snapshots.book_details(
+        booked_before = self._snapshots.book_details(
             self._proxy,
             [(record, self._pricer.price(record), each.ended_ms >= times.live_from_ms) for each, record in records],
             rejected=[(line, why) for _, line, why in rejected],
@@ -261,6 +247,16 @@ class DetailIngest:
         for part, _, why in rejected:
             part.rejected += 1
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
+
+
+def _live_from_ms(before: Checkpoint, *, taken_ms: int, counted_ms: range) -> int:
+    if before.taken_ms is None:
+        return _NOTHING_IS_LIVE
+    if before.is_last_look and before.had_no_details and before.taken_ms <= taken_ms:
+        # What ended before its counts were read first is from the past; what ended since was counted, or is live.
+        return counted_ms.start if before.taken_ms in counted_ms else before.taken_ms + _DATE_MS
+    # The earlier of the two: the proxy's clock may have been set back in between.
+    return min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:

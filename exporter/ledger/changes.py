@@ -82,21 +82,16 @@ class Changes:
     _dictionary_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may add to the dictionary. A rollback reloads it, to drop ids that exist nowhere."""
-        with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
-            if self._dictionary_is_stale:
-                self._reload_dictionary(connection)
-            yield connection
-
-    @contextmanager
     def changing(self, proxy: str) -> Iterator[Change]:
         """A transaction that changes ``proxy``, creating it if it is new; memory follows after the commit.
 
-        Raises LedgerError if it is not committed, and CommittedError if it is.
+        It may add to the dictionary. A rollback reloads that, to drop ids that exist nowhere. Raises LedgerError if it
+        is not committed, and CommittedError if it is.
         """
         with self.database.lock:
-            with self.writing() as connection:
+            with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
+                if self._dictionary_is_stale:
+                    self._reload_dictionary(connection)
                 change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
                 yield change
                 change.new_series += self.totals.unknown(change.rows)

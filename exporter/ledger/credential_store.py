@@ -64,6 +64,7 @@ class CredentialStore:
     """
 
     def __init__(self) -> None:
+        self.proxies: dict[str, int] = {}
         self.credentials: dict[int, Credential] = {}
         self._credential_keys: dict[tuple[int, str, str], int] = {}
         self._shared_handles: set[tuple[int, str]] = set()
@@ -92,16 +93,18 @@ class CredentialStore:
             self._known_as[self.resolved(id_).id].add((kind, value))
         self._names = names
 
-    def facts(self, proxy: int, auth_index: str, provider: str) -> CredentialFacts:
+    def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about an ``auth_index`` of a proxy, for a record that names this provider."""
-        if (proxy, auth_index) in self._shared_handles:
+        id_ = self.proxies.get(proxy, 0)
+        if (id_, auth_index) in self._shared_handles:
             auth_index = shared_handle(auth_index, provider)
-        credential = self.find_credential(proxy, "auth_index", auth_index)
+        credential = self.find_credential(id_, "auth_index", auth_index)
         return UNKNOWN_CREDENTIAL if credential is None else credential
 
-    def is_listed(self, proxy: int, auth_index: str) -> bool:
+    def is_listed(self, proxy: str, auth_index: str) -> bool:
         """Whether an inventory has named this ``auth_index``, for any provider."""
-        return (proxy, auth_index) in self._shared_handles or bool(self.facts(proxy, auth_index, "").provider)
+        is_shared = (self.proxies.get(proxy, 0), auth_index) in self._shared_handles
+        return is_shared or bool(self.facts(proxy, auth_index, "").provider)
 
     def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
         id_ = self._credential_keys.get((proxy, kind, value)) if value else None

@@ -49,7 +49,6 @@ class LabelStore(CredentialStore):
     def __init__(self, *, max_label_sets: int) -> None:
         super().__init__()
         self._max_label_sets = max_label_sets
-        self.proxies: dict[str, int] = {}
         self.clients: dict[int, str] = {}
         self.routes: dict[int, Route] = {}
         self.series: dict[int, Series] = {}

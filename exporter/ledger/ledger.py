@@ -39,7 +39,7 @@ from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
-from exporter.records import CredentialFacts, UsageRecord
+from exporter.records import UsageRecord
 
 
 class Ledger:
@@ -78,7 +78,7 @@ class Ledger:
         self.backlog = Backlog(self._database, self.dictionary, zone)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory)
-        self._writing, self._changing = changes.writing, changes.changing
+        self._changing = changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(changes, clock)
         with self._database.transaction() as connection:
@@ -166,7 +166,7 @@ class Ledger:
         """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
         if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
-            with self._writing() as connection:
+            with self._database.transaction() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
         self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
         with self.totals.lock:
@@ -189,14 +189,6 @@ class Ledger:
             before = note_source(change.connection, proxy_id, kind)
         self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
         return before
-
-    def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
-        """What the inventory knows about a record's credential."""
-        return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)
-
-    def knows_credential(self, proxy: str, auth_index: str) -> bool:
-        """Whether an inventory has named this ``auth_index``."""
-        return self.dictionary.is_listed(self.dictionary.proxies.get(proxy, 0), auth_index)
 
     def take_inventory(
         self, proxy: str, accounts: Sequence[Account], *, whole: bool = True, counts_restarts: bool = True

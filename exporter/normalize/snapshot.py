@@ -155,8 +155,11 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
         digest.update(details[:length])
         if digest.digest() == sha256:
             added = b"[" + bytes(details[length:]).lstrip().removeprefix(b",")
-        elif _sha256(b"[", details[-length:-1]) == sha256:
-            added = bytes(details[:-length]).rstrip().removesuffix(b",") + b"]"
+        else:
+            end = hashlib.sha256(b"[")
+            end.update(details[-length:-1])
+            if end.digest() == sha256:
+                added = bytes(details[:-length]).rstrip().removesuffix(b",") + b"]"
         digest.update(details[length:-1])
     return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
 
@@ -168,13 +171,6 @@ def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, 
         mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
         for key, mark in marks.items()
     )
-
-
-def _sha256(*parts: bytes | memoryview) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
 
 
 def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:

@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 from exporter.clock import Clock
-from exporter.errors import BannedError, KeyRefusedError
+from exporter.errors import BannedError, KeyRefusedError, ProxyError, ProxyServerError
 from exporter.sentences import counted, joined, say
 
 RETRY_SECONDS = 150 * 60.0
@@ -95,9 +95,9 @@ class RefusalStore(Protocol):
 class KeyGuard:
     """Allows or forbids each call to one proxy, and learns its result.
 
-    The caller makes one call at a time: ``check``, the call, then exactly one of ``accepted``, ``refused``, ``banned``,
-    ``not_judged`` and ``unknown``. Any thread may call ``status`` at any time; it reads only memory. Creating a guard
-    reads the store, and raises LedgerError if that fails.
+    The caller makes one call at a time: ``check``, the call, then either ``accepted`` or ``not_accepted``. Any thread
+    may call ``status`` at any time; it reads only memory. Creating a guard reads the store, and raises LedgerError if
+    that fails.
     """
 
     def __init__(
@@ -116,7 +116,6 @@ class KeyGuard:
         self._is_accepted = False
         self._store = store
         self._clock = clock
-        self._lock = threading.Lock()
         self._began_ms, self._began = clock.now_ms(), clock.monotonic()
         self._held: RefusedKey | None = None
         self._unsaved = False
@@ -136,10 +135,9 @@ class KeyGuard:
         """
         self._take_turn()
         try:
-            with self._lock:
-                asked, self._asked = self._asked, False
-                if (held := self._recall()) is not None:
-                    self._begin_repeated_try(held, asked=asked)
+            asked, self._asked = self._asked, False
+            if (held := self._recall()) is not None:
+                self._begin_repeated_try(held, asked=asked)
         except BaseException:
             self._end_turn()
             raise
@@ -180,37 +178,30 @@ class KeyGuard:
                 self._held = None
                 self._unsaved = False
 
-    def refused(self) -> None:
-        """The proxy answered 401. The refusal is stored when this returns."""
-        with self._judged() as before:
-            self._is_accepted = False
-            self._count_refusal(before)
+    def not_accepted(self, error: ProxyError | None = None) -> None:
+        """The call ended in ``error``, or in an answer that may come without a login.
 
-    def banned(self, seconds: float) -> None:
-        """The proxy banned this address and stated a waiting time. It did not look at the key."""
+        A refusal or ban is stored when this returns. A repeated try counts, too, if nobody knows what came of it.
+        """
         with self._judged() as before:
-            now_ms, wait_ms = self._now_ms(), round((seconds + _BAN_MARGIN_SECONDS) * 1000)
-            known = before or RefusedKey(self._fingerprints[0], 0, 0, also=tuple(self._fingerprints[1:]))
-            self._hold(msgspec.structs.replace(known, banned_at_ms=now_ms, blocked_until_ms=now_ms + wait_ms))
-
-    def not_judged(self) -> None:
-        """The proxy never saw the key: the call did not get there, or something else answered."""
-        with self._judged() as before:
-            if before is not None and before is not self._held:
+            if isinstance(error, KeyRefusedError):
+                self._is_accepted = False
+                self._count_refusal(before)
+            elif isinstance(error, BannedError):  # the proxy did not look at the key
+                now_ms, wait_ms = self._now_ms(), round((error.retry_after_seconds + _BAN_MARGIN_SECONDS) * 1000)
+                known = before or RefusedKey(self._fingerprints[0], 0, 0, also=tuple(self._fingerprints[1:]))
+                self._hold(msgspec.structs.replace(known, banned_at_ms=now_ms, blocked_until_ms=now_ms + wait_ms))
+            elif error is not None and (error.answer_lost or isinstance(error, ProxyServerError)):
+                pass  # its result is unknown
+            elif before is not None and before is not self._held:
                 self._hold(before)
-
-    def unknown(self) -> None:
-        """The call went out and its result is unknown: a repeated try counts."""
-        with self._judged():
-            pass
 
     @contextmanager
     def _judged(self) -> Iterator[RefusedKey | None]:
         """What was held before this try. Lets the server's other proxies go on once its result is stored."""
         try:
-            with self._lock:
-                before, self._before_try = self._before_try or self._held, None
-                yield before
+            before, self._before_try = self._before_try or self._held, None
+            yield before
         finally:
             self._end_turn()
 

@@ -24,11 +24,9 @@ import httpx
 from exporter import __version__
 from exporter.errors import (
     BadAnswerError,
-    BannedError,
     KeyRefusedError,
     LedgerError,
     ProxyError,
-    ProxyServerError,
     ProxyUnreachableError,
     SettingsError,
 )
@@ -146,7 +144,7 @@ class ProxyClient:
             if answer.status in _JUDGED:
                 self._accepted()
             else:
-                self.guard.not_judged()
+                self.guard.not_accepted()
             return answer
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
@@ -171,15 +169,10 @@ class ProxyClient:
             self.guard.check()
             try:
                 yield
-            except KeyRefusedError as exc:
-                self.guard.refused()
-                raise KeyRefusedError(joined(str(exc), self.guard.status())) from None
-            except BannedError as exc:
-                self.guard.banned(exc.retry_after_seconds)
-                raise
             except ProxyError as exc:
-                is_unknown = exc.answer_lost or isinstance(exc, ProxyServerError)
-                (self.guard.unknown if is_unknown else self.guard.not_judged)()
+                self.guard.not_accepted(exc)
+                if isinstance(exc, KeyRefusedError):
+                    raise KeyRefusedError(joined(str(exc), self.guard.status())) from None
                 raise
 
     def _accepted(self) -> None:

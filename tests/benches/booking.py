@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
@@ -41,7 +42,12 @@ def open_ledger(folder: Path, *, clock: Clock | None = None, zone: tzinfo = UTC,
 
 def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -> QueueIngest:
     """An intake that prices everything by the default price."""
-    return QueueIngest(proxy, ledger=ledger, pricer=Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
+    return QueueIngest(proxy, parts_of(ledger, clock=clock))
+
+
+def parts_of(ledger: Ledger, *, clock: Clock | None = None, pricer: Pricer | None = None) -> Intake:
+    """What an intake needs. It prices everything by the default price, if no ``pricer`` says otherwise."""
+    return Intake(ledger=ledger, pricer=pricer or Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
 
 
 def know_credentials(ledger: Ledger, proxy: str = "p") -> None:
@@ -60,7 +66,7 @@ def know_credentials(ledger: Ledger, proxy: str = "p") -> None:
 
 def take(intake: QueueIngest, records: Iterable[Mapping[str, Any] | object]) -> int:
     """Feed records to the intake as one body."""
-    return intake.take(json.dumps(list(records)).encode(), before_booking=lambda _handles: None)
+    return intake.take(json.dumps(list(records)).encode())
 
 
 def flow_of(ledger: Ledger, proxy: str = "p") -> Flow:

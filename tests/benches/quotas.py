@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from exporter.ingest.poller import Poller
 from exporter.ingest.quota_asker import QuotaAsker
-from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
@@ -22,7 +21,7 @@ from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from exporter.sources.proxy_client import Timeouts
 from exporter.wiring import Parts, connect
-from tests.benches.booking import PSEUDONYMS, intake_of
+from tests.benches.booking import PSEUDONYMS, parts_of
 from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
@@ -93,15 +92,10 @@ class QuotaBench:
         self._clients = [connect(settings.proxies[0], ledger, clock, timeouts) for timeouts in (None, self._timeouts)]
         pseudonym = PSEUDONYMS.of
         self.poller = Poller(
-            client=self._clients[0],
-            ledger=ledger,
-            queue=intake_of(ledger, NAME, clock=clock),
-            snapshots=SnapshotIngest(
-                NAME, ledger=ledger, pricer=prices.pricer, pseudonym=pseudonym, clock=clock, false_start_usd=10.0
-            ),
-            pseudonym=pseudonym,
-            clock=clock,
+            self._clients[0],
+            parts_of(ledger, clock=clock, pricer=prices.pricer),
             observer=PollMetrics(registry),
+            false_start_usd=10.0,
         )
         aliases = tuple(
             CredentialAlias(file=SecretStr(each.file_name), alias=each.name)

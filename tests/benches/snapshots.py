@@ -18,7 +18,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files, read_key_list
 from exporter.pricing.pricer import Pricer
-from tests.benches.booking import PSEUDONYMS, adds_up, flow_of, open_ledger
+from tests.benches.booking import PSEUDONYMS, adds_up, flow_of, open_ledger, parts_of
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy
 from tests.fakes.recordings import ROOT, body_of
@@ -32,14 +32,7 @@ def snapshot_intake(
     ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None, pricer: Pricer | None = None, usd: float = 10.0
 ) -> SnapshotIngest:
     """An intake that prices everything by the default price."""
-    return SnapshotIngest(
-        proxy,
-        ledger=ledger,
-        pricer=pricer or Pricer([]),
-        pseudonym=PSEUDONYMS.of,
-        clock=clock or TurnableClock(),
-        false_start_usd=usd,
-    )
+    return SnapshotIngest(proxy, parts_of(ledger, clock=clock, pricer=pricer), false_start_usd=usd)
 
 
 def take_accounts(ledger: Ledger, version: str, proxy: str = "p") -> None:

@@ -343,7 +343,7 @@ class _Life:
         except LedgerFullError:
             return False
         with suppress(LedgerFullError):
-            process.intakes[proxy].take(pop.body, before_booking=lambda _handles: None)
+            process.intakes[proxy].take(pop.body)
         return True
 
     def _note_stored(self, ledger: Ledger, proxy: str, queued: list[_Pop]) -> list[_Pop]:

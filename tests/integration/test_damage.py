@@ -42,7 +42,7 @@ def _use(ledger: Ledger, chance: random.Random, *, bodies: int) -> None:
     for _ in range(bodies):
         attempts = traffic.batch(40, ending=clock.now() - chance.uniform(0, 86_400), span_seconds=3 * 86_400)
         body = b"[" + b",".join(msgspec.json.encode(attempt.record) for attempt in attempts) + b"]"
-        intake_of(ledger).take(body, before_booking=lambda _handles: None)
+        intake_of(ledger).take(body)
 
 
 def _end(folder: Path, seed: int, *, clean: bool) -> Path:

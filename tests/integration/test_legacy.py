@@ -13,9 +13,8 @@ from exporter.ingest.poller import Poller
 from exporter.metrics.proxies import PollMetrics
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.proxy_client import ProxyClient
-from tests.benches.booking import PSEUDONYMS, intake_of, open_ledger
+from tests.benches.booking import open_ledger, parts_of
 from tests.benches.polling import bench_of, served_at
-from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.fakes.steered.proxy import SteeredProxy
@@ -240,13 +239,10 @@ def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tm
 
         client = ProxyClient(name="p", url=replay.url, key=KEY, guard=make_guard(clock=clock, url=replay.url))
         poller = Poller(
-            client=client,
-            ledger=ledger,
-            queue=intake_of(ledger, clock=clock),
-            snapshots=snapshot_intake(ledger, clock=clock),
-            pseudonym=PSEUDONYMS.of,
-            clock=clock,
+            client,
+            parts_of(ledger, clock=clock),
             observer=PollMetrics(CollectorRegistry()),
+            false_start_usd=10.0,
         )
         show("auth-files", {"files": without})
         show_details()

@@ -8,6 +8,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.commands.export import write_openmetrics
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -23,8 +24,8 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     clock, pseudonym = Clock(), Pseudonyms(b"k").of
     ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
     batch = Traffic(seed=1, zone=UTC).batch(500, ending=clock.now(), span_seconds=86_400)
-    QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=clock).take(
-        msgspec.json.encode([attempt.record for attempt in batch]), before_booking=lambda _handles: None
+    QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=clock)).take(
+        msgspec.json.encode([attempt.record for attempt in batch])
     )
     past = tmp_path / "past.om"
     with ledger.reading() as connection, past.open("w") as file:

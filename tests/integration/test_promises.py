@@ -69,7 +69,7 @@ class Life:
 
     def take(self) -> None:
         body, attempts, rubbish = self.body()
-        self.intake.take(body, before_booking=lambda _handles: None)
+        self.intake.take(body)
         self.stored(attempts, rubbish)
 
     def stored(self, attempts: list[Attempt], rubbish: int) -> None:
@@ -99,7 +99,7 @@ class Life:
             connection.execute(f"pragma max_page_count = {pages + self.chance.randint(0, 3)}")
         body, attempts, rubbish = self.body()
         try:
-            self.intake.take(body, before_booking=lambda _handles: None)
+            self.intake.take(body)
         except LedgerFullError:
             self.check_equation()
         with self.ledger._database.transaction() as connection:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
@@ -31,7 +32,7 @@ def _open(path: Path) -> Ledger:
 
 
 def _intake(ledger: Ledger) -> QueueIngest:
-    return QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=Clock())
+    return QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=Clock()))
 
 
 def _flow(ledger: Ledger) -> Flow:
@@ -47,7 +48,7 @@ def _balanced(flow: Flow) -> bool:
 def rejecting(tmp_path: Path) -> Path:
     """A data directory whose ledger rejected three records and booked one."""
     ledger = _open(tmp_path)
-    _intake(ledger).take(msgspec.json.encode([_GOOD, *_KEPT, _NOT_KEPT]), before_booking=lambda _handles: None)
+    _intake(ledger).take(msgspec.json.encode([_GOOD, *_KEPT, _NOT_KEPT]))
     assert _flow(ledger).rejected == {"malformed_record": 1, "bad_timestamp": 1, "not_an_object": 1}
     ledger.close()
     return tmp_path

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
@@ -41,7 +42,7 @@ def _open(path: Path, clock: Clock) -> Ledger:
 
 def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
     pricer = Pricer([load_catalogue()])
-    return QueueIngest("p", ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock)
+    return QueueIngest("p", Intake(ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock))
 
 
 def _prune(ledger: Ledger, *, before: float) -> Pruned:
@@ -86,7 +87,7 @@ def test_pruning_leaves_totals_roll_up_and_periods_unchanged(tmp_path: Path, see
             + b"]"
         )
         for intake in intakes:
-            intake.take(body, before_booking=lambda _handles: None)
+            intake.take(body)
         if chance.random() < 0.5:
             gone += _prune(pruned, before=clock.at - chance.uniform(0, 9) * _DAY).entries
         assert _figures(pruned) == _figures(whole)
@@ -108,7 +109,7 @@ def test_pruning_shrinks_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     attempts = traffic.batch(1000, ending=clock.at)
     for repeat in range(30):
         bodies = (msgspec.json.encode(a.record | {"request_id": f"{repeat:08x}"}) for a in attempts)
-        intake.take(b"[" + b",".join(bodies) + b"]", before_booking=lambda _handles: None)
+        intake.take(b"[" + b",".join(bodies) + b"]")
     ledger.close()
     full = (tmp_path / FILE_NAME).stat().st_size
     ledger = _open(tmp_path, clock)
@@ -127,7 +128,7 @@ def test_an_identity_is_not_used_again_after_pruning(tmp_path: Path) -> None:
     body = b"[" + msgspec.json.encode(Traffic(seed=1, zone=UTC).batch(1, ending=clock.at)[0].record) + b"]"
 
     def last_id() -> int:
-        _intake(ledger, clock).take(body, before_booking=lambda _handles: None)
+        _intake(ledger, clock).take(body)
         with ledger.reading() as connection:
             return int(connection.execute("select max(id) from entry").fetchone()[0])
 

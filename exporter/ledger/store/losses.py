@@ -21,7 +21,7 @@ class Losses:
     """Notes what was lost, or may have been. All methods raise LedgerError."""
 
     def __init__(self, changes: Changes) -> None:
-        self._changing, self._writing = changes.changing, changes.writing
+        self._changing, self._database = changes.changing, changes.database
 
     def compare(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
         """Compare what ``proxy`` counted with what arrived: see ``exporter.sources.loss_detection.compare``.
@@ -52,7 +52,7 @@ class Losses:
 
     def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
         """Mark the pop under way as one that may be cut, or (None) remove the mark."""
-        with self._writing() as connection:
+        with self._database.transaction() as connection:
             connection.execute("update proxy set pop_marked_ms = ? where name = ?", (at_ms, proxy))
 
     def settle_pop_mark(self, proxy: str) -> bool:

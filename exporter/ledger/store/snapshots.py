@@ -36,15 +36,20 @@ MARKS = ("proxy", "client", "model", *Mark.__struct_fields__)
 class Checkpoint:
     """The last good snapshot of a proxy.
 
-    ``taken_ms`` is its time by the proxy's clock; if another source was read since, the time of that read by our clock;
-    None at the first contact. ``is_first``: there is nothing that counts can have risen from. ``counted_ms``: the span
-    in which the proxy sent no details, so that its counts were booked instead.
+    ``taken_ms`` is its time by the proxy's clock, None at the first contact; unless it ``is_last_look``, another source
+    was read since, and it is the time of that read by our clock. ``counted_ms``: the span in which the proxy sent no
+    details, so that its counts were booked instead.
     """
 
     taken_ms: int | None
-    is_first: bool
+    is_last_look: bool
     marks: Mapping[MarkKey, Mark]
     counted_ms: tuple[int, int]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether there is nothing that counts can have risen from."""
+        return not (self.is_last_look or self.marks)
 
     @property
     def had_no_details(self) -> bool:
@@ -85,35 +90,34 @@ class SnapshotDeltas:
 
 
 class Snapshots:
-    """Books snapshots, and reads what is remembered of them. All methods raise LedgerError."""
+    """Books snapshots of registered proxies, and reads what is remembered of them. All methods raise LedgerError."""
 
     def __init__(self, changes: Changes, clock: Clock) -> None:
         self._database, self._poll_times, self._changing = changes.database, changes.poll_times, changes.changing
+        self._dictionary = changes.dictionary
         self._clock = clock
 
     def checkpoint(self, proxy: str) -> Checkpoint:
+        id_ = self._dictionary.proxies[proxy]
         with self._database.transaction() as connection:
-            row = connection.execute(
-                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
-                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where name = ?",
-                (proxy,),
+            at_ms, is_last_look, *counted_ms = connection.execute(
+                "select coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
+                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where id = ?",
+                (id_,),
             ).fetchone()
-            id_, at_ms, continues, *counted_ms = row or (0, None, False, 0, 0)
             marks = read_marks(connection, "snapshot_series", id_)
-            taken_ms = at_ms if continues or row is None else self._poll_times.latest(id_, at_ms)
-            return Checkpoint(taken_ms, not (continues or marks), marks, (counted_ms[0], counted_ms[1]))
+        taken_ms = at_ms if is_last_look else self._poll_times.latest(id_, at_ms)
+        return Checkpoint(taken_ms, bool(is_last_look), marks, (counted_ms[0], counted_ms[1]))
 
     def restored(self, proxy: str) -> Restored | None:
         """A proxy's last snapshot, if it was restored since the last look at one."""
         with self._database.transaction() as connection:
-            row = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
-            return read_restored(connection, row[0]) if row else None
+            return read_restored(connection, self._dictionary.proxies[proxy])
 
     def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
-        """The identities of a registered proxy that are booked, or were."""
+        """The identities of a proxy that are booked, or were."""
         with self._database.transaction() as connection:
-            (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
-            return known_details(connection, id_, identities)
+            return known_details(connection, self._dictionary.proxies[proxy], identities)
 
     def false_starts(self) -> list[tuple[str, int, FalseStart]]:
         """All stored false starts, newest first, each with its proxy and its client's id."""
@@ -182,7 +186,7 @@ class Snapshots:
                 )
             elif without_details:
                 connection.execute(
-                    "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
+                    "update proxy set counted_from_ms = min(coalesce(counted_from_ms, ?1), coalesce(snapshot_ms, ?1)),"
                     " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
                     (taken_ms, change.proxy),
                 )

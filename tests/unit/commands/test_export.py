@@ -12,6 +12,7 @@ from prometheus_client.samples import Sample
 
 from exporter.clock import Clock
 from exporter.commands.export import COLUMNS, write_csv, write_jsonl, write_openmetrics
+from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -36,9 +37,9 @@ class _Clock(Clock):
 def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     pseudonym = Pseudonyms(b"k").of
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
-    intake = QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock())
+    intake = QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock()))
     for body in bodies:
-        intake.take(body, before_booking=lambda _handles: None)
+        intake.take(body)
     return ledger, Labels(ledger.dictionary, Aliases(), pseudonym)
 
 

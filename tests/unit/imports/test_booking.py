@@ -20,13 +20,14 @@ from exporter.imports.items import Item, misfit
 from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.wire import Wire, WireTokens
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
-from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, open_ledger, parts_of, take
 from tests.benches.peers import cpa_export_file, cpamp_file, keeper_file, requests_in
 from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import TurnableClock
@@ -55,10 +56,8 @@ def _ledger(folder: Path, read: Records = (), *, proxies: Iterable[str] = ("p",)
     ledger = open_ledger(folder)
     for proxy in proxies:
         ledger.register(proxy)
-    intake = intake_of(ledger)
-    intake._pricer = PRICER
     if read:
-        take(intake, read)
+        take(QueueIngest("p", parts_of(ledger, pricer=PRICER)), read)
     return ledger
 
 
@@ -354,7 +353,7 @@ def test_an_export_and_the_statistics_that_the_proxy_still_shows_count_once(read
     export = cpa_export_file(tmp_path / "usage.json", _usage(20))
 
     def read() -> None:
-        snapshot_intake(ledger).take(_body(_usage(30)), taken_ms=int(NOW * 1000), before_booking=lambda _: None)
+        snapshot_intake(ledger).take(_body(_usage(30)), taken_ms=int(NOW * 1000))
 
     def import_() -> Findings:
         return _import(ledger, read_cpa_export(export, PSEUDONYMS.of))
@@ -376,7 +375,7 @@ def test_imported_requests_that_the_proxy_shows_later_add_nothing(peer: str, tmp
     records = [detail | {"model": "gpt-5", "provider": "", "api_key": "sk-client-1"} for detail in details]
     assert _import(ledger, PEERS[peer](tmp_path / "peer.db", records)).new == 20
 
-    snapshot_intake(ledger).take(_body(usage), taken_ms=int(NOW * 1000), before_booking=lambda _: None)
+    snapshot_intake(ledger).take(_body(usage), taken_ms=int(NOW * 1000))
 
     assert len(requests_in(ledger)) == 20
 
@@ -390,7 +389,7 @@ def test_requests_that_a_proxy_counted_without_details_are_not_added_again(tmp_p
         model = usage["apis"]["sk-client-1"]["models"]["gpt-5"] | {"total_requests": total, "total_tokens": 100}
         del model["details"]
         stripped = {"apis": {"sk-client-1": {"models": {"gpt-5": model}}}}
-        intake.take(_body(stripped), taken_ms=int(taken * 1000), before_booking=lambda _: None)
+        intake.take(_body(stripped), taken_ms=int(taken * 1000))
     assert sum(row[-1] for row in requests_in(ledger)) == 20
 
     findings = _import(ledger, read_cpa_export(cpa_export_file(tmp_path / "u.json", usage), PSEUDONYMS.of))

@@ -20,7 +20,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Totals, read_flow
 from exporter.normalize.credentials import read_auth_files
 from exporter.pricing.pricer import Pricer
-from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, parts_of, take
 from tests.fakes.full_disk import FullDisk
 
 _EXPORTER = str(Path(queue.__file__).parents[1])
@@ -114,11 +114,12 @@ def _fails(*_: object, **__: object) -> None:
 def test_an_odd_body_is_stored_before_it_is_interpreted(bench: _Bench, records: list[Any]) -> None:
     stored: list[int] = []
 
-    def note(_handles: set[str]) -> None:
+    def note(_handles: set[str]) -> bool:
         with bench.ledger.reading() as connection:
             stored.extend(row[0] for row in connection.execute("select records from batch"))
+        return False
 
-    bench.intake.take(json.dumps(records).encode(), before_booking=note)
+    QueueIngest("p", parts_of(bench.ledger), note).take(json.dumps(records).encode())
     assert stored == [sum(isinstance(record, dict) for record in records)]
     assert flow_of(bench.ledger).pending == 0
     assert adds_up(flow_of(bench.ledger))

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.limits.model import LimitWindow
 from exporter.limits.present import LimitRow
 from exporter.metrics.limits import limit_families
 from exporter.normalize.credentials import read_auth_files
 from exporter.quotas.reading import MAX_WINDOWS
-from tests.benches.booking import GOOD, PSEUDONYMS, intake_of
+from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, parts_of
 from tests.benches.limits import LimitBench
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.recordings import batch_bodies, body_of, secrets
@@ -36,7 +37,7 @@ class _Bench(LimitBench):
         self.take_body(json.dumps(records).encode())
 
     def take_body(self, body: bytes) -> None:
-        intake_of(self.ledger, clock=self.clock).take(body, before_booking=lambda _: None)
+        intake_of(self.ledger, clock=self.clock).take(body)
 
     def used(self, credential: str = "") -> dict[tuple[str, str, str], float]:
         """The used shares, by credential, window and scope."""
@@ -116,12 +117,12 @@ def test_a_batch_that_waits_to_be_booked_holds_only_headers_with_windows(bench: 
     class KilledError(Exception):
         pass
 
-    def die(_: set[str]) -> None:
+    def die(_: set[str]) -> bool:
         raise KilledError
 
     body = body_of("v7.2.140/usage-queue/stale-headers.json")
     with pytest.raises(KilledError):
-        intake_of(bench.ledger, clock=bench.clock).take(body, before_booking=die)
+        QueueIngest("p", parts_of(bench.ledger, clock=bench.clock), die).take(body)
     (stored,) = bench.ledger.pending("p")
     kept = b"\n".join(stored.lines).lower()
     assert b"unified-5h-utilization" in kept
@@ -458,4 +459,4 @@ def test_odd_signals_change_nothing_and_the_inventory_is_still_read(bench: _Benc
         },
     )
     assert bench.windows() == []
-    assert bench.ledger.knows_credential("p", "aaaaaaaaaaaaaaaa")
+    assert bench.ledger.dictionary.is_listed("p", "aaaaaaaaaaaaaaaa")

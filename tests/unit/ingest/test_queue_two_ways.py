@@ -54,7 +54,7 @@ class _Way:
         if full_at is not None:
             self.ledger._database._connection = FullDisk(real, full_at, lasting=True)  # type: ignore[assignment]
         with suppress(LedgerFullError):
-            self.intake.take(body, before_booking=lambda _handles: None)
+            self.intake.take(body)
         self.ledger._database._connection = real
         self.intake.work_off()
 

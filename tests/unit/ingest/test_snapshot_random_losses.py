@@ -16,8 +16,6 @@ from tests.benches.booking import check_sums, open_ledger
 from tests.benches.snapshots import snapshot_intake
 from tests.benches.stripping import LONGER_THAN_A_DATE_IS_OFF, StrippingLife
 
-_LONGER_THAN_BACKFILL = 400.0
-
 
 class _Life(StrippingLife):
     """What Supabase has is in ``sent``, by identity, and in ``state``."""
@@ -60,7 +58,6 @@ class _Life(StrippingLife):
         self.intake = snapshot_intake(self.ledger, clock=self.clock, usd=1e9)
         self.had = dict(self.had_there)
         self.has_looked = False
-        self.clock.advance(_LONGER_THAN_BACKFILL)
 
     def restore(self) -> None:
         if self._is_restored():
@@ -138,6 +135,18 @@ def test_what_a_lost_ledger_counted_is_counted_once(after: tuple[Any, ...]) -> N
         _live([*_COUNTED, *after], seed)
 
 
-def test_what_was_counted_after_details_and_a_loss_is_counted_once() -> None:
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param((), id="one loss"),
+        pytest.param((_Life.restore, _Life.send, _Life.lose), id="a second loss before the next look"),
+        pytest.param(
+            (_Life.restore, _Life.send, _Life.lose, _Life.restore, _Life.shows),
+            id="details right after a second loss",
+        ),
+    ],
+)
+def test_what_was_counted_after_details_and_a_loss_is_counted_once(after: tuple[Any, ...]) -> None:
+    began = (_Life.poll, _Life.send, _Life.lose, _Life.request, _Life.strips, _Life.poll, _Life.poll)
     for seed in range(3):
-        _live([_Life.poll, _Life.send, _Life.lose, _Life.request, _Life.strips, _Life.poll, _Life.poll], seed)
+        _live([*began, *after], seed)

@@ -139,8 +139,11 @@ def test_details_that_appear_later_are_not_counted_again(stripped: SnapshotBench
     assert stripped.counted == 6
 
 
-def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(stripped: SnapshotBench) -> None:
-    stripped.request(hours_ago=5)
+@pytest.mark.parametrize("hours_ago", [5, 0.05])
+def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(
+    stripped: SnapshotBench, hours_ago: float
+) -> None:
+    stripped.request(hours_ago=hours_ago)
     stripped.poll()
     stripped.proxy.stripped = ""
     stripped.poll()

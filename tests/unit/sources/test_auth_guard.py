@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.errors import BannedError, KeyRefusedError, LedgerFullError
+from exporter.errors import BannedError, KeyRefusedError, LedgerFullError, ProxyServerError, ProxyUnreachableError
 from exporter.sources.auth_guard import KeyGuard, RefusedKey
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, keyed_hash, make_guard
 
@@ -28,7 +28,7 @@ def store() -> MemoryRefusals:
 
 def _refuse(guard: KeyGuard) -> None:
     guard.check()
-    guard.refused()
+    guard.not_accepted(KeyRefusedError())
 
 
 def test_an_unknown_key_may_be_tried_and_an_accepted_one_stays_in_use(
@@ -110,7 +110,7 @@ def test_a_key_that_was_given_up_has_one_try_on_request_after_each_rest(
 def test_a_requested_try_waits_for_a_ban(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     guard.check()
-    guard.banned(1800)
+    guard.not_accepted(BannedError("", retry_after_seconds=1800))
     guard.ask()
     with pytest.raises(BannedError):
         guard.check()
@@ -203,7 +203,7 @@ def test_a_stored_time_in_the_future_counts_as_now(store: MemoryRefusals, clock:
 def test_a_stated_waiting_time_is_obeyed(store: MemoryRefusals, clock: TurnableClock, restart: bool) -> None:
     guard = make_guard(store=store, clock=clock)
     guard.check()
-    guard.banned(1798)
+    guard.not_accepted(BannedError("", retry_after_seconds=1798))
     if restart:
         guard = make_guard(store=store, clock=clock)
     with pytest.raises(BannedError, match="banned this address") as refusal:
@@ -224,7 +224,7 @@ def test_a_ban_lasts_its_time_even_if_the_clock_is_set(
 ) -> None:
     guard = make_guard(store=store, clock=clock)
     guard.check()
-    guard.banned(1800)
+    guard.not_accepted(BannedError("", retry_after_seconds=1800))
     clock.jump(jump)
     with pytest.raises(BannedError):
         guard.check()
@@ -239,10 +239,10 @@ def test_a_ban_uses_up_no_try(store: MemoryRefusals, clock: TurnableClock) -> No
     _refuse(guard)
     clock.advance(WAIT)
     guard.check()
-    guard.banned(1800)
+    guard.not_accepted(BannedError("", retry_after_seconds=1800))
     clock.advance(1806)
     guard.check()
-    guard.refused()
+    guard.not_accepted(KeyRefusedError())
     assert "2 times" in str(guard.status())
 
 
@@ -252,7 +252,7 @@ def test_a_repeated_try_that_did_not_arrive_may_be_repeated(store: MemoryRefusal
     clock.advance(WAIT)
     for _ in range(5):
         guard.check()
-        guard.not_judged()
+        guard.not_accepted(ProxyUnreachableError())
     assert "once" in str(guard.status())
 
 
@@ -261,7 +261,7 @@ def test_a_repeated_try_with_a_lost_answer_counts(store: MemoryRefusals, clock: 
     _refuse(guard)
     clock.advance(WAIT)
     guard.check()
-    guard.unknown()
+    guard.not_accepted(ProxyServerError())
     with pytest.raises(KeyRefusedError, match="2 times"):
         guard.check()
 
@@ -271,7 +271,7 @@ def test_a_refusal_that_cannot_be_stored_still_stops_this_process(store: MemoryR
     guard.check()
     store.fail = LedgerFullError("The disk is full.")
     with pytest.raises(LedgerFullError):
-        guard.refused()
+        guard.not_accepted(KeyRefusedError())
     with pytest.raises(LedgerFullError):
         guard.check()
     store.fail = None
@@ -311,16 +311,16 @@ class WrongKeys(RuleBasedStateMachine):
             return
         repeated = self.key in self.tries
         if outcome == "unreachable":
-            self.guard.not_judged()
+            self.guard.not_accepted(ProxyUnreachableError())
         elif outcome == "banned":
-            self.guard.banned(1800)
+            self.guard.not_accepted(BannedError("", retry_after_seconds=1800))
         elif outcome == "refused":
             self.tries.setdefault(self.key, []).append(self.real)
-            self.guard.refused()
+            self.guard.not_accepted(KeyRefusedError())
         elif repeated:  # the answer, or the exporter, was lost after the proxy had counted the try
             self.tries[self.key].append(self.real)
             if outcome == "lost answer":
-                self.guard.unknown()
+                self.guard.not_accepted(ProxyServerError())
             else:
                 self._restart(11.0)
 

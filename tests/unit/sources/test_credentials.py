@@ -249,7 +249,7 @@ def test_a_handle_of_two_credentials_finds_each_in_any_spelling_of_its_provider(
         take(intake_of(ledger), [_request("a" * 16, number, provider=name, executor_type="OpenAICompatExecutor")])
     assert list(_shown(ledger).values()) == [5]
     assert len(ledger.dictionary.series) == 1
-    assert ledger.knows_credential("p", "a" * 16)
+    assert ledger.dictionary.is_listed("p", "a" * 16)
     named = CredentialAlias(auth_index="a" * 16, alias="relay")
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-openai-compatible-relay"}
 
@@ -419,7 +419,7 @@ def test_no_planted_secret_is_in_the_file_after_all_recordings(tmp_path: Path) -
         for answer in sorted((ROOT / version / "usage-queue").glob("*.json")):
             name = str(answer.relative_to(ROOT))
             if "truth" not in name and isinstance(recorded(name).get("body"), list):
-                intake.take(body_of(name), before_booking=lambda _handles: None)
+                intake.take(body_of(name))
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     ledger.close()
     content += (tmp_path / FILE_NAME).read_bytes()

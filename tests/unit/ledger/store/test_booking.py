@@ -26,7 +26,7 @@ def test_recorded_batches_add_up(tmp_path: Path) -> None:
     for version in ("v7.1.0", "v7.2.140"):
         for batch in batches(version):
             for body in batch_bodies(version, batch):
-                intake.take(body, before_booking=lambda _handles: None)
+                intake.take(body)
             assert adds_up(flow_of(ledger))
     flow = flow_of(ledger)
     assert flow.booked == flow.received > 400
@@ -159,9 +159,9 @@ def test_a_merge_that_is_rolled_back_is_in_no_later_scrape(tmp_path: Path) -> No
     first = next(iter(ledger.dictionary.credentials))
 
     def merge_and_fail() -> None:
-        with ledger._writing() as connection:
-            other = ledger.dictionary.add_credential(connection, ledger.dictionary.credentials[first])
-            ledger.dictionary.bind(connection, 1, "auth_index", GOOD["auth_index"], other)
+        with ledger._changing("p") as change:
+            other = ledger.dictionary.add_credential(change.connection, ledger.dictionary.credentials[first])
+            ledger.dictionary.bind(change.connection, 1, "auth_index", GOOD["auth_index"], other)
             assert ledger.dictionary.resolved(first).id == other
             raise ZeroDivisionError
 

@@ -289,7 +289,7 @@ def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:
             source="headers",
             inferred=False,
         )
-        with ledger._writing() as connection:
+        with ledger._database.transaction() as connection:
             noted = ledger.quotas.note(connection, [(credential.id, reading)], now_ms=at_ms)
         ledger.quotas.take_over(noted)
 
@@ -327,7 +327,7 @@ def test_labels_never_flap_and_totals_never_fall(
     for plans, listed, told, restarts in polls:
         # A new file comes with its id: without it nobody could know which of the two it belongs to.
         files = plans[:listed]
-        known = {plan for plan in files if ledger.knows_credential("p", plan[0] * 16)}
+        known = {plan for plan in files if ledger.dictionary.is_listed("p", plan[0] * 16)}
         _poll(ledger, *(_login(plan, ids[plan] if told or plan not in known else None) for plan in files))
         _book(ledger, *(plan[0] for plan in files))
         booked += len(files)

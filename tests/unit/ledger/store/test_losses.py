@@ -218,7 +218,7 @@ def test_a_watch_of_another_version_starts_over(proxy: _Proxy) -> None:
 
 
 def _write_losses(ledger: Ledger, text: str) -> None:
-    with ledger._writing() as connection:
+    with ledger._database.transaction() as connection:
         connection.execute("update proxy set watch = ?", (text,))
 
 

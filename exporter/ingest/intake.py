@@ -1,0 +1,25 @@
+"""The parts of the program that turn usage into entries, whatever proxy and source it comes from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exporter.clock import Clock
+from exporter.ledger.ledger import Ledger
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.pricing.pricer import Pricer
+
+LookUp = Callable[[set[str]], bool]
+"""Gets the ``auth_index`` of records before they are booked: the moment to look up those that no inventory has named.
+
+If it returns True, the look-up comes later, and the records stay on disk until then.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What reads, redacts, prices and books. One serves all proxies."""
+
+    ledger: Ledger
+    pricer: Pricer
+    pseudonym: Pseudonym
+    clock: Clock
