@@ -4,7 +4,7 @@ A row of the package outranks the overlay's, which fills a gap, unless that one 
 service tiers alone extend the package's row; there, too, the package's own tiers win.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -14,7 +14,7 @@ import yaml
 
 from exporter.pricing.cost import Price
 from exporter.pricing.genai_prices import load_genai_rows
-from exporter.pricing.lookup import Cell, PriceList, Row, Rows, catalogue_ways
+from exporter.pricing.lookup import PriceList, Row, Rows, catalogue_ways
 from exporter.pricing.price_file import DatedRow, Overlay, OverlayRow, by_name
 from exporter.settings.yaml_rows import read_rows
 
@@ -64,8 +64,9 @@ class _Overlaid:
     def __init__(self, row: Row, extra: DatedRow[OverlayRow]) -> None:
         self._row = row
         self._extra = extra
-        first, second = row.cell, extra.cell
-        self.cell: Cell = second if first is None else lambda at_ms: (first(at_ms), second(at_ms))
+
+    def cell(self, at_ms: int) -> Hashable:
+        return self._row.cell(at_ms), self._extra.cell(at_ms)
 
     def at(self, at_ms: int) -> Price | None:
         price, extra = self._row.at(at_ms), self._extra.row_at(at_ms)

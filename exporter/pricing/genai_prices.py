@@ -23,12 +23,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from exporter.days import DAY_MS, EPOCH, epoch_ms
 from exporter.pricing.cost import Price, Tariff, Tier, pico_per_token
-from exporter.pricing.lookup import Cell, Row, Rows
+from exporter.pricing.lookup import Row, Rows
 from exporter.pricing.vendors import SECTIONS
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ class _GenaiRow:
     def __init__(self, model: "ModelInfo", *, origin: str) -> None:
         self._packed = pickle.dumps(replace(model, **_NOT_NEEDED))
         self._origin = origin
-        dates, times = _changes(model)
-        self.cell: Cell | None = partial(bisect_right, dates) if dates else None
-        if times:
-            self.cell = lambda at_ms: (bisect_right(dates, at_ms), bisect_right(times, at_ms % DAY_MS))
+        self._dates, self._times = _changes(model)
+
+    def cell(self, at_ms: int) -> tuple[int, int]:
+        return bisect_right(self._dates, at_ms), bisect_right(self._times, at_ms % DAY_MS)
 
     def at(self, at_ms: int) -> Price | None:
         model: ModelInfo = pickle.loads(self._packed)  # noqa: S301 - as it was packed above

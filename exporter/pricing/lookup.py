@@ -39,10 +39,10 @@ Cell = Callable[[int], Hashable]
 
 
 class Row(Protocol):
-    """One model of a price list over time. ``cell`` is None if its price never changes."""
+    """One model of a price list over time."""
 
-    @property
-    def cell(self) -> Cell | None: ...
+    def cell(self, at_ms: int, /) -> Hashable:
+        """See ``Cell``."""
 
     def at(self, at_ms: int) -> Price | None:
         """The price at a moment (ms since the epoch) for a name that is listed as it is; ``None`` if there is none."""
@@ -99,16 +99,15 @@ ANY_PROVIDER = ""
 class _Match:
     """One row under one requested name: its price over time, worked out once for each cell."""
 
-    __slots__ = ("_cell", "_matched_by", "_prices", "_row")
+    __slots__ = ("_matched_by", "_prices", "_row")
 
     def __init__(self, row: Row, matched_by: MatchedBy) -> None:
         self._row = row
-        self._cell = row.cell
         self._matched_by = matched_by
         self._prices: dict[Hashable, Price | None] = {}
 
     def price(self, at_ms: int) -> Price | None:
-        cell = self._cell(at_ms) if self._cell is not None else None
+        cell = self._row.cell(at_ms)
         try:
             return self._prices[cell]
         except KeyError:
