@@ -14,6 +14,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.quotas import vendor_answer
+from exporter.simulator.world import CLIENTS
 
 V0 = "/v0/management/"
 V8 = "/v8/management/"
@@ -67,18 +68,16 @@ class Routes:
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._handlers: dict[tuple[str, str], Handler] = {}
-        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
         self._add("config", self._config)
         self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()))
-        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in proxy.clients]}))
+        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in CLIENTS]}))
         for provider in ("gemini", "claude", "codex", "vertex"):
             self._add(f"{provider}-api-key", self._key_list(f"{provider}-api-key", provider))
         self._add("openai-compatibility", self._key_list("openai-compatibility", "openrouter"))
         self._add(USAGE_QUEUE, self._pop)
         self._add(USAGE, lambda _: (200, proxy.usage_snapshot()))
         self._add("api-call", self._api_call, method="POST")
-        self._add("plugins", lambda _: (200, {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": []}))
 
     def answer(self, call: Request) -> Response:
         """The response to a call, with CPA's refusals."""
@@ -119,7 +118,7 @@ class Routes:
 
     def _config(self, _: Request) -> Answer:
         return 200, {
-            "usage-statistics-enabled": self._proxy.publishing,
+            "usage-statistics-enabled": True,
             "redis-usage-queue-retention-seconds": self._proxy.retention_seconds,
         }
 

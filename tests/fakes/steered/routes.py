@@ -70,6 +70,8 @@ class SteeredRoutes(Routes):
 
     def __init__(self, proxy: SteeredProxy) -> None:
         super().__init__(proxy)
+        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
+        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
         for method in ("PUT", "PATCH"):
             self._add("usage-statistics-enabled", self._set_switch, method=method)
         self._add("auth-files", self._auth_files)
