@@ -49,6 +49,8 @@ class UserPrices:
 
     def has_one_hour_writes(self, provider: str) -> bool:
         """Whether a provider's cache writes live for an hour. CPA's name may have its prefix."""
+        if not self.one_hour_writes:  # nearly always, and each record asks
+            return False
         name = provider.strip().lower()
         return name in self.one_hour_writes or name.removeprefix(OPENAI_COMPATIBLE) in self.one_hour_writes
 
