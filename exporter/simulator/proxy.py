@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from exporter.clock import Clock
-from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
+from exporter.simulator.options import DEFAULT_VERSION, has_usage
 from exporter.simulator.quotas import FIVE_HOURS
 from exporter.simulator.wire import IMAGE_MODEL, Event, go_timestamp, usage_detail, wire_record
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
@@ -112,23 +112,10 @@ class DemoProxy:
     def has_usage_snapshot(self) -> bool:
         return has_usage(self.version)
 
-    @property
-    def has_http_queue(self) -> bool:
-        return not self.has_usage_snapshot
-
-    @property
-    def has_v8_paths(self) -> bool:
-        return self.version == VERSIONS["8"]
-
     def upgrade(self, version: str) -> None:
-        """Replace the program with another version, older or newer: a restart, then other routes."""
+        """Replace the program with another version, older or newer, which knows nothing of the past."""
         with self._lock:
             self.version = version
-            self.restart()
-
-    def restart(self) -> None:
-        """Restart the process: waiting records, counters and statistics are gone."""
-        with self._lock:
             self._forget()
 
     def _forget(self) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from werkzeug import Request, Response
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from exporter.simulator.options import VERSIONS
 from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.world import CLIENTS
@@ -82,7 +83,7 @@ class Routes:
     def answer(self, call: Request) -> Response:
         """The response to a call, with CPA's refusals."""
         name, version = route_name(call.path)
-        if version is None or (version == 8 and not self._proxy.has_v8_paths):
+        if version is None or (version == 8 and self._proxy.version != VERSIONS["8"]):
             return Response(status=404)
         refusal = self._refusal(call)
         if refusal is not None:
@@ -107,9 +108,7 @@ class Routes:
         """The handler of a call, or ``None`` if this version has no such route."""
         if version == 8 and name not in _V8_NAMES.values():
             return None
-        if name == USAGE_QUEUE and not self._proxy.has_http_queue:
-            return None
-        if name == USAGE and not (version == 0 and self._proxy.has_usage_snapshot):
+        if name in (USAGE, USAGE_QUEUE) and (name == USAGE) != self._proxy.has_usage_snapshot:
             return None
         return self._handlers.get((method, name))
 

@@ -153,7 +153,8 @@ class SteeredProxy(DemoProxy):
         """Restart the proxy as another version, older or newer, or as a fork, which changes its routes."""
         with self._lock:
             self._fork = (shown_version, with_usage, with_queue)
-            super().upgrade(version)
+            self.version = version
+            self.restart()
             self.logins.bans_local = self.version_number >= _BANS_LOCAL
 
     # --- traffic ------------------------------------------------------------------------------------------------------
@@ -261,13 +262,14 @@ class SteeredProxy(DemoProxy):
             self._clock_shift += hours * 3600
 
     def restart(self) -> None:
+        """Restart the process: waiting records, counters and statistics are gone."""
         with self._lock:
             self.subscribers.drop()
             self.logins.forget()
             self.waiting.drop()
             self._undelivered.clear()
             self._restarts += 1
-            super().restart()
+            self._forget()
 
     def _forget(self) -> None:
         self._accounts = {each.name: SteeredAccount(each, created=self.clock.now()) for each in self.accounts}
