@@ -72,7 +72,7 @@ def _book(parts: Parts) -> int:
     pricer = parts.prices.pricer
     past = PastImport(name, ledger=ledger, pricer=pricer, clock=clock, zone=settings.zone, dry_run=False)
     new = past.take(wire for wire in read_batch(body, pseudonym=pseudonym).wires if isinstance(wire, Wire)).new
-    watch = CapacityWatch(ledger, parts.labels)
+    watch = CapacityWatch(ledger)
     _read_windows(name, accounts, ledger, watch, until=int(until))
     return new
 

@@ -1,7 +1,6 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date, timedelta, timezone
 from typing import Any, TypeVar
 
@@ -39,17 +38,14 @@ _T = TypeVar("_T")
 _log = structlog.get_logger("exporter.history")
 
 
-@dataclass
 class Restore:
     """Restores one proxy. Use it once."""
 
-    ends: Ends
-    proxy: str
-    _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
-    _records: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        self._restoring = self.ends.ledger.restoring(self.proxy)
+    def __init__(self, ends: Ends, proxy: str) -> None:
+        self.ends, self.proxy = ends, proxy
+        self._restoring = ends.ledger.restoring(proxy)
+        self._documents: Mapping[str, Any] = {}
+        self._records = 0
 
     def steps(self, *, retention_ms: int, deleted_before: date | None) -> Iterator[str]:
         """Merge what the project has, step by step; each yields a sentence on the progress.

@@ -16,7 +16,7 @@ from exporter.history.supabase_client import PAGE_ROWS, Remote, Row, expect
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.backlog import Outgoing, SentEntry
-from exporter.ledger.sync.checkpoint import ProxyState, changed, checkpoint, sign_of_key
+from exporter.ledger.sync.checkpoint import OF_CLIENTS, ProxyState, changed, checkpoint, sign_of_key
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 
@@ -26,10 +26,6 @@ _SUSPICIOUS = 8
 _HEARTBEAT_SECONDS = 240.0
 _OF_READING = ("scope", "window_seconds", "used_ratio", "resets_ms", "status", "observed_ms", "source", "inferred")
 """What the history has of a reading. The rest stays here, such as the money spent of a cap."""
-_CLIENTS = (
-    "select id, label from client where id in"
-    " (select s.client from series s join route r on r.id = s.route where r.proxy = ?)"
-)
 
 _log = structlog.get_logger("exporter.history")
 
@@ -233,7 +229,7 @@ def shown_labels(ledger: Ledger, labels: Labels, proxy: str) -> dict[tuple[str, 
     """How the clients and credentials of a proxy are shown, by kind and label."""
     id_of_proxy = (ledger.dictionary.proxies[proxy],)
     with ledger.reading() as connection:  # the dictionary may hold names that are not committed, and drop them
-        clients = connection.execute(_CLIENTS, id_of_proxy).fetchall()
+        clients = connection.execute(f"select id, label {OF_CLIENTS}", id_of_proxy).fetchall()
         credentials = connection.execute("select id, label from credential where proxy = ?", id_of_proxy).fetchall()
     shown = {("client", label): labels.client(id_) for id_, label in clients}
     return shown | {("credential", label): labels.credential(id_) for id_, label in credentials}

@@ -6,6 +6,7 @@ should not pay. Nothing is retried here; callers know whether and when.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -91,7 +92,6 @@ class Remote:
         )
         self._status = 0
         self._cancellation = Cancellation()
-        self._made: Client | None = None
 
     def cut(self) -> None:
         """End a call in progress. Later calls fail."""
@@ -174,7 +174,7 @@ class Remote:
     def _run(self, query: "Callable[[Client], Any]") -> Any:
         if self._cancellation.cancelled:
             raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
-        client = self._client()
+        client = self._client
         try:
             with self._cancellation.limited(_WHOLE_SECONDS):
                 return query(client).execute().data
@@ -184,18 +184,17 @@ class Remote:
     def _note_status(self, response: httpx.Response) -> None:
         self._status = response.status_code
 
+    @cached_property
     def _client(self) -> "Client":
-        if self._made is None:
-            from supabase import ClientOptions, create_client  # noqa: PLC0415 - see the module's text
+        from supabase import ClientOptions, create_client  # noqa: PLC0415 - see the module's text
 
-            options = ClientOptions(
-                httpx_client=self._http,
-                postgrest_client_retry=False,
-                auto_refresh_token=False,
-                persist_session=False,
-            )
-            self._made = create_client(self._url, self._key, options)
-        return self._made
+        options = ClientOptions(
+            httpx_client=self._http,
+            postgrest_client_retry=False,
+            auto_refresh_token=False,
+            persist_session=False,
+        )
+        return create_client(self._url, self._key, options)
 
 
 def _where(query: Any, where: Mapping[str, object]) -> Any:

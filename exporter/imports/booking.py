@@ -134,14 +134,14 @@ class PastImport:
 
     def _take_chunk(self, chunk: Sequence[Item]) -> None:
         candidates: list[_Candidate] = []
-        rejected: list[tuple[bytes, Rejected]] = []
+        rejected: list[Misfit] = []
         for item in chunk:
             if isinstance(item, LeftOut):
                 self.findings.left_out[item.why] += item.requests
                 continue
-            outcome = self._read(item)
+            outcome = item if isinstance(item, Misfit) else self._read(item)
             if isinstance(outcome, Misfit):
-                rejected.append((outcome.line, outcome.why))
+                rejected.append(outcome)
             else:
                 candidates.append(outcome)
         self._find_known(candidates)
@@ -153,7 +153,7 @@ class PastImport:
                 rejected=rejected,
                 duplicates=len(candidates) - len(new),
             )
-        self.findings.rejected.update(why.reason for _, why in rejected)
+        self.findings.rejected.update(each.why.reason for each in rejected)
         for each in candidates:
             self._note(each)
 
@@ -169,11 +169,9 @@ class PastImport:
             day.new += 1
             day.tokens += record.tokens.prompt + record.tokens.output + record.tokens.unclassified
 
-    def _read(self, item: Wire | Misfit | tuple[UsageRecord, Cost]) -> _Candidate | Misfit:
+    def _read(self, item: Wire | tuple[UsageRecord, Cost]) -> _Candidate | Misfit:
         now_ms = self._clock.now_ms()
         cost: Cost | None = None
-        if isinstance(item, Misfit):
-            return item
         if isinstance(item, Wire):
             wire = item if item.provider else attributed(item, self._facts)
             fingerprint = snapshot_fingerprint(self._proxy, wire)

@@ -108,7 +108,7 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: type[PeerRow]) 
             f"{path} is not a {peer.program} database that this version knows: {lacks}."
             f" Its tables: {tables}. Nothing was imported."
         )
-    done = _steps(connection) if peer.steps else set()
+    done = _steps(connection)
     undone = [step for step in peer.steps if step not in done]
     if undone:
         raise ImportFileError(

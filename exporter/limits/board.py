@@ -78,7 +78,7 @@ class LimitBoard:
         if self.stored is not None:
             self.stored.reload(self._content.thresholds)
         self.current = Board()
-        self._capacities = CapacityWatch(self.ledger, self.labels)
+        self._capacities = CapacityWatch(self.ledger)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
         self._lock = threading.RLock()
         self._told: tuple[str, ...] = ()
@@ -143,7 +143,9 @@ class LimitBoard:
         anchors = self.ledger.limits.anchors()
         with self.ledger.windows.look() as look:
             configured, measured = self._evaluator.evaluate(tuple(limits.values()), look, anchors, now_ms=now_ms)
-        self._capacities.look(now_ms)
+        for (credential, window, scope), change in self._capacities.look(now_ms).items():
+            account = self.labels.credential(credential)
+            _log.warning("limit_capacity_changed", credential=account, window=window, scope=scope, shrank=change.shrank)
         reported, early_resets, worth = self._provider_windows(now_ms)
         unmatched = self._evaluator.unmatched()
         for id_ in unmatched:

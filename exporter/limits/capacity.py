@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-import structlog
-
 from exporter.ledger.label_store import Route
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
@@ -39,8 +36,6 @@ _AGREEMENT = 1.1
 _EVERY_MS = _READ_MS = 300_000
 _SETTLED_MS = 3_600_000
 _NANO = 1e9
-
-_log = structlog.get_logger("exporter.limits")
 
 
 class Point(NamedTuple):
@@ -238,28 +233,25 @@ class CapacityWatch:
     For one thread at a time.
     """
 
-    def __init__(self, ledger: Ledger, labels: Labels) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.current: Mapping[QuotaKey, WindowWorth] = {}
         self._ledger = ledger
-        self._labels = labels
         self._looked_ms: int | None = None
         self._settled: dict[tuple[QuotaKey, int, int], tuple[_Amounts, _Amounts]] = {}
 
-    def look(self, now_ms: int) -> None:
-        """Take in new readings and late records. Raises LedgerError."""
+    def look(self, now_ms: int) -> Mapping[QuotaKey, Change]:
+        """Take in new readings and late records, and return the changes that they reveal. Raises LedgerError."""
         if self._looked_ms is not None and abs(now_ms - self._looked_ms) < _EVERY_MS:
-            return
+            return {}
         known = self._ledger.quotas.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
+        changed: dict[QuotaKey, Change] = {}
         for key, points in self._points(known, now_ms).items():
             tokens, usd = points
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
+                changed[key] = change
                 self._ledger.quotas.note_change(key, **change._asdict())
-                account = self._labels.credential(key[0])
-                _log.warning(
-                    "limit_capacity_changed", credential=account, window=key[1], scope=key[2], shrank=change.shrank
-                )
                 tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
         changes = self._ledger.quotas.changes()
@@ -268,6 +260,7 @@ class CapacityWatch:
             for key in worth.keys() | changes.keys()
         }
         self._looked_ms = now_ms
+        return changed
 
     def _points(
         self, known: Mapping[QuotaKey, Sequence[QuotaPoint]], now_ms: int

@@ -4,21 +4,20 @@ A row of the package outranks the overlay's, which fills a gap, unless that one 
 service tiers alone extend the package's row; there, too, the package's own tiers win.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import yaml
 
 from exporter.pricing.cost import Price
 from exporter.pricing.genai_prices import load_genai_rows
-from exporter.pricing.lookup import Cell, PriceList, Row, Rows, catalogue_ways
+from exporter.pricing.lookup import PriceList, Row, Rows, catalogue_ways
 from exporter.pricing.price_file import DatedRow, Overlay, OverlayRow, by_name
 from exporter.settings.yaml_rows import read_rows
 
-_OVERLAY = "overlay.yaml"
+_OVERLAY, _WITHOUT_PRICE = (Path(__file__).with_name(name) for name in ("overlay.yaml", "without_price.yaml"))
 
 
 @cache
@@ -28,14 +27,13 @@ def load_catalogue() -> PriceList:
 
 def read_overlay() -> tuple[OverlayRow, ...]:
     """The overlay. Raises ProblemsError for a mistake in it; a test rules that out."""
-    with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
-        return read_rows(Path(path), Overlay, setting=_OVERLAY, context=[]).prices
+    return read_rows(_OVERLAY, Overlay, setting=_OVERLAY.name, context=[]).prices
 
 
 def models_without_price() -> Mapping[tuple[str, str], str]:
     """The reviewed list of CPA's models without a public price: the reasons, by CPA's provider and model."""
-    text = resources.files("exporter.pricing").joinpath("without_price.yaml").read_text(encoding="utf-8")
-    return {(row["provider"], row["model"]): row["reason"] for row in yaml.safe_load(text)["models"]}
+    rows = yaml.safe_load(_WITHOUT_PRICE.read_text(encoding="utf-8"))["models"]
+    return {(row["provider"], row["model"]): row["reason"] for row in rows}
 
 
 def with_overlay(rows: Rows, overlay: Iterable[OverlayRow]) -> Rows:
@@ -64,8 +62,9 @@ class _Overlaid:
     def __init__(self, row: Row, extra: DatedRow[OverlayRow]) -> None:
         self._row = row
         self._extra = extra
-        first, second = row.cell, extra.cell
-        self.cell: Cell = second if first is None else lambda at_ms: (first(at_ms), second(at_ms))
+
+    def cell(self, at_ms: int) -> Hashable:
+        return self._row.cell(at_ms), self._extra.cell(at_ms)
 
     def at(self, at_ms: int) -> Price | None:
         price, extra = self._row.at(at_ms), self._extra.row_at(at_ms)

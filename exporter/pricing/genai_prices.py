@@ -23,16 +23,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from exporter.days import DAY_MS, EPOCH, epoch_ms
 from exporter.pricing.cost import Price, Tariff, Tier, pico_per_token
-from exporter.pricing.lookup import Cell, Row, Rows
+from exporter.pricing.lookup import Row, Rows
 from exporter.pricing.vendors import SECTIONS
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+    from genai_prices.types import ModelInfo, Provider, TieredPrices
 
 _FREE = ":free"
 
@@ -102,23 +102,19 @@ class _GenaiRow:
     def __init__(self, model: "ModelInfo", *, origin: str) -> None:
         self._packed = pickle.dumps(replace(model, **_NOT_NEEDED))
         self._origin = origin
-        dates, times = _changes(model)
-        self.cell: Cell | None = partial(bisect_right, dates) if dates else None
-        if times:
-            self.cell = lambda at_ms: (bisect_right(dates, at_ms), bisect_right(times, at_ms % DAY_MS))
+        self._dates, self._times = _changes(model)
+
+    def cell(self, at_ms: int) -> tuple[int, int]:
+        return bisect_right(self._dates, at_ms), bisect_right(self._times, at_ms % DAY_MS)
 
     def at(self, at_ms: int) -> Price | None:
         model: ModelInfo = pickle.loads(self._packed)  # noqa: S301 - as it was packed above
         moment = EPOCH + timedelta(milliseconds=at_ms)
-        free = _is_free(model)
-        tariff = _tariff(model.get_prices(moment), free=free)
+        tariff = _tariff(model, moment)
         if tariff is None:
             return None
-        service_tiers = {}
-        for name, when in _service_tiers(model, moment):
-            at_tier = _tariff(model.get_prices(moment, when), free=free)
-            if at_tier is not None:
-                service_tiers[name] = at_tier
+        priced = {name: _tariff(model, moment, when) for name, when in _service_tiers(model, moment)}
+        service_tiers = {name: at_tier for name, at_tier in priced.items() if at_tier is not None}
         return Price(origin=self._origin, tariff=tariff, service_tiers=service_tiers)
 
 
@@ -164,7 +160,9 @@ def _is_free(model: "ModelInfo") -> bool:
     return model.id.lower().endswith(_FREE)
 
 
-def _tariff(prices: "ModelPrice", *, free: bool) -> Tariff | None:
+def _tariff(model: "ModelInfo", moment: datetime, when: dict[str, str] | None = None) -> Tariff | None:
+    """The prices at a moment, of the base tier or of a service tier."""
+    prices = model.get_prices(moment, when)
     buckets = {
         "input": prices.input_mtok,
         "output": prices.output_image_mtok if prices.output_image_mtok is not None else prices.output_mtok,
@@ -172,7 +170,7 @@ def _tariff(prices: "ModelPrice", *, free: bool) -> Tariff | None:
         "cache_read": prices.cache_read_mtok,
         "cache_write": prices.cache_write_mtok,
     }
-    if free and not any(bucket is not None for bucket in buckets.values()):
+    if _is_free(model) and not any(bucket is not None for bucket in buckets.values()):
         return Tariff(input=0, output=0, cache_read=0, cache_write=0)
     if buckets["input"] is None:
         return None

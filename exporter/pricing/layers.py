@@ -7,56 +7,28 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
-from exporter.pricing.cost import Price
 from exporter.pricing.feed import FeedStore, PriceFeed
-from exporter.pricing.lookup import Catalogue, PriceList, override_ways
+from exporter.pricing.lookup import PriceList, override_ways
 from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
-from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
-from exporter.pricing.vendors import OPENAI_COMPATIBLE
+from exporter.pricing.pricer import DEFAULT_PRICE, NO_FILE, Pricer, UserPrices
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
 
 _log = structlog.get_logger("exporter.pricing")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _InUse:
-    """What the user's file says: its rows, their number, the default price, and providers whose writes live an hour."""
-
-    prices: PriceList
-    rows: int
-    default: Price
-    one_hour_writes: frozenset[str]
+def watch_price_file(path: Path) -> WatchedFile[UserPrices]:
+    """The prices of the user's file. Raises ProblemsError for a mistake in it."""
+    kind, name = say("price file"), say("prices")
+    return WatchedFile(path, _read, kind=kind, name=name, log=_log, size=lambda file: {"rows": file.rows})
 
 
-def _read(path: Path) -> _InUse:
+def _read(path: Path) -> UserPrices:
     file, default = read_price_file(path), DEFAULT_PRICE
     if file.default is not None:
         default = replace(default, origin=f"{path.name} {DEFAULT_MODEL}", tariff=file.default)
     prices = PriceList(by_name(file.rows, list_name=path.name), ways=override_ways)
-    return _InUse(prices=prices, rows=len(file.rows), default=default, one_hour_writes=file.one_hour_writes)
-
-
-class UserPrices(WatchedFile[_InUse]):
-    """The prices of one file: a ``Catalogue``."""
-
-    def __init__(self, path: Path) -> None:
-        """Read the file. Raises ProblemsError."""
-        kind, name = say("price file"), say("prices")
-        super().__init__(path, _read, kind=kind, name=name, log=_log, size=lambda file: {"rows": file.rows})
-
-    def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """See ``Catalogue.find``."""
-        return self.content.prices.find(provider, model, at_ms=at_ms)
-
-    def default(self) -> Price:
-        """The price of models that no list knows: the file's, else the built-in one."""
-        return self.content.default
-
-    def one_hour_writes(self, provider: str) -> bool:
-        """Whether the file says that a provider's cache writes live for an hour. CPA's name may have its prefix."""
-        name, found = provider.strip().lower(), self.content.one_hour_writes
-        return name in found or name.removeprefix(OPENAI_COMPATIBLE) in found
+    return UserPrices(prices=prices, rows=len(file.rows), default=default, one_hour_writes=file.one_hour_writes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +36,7 @@ class PriceLayers:
     """The pricer, and its lists that change while the program runs; ``None`` where there is none."""
 
     pricer: Pricer
-    user: UserPrices | None
+    user: WatchedFile[UserPrices] | None
     feed: PriceFeed | None
 
     @property
@@ -79,15 +51,10 @@ def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, cl
     Raises SettingsError for a wrong price file, and LedgerError if ``store`` cannot be read.
     """
     catalogue = load_catalogue()
-    user = UserPrices(file) if file is not None else None
+    user = watch_price_file(file) if file is not None else None
     feed = PriceFeed(url=feed_url, store=store, known=catalogue.knows, clock=clock) if feed_url is not None else None
-    layers: list[Catalogue | None] = [user, catalogue, feed]
-    return PriceLayers(
-        pricer=Pricer(
-            [layer for layer in layers if layer is not None],
-            default=user.default if user is not None else lambda: DEFAULT_PRICE,
-            one_hour_writes=user.one_hour_writes if user is not None else lambda _: False,
-        ),
-        user=user,
-        feed=feed,
+    pricer = Pricer(
+        [catalogue] if feed is None else [catalogue, feed],
+        user=lambda: user.content if user is not None else NO_FILE,
     )
+    return PriceLayers(pricer=pricer, user=user, feed=feed)

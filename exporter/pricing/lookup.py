@@ -10,7 +10,7 @@ names, so that memory has a bound.
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exporter.pricing.cost import MatchedBy, Price
 from exporter.pricing.model_names import clean, spellings, without_vendor
@@ -39,10 +39,10 @@ Cell = Callable[[int], Hashable]
 
 
 class Row(Protocol):
-    """One model of a price list over time. ``cell`` is None if its price never changes."""
+    """One model of a price list over time."""
 
-    @property
-    def cell(self) -> Cell | None: ...
+    def cell(self, at_ms: int, /) -> Hashable:
+        """See ``Cell``."""
 
     def at(self, at_ms: int) -> Price | None:
         """The price at a moment (ms since the epoch) for a name that is listed as it is; ``None`` if there is none."""
@@ -51,6 +51,14 @@ class Row(Protocol):
 
 Rows = Mapping[str, Mapping[str, Row]]
 """Rows by section and by name, both in lower case."""
+
+
+class _Match(NamedTuple):
+    """One row under one requested name, and its prices by cell, each worked out once."""
+
+    row: Row
+    matched_by: MatchedBy
+    prices: dict[Hashable, Price | None]
 
 
 class PriceList:
@@ -63,8 +71,12 @@ class PriceList:
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``. A row without a price at that moment leaves it to the next."""
-        for match in self._matches(provider, model):
-            if (price := match.price(at_ms)) is not None:
+        for row, matched_by, prices in self._matches(provider, model):
+            cell = row.cell(at_ms)
+            if cell not in prices:
+                found = row.at(at_ms)
+                prices.setdefault(cell, found and replace(found, matched_by=matched_by))
+            if (price := prices[cell]) is not None:
                 return price
         return None
 
@@ -72,9 +84,9 @@ class PriceList:
         """Whether a model has a row, even one without a price at some moments."""
         return bool(self._matches(provider, model))
 
-    def _search(self, provider: str, model: str) -> "tuple[_Match, ...]":
+    def _search(self, provider: str, model: str) -> tuple[_Match, ...]:
         rows = ((self._rows.get(section, {}).get(name), how) for section, name, how in self._ways(provider, model))
-        return tuple(_Match(row, how) for row, how in rows if row is not None)
+        return tuple(_Match(row, how, {}) for row, how in rows if row is not None)
 
 
 def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
@@ -94,23 +106,3 @@ def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matched
 
 ANY_PROVIDER = ""
 """The section of rows for every provider."""
-
-
-class _Match:
-    """One row under one requested name: its price over time, worked out once for each cell."""
-
-    __slots__ = ("_cell", "_matched_by", "_prices", "_row")
-
-    def __init__(self, row: Row, matched_by: MatchedBy) -> None:
-        self._row = row
-        self._cell = row.cell
-        self._matched_by = matched_by
-        self._prices: dict[Hashable, Price | None] = {}
-
-    def price(self, at_ms: int) -> Price | None:
-        cell = self._cell(at_ms) if self._cell is not None else None
-        try:
-            return self._prices[cell]
-        except KeyError:
-            found = self._row.at(at_ms)
-            return self._prices.setdefault(cell, found and replace(found, matched_by=self._matched_by))

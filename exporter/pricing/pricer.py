@@ -6,10 +6,12 @@ they add nothing, and the record counts as unpriced, because nobody could find a
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from exporter.pricing.cost import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
-from exporter.pricing.lookup import Catalogue
+from exporter.pricing.lookup import Catalogue, PriceList, override_ways
+from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.records import Basis, Cost, Tokens, UsageRecord
 
 _DEFAULT_INPUT = pico_per_token("0.15")
@@ -33,23 +35,38 @@ _UNNAMED = frozenset({"", "unknown"})
 _NO_TOKENS = Tokens()
 
 
-class Pricer:
-    """Finds the price in force at a record's time and computes the cost. The first catalogue with a price wins.
+@dataclass(frozen=True, kw_only=True)
+class UserPrices:
+    """What the user's price file says: its prices and their number, and the price of models that no list knows.
 
-    ``default`` returns the price of models that no catalogue knows, ``one_hour_writes`` whether a provider's cache
-    writes live for an hour. Both answers may change at any time.
+    ``one_hour_writes`` are providers, in lower case, whose cache writes live for an hour.
     """
 
-    def __init__(
-        self,
-        catalogues: Sequence[Catalogue],
-        *,
-        default: Callable[[], Price] = lambda: DEFAULT_PRICE,
-        one_hour_writes: Callable[[str], bool] = lambda _: False,
-    ) -> None:
+    prices: PriceList = field(default_factory=lambda: PriceList({}, ways=override_ways))
+    rows: int = 0
+    default: Price = DEFAULT_PRICE
+    one_hour_writes: frozenset[str] = frozenset()
+
+    def has_one_hour_writes(self, provider: str) -> bool:
+        """Whether a provider's cache writes live for an hour. CPA's name may have its prefix."""
+        if not self.one_hour_writes:  # nearly always, and each record asks
+            return False
+        name = provider.strip().lower()
+        return name in self.one_hour_writes or name.removeprefix(OPENAI_COMPATIBLE) in self.one_hour_writes
+
+
+NO_FILE = UserPrices()
+
+
+class Pricer:
+    """Finds the price in force at a record's time and computes the cost.
+
+    The ``user``'s prices, which may change at any time, come first; of the catalogues, the first that has a price.
+    """
+
+    def __init__(self, catalogues: Sequence[Catalogue], *, user: Callable[[], UserPrices] = lambda: NO_FILE) -> None:
         self._catalogues = tuple(catalogues)
-        self._default = default
-        self._one_hour_writes = one_hour_writes
+        self._user = user
 
     def price(self, record: UsageRecord) -> Cost:
         """What this record costs. Never fails: there is always the default price."""
@@ -70,12 +87,13 @@ class Pricer:
 
     def price_of(self, provider: str, model: str, *, at_ms: int) -> Price:
         """What a model costs at a moment (ms since the epoch); the default price if no catalogue has it."""
+        user = self._user()
+        if (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
+            return price
         for catalogue in self._catalogues:
             if (price := catalogue.find(provider, model, at_ms=at_ms)) is not None:
-                if price.matched_by is not MatchedBy.OVERRIDE and self._one_hour_writes(provider):
-                    return price.with_one_hour_writes
-                return price
-        return self._default()
+                return price.with_one_hour_writes if user.has_one_hour_writes(provider) else price
+        return user.default
 
     def current(self, provider: str, model: str, *, at_ms: int) -> dict[str, Decimal]:
         """USD per million tokens at a moment, by the values of the label ``bucket``, without unpriced buckets.

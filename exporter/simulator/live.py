@@ -44,7 +44,6 @@ def live_demo(
         upgraded()
 
     upgrading = threading.Timer(upgrade_after or 0, upgrade)
-    seed = random.randrange(2**32) if seed is None else seed  # noqa: S311 - invented traffic
     server = DemoServer(proxy, host=host, port=port)
     traffic = LiveTraffic(proxy, rate=rate, seed=seed, history_hours=history_hours)
     traffic.start()
@@ -66,7 +65,7 @@ class LiveTraffic:
     """
 
     def __init__(
-        self, proxy: DemoProxy, *, rate: float, seed: int, burst: int = 150, history_hours: float = 0.0
+        self, proxy: DemoProxy, *, rate: float, seed: int | None, burst: int = 150, history_hours: float = 0.0
     ) -> None:
         self._proxy = proxy
         self._rate = rate

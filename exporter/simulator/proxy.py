@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from exporter.clock import Clock
-from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
+from exporter.simulator.options import DEFAULT_VERSION, has_usage
 from exporter.simulator.quotas import FIVE_HOURS
 from exporter.simulator.wire import IMAGE_MODEL, Event, go_timestamp, usage_detail, wire_record
-from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, Client, Credential
+from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 
 _ZONE_OF_OFFICIAL_IMAGE = "Asia/Shanghai"
 # Seconds for which CPA avoids a credential after a failure with that status.
@@ -105,7 +105,6 @@ class DemoProxy:
         self.clock = clock or Clock()
         self.key = key
         self.allow_remote = False
-        self.publishing = True
         self._lock = threading.RLock()
         self._forget()
 
@@ -113,28 +112,10 @@ class DemoProxy:
     def has_usage_snapshot(self) -> bool:
         return has_usage(self.version)
 
-    @property
-    def has_http_queue(self) -> bool:
-        return not self.has_usage_snapshot
-
-    @property
-    def has_v8_paths(self) -> bool:
-        return self.version == VERSIONS["8"]
-
-    @property
-    def clients(self) -> tuple[Client, ...]:
-        """The clients whose keys it knows."""
-        return CLIENTS
-
     def upgrade(self, version: str) -> None:
-        """Replace the program with another version, older or newer: a restart, then other routes."""
+        """Replace the program with another version, older or newer, which knows nothing of the past."""
         with self._lock:
             self.version = version
-            self.restart()
-
-    def restart(self) -> None:
-        """Restart the process: waiting records, counters and statistics are gone."""
-        with self._lock:
             self._forget()
 
     def _forget(self) -> None:

@@ -12,8 +12,10 @@ import msgspec
 from werkzeug import Request, Response
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from exporter.simulator.options import VERSIONS
 from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.quotas import vendor_answer
+from exporter.simulator.world import CLIENTS
 
 V0 = "/v0/management/"
 V8 = "/v8/management/"
@@ -67,23 +69,21 @@ class Routes:
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._handlers: dict[tuple[str, str], Handler] = {}
-        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
         self._add("config", self._config)
         self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()))
-        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in proxy.clients]}))
+        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in CLIENTS]}))
         for provider in ("gemini", "claude", "codex", "vertex"):
             self._add(f"{provider}-api-key", self._key_list(f"{provider}-api-key", provider))
         self._add("openai-compatibility", self._key_list("openai-compatibility", "openrouter"))
         self._add(USAGE_QUEUE, self._pop)
         self._add(USAGE, lambda _: (200, proxy.usage_snapshot()))
         self._add("api-call", self._api_call, method="POST")
-        self._add("plugins", lambda _: (200, {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": []}))
 
     def answer(self, call: Request) -> Response:
         """The response to a call, with CPA's refusals."""
         name, version = route_name(call.path)
-        if version is None or (version == 8 and not self._proxy.has_v8_paths):
+        if version is None or (version == 8 and self._proxy.version != VERSIONS["8"]):
             return Response(status=404)
         refusal = self._refusal(call)
         if refusal is not None:
@@ -108,9 +108,7 @@ class Routes:
         """The handler of a call, or ``None`` if this version has no such route."""
         if version == 8 and name not in _V8_NAMES.values():
             return None
-        if name == USAGE_QUEUE and not self._proxy.has_http_queue:
-            return None
-        if name == USAGE and not (version == 0 and self._proxy.has_usage_snapshot):
+        if name in (USAGE, USAGE_QUEUE) and (name == USAGE) != self._proxy.has_usage_snapshot:
             return None
         return self._handlers.get((method, name))
 
@@ -119,7 +117,7 @@ class Routes:
 
     def _config(self, _: Request) -> Answer:
         return 200, {
-            "usage-statistics-enabled": self._proxy.publishing,
+            "usage-statistics-enabled": True,
             "redis-usage-queue-retention-seconds": self._proxy.retention_seconds,
         }
 

@@ -44,7 +44,7 @@ def load(at: float, zone: tzinfo) -> float:
 class Traffic:
     """A seeded source of requests to ``credentials``, which may change at any time. Not thread-safe."""
 
-    def __init__(self, *, seed: int, zone: tzinfo, credentials: tuple[Credential, ...] = CREDENTIALS) -> None:
+    def __init__(self, *, seed: int | None, zone: tzinfo, credentials: tuple[Credential, ...] = CREDENTIALS) -> None:
         self._random = random.Random(seed)  # noqa: S311 repeatable invented traffic, nothing secret
         self._zone = zone
         self._serial = 0

@@ -27,6 +27,7 @@ NOW = 1795503600.0
 USAGE = "/v0/management/usage"
 QUEUE = "/v0/management/usage-queue"
 SWITCH = "/v0/management/usage-statistics-enabled"
+CONFIG = "/v0/management/config"
 LEGACY = ["v6.9.49", "v6.6.96"]
 VOLATILE = {"date", "connection", "content-length", "transfer-encoding", "x-cpa-commit"}
 
@@ -422,7 +423,7 @@ def test_a_process_has_a_history() -> None:
 
 def test_a_process_is_upgraded_while_it_runs() -> None:
     with _process("--version", "6.9", "--rate", "20", "--upgrade-after", "0.1") as client:
-        wait_until(lambda: client.get(SWITCH).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
+        wait_until(lambda: client.get(CONFIG).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
         assert client.get(USAGE).status_code == 404
         wait_until(lambda: client.get(f"{QUEUE}?count=9").json(), bool)
 

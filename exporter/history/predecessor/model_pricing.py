@@ -5,7 +5,6 @@ project what it is about to write, so that it recognizes a row after a crash or 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -39,84 +38,72 @@ class _Price(NamedTuple):
 
 def price_task(remote: Remote, ledger: Ledger, pricer: Pricer, clock: Clock) -> Task:
     """Writes the prices when they or the models in use change, and checks the rows every hour."""
-    return Task(_LOOK_SECONDS, _ModelPrices(remote, ledger, pricer, clock).run)
+    done: dict[str, _Price] = {}
+    done_at = 0.0
+
+    def run(owner: str, proxies: Sequence[str]) -> None:
+        nonlocal done, done_at
+        wanted, now = _prices(ledger, pricer, at_ms=clock.now_ms()), clock.monotonic()
+        if wanted != done or now - done_at >= _AT_LEAST_EVERY_SECONDS:
+            _write(remote, wanted, owner, proxies, at=clock.now())
+            done, done_at = wanted, now
+
+    return Task(_LOOK_SECONDS, run)
 
 
-@dataclass
-class _ModelPrices:
-    remote: Remote
-    ledger: Ledger
-    pricer: Pricer
-    clock: Clock
-    _done: dict[str, _Price] = field(default_factory=dict, init=False)
-    _done_at: float = field(default=0.0, init=False)
+def _prices(ledger: Ledger, pricer: Pricer, *, at_ms: int) -> dict[str, _Price]:
+    """The default price, and the current one of each model, from the provider that is used most for it."""
+    found: dict[str, _Price] = {}
+    used = used_lately(ledger.periods.current, ledger.dictionary)
+    for provider, model in (("default", _DEFAULT), *sorted(used, key=lambda key: (-used[key], key))):
+        prices = pricer.current(provider, model, at_ms=at_ms)
+        is_storable = len(model) <= _LONGEST_MODEL and len(provider) <= _LONGEST_PROVIDER
+        if is_storable and "input" in prices and "output" in prices and model not in found:
+            found[model] = _Price.of(provider, prices["input"], prices["output"])
+    return found
 
-    def run(self, owner: str, proxies: Sequence[str]) -> None:
-        wanted = self._prices()
-        now = self.clock.monotonic()
-        if wanted == self._done and now - self._done_at < _AT_LEAST_EVERY_SECONDS:
-            return
-        self._write(wanted, owner, proxies)
-        self._done, self._done_at = wanted, now
 
-    def _prices(self) -> dict[str, _Price]:
-        """The default price, and the current one of each model, from the provider that is used most for it."""
-        now_ms = self.clock.now_ms()
-        found: dict[str, _Price] = {}
-        used = used_lately(self.ledger.periods.current, self.ledger.dictionary)
-        for provider, model in (("default", _DEFAULT), *sorted(used, key=lambda key: (-used[key], key))):
-            prices = self.pricer.current(provider, model, at_ms=now_ms)
-            is_storable = len(model) <= _LONGEST_MODEL and len(provider) <= _LONGEST_PROVIDER
-            if is_storable and "input" in prices and "output" in prices and model not in found:
-                found[model] = _Price.of(provider, prices["input"], prices["output"])
-        return found
+def _write(remote: Remote, wanted: Mapping[str, _Price], owner: str, proxies: Sequence[str], *, at: float) -> None:
+    there = {row["model_pattern"]: row for row in remote.rows(_TABLE, order=("id",))}
+    noted = _noted(remote, proxies)
+    added = {model: price for model, price in wanted.items() if model not in there}
+    ours = {model: _price_of(there[model]) for model in wanted if model in there and model in noted}
+    changed = {
+        model: wanted[model] for model, price in ours.items() if price in noted[model] and price != wanted[model]
+    }
+    if not added and not changed:
+        return
+    # The old value stays noted, because the row has it until it is written.
+    notes = noted | {model: [price] for model, price in added.items()}
+    notes |= {model: [ours[model], price] for model, price in changed.items()}
+    remote.call("exporter_save_checkpoint", p_proxy=proxies[0], p_owner=owner, p_checkpoint={"state": {_KIND: notes}})
+    if added:
+        rows = [_row(model, price, at) for model, price in added.items()]
+        remote.upsert(_TABLE, rows, on="model_pattern", only_new=True)
+    for model, price in changed.items():
+        row = there[model]
+        where = {column: row[column] for column in ("id", "input_price_per_million", "output_price_per_million")}
+        remote.update(_TABLE, _row(model, price, at), where=where)
 
-    def _write(self, wanted: Mapping[str, _Price], owner: str, proxies: Sequence[str]) -> None:
-        there = {row["model_pattern"]: row for row in self.remote.rows(_TABLE, order=("id",))}
-        noted = self._noted(proxies)
-        added = {model: price for model, price in wanted.items() if model not in there}
-        ours = {model: _price_of(there[model]) for model in wanted if model in there and model in noted}
-        changed = {
-            model: wanted[model] for model, price in ours.items() if price in noted[model] and price != wanted[model]
-        }
-        if not added and not changed:
-            return
-        # The old value stays noted, because the row has it until it is written.
-        notes = noted | {model: [price] for model, price in added.items()}
-        notes |= {model: [ours[model], price] for model, price in changed.items()}
-        self.remote.call(
-            "exporter_save_checkpoint",
-            p_proxy=proxies[0],
-            p_owner=owner,
-            p_checkpoint={"state": {_KIND: notes}},
-        )
-        if added:
-            rows = [self._row(model, price) for model, price in added.items()]
-            self.remote.upsert(_TABLE, rows, on="model_pattern", only_new=True)
-        for model, price in changed.items():
-            row = there[model]
-            where = {column: row[column] for column in ("id", "input_price_per_million", "output_price_per_million")}
-            self.remote.update(_TABLE, self._row(model, price), where=where)
 
-    def _noted(self, proxies: Sequence[str]) -> dict[str, list[_Price]]:
-        """What this exporter has written or was about to write, by model."""
-        noted: dict[str, list[_Price]] = {}
-        for row in self.remote.rows(
-            "exporter_checkpoints", "proxy,value", order=("proxy", "kind"), where={"kind": _KIND}
-        ):
-            if row["proxy"] in proxies:
-                for model, prices in row["value"].items():
-                    noted.setdefault(model, []).extend(_Price.of(*price) for price in prices)
-        return noted
+def _noted(remote: Remote, proxies: Sequence[str]) -> dict[str, list[_Price]]:
+    """What this exporter has written or was about to write, by model."""
+    noted: dict[str, list[_Price]] = {}
+    for row in remote.rows("exporter_checkpoints", "proxy,value", order=("proxy", "kind"), where={"kind": _KIND}):
+        if row["proxy"] in proxies:
+            for model, prices in row["value"].items():
+                noted.setdefault(model, []).extend(_Price.of(*price) for price in prices)
+    return noted
 
-    def _row(self, model: str, price: _Price) -> Row:
-        return {
-            "model_pattern": model,
-            "input_price_per_million": price.input,
-            "output_price_per_million": price.output,
-            "provider": price.provider,
-            "updated_at": datetime.fromtimestamp(self.clock.now(), UTC).isoformat(),
-        }
+
+def _row(model: str, price: _Price, at: float) -> Row:
+    return {
+        "model_pattern": model,
+        "input_price_per_million": price.input,
+        "output_price_per_million": price.output,
+        "provider": price.provider,
+        "updated_at": datetime.fromtimestamp(at, UTC).isoformat(),
+    }
 
 
 def _price_of(row: Row) -> _Price:

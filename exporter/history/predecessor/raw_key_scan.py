@@ -16,20 +16,14 @@ class OldKeys:
     table: str
     what: str
     statement: str
-    has_some: Callable[[Remote], bool]
+    is_there: Callable[[Remote], object]
 
 
-def _in_snapshots(remote: Remote) -> bool:
-    old = [("slot", "is", "null"), ("raw_data", "not.is", "null")]
-    return bool(remote.some("usage_snapshots", "id", filters=old, limit=1))
-
-
-def _in_model_usage(remote: Remote) -> bool:
-    old = [
-        ("usage_snapshots.slot", "is", "null"),
-        ("api_endpoint", "not.match", "^(old-|unknown$)"),  # "unknown": the predecessor knew no key
-    ]
-    return bool(remote.some("model_usage", "id,usage_snapshots!inner(id,slot)", filters=old, limit=1))
+_OLD_SNAPSHOTS = [("slot", "is", "null"), ("raw_data", "not.is", "null")]
+_OLD_MODEL_USAGE = [
+    ("usage_snapshots.slot", "is", "null"),
+    ("api_endpoint", "not.match", "^(old-|unknown$)"),  # "unknown": the predecessor knew no key
+]
 
 
 def _in_days(remote: Remote) -> bool:
@@ -50,7 +44,7 @@ PLACES = (
         "usage_snapshots",
         "raw API keys in raw_data",
         "update usage_snapshots set raw_data = null where slot is null;",
-        _in_snapshots,
+        lambda remote: remote.some("usage_snapshots", "id", filters=_OLD_SNAPSHOTS, limit=1),
     ),
     OldKeys(
         "model_usage",
@@ -58,7 +52,9 @@ PLACES = (
         "update model_usage set api_endpoint = 'old-' || left(md5(api_endpoint), 10)\n"
         "    where snapshot_id in (select id from usage_snapshots where slot is null)"
         " and api_endpoint not like 'old-%';",
-        _in_model_usage,
+        lambda remote: remote.some(
+            "model_usage", "id,usage_snapshots!inner(id,slot)", filters=_OLD_MODEL_USAGE, limit=1
+        ),
     ),
     OldKeys(
         "daily_stats",
@@ -71,7 +67,7 @@ PLACES = (
         "credential_usage_summary",
         "names of accounts and API keys",
         "drop table if exists credential_usage_summary;",
-        lambda remote: bool(remote.has_rows("credential_usage_summary")),  # only its last versions had this table
+        lambda remote: remote.has_rows("credential_usage_summary"),  # only its last versions had this table
     ),
 )
 """All places that may hold keys or names."""
@@ -79,4 +75,4 @@ PLACES = (
 
 def find_old_keys(remote: Remote) -> Iterator[OldKeys]:
     """The places that hold some now. Raises HistoryError."""
-    return (place for place in PLACES if place.has_some(remote))
+    return (place for place in PLACES if place.is_there(remote))

@@ -73,7 +73,8 @@ def install(connection: sqlite3.Connection) -> None:
         for name, sql in triggers.items():
             connection.execute(f"drop trigger if exists {name}")
             connection.execute(sql)
-        connection.execute(f"insert or replace into checksum values (?, ({_sum(connection, table)}))", (table,))
+        computed = f"insert or replace into checksum (name, value) values (?, ({_sum(connection, table)}))"
+        connection.execute(computed, (table,))
 
 
 def changed_tables(connection: sqlite3.Connection) -> set[str]:

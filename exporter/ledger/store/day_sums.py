@@ -87,4 +87,4 @@ class DaySums:
             part = {"day": day, "since": day if row is None else row[0], "until": until}
             for series in ("series", str(ALL_SERIES)):
                 connection.execute(_SUM.format(series=series), part)
-            connection.execute("insert or replace into summed_day values (?, ?)", (day, until))
+            connection.execute("insert or replace into summed_day (day, until_bucket) values (?, ?)", (day, until))

@@ -74,6 +74,8 @@ CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits",
 CLIENTS = "clients/"
 """Kinds of documents. ``CLIENTS`` is followed by the number of a part; only the last part grows."""
 
+OF_CLIENTS = "from client where id in (select s.client from series s join route r on r.id = s.route where r.proxy = ?)"
+"""Ends a statement that selects the clients of a proxy."""
 
 # Without those of other proxies' credentials, and of credentials that were merged into another one.
 _SESSIONS = """
@@ -197,10 +199,6 @@ def _credentials(
 
 def _clients(connection: sqlite3.Connection, proxy: int) -> dict[str, tuple[ExportedClient, ...]]:
     parts: defaultdict[int, list[ExportedClient]] = defaultdict(list)
-    for id_, pseudonym, label in connection.execute(
-        "select id, pseudonym, label from client where id in"
-        " (select s.client from series s join route r on r.id = s.route where r.proxy = ?) order by id",
-        (proxy,),
-    ):
+    for id_, pseudonym, label in connection.execute(f"select id, pseudonym, label {OF_CLIENTS} order by id", (proxy,)):
         parts[id_ // _CLIENTS_PER_PART].append(ExportedClient(pseudonym, label))
     return {f"{CLIENTS}{part}": tuple(clients) for part, clients in parts.items()}

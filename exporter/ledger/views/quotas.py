@@ -19,7 +19,7 @@ from msgspec.structs import asdict, replace
 
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged
-from exporter.ledger.entry_columns import listed
+from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.label_store import LabelStore
 from exporter.quotas.reading import (
     ACCOUNT,
@@ -41,6 +41,22 @@ MOST_POINTS = 160
 LONGEST_MS = 62 * 86_400_000
 """Older points are not kept."""
 
+
+class QuotaPoint(NamedTuple):
+    """A reading: when, the used share, and the reset it announced; ms since the epoch."""
+
+    observed_ms: int
+    used_ratio: float
+    resets_ms: int
+
+
+class CapacityChanges(NamedTuple):
+    """How often the capacity of a window shrank, and grew."""
+
+    shrank: int = 0
+    grew: int = 0
+
+
 _KEY = ("credential", "window", "scope")
 _DETAIL = ("ratio_inferred", "used_nano_usd", "limit_nano_usd", "fell_from", "fell_reset_ms")
 _READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
@@ -59,8 +75,14 @@ _LOAD = (
     f" {listed(_DETAIL[1:])} from quota_window left join quota_detail using ({listed(_KEY)})"
 )
 
+_POINT, _CHANGES = (*_KEY, *QuotaPoint._fields), (*_KEY, *CapacityChanges._fields)
+_SAVE_POINT = insert("quota_point", _POINT, replace=True)
+_COUNT_CHANGE = (
+    f"{insert('quota_change', _CHANGES)}"
+    " on conflict do update set shrank = shrank + excluded.shrank, grew = grew + excluded.grew"
+)
 _OF_KEY = "where credential = ?1 and window = ?2 and scope = ?3"
-_LAST_TWO = f"select observed_ms, used_ratio, resets_ms from quota_point {_OF_KEY} order by observed_ms desc limit 2"
+_LAST_TWO = f"select {listed(QuotaPoint._fields)} from quota_point {_OF_KEY} order by observed_ms desc limit 2"
 _FORGET = f"delete from quota_point {_OF_KEY}"
 _FORGET_OLD = (
     f"{_FORGET} and (observed_ms < ?4 or observed_ms <"
@@ -77,21 +99,6 @@ class QuotaWindow(Struct, frozen=True):
     reading: Reading
     early_resets: int = 0
     fell: tuple[float, int] | None = None
-
-
-class QuotaPoint(NamedTuple):
-    """A reading: when, the used share, and the reset it announced; ms since the epoch."""
-
-    observed_ms: int
-    used_ratio: float
-    resets_ms: int
-
-
-class CapacityChanges(NamedTuple):
-    """How often the capacity of a window shrank, and grew."""
-
-    shrank: int = 0
-    grew: int = 0
 
 
 class Quotas:
@@ -190,7 +197,8 @@ class Quotas:
         found: defaultdict[QuotaKey, list[QuotaPoint]] = defaultdict(list)
         with self._database.reading() as connection:
             for *key, observed_ms, used_ratio, resets_ms in connection.execute(
-                "select * from quota_point where observed_ms between ? and ? order by 1, 2, 3, 4", (from_ms, until_ms)
+                f"select {listed(_POINT)} from quota_point where observed_ms between ? and ? order by 1, 2, 3, 4",
+                (from_ms, until_ms),
             ):
                 found[key[0], key[1], key[2]].append(QuotaPoint(observed_ms, used_ratio, resets_ms))
         return found
@@ -198,14 +206,14 @@ class Quotas:
     def changes(self) -> Mapping[QuotaKey, CapacityChanges]:
         """How often each window's capacity changed, where it did. Raises LedgerError."""
         with self._database.reading() as connection:
-            rows = connection.execute("select * from quota_change")
+            rows = connection.execute(f"select {listed(_CHANGES)} from quota_change")
             return {(credential, window, scope): CapacityChanges(*rest) for credential, window, scope, *rest in rows}
 
     def note_change(self, key: QuotaKey, *, since_ms: int, shrank: bool) -> None:
         """Count a change of a window's capacity once, and forget the points before it. Raises LedgerError."""
         with self._database.transaction() as connection:
             if connection.execute(f"{_FORGET} and observed_ms < ?", (*key, since_ms)).rowcount:
-                _count_change(connection, (*key, shrank, not shrank))
+                connection.execute(_COUNT_CHANGE, (*key, shrank, not shrank))
 
     def _has_room(
         self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
@@ -257,7 +265,7 @@ def _note_point(connection: sqlite3.Connection, key: QuotaKey, reading: Reading)
     before = [QuotaPoint._make(row) for row in connection.execute(_LAST_TWO, key)]
     if _is_beside([*reversed(before), point]):
         connection.execute(f"{_FORGET} and observed_ms = ?", (*key, before[0].observed_ms))
-    connection.execute("insert or replace into quota_point values (?, ?, ?, ?, ?, ?)", (*key, *point))
+    connection.execute(_SAVE_POINT, (*key, *point))
     connection.execute(_FORGET_OLD, (*key, point.observed_ms - LONGEST_MS))
 
 
@@ -265,18 +273,10 @@ def _join_points(connection: sqlite3.Connection, merged: Mapping[int, int]) -> N
     """Move points and changes of merged credentials to the one that each was merged into."""
     for moved in merged.items():
         connection.execute("update or replace quota_point set credential = ?2 where credential = ?1", moved)
-        for row in connection.execute(
+        changes = connection.execute(
             "delete from quota_change where credential = ?1 returning ?2, window, scope, shrank, grew", moved
-        ).fetchall():
-            _count_change(connection, row)
-
-
-def _count_change(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:
-    connection.execute(
-        "insert into quota_change values (?, ?, ?, ?, ?)"
-        " on conflict do update set shrank = shrank + excluded.shrank, grew = grew + excluded.grew",
-        row,
-    )
+        ).fetchall()
+        connection.executemany(_COUNT_CHANGE, changes)
 
 
 def _is_beside(points: list[QuotaPoint]) -> bool:

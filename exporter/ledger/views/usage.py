@@ -123,7 +123,7 @@ def _group(connection: sqlite3.Connection, groups: Mapping[int, int]) -> None:
     """Fill the table ``temp.grouped`` with series and their groups."""
     connection.execute("create temp table if not exists grouped (series integer primary key, number integer not null)")
     connection.execute("delete from temp.grouped")
-    connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
+    connection.executemany("insert into temp.grouped (series, number) values (?, ?)", groups.items())
 
 
 def _read(

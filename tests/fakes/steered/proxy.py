@@ -11,7 +11,7 @@ import msgspec
 
 from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.wire import Event, go_timestamp
-from exporter.simulator.world import MANAGEMENT_KEY, Client, Credential
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, Client, Credential
 from tests.fakes.steered import snapshot
 from tests.fakes.steered.accounts import SteeredAccount
 from tests.fakes.steered.counts import CountedRecords, Counts, Happening, KnownItem
@@ -56,6 +56,7 @@ class SteeredProxy(DemoProxy):
         **settings: Any,
     ) -> None:
         self._fork = (shown_version, with_usage, with_queue)
+        self.publishing = True
         self.management = True
         self.without_v0 = False
         self.subscribed = False
@@ -138,7 +139,8 @@ class SteeredProxy(DemoProxy):
 
     @property
     def clients(self) -> tuple[Client, ...]:
-        return () if self.open_proxy else super().clients
+        """The clients whose keys it knows."""
+        return () if self.open_proxy else CLIENTS
 
     def upgrade(
         self,
@@ -151,7 +153,8 @@ class SteeredProxy(DemoProxy):
         """Restart the proxy as another version, older or newer, or as a fork, which changes its routes."""
         with self._lock:
             self._fork = (shown_version, with_usage, with_queue)
-            super().upgrade(version)
+            self.version = version
+            self.restart()
             self.logins.bans_local = self.version_number >= _BANS_LOCAL
 
     # --- traffic ------------------------------------------------------------------------------------------------------
@@ -259,13 +262,14 @@ class SteeredProxy(DemoProxy):
             self._clock_shift += hours * 3600
 
     def restart(self) -> None:
+        """Restart the process: waiting records, counters and statistics are gone."""
         with self._lock:
             self.subscribers.drop()
             self.logins.forget()
             self.waiting.drop()
             self._undelivered.clear()
             self._restarts += 1
-            super().restart()
+            self._forget()
 
     def _forget(self) -> None:
         self._accounts = {each.name: SteeredAccount(each, created=self.clock.now()) for each in self.accounts}

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.server import USAGE, V8, Answer, Handler, Refusal, Routes, route_name
+from exporter.simulator.server import USAGE, USAGE_QUEUE, V8, Answer, Handler, Refusal, Routes, route_name
 from exporter.simulator.world import Credential
 from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy
@@ -70,6 +70,8 @@ class SteeredRoutes(Routes):
 
     def __init__(self, proxy: SteeredProxy) -> None:
         super().__init__(proxy)
+        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
+        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
         for method in ("PUT", "PATCH"):
             self._add("usage-statistics-enabled", self._set_switch, method=method)
         self._add("auth-files", self._auth_files)
@@ -163,6 +165,10 @@ class SteeredRoutes(Routes):
             return None
         if version == 8 and method == "GET" and (name == "config" or name.startswith("config/")):
             return self._config_node(name.split("/")[1:])
+        if name in (USAGE, USAGE_QUEUE):  # a fork may have both
+            has_usage = self._proxy.has_usage_snapshot and version == 0
+            has_it = has_usage if name == USAGE else self._proxy.has_http_queue
+            return self._handlers.get((method, name)) if has_it else None
         known = self._proxy.version_number >= _SINCE.get(name, (0, 0, 0))
         return super().find(method, name, version) if known else None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from exporter.commands.demo_past import DAYS, RECORDS, book_demo_past
 from exporter.errors import LedgerLockedError
@@ -91,8 +92,10 @@ def test_the_past_shows_what_windows_are_worth_and_that_a_limit_shrank(past: Set
 
 def test_the_past_shows_it_at_another_hour_too(settings: Settings, clock: TurnableClock) -> None:
     clock.advance(3600 * 30)
-    book_demo_past(settings, clock)
+    with capture_logs() as logged:
+        book_demo_past(settings, clock)
     _is_known(settings, clock)
+    assert [each for each in logged if each["log_level"] == "warning"] == [], "nothing of it is news"
 
 
 def _is_known(settings: Settings, clock: TurnableClock) -> None:

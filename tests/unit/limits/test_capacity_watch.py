@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.quotas.reading import Reading
@@ -121,11 +122,15 @@ def test_a_smaller_limit_is_reported_once_after_one_whole_window(bench: LimitBen
     _play(bench, cut)
     assert _worth(bench).changes == (0, 0), "the window still runs"
     _end(bench, 1)
-    worth = _worth(bench)
+    with capture_logs() as logged:
+        worth = _worth(bench)
     assert worth.changes == (1, 0)
+    assert [each["shrank"] for each in logged if each["event"] == "limit_capacity_changed"] == [True]
     assert _usd(worth).estimate == pytest.approx(_USD * 0.85, rel=0.03)
     bench.restart()
-    assert _worth(bench).changes == (1, 0)
+    with capture_logs() as logged:
+        assert _worth(bench).changes == (1, 0)
+    assert [each for each in logged if each["event"] == "limit_capacity_changed"] == []
     _play(bench, _week(5, 2, cut=0.85))
     _end(bench, 2)
     assert _worth(bench).changes == (1, 0)

@@ -11,7 +11,7 @@ from exporter.pricing.lookup import PriceList
 from exporter.pricing.price_file import OverlayRow
 
 ROWS = read_overlay()
-REVIEWED = date(2026, 11, 29)
+REVIEWED = date(2026, 11, 30)
 AT_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 1000
 DAY_MS = 86_400_000
 CPA_NAMES = {
@@ -159,6 +159,7 @@ def test_spark_and_codex_do_not_share_a_row(catalogue: PriceList) -> None:
         ("claude", "claude-mythos-preview", ("10", "1", "50")),
         ("gemini", "gemini-3.1-pro-preview-customtools", ("2", "0.2", "12")),
         ("gemini", "gemini-2.5-computer-use-preview-10-2025", ("1.25", None, "10")),
+        ("vertex", "gemini-1.5-flash-8b-001", ("0.0375", "0.01", "0.15")),
         ("qwen", "qwen3.7-max", ("2.5", "0.5", "7.5")),
         ("qwen", "qwen3.8-max", ("2", "0.25", "6")),
         ("openai-compatible-zai", "glm-5-code", ("1.2", "0.3", "5")),

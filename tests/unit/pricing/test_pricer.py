@@ -5,7 +5,7 @@ import pytest
 
 from exporter.pricing.cost import MatchedBy, Price, Tariff
 from exporter.pricing.lookup import PriceList
-from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
+from exporter.pricing.pricer import DEFAULT_PRICE, Pricer, UserPrices
 from exporter.records import Basis, Tokens
 from tests.benches import pricing as benches
 
@@ -219,7 +219,7 @@ def test_reasoning_of_an_image_model_is_charged_as_text(pricer: Pricer) -> None:
 
 
 def test_cache_writes_cost_twice_the_input_if_the_cache_lives_an_hour(genai: PriceList) -> None:
-    pricer = Pricer([genai], one_hour_writes=lambda provider: provider == "claude")
+    pricer = Pricer([genai], user=lambda: UserPrices(one_hour_writes=frozenset({"claude"})))
     tokens = Tokens(cache_write=37_175)
     by_provider = {
         provider: pricer.price(record(provider, "claude-fable-5", tokens)).nano_usd
