@@ -11,6 +11,7 @@ once; newer use is summed again at each look, every five minutes, because record
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
+from exporter.limits.model import SHARE
 from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.reading import SAME_RESET_MS
 
@@ -221,11 +223,12 @@ def _stretches(points: Sequence[Point]) -> int:
 
 
 class WindowWorth(NamedTuple):
-    """What 100 % of a window is worth at API prices, and in tokens; None if unknown."""
+    """What 100 % of a window is worth at API prices, and in tokens; None if unknown. ``unit`` is the window's own."""
 
     usd: Capacity | None
     tokens: Capacity | None
     changes: CapacityChanges
+    unit: str = SHARE
 
 
 _Amounts = tuple[float, float]
@@ -299,7 +302,8 @@ class CapacityWatch:
         dictionary = self._ledger.dictionary
         by_credential: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
         for id_, series in list(dictionary.series.items()):
-            by_credential[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
+            with suppress(KeyError):  # a rollback is taking it back
+                by_credential[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
         return {key: {id_ for id_, route in by_credential[key[0]] if _counts(route, scope=key[2])} for key in keys}
 
 
