@@ -32,6 +32,7 @@ from exporter.quotas.reading import (
     reset_early,
     stays_low,
 )
+from exporter.quotas.values import MOST_AHEAD_MS
 
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
@@ -160,6 +161,18 @@ class Quotas:
         _save(connection, joined)
         with self._lock:
             self._windows = joined
+
+    def follow_clock(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        """Date readings from the future before now, if somebody has set the clock back: else no newer one would win."""
+        ahead_ms = max((quota.reading.observed_ms for quota in self._windows.values()), default=0) - now_ms
+        if ahead_ms <= MOST_AHEAD_MS:
+            return
+        connection.execute(
+            "update quota_window set observed_ms = observed_ms - ? where observed_ms > ?",
+            (ahead_ms + MOST_AHEAD_MS, now_ms),
+        )
+        connection.execute("delete from quota_point where observed_ms > ?", (now_ms,))
+        self.load(connection)
 
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
