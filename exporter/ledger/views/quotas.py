@@ -12,7 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import asdict, replace
@@ -72,12 +72,14 @@ _FORGET_OLD = (
 class QuotaWindow(Struct, frozen=True):
     """The last reading of a window, and how often it was emptied before its announced end.
 
-    ``fell`` is the share and the announced reset before a fall that the next reading has to confirm.
+    ``fell_from`` and ``fell_reset_ms`` are the share and the announced reset before a fall that the next reading has to
+    confirm.
     """
 
     reading: Reading
     early_resets: int = 0
-    fell: tuple[float, int] | None = None
+    fell_from: float | None = None
+    fell_reset_ms: int | None = None
 
 
 class QuotaPoint(NamedTuple):
@@ -111,10 +113,8 @@ class Quotas:
         told = [dict(zip(names, row, strict=True)) for row in rows]
         try:
             windows = {
-                (row["credential"], row["window"], row["scope"]): QuotaWindow(
-                    convert(row, Reading, strict=False),
-                    row["early_resets"],
-                    None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"]),
+                (row["credential"], row["window"], row["scope"]): convert(
+                    row | {"reading": row}, QuotaWindow, strict=False
                 )
                 for row in told
             }
@@ -240,21 +240,17 @@ def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:
     """The window after another reading. An early reset counts once the lower share has lasted for two answers."""
     if known is None:
         return QuotaWindow(reading)
-    early_resets, before = known.early_resets, known.fell
-    if before is not None and is_another_answer(known.reading, reading):
-        early_resets += stays_low(*before, known.reading, reading)
-        before = None
-    if before is None and known.reading.resets_ms is not None and reset_early(known.reading, reading):
-        before = known.reading.used_ratio, known.reading.resets_ms
-    return QuotaWindow(reading, early_resets, before)
+    followed = replace(known, reading=reading)
+    if known.fell_from is not None and known.fell_reset_ms is not None and is_another_answer(known.reading, reading):
+        early = stays_low(known.fell_from, known.fell_reset_ms, known.reading, reading)
+        followed = QuotaWindow(reading, known.early_resets + early)
+    if followed.fell_from is None and reset_early(known.reading, reading):
+        followed = replace(followed, fell_from=known.reading.used_ratio, fell_reset_ms=known.reading.resets_ms)
+    return followed
 
 
 def _save(connection: sqlite3.Connection, windows: Mapping[QuotaKey, QuotaWindow]) -> None:
-    rows: list[dict[str, Any]] = []
-    for (credential, _, _), quota in windows.items():
-        fell_from, fell_reset_ms = quota.fell or (None, None)
-        told = {"early_resets": quota.early_resets, "fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
-        rows.append({"credential": credential} | asdict(quota.reading) | told)
+    rows = [{"credential": key[0]} | asdict(quota) | asdict(quota.reading) for key, quota in windows.items()]
     for save in _SAVES:
         connection.executemany(save, rows)
 
