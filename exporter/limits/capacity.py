@@ -24,7 +24,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
 from exporter.limits.model import SHARE
-from exporter.quotas.providers import PROVIDERS
+from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import SAME_RESET_MS
 
 _STEP = 0.01
@@ -300,16 +300,14 @@ class CapacityWatch:
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
         dictionary = self._ledger.dictionary
-        by_credential: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
+        own: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
         for id_, series in list(dictionary.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                by_credential[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
-        return {key: {id_ for id_, route in by_credential[key[0]] if _counts(route, scope=key[2])} for key in keys}
-
-
-def _counts(route: Route, *, scope: str) -> bool:
-    provider = PROVIDERS.get(route.provider)
-    return provider is None or provider.counts(route.model, scope)
+                own[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
+        return {
+            key: {id_ for id_, route in own[key[0]] if provider_of(route.provider).counts(route.model, key[2])}
+            for key in keys
+        }
 
 
 def _added(sums: WindowSums, members: set[int]) -> _Amounts:

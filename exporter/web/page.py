@@ -3,7 +3,7 @@
 It shows what this process and the ledger know; a view calls no proxy. The page works without JavaScript.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -50,7 +50,7 @@ class Page:
     prices: PriceLayers
     limits: LimitBoard
     history: HistoryState = lambda: None
-    unasked: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+    unasked: Callable[[], Mapping[str, Sequence[str]]] = dict
 
     def answer(self) -> Response:
         """The current page, within a request of an application prepared by ``add_filters``."""
