@@ -21,7 +21,6 @@ MAX_BYTES = 8192
 MAX_NAME = 100
 _MAX_MODELS = 256
 
-_PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
 _USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values() if provider.use_suffix})
 _STORED = {"date": instant} | {
     pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
@@ -57,7 +56,7 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 def _allowed(given: str) -> tuple[str, Callable[[str], object] | None]:
     """A header's name in lower case, and the test of its value; None if it may not be stored."""
     name = given.lower()
-    match = _ALLOWED_NAME(name) if name == "date" or name.startswith(_PREFIXES) else None
+    match = _ALLOWED_NAME(name)
     return name, None if match is None or match.lastindex is None else _FITS[match.lastindex - 1]
 
 
