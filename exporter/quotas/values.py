@@ -207,9 +207,12 @@ def window_called(name: object) -> tuple[str, int | None]:
 
 
 def window_name(seconds: int) -> str:
-    """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, because providers use different ones."""
-    if 28 * DAY <= seconds <= 31 * DAY:
-        return "month"
+    """The length; 28 to 31 days are a ``month``, because providers use different ones."""
+    return "month" if 28 * DAY <= seconds <= 31 * DAY else length_name(seconds)
+
+
+def length_name(seconds: int) -> str:
+    """A length in the largest unit that divides it: ``90m``, ``5h``, ``7d``."""
     for unit, size in reversed(_UNITS.items()):
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
