@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import structlog
@@ -181,12 +181,7 @@ def _windows(points: Iterable[Point]) -> list[list[Point]]:
 
 def _of_window(points: Sequence[Point]) -> _Evidence | None:
     first, last = points[0], points[-1]
-    pairs = [
-        pair
-        for place, end in enumerate(points)
-        for start in points[:place]
-        if (pair := _bounds(start, end)) is not None
-    ]
+    pairs = [pair for start, end in combinations(points, 2) if (pair := _bounds(start, end)) is not None]
     if not pairs:
         return None
     low, best = max(pairs)

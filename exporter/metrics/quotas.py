@@ -58,10 +58,7 @@ def quota_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Cl
     """What is known about the accounts in the last inventory."""
     now_ms = clock.now_ms()
     windows = ledger.quotas.current()
-    ids: dict[CredentialLabels, int] = {}
     for key, id_, _ in labels.accounts(statuses(), now_ms=now_ms):
-        ids.setdefault(key, id_)
-    for key, id_ in ids.items():
         told = ledger.quota_asks.told.get(id_, AccountState())
         if (outlook := ledger.quota_asks.outlook.get(id_)) is not None:
             yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())
