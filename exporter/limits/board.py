@@ -82,7 +82,6 @@ class LimitBoard:
         self._capacities = CapacityWatch(self.ledger, self.labels)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
         self._lock = threading.RLock()
-        self._told: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -148,9 +147,8 @@ class LimitBoard:
         reported, early_resets, worth = self._provider_windows(now_ms)
         unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
-            if id_ not in self._told:
+            if id_ not in self.current.unmatched:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
-        self._told = unmatched
         windows = _distinct([*configured, *reported])
         statuses = list(self.statuses())
         self.current = Board(

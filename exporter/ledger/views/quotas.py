@@ -8,7 +8,6 @@ first and the last one of each window, and one for each step of the share betwee
 """
 
 import sqlite3
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -98,13 +97,15 @@ class CapacityChanges(NamedTuple):
 
 
 class Quotas:
-    """All windows. Any thread may read ``current``; changes belong in the ledger's transactions."""
+    """All windows. Any thread may read ``current``; changes belong in the ledger's transactions.
+
+    What is in memory is replaced, never changed.
+    """
 
     def __init__(self, database: Database, dictionary: LabelStore) -> None:
         self._database = database
         self._dictionary = dictionary
-        self._lock = threading.Lock()
-        self._windows: dict[QuotaKey, QuotaWindow] = {}
+        self._windows: Mapping[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Reload everything. Raises LedgerCorruptError if a window is none that was ever stored."""
@@ -120,18 +121,15 @@ class Quotas:
             }
         except ValidationError:
             raise LedgerCorruptError(damaged(self._database.path)) from None
-        with self._lock:
-            self._windows = windows
+        self._windows = windows
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
         """All windows, ended ones too, by the credential that each one was merged into.
 
         A refusal of the account as a whole is over once one of its windows is read later.
         """
-        with self._lock:
-            windows = list(self._windows.items())
         found: dict[QuotaKey, QuotaWindow] = {}
-        for (credential, window, scope), quota in windows:
+        for (credential, window, scope), quota in self._windows.items():
             key = (self._dictionary.resolved(credential).id, window, scope)
             if (other := found.get(key)) is not None:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
@@ -159,8 +157,7 @@ class Quotas:
         for table in _TABLES:
             connection.execute(f"delete from {table}")
         _save(connection, joined)
-        with self._lock:
-            self._windows = joined
+        self._windows = joined
 
     def follow_clock(self, connection: sqlite3.Connection, now_ms: int) -> None:
         """Date readings from the future before now, if somebody has set the clock back: else no newer one would win."""
@@ -195,8 +192,8 @@ class Quotas:
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
         """Show what was noted. Call it after the commit."""
-        with self._lock:
-            self._windows |= changed
+        if changed:
+            self._windows = {**self._windows, **changed}
 
     def points(self, *, from_ms: int, until_ms: int) -> Mapping[QuotaKey, list[QuotaPoint]]:
         """The points of each window in a span of time, oldest first. Raises LedgerError."""
@@ -224,13 +221,11 @@ class Quotas:
         self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
     ) -> bool:
         """Whether a credential may have one more window: names come from outside. Ended ones make room."""
-        own = {key: quota for key, quota in (self._windows | changed).items() if key[0] == credential}
+        own = {key: quota for key, quota in {**self._windows, **changed}.items() if key[0] == credential}
         if len(own) < MAX_WINDOWS:
             return True
         ended = [key for key, quota in own.items() if key not in changed and not is_current(quota.reading, now_ms)]
-        with self._lock:
-            for key in ended:
-                del self._windows[key]
+        self._windows = {key: quota for key, quota in self._windows.items() if key not in ended}
         for table in (*_TABLES, "quota_point"):
             connection.executemany(f"delete from {table} {_OF_KEY}", ended)
         return bool(ended)
