@@ -7,6 +7,7 @@ limits or the labels change.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.label_store import OTHER, LabelStore
@@ -117,15 +118,8 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    start_ms, reset_ms = open_window(
-        limit.strategy,
-        now_ms,
-        zone=limit.zone,
-        length_ms=limit.window_ms,
-        session_start=lambda length_ms: look.session_start(
-            (limit.id, group.key), length_ms=length_ms, series=group.series, now_ms=now_ms
-        ),
-    )
+    session_start = partial(look.session_start, (limit.id, group.key), series=group.series, now_ms=now_ms)
+    start_ms, reset_ms = open_window(limit.strategy, limit.window_ms, now_ms, limit.zone, session_start)
     if start_ms is not None and anchor_ms is not None:
         start_ms = max(start_ms, anchor_ms)
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)

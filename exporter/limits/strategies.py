@@ -34,12 +34,7 @@ CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTH
 
 
 def open_window(
-    strategy: Strategy,
-    now_ms: int,
-    *,
-    zone: tzinfo,
-    length_ms: int | None,
-    session_start: Callable[[int], int | None],
+    strategy: Strategy, length_ms: int | None, now_ms: int, zone: tzinfo, session_start: Callable[[int], int | None]
 ) -> tuple[int | None, int | None]:
     """Start and end of the window open at ``now_ms``; both None for a session that is not open.
 

@@ -55,8 +55,8 @@ _SAVES = (
     " or exists (select 1 from quota_detail where credential = :credential and window = :window and scope = :scope)",
 )
 _LOAD = (
-    f"select {listed(('credential', *_READ, 'early_resets'))}, coalesce(ratio_inferred, 0) as ratio_inferred,"
-    f" {listed(_DETAIL[1:])} from quota_window left join quota_detail using ({listed(_KEY)})"
+    "select *, coalesce(ratio_inferred, 0) as ratio_inferred"
+    f" from quota_window left join quota_detail using ({listed(_KEY)})"
 )
 
 _OF_KEY = "where credential = ?1 and window = ?2 and scope = ?3"
