@@ -53,4 +53,5 @@ def reset(id_: str) -> None:
 
 
 def _cells(row: LimitRow) -> tuple[str, ...]:
-    return (formats.cut(row.name), row.note, row.used, row.budget, row.share, row.resets, row.pace, row.exhausted)
+    share = formats.share(row.window.used_ratio)
+    return (formats.cut(row.name), row.note, row.used, row.budget, share, row.resets, row.pace, row.exhausted)

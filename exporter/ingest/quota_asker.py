@@ -25,7 +25,7 @@ from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
 from exporter.normalize.credentials import Account
 from exporter.quotas.asking import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
-from exporter.quotas.providers import ASKED
+from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import is_current
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_client import ProxyClient
@@ -98,7 +98,7 @@ class QuotaAsker:
 
         ``fetches`` counts questions by proxy, provider and result.
         """
-        self.unknown: Mapping[str, tuple[str, ...]] = {}
+        self.unknown: Mapping[str, Sequence[str]] = {}
         self._statuses = statuses
         self._clients = clients
         self._ledger = ledger
@@ -228,24 +228,25 @@ class QuotaAsker:
 
     def _note_unknown(self, windows: Mapping[QuotaKey, QuotaWindow], now_ms: int) -> None:
         read = {key[0] for key, quota in windows.items() if is_current(quota.reading, now_ms)}
-        unknown: dict[str, tuple[str, ...]] = {}
+        unknown: dict[str, Sequence[str]] = {}
         for status in self._statuses():
-            if status.name not in self._clients and status.up:
-                unread = [
-                    id_ for id_, account in _askable(status) if account.facts.provider in ASKED and id_ not in read
-                ]
-                unknown[status.name] = tuple(sorted(map(self._labels.credential, unread)))
-        self.unknown = unknown
-        for name, accounts in unknown.items():
-            if accounts and name not in self._told:
-                self._told.add(name)
+            if status.name in self._clients or not status.up:
+                continue
+            accounts = unknown[status.name] = sorted(
+                self._labels.credential(id_)
+                for id_, account in _askable(status)
+                if id_ not in read and provider_of(account.facts.provider).questions
+            )
+            if accounts and status.name not in self._told:
+                self._told.add(status.name)
                 _log.info(
                     "quotas_passive",
-                    proxy=name,
+                    proxy=status.name,
                     accounts=", ".join(accounts),
                     message="With EXPORTER_QUOTAS=active the exporter would know the windows of"
                     f" {formats.count(len(accounts))} more account{'' if len(accounts) == 1 else 's'}.",
                 )
+        self.unknown = unknown
 
 
 def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
@@ -268,7 +269,7 @@ def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
 
 def _questions(provider: str, known: _Known) -> list[Question]:
     """The questions about an account of ``provider``, the one about its windows first."""
-    questions = list(ASKED.get(provider, ())) if known.can_call else []
+    questions = list(provider_of(provider).questions) if known.can_call else []
     if provider in known.quota_api:
         first = questions[0] if questions else Question(_API_SECONDS, ())
         questions[:1] = [replace(first, ways=(None, *first.ways))]

@@ -163,11 +163,18 @@ class Labels:
     ) -> Iterator[tuple[CredentialLabels, int, Account]]:
         """The credentials of the last inventories, with their ids.
 
-        An account may have several logins with the same labels: those that work come first, and decide its state.
+        Of several logins of an account, which have the same labels, one that works counts, else one that is not
+        disabled. A key may be listed several times.
         """
+        known: set[CredentialLabels] = set()
         for status in statuses:
-            for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
-                yield CredentialLabels(status.name, self.credential(id_), account.facts.provider), id_, account
+            for id_, account in sorted(status.accounts, key=lambda each: (not each[1].is_up(now_ms), each[1].disabled)):
+                key = CredentialLabels(status.name, self.credential(id_), account.facts.provider)
+                if account.is_up(now_ms) is not None:
+                    if key in known:
+                        continue
+                    known.add(key)
+                yield key, id_, account
 
     def attempts(self, totals: Totals, *, hidden: Collection[object] = ()) -> dict[CredentialLabels, Attempts]:
         """The proxies' own counts of attempts: those of merged credentials are added up, ``hidden`` ids count as 0."""

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
@@ -81,7 +82,6 @@ class LimitBoard:
         self._capacities = CapacityWatch(self.ledger)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
         self._lock = threading.RLock()
-        self._told: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -149,9 +149,8 @@ class LimitBoard:
         reported, early_resets, worth = self._provider_windows(now_ms)
         unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
-            if id_ not in self._told:
+            if id_ not in self.current.unmatched:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
-        self._told = unmatched
         windows = _distinct([*configured, *reported])
         statuses = list(self.statuses())
         self.current = Board(
@@ -200,16 +199,17 @@ class LimitBoard:
                 scope=reading.scope,
                 window=reading.window,
             )
+            unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             early_resets[labels] += quota.early_resets
             if key in self._capacities.current:
-                worth.setdefault(labels, self._capacities.current[key])
+                worth.setdefault(labels, self._capacities.current[key]._replace(unit=unit))
             if is_current(reading, now_ms):
                 windows.append(
                     LimitWindow(
                         **labels._asdict(),
                         limit=reading.window,
                         kind=PROVIDER,
-                        unit=SHARE if reading.limit_nano_usd is None else Unit.USD,
+                        unit=unit,
                         used_ratio=reading.used_ratio,
                         thresholds=self._content.thresholds,
                         used=_usd(reading.used_nano_usd),
@@ -227,8 +227,9 @@ class LimitBoard:
         """The provider in a credential's records, if no inventory has named it."""
         dictionary = self.ledger.dictionary
         for series in list(dictionary.series.values()):
-            if dictionary.resolved(series.credential).id == credential:
-                return dictionary.routes[series.route].provider
+            with suppress(KeyError):  # a rollback is taking it back
+                if dictionary.resolved(series.credential).id == credential:
+                    return dictionary.routes[series.route].provider
         return ""
 
 

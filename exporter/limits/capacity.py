@@ -11,15 +11,17 @@ once; newer use is summed again at each look, every five minutes, because record
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from exporter.ledger.label_store import Route
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
-from exporter.quotas.providers import PROVIDERS
+from exporter.limits.model import SHARE
+from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import SAME_RESET_MS
 
 _STEP = 0.01
@@ -174,12 +176,7 @@ def _windows(points: Iterable[Point]) -> list[list[Point]]:
 
 def _of_window(points: Sequence[Point]) -> _Evidence | None:
     first, last = points[0], points[-1]
-    pairs = [
-        pair
-        for place, end in enumerate(points)
-        for start in points[:place]
-        if (pair := _bounds(start, end)) is not None
-    ]
+    pairs = [pair for start, end in combinations(points, 2) if (pair := _bounds(start, end)) is not None]
     if not pairs:
         return None
     low, best = max(pairs)
@@ -216,11 +213,12 @@ def _stretches(points: Sequence[Point]) -> int:
 
 
 class WindowWorth(NamedTuple):
-    """What 100 % of a window is worth at API prices, and in tokens; None if unknown."""
+    """What 100 % of a window is worth at API prices, and in tokens; None if unknown. ``unit`` is the window's own."""
 
     usd: Capacity | None
     tokens: Capacity | None
     changes: CapacityChanges
+    unit: str = SHARE
 
 
 _Amounts = tuple[float, float]
@@ -290,15 +288,14 @@ class CapacityWatch:
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
         dictionary = self._ledger.dictionary
-        by_credential: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
+        own: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
         for id_, series in list(dictionary.series.items()):
-            by_credential[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
-        return {key: {id_ for id_, route in by_credential[key[0]] if _counts(route, scope=key[2])} for key in keys}
-
-
-def _counts(route: Route, *, scope: str) -> bool:
-    provider = PROVIDERS.get(route.provider)
-    return provider is None or provider.counts(route.model, scope)
+            with suppress(KeyError):  # a rollback is taking it back
+                own[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
+        return {
+            key: {id_ for id_, route in own[key[0]] if provider_of(route.provider).counts(route.model, key[2])}
+            for key in keys
+        }
 
 
 def _added(sums: WindowSums, members: set[int]) -> _Amounts:

@@ -5,8 +5,11 @@ limits or the labels change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
+from exporter.ledger.credential_store import Credential
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.views.usage_sums import WindowLook
@@ -17,6 +20,9 @@ MOST_WINDOWS = 200
 """Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""
 
 _NANO = 1e9
+
+_Usage = tuple[int, int, Credential, SeriesLabels]
+"""A label set: its id and its client's, its credential, and its labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +88,27 @@ class Evaluator:
         assigned = (self._labels.version, len(self._dictionary.series), limits)
         if assigned == self._assigned:
             return
-        usages = [
-            (id_, self._labels.series(id_), self._dictionary.resolved(series.credential).label)
-            for id_, series in list(self._dictionary.series.items())
-            if self._dictionary.clients[series.client] != OTHER  # use that is folded counts under its own names
-        ]
+        usages: list[_Usage] = []
+        for id_, series in list(self._dictionary.series.items()):
+            with suppress(KeyError):  # a rollback is taking it back
+                account, labels = self._dictionary.resolved(series.credential), self._labels.series(id_)
+                if self._dictionary.clients[series.client] != OTHER:  # what is folded counts under its own names
+                    usages.append((id_, series.client, account, labels))
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._assigned = assigned
 
-    def _groups_of(self, limit: Limit, usages: Sequence[tuple[int, SeriesLabels, str]]) -> list[_Group]:
+    def _groups_of(self, limit: Limit, usages: Sequence[_Usage]) -> list[_Group]:
         """Their keys have ids, which never change, so that a new alias keeps the sessions."""
         labels = limit.proxy, limit.provider or limit.shown_provider, limit.credential
         groups = {} if limit.per else {"": _Group("", *labels)}
-        for id_, usage, credential_in_history in usages:
-            if not limit.matches(usage, credential_in_history):
+        for id_, client, account, usage in usages:
+            if not limit.matches(usage, account.label):
                 continue
-            known = self._dictionary.series[id_]
             if limit.per is Per.CREDENTIAL:
-                account = self._dictionary.resolved(known.credential)
                 provider = account.provider or usage.provider
                 group = _Group(f"credential:{account.id}", usage.proxy, provider, usage.credential)
             elif limit.per is Per.CLIENT:
-                group = _Group(f"client:{known.client}", *labels, usage.client)
+                group = _Group(f"client:{client}", *labels, usage.client)
             elif limit.per is Per.MODEL:
                 group = _Group(f"model:{usage.model}", *labels, usage.model)
             else:
@@ -113,15 +118,8 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    start_ms, reset_ms = open_window(
-        limit.strategy,
-        now_ms,
-        zone=limit.zone,
-        length_ms=limit.window_ms,
-        session_start=lambda length_ms: look.session_start(
-            (limit.id, group.key), length_ms=length_ms, series=group.series, now_ms=now_ms
-        ),
-    )
+    session_start = partial(look.session_start, (limit.id, group.key), series=group.series, now_ms=now_ms)
+    start_ms, reset_ms = open_window(limit.strategy, limit.window_ms, now_ms, limit.zone, session_start)
     if start_ms is not None and anchor_ms is not None:
         start_ms = max(start_ms, anchor_ms)
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)

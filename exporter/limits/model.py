@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.strategies import Strategy, window_name
+from exporter.limits.strategies import CALENDAR_NAMES, Strategy
+from exporter.quotas.values import length_name
 
 CONFIGURED, PROVIDER = "configured", "provider"
 SHARE = "share"
@@ -104,8 +105,8 @@ class Limit:
 
     @property
     def window(self) -> str:
-        """The window's name in metrics."""
-        return window_name(self.strategy, self.window_ms)
+        """The window's name in metrics: ``day``, ``week``, ``month``, or its length."""
+        return CALENDAR_NAMES[self.strategy] if self.window_ms is None else length_name(self.window_ms // 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

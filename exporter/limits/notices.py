@@ -6,8 +6,7 @@ for a while, or a new window has begun. "Runs out early" uses the numbers of ``p
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -43,17 +42,6 @@ _TYPES = {Kind.WARNING: "warning", Kind.EARLY: "warning", Kind.CRITICAL: "failur
 _LEVELS: dict[str, int] = {"": 0, Kind.WARNING: 1, Kind.CRITICAL: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A message, and what to remember of the window once it has been sent."""
-
-    kind: Kind
-    title: str
-    text: str
-    window: tuple[str, ...]
-    told: Told
-
-
 class LimitWatch:
     """Compares windows with the notices that were sent: ``told``, by a window's labels. Whoever sends adds to it."""
 
@@ -61,18 +49,11 @@ class LimitWatch:
         self._told = told
         self._since: dict[tuple[tuple[str, ...], Kind], int] = {}
 
-    def due(self, windows: Iterable[LimitWindow], now_ms: int) -> list[Notice]:
-        """The notices due for these windows. One that could not be sent is due again the next time.
+    def due(self, window: LimitWindow, now_ms: int) -> Iterator[tuple[Kind, Told]]:
+        """The notices due for a window, each with what to remember once it has been sent.
 
-        A window that is not among them is unknown, which is no news.
+        One that could not be sent is due again the next time.
         """
-        return [
-            Notice(kind, title_of(kind, window), text_of(kind, window, now_ms), window.labels, told)
-            for window in windows
-            for kind, told in self._news(window, now_ms)
-        ]
-
-    def _news(self, window: LimitWindow, now_ms: int) -> Iterator[tuple[Kind, Told]]:
         told = self._told.get(window.labels, Told())
         level, known = window.level, told.level
         if told.reset_ms and window.reset_ms and window.reset_ms > told.reset_ms + _SAME_RESET_MS:
@@ -219,18 +200,20 @@ class Notifier:
         board, now_ms = self._board.current, self._board.clock.now_ms()
         if board.at_ms is None or now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
             return
-        for notice in self._watch.due(board.windows, now_ms):
+        news = [(window, kind, told) for window in board.windows for kind, told in self._watch.due(window, now_ms)]
+        for window, kind, told in news:
             if self._stopping():
                 return
-            failed = self._services.send(_TYPES[notice.kind], notice.title, notice.text)
+            title = title_of(kind, window)
+            failed = self._services.send(_TYPES[kind], title, text_of(kind, window, now_ms))
             if failed:
-                _log.error("notice_not_taken", services=", ".join(failed), notice=notice.title)
+                _log.error("notice_not_taken", services=", ".join(failed), notice=title)
             if failed == self._services.names:
                 self._pause_ms = min(max(_FIRST_PAUSE_MS, 2 * self._pause_ms), _LONGEST_PAUSE_MS)
                 self._next_ms = now_ms + self._pause_ms
                 return
             self._pause_ms = self._next_ms = 0
-            self._told[notice.window] = notice.told
+            self._told[window.labels] = told
             # Saved after sending: after a crash, people may get a notice twice, but never miss it.
-            self._board.ledger.limits.save_notice(notice.window, notice.told)
-            _log.info("notice_sent", notice=notice.title)
+            self._board.ledger.limits.save_notice(window.labels, told)
+            _log.info("notice_sent", notice=title)

@@ -78,14 +78,12 @@ def pools(
     ``windows`` are those that run at the moment ``now_ms``.
     """
     running = by_account(windows)
-    members: dict[CredentialLabels, Member] = {}
+    found: dict[PoolKey, list[Member]] = defaultdict(list)
     for key, _, account in labels.accounts(statuses, now_ms=now_ms):
         up = account.is_up(now_ms)
-        if up is not None and not account.disabled and key not in members:
-            members[key] = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running.get(key, ()))
-    found: dict[PoolKey, list[Member]] = defaultdict(list)
-    for key, member in members.items():
-        found[PoolKey(key.proxy, key.provider)].append(member)
+        if up is not None and not account.disabled:
+            member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running.get(key, ()))
+            found[PoolKey(key.proxy, key.provider)].append(member)
     return {key: pool_of(each, now_ms=now_ms) for key, each in found.items()}
 
 

@@ -62,16 +62,6 @@ class LimitRow:
         return say("read {ago}", ago=formats.since(age_ms / 1000)) if is_old else ""
 
     @property
-    def level(self) -> str:
-        """How bad it is: ``fine``, or the threshold that is reached."""
-        return self.window.level or "fine"
-
-    @property
-    def share(self) -> str:
-        """The used share in percent."""
-        return formats.share(self.window.used_ratio)
-
-    @property
     def used(self) -> str:
         """What was used, a dash where only the share is known."""
         return _amount(self.window.used, self.window.unit)

@@ -1,4 +1,4 @@
-"""The strategies of limits: when a window begins and ends, and what it is called. Pure."""
+"""The strategies of limits: when a window begins and ends, and what one of the calendar is called. Pure."""
 
 from collections.abc import Callable
 from datetime import timedelta, tzinfo
@@ -30,16 +30,11 @@ class Strategy(StrEnum):
         return self in (Strategy.ROLLING, Strategy.SESSION)
 
 
-_CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}
+CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}
 
 
 def open_window(
-    strategy: Strategy,
-    now_ms: int,
-    *,
-    zone: tzinfo,
-    length_ms: int | None,
-    session_start: Callable[[int], int | None],
+    strategy: Strategy, length_ms: int | None, now_ms: int, zone: tzinfo, session_start: Callable[[int], int | None]
 ) -> tuple[int | None, int | None]:
     """Start and end of the window open at ``now_ms``; both None for a session that is not open.
 
@@ -69,14 +64,3 @@ def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int,
 def window_length_ms(minutes: int) -> int | None:
     """The length of a rolling window or session in ms; None if it is too short or too long."""
     return minutes * _MINUTE_MS if 1 <= minutes <= LONGEST_WINDOW_MINUTES else None
-
-
-def window_name(strategy: Strategy, length_ms: int | None) -> str:
-    """``day``, ``week``, ``month``, or a length in the largest unit that divides it: ``90m``, ``5h``, ``7d``."""
-    if length_ms is None:
-        return _CALENDAR_NAMES[strategy]
-    minutes = length_ms // _MINUTE_MS
-    for size, unit in ((24 * 60, "d"), (60, "h")):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"

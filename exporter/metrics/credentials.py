@@ -60,18 +60,15 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
         readings[id_].append(window.reading)
     known: set[tuple[str, ...]] = set()
     for key, id_, account in labels.accounts(statuses(), now_ms=now_ms):
-        is_up = account.is_up(now_ms)
-        if is_up is not None and key in known:
-            continue
         plan = ledger.quota_asks.plan_of(id_, account.plan)
         facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
         if (*key, *facts.values()) in known:
             continue  # one key listed twice
         known.add((*key, *facts.values()))
         yield CREDENTIAL_INFO(1, **key._asdict(), **facts)
+        is_up = account.is_up(now_ms)
         if is_up is None:
             continue
-        known.add(key)
         yield CREDENTIAL_UP(is_up, **key._asdict())
         for value in _STATUSES:
             yield CREDENTIAL_STATUS(account.status == value, **key._asdict(), status=value)

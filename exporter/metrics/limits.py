@@ -2,7 +2,7 @@
 
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import LimitBoard
-from exporter.limits.model import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
+from exporter.limits.model import LIMIT_LABELS, PROVIDER, ProviderWindow
 from exporter.limits.pools import STATES, PoolKey
 from exporter.metrics.family import Samples, counter, filling, gauge
 
@@ -139,7 +139,7 @@ def limit_families(board: LimitBoard) -> Samples:
     for counted, number in board.current.early_resets.items():
         yield LIMIT_EARLY_RESETS(number, **counted._asdict())
     for counted, worth in board.current.worth.items():
-        labels = counted._asdict() | {"limit": counted.window, "kind": PROVIDER, "unit": SHARE}
+        labels = counted._asdict() | {"limit": counted.window, "kind": PROVIDER, "unit": worth.unit}
         for family, capacity in ((LIMIT_CAPACITY_USD, worth.usd), (LIMIT_CAPACITY_TOKENS, worth.tokens)):
             for bound, value in capacity._asdict().items() if capacity is not None else ():
                 yield family(value, **labels, bound=bound)

@@ -51,21 +51,15 @@ def quota_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Cl
     """What is known about the accounts in the last inventory."""
     now_ms = clock.now_ms()
     windows = ledger.quotas.current()
-    known: set[CredentialLabels] = set()
-    for status in statuses():
-        for id_, account in status.accounts:
-            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
-            if key in known:
-                continue
-            known.add(key)
-            told = ledger.quota_asks.told.get(id_, AccountState())
-            if (outlook := ledger.quota_asks.outlook.get(id_)) is not None:
-                yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())
-                yield QUOTA_LAST_RESULT(1 if outlook.result else None, **key._asdict(), result=outlook.result)
-            for left in told.balances:
-                yield BALANCE(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
-            yield RESET_CREDITS(told.reset_credits, **key._asdict())
-            week = windows.get((id_, _WEEK, ""))
-            ends_ms = week.reading.ends_ms if week else None
-            if ends_ms is not None and ends_ms - 7 * DAY * 1000 <= told.elsewhere_ms <= now_ms < ends_ms:
-                yield ELSEWHERE(told.elsewhere_ratio, **key._asdict())
+    for key, id_, _ in labels.accounts(statuses(), now_ms=now_ms):
+        told = ledger.quota_asks.told.get(id_, AccountState())
+        if (outlook := ledger.quota_asks.outlook.get(id_)) is not None:
+            yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())
+            yield QUOTA_LAST_RESULT(1 if outlook.result else None, **key._asdict(), result=outlook.result)
+        for left in told.balances:
+            yield BALANCE(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
+        yield RESET_CREDITS(told.reset_credits, **key._asdict())
+        week = windows.get((id_, _WEEK, ""))
+        ends_ms = week.reading.ends_ms if week else None
+        if ends_ms is not None and ends_ms - 7 * DAY * 1000 <= told.elsewhere_ms <= now_ms < ends_ms:
+            yield ELSEWHERE(told.elsewhere_ratio, **key._asdict())

@@ -203,7 +203,6 @@ CLAUDE = Provider(
         Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
         Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
     ),
-    prefixes=(_PREFIX,),
     stored={
         rf"{_PREFIX}(?:{_SLUG}-)?reset": instant,
         rf"{_PREFIX}{_SLUG}-(?:utilization|surpassed-threshold)": number,

@@ -165,7 +165,6 @@ CODEX = Provider(
         Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
         Question(12 * HOUR, (_RESETS,)),
     ),
-    prefixes=(_PREFIX, _RESERVE),
     stored={
         rf"{_STEM}-reset-at": instant,
         rf"{_STEM}-(?:used-percent|window-minutes|reset-after-seconds)": number,

@@ -6,12 +6,12 @@ request ids, so the list of what may be stored consists of what each parser decl
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from exporter.quotas.providers import PROVIDERS
+from exporter.quotas.providers import PROVIDERS, provider_of
 from exporter.quotas.reading import Answer, Reading, fullest
 from exporter.quotas.values import LATEST_RESET_MS, MAX_VALUE, first, instant, mapping, plausible
 
@@ -21,7 +21,6 @@ MAX_BYTES = 8192
 MAX_NAME = 100
 _MAX_MODELS = 256
 
-_PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
 _USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values() if provider.use_suffix})
 _STORED = {"date": instant} | {
     pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
@@ -57,7 +56,7 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 def _allowed(given: str) -> tuple[str, Callable[[str], object] | None]:
     """A header's name in lower case, and the test of its value; None if it may not be stored."""
     name = given.lower()
-    match = _ALLOWED_NAME(name) if name == "date" or name.startswith(_PREFIXES) else None
+    match = _ALLOWED_NAME(name)
     return name, None if match is None or match.lastindex is None else _FITS[match.lastindex - 1]
 
 
@@ -88,7 +87,7 @@ def read_headers(
         # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
         # readings until then.
         observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
-    return fullest(_readings(provider, Answer(headers, observed_ms, "header", model)))
+    return fullest(provider_of(provider).read_headers(Answer(headers, observed_ms, "header", model)))
 
 
 def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
@@ -100,6 +99,7 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
     provider = entry.get("provider") or entry.get("type")
     if not isinstance(provider, str):
         return []
+    reads = provider_of(provider).read_headers
     readings: list[Reading] = []
     models = islice(mapping(entry.get("model_quotas")).items(), _MAX_MODELS)
     # The account's own block has no model.
@@ -112,10 +112,5 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
         if observed_ms is None:
             observed_ms = plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is not None:
-            readings += _readings(provider, Answer(allowed, observed_ms, "auth_files", model))
+            readings += reads(Answer(allowed, observed_ms, "auth_files", model))
     return fullest(readings)
-
-
-def _readings(provider: str, headers: Answer) -> Iterable[Reading]:
-    reads = PROVIDERS.get(provider)
-    return reads.read_headers(headers) if reads else ()

@@ -18,7 +18,6 @@ def _read_headers(headers: Answer) -> Iterator[Reading]:
 
 
 META = Provider(
-    prefixes=(_PREFIX,),
     stored={
         rf"{_PREFIX}(?:window|weekly)-reset-at": instant,
         rf"{_PREFIX}(?:window-minutes|(?:window|weekly)-used-percent)": number,

@@ -21,5 +21,8 @@ PROVIDERS: Mapping[str, Provider] = {
     "meta": META,
     "xai": XAI,
 }
-ASKED = {name: provider.questions for name, provider in PROVIDERS.items() if provider.questions}
-"""What providers are asked about an account, the question about its windows first."""
+
+
+def provider_of(name: str) -> Provider:
+    """The provider of this name. One that is not listed is asked nothing, and all use counts in its windows."""
+    return PROVIDERS.get(name) or Provider()

@@ -242,9 +242,8 @@ def stays_low(before: float, reset_before_ms: int, low: Reading, new: Reading) -
 
 def _supersedes(new: Reading, known: Reading) -> bool:
     apart = new.observed_ms - known.observed_ms
-    from_headers = (new.source == "header", known.source == "header")
-    if abs(apart) <= _SAME_MOMENT_MS and from_headers[0] != from_headers[1]:
-        return from_headers[0]
+    if abs(apart) <= _SAME_MOMENT_MS and new.source != known.source and "header" in (new.source, known.source):
+        return new.source == "header"
     if apart:
         return apart > 0
     # ``Date`` has whole seconds: among answers within one, the last is the fullest of the latest window.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from math import isfinite
+from math import inf
 from typing import Any
 
 from exporter.days import epoch_ms
@@ -31,7 +31,7 @@ _HIGHEST_NUMBER = 1e15
 _MILLISECONDS_FROM = 1e12
 """A larger epoch is in milliseconds: as seconds it would be 30,000 years ahead."""
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
-_MOST_AHEAD_MS = 300_000
+MOST_AHEAD_MS = 300_000
 """How far a clock may be ahead of ours. A reading from the future shuts out all others until then."""
 _NANO = 1_000_000_000
 _HIGHEST_NANO_USD = 10**9 * _NANO
@@ -100,19 +100,19 @@ def number(text: str) -> float | None:
 
     Stricter than ``float``, which also takes ``nan``, ``1_0`` and ``٣``.
     """
-    if _NUMBER(text) is None:
-        return None
-    value = abs(float(text))
-    return value if isfinite(value) else None
+    value = abs(float(text)) if _NUMBER(text) else inf
+    return value if value < inf else None
 
 
 def amount(value: object) -> float | None:
-    """A finite number that is not negative; text counts, too."""
-    if isinstance(value, str):
-        return number(text(value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return abs(float(value)) if 0 <= value <= _HIGHEST_NUMBER else None
+    """The same of a value in JSON, where text counts, too; not more than anybody counts."""
+    found = number(_written(value))
+    return found if found is not None and found <= _HIGHEST_NUMBER else None
+
+
+def _written(value: object) -> str:
+    """A text or number as text; true and false are neither."""
+    return text(str(value)) if isinstance(value, str | int | float) else ""
 
 
 def used_of_remaining(remaining: float | None) -> float | None:
@@ -142,7 +142,7 @@ def instant(text: str) -> int | None:
     epoch = number(text)
     try:
         if epoch is not None:
-            return _of_epoch(epoch)
+            return round(epoch if epoch >= _MILLISECONDS_FROM else epoch * 1000)
         if text.isascii() and text.endswith("GMT"):
             return epoch_ms(datetime.strptime(text, _HTTP_DATE).replace(tzinfo=UTC))
         moment = datetime.fromisoformat(text)
@@ -151,27 +151,19 @@ def instant(text: str) -> int | None:
         return None
 
 
-def _of_epoch(epoch: float) -> int:
-    return round(epoch if epoch >= _MILLISECONDS_FROM else epoch * 1000)
-
-
 def moment(value: object, near_ms: int) -> int | None:
     """A reset: seconds or milliseconds since the epoch, as number or text, or RFC 3339.
 
     It may have passed, because some providers keep reporting a window that is over; but it is near enough to be one.
     """
-    if isinstance(value, str):
-        found = instant(text(value))
-    else:
-        epoch = amount(value)
-        found = None if epoch is None else _of_epoch(epoch)
+    found = instant(_written(value))
     return found if found is not None and abs(found - near_ms) <= LATEST_RESET_MS else None
 
 
 def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
     """A believable moment of observation: hardly ahead of us, and not older than ``oldest_ms``."""
     moment = instant(text(value))
-    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
+    return moment if moment is not None and -oldest_ms <= moment - received_ms <= MOST_AHEAD_MS else None
 
 
 # --- lengths and names ------------------------------------------------------------------------------------------------
@@ -179,7 +171,7 @@ def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -
 
 def window_seconds(minutes: str) -> int | None:
     """The length of a window that is stated in whole minutes."""
-    value = number(minutes)
+    value = amount(minutes)
     return None if value is None or value != round(value) else near_length(value * 60)
 
 
@@ -207,9 +199,12 @@ def window_called(name: object) -> tuple[str, int | None]:
 
 
 def window_name(seconds: int) -> str:
-    """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, because providers use different ones."""
-    if 28 * DAY <= seconds <= 31 * DAY:
-        return "month"
+    """The length; 28 to 31 days are a ``month``, because providers use different ones."""
+    return "month" if 28 * DAY <= seconds <= 31 * DAY else length_name(seconds)
+
+
+def length_name(seconds: int) -> str:
+    """A length in the largest unit that divides it: ``90m``, ``5h``, ``7d``."""
     for unit, size in reversed(_UNITS.items()):
         if seconds % size == 0:
             return f"{seconds // size}{unit}"

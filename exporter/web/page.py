@@ -52,7 +52,7 @@ class Page:
     prices: PriceLayers
     limits: LimitBoard
     history: HistoryState = lambda: None
-    unasked: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+    unasked: Callable[[], Mapping[str, Sequence[str]]] = dict
 
     def answer(self) -> Response:
         """The current page, within a request of an application prepared by ``add_filters``."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from exporter.quotas.asking import Call, Report
-from exporter.quotas.providers import ASKED
+from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.reading import Reading
 from exporter.sources.quota_calls import read_tunnel
 from tests.fakes.recordings import body_of, recorded
@@ -14,7 +14,10 @@ NOW_MS = 1_795_536_000_000 - 1_947_000
 """2026-11-24 15:27:33 UTC, when the answers of CPA 7.2.140 were recorded."""
 HOUR_MS = 3_600_000
 
-_CALLS = {call.url: call for questions in ASKED.values() for question in questions for call in question.ways if call}
+ASKED = {name: provider.questions for name, provider in PROVIDERS.items() if provider.questions}
+"""What providers are asked about an account."""
+CALLS = [call for questions in ASKED.values() for question in questions for call in question.ways if call]
+_BY_URL = {call.url: call for call in CALLS}
 
 
 def iso(at_ms: int) -> str:
@@ -42,7 +45,7 @@ def told(call: Call, body: Any, *, status: Any = 200, **headers: str) -> Report:
 def told_by(name: str, call: Call | None = None, version: str = "v7.2.140/api-call/") -> Report:
     """The report in a recorded answer, read as ``call``, by default the call of the recorded page."""
     recording = recorded(f"{version}{name}.json")
-    call = call or _CALLS[recording["request"]["body"]["url"]]
+    call = call or _BY_URL[recording["request"]["body"]["url"]]
     return read_tunnel(call, recording["status"], body_of(f"{version}{name}.json"), received_ms=NOW_MS)
 
 

@@ -8,11 +8,10 @@ first and the last one of each window, and one for each step of the share betwee
 """
 
 import sqlite3
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import asdict, replace
@@ -32,6 +31,7 @@ from exporter.quotas.reading import (
     reset_early,
     stays_low,
 )
+from exporter.quotas.values import MOST_AHEAD_MS
 
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
@@ -71,8 +71,8 @@ _SAVES = (
     " or exists (select 1 from quota_detail where credential = :credential and window = :window and scope = :scope)",
 )
 _LOAD = (
-    f"select {listed(('credential', *_READ, 'early_resets'))}, coalesce(ratio_inferred, 0) as ratio_inferred,"
-    f" {listed(_DETAIL[1:])} from quota_window left join quota_detail using ({listed(_KEY)})"
+    "select *, coalesce(ratio_inferred, 0) as ratio_inferred"
+    f" from quota_window left join quota_detail using ({listed(_KEY)})"
 )
 
 _POINT, _CHANGES = (*_KEY, *QuotaPoint._fields), (*_KEY, *CapacityChanges._fields)
@@ -93,22 +93,26 @@ _FORGET_OLD = (
 class QuotaWindow(Struct, frozen=True):
     """The last reading of a window, and how often it was emptied before its announced end.
 
-    ``fell`` is the share and the announced reset before a fall that the next reading has to confirm.
+    ``fell_from`` and ``fell_reset_ms`` are the share and the announced reset before a fall that the next reading has to
+    confirm.
     """
 
     reading: Reading
     early_resets: int = 0
-    fell: tuple[float, int] | None = None
+    fell_from: float | None = None
+    fell_reset_ms: int | None = None
 
 
 class Quotas:
-    """All windows. Any thread may read ``current``; changes belong in the ledger's transactions."""
+    """All windows. Any thread may read ``current``; changes belong in the ledger's transactions.
+
+    What is in memory is replaced, never changed.
+    """
 
     def __init__(self, database: Database, dictionary: LabelStore) -> None:
         self._database = database
         self._dictionary = dictionary
-        self._lock = threading.Lock()
-        self._windows: dict[QuotaKey, QuotaWindow] = {}
+        self._windows: Mapping[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Reload everything. Raises LedgerCorruptError if a window is none that was ever stored."""
@@ -117,27 +121,22 @@ class Quotas:
         told = [dict(zip(names, row, strict=True)) for row in rows]
         try:
             windows = {
-                (row["credential"], row["window"], row["scope"]): QuotaWindow(
-                    convert(row, Reading, strict=False),
-                    row["early_resets"],
-                    None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"]),
+                (row["credential"], row["window"], row["scope"]): convert(
+                    row | {"reading": row}, QuotaWindow, strict=False
                 )
                 for row in told
             }
         except ValidationError:
             raise LedgerCorruptError(damaged(self._database.path)) from None
-        with self._lock:
-            self._windows = windows
+        self._windows = windows
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
         """All windows, ended ones too, by the credential that each one was merged into.
 
         A refusal of the account as a whole is over once one of its windows is read later.
         """
-        with self._lock:
-            windows = list(self._windows.items())
         found: dict[QuotaKey, QuotaWindow] = {}
-        for (credential, window, scope), quota in windows:
+        for (credential, window, scope), quota in self._windows.items():
             key = (self._dictionary.resolved(credential).id, window, scope)
             if (other := found.get(key)) is not None:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
@@ -165,8 +164,19 @@ class Quotas:
         for table in _TABLES:
             connection.execute(f"delete from {table}")
         _save(connection, joined)
-        with self._lock:
-            self._windows = joined
+        self._windows = joined
+
+    def follow_clock(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        """Date readings from the future before now, if somebody has set the clock back: else no newer one would win."""
+        ahead_ms = max((quota.reading.observed_ms for quota in self._windows.values()), default=0) - now_ms
+        if ahead_ms <= MOST_AHEAD_MS:
+            return
+        connection.execute(
+            "update quota_window set observed_ms = observed_ms - ? where observed_ms > ?",
+            (ahead_ms + MOST_AHEAD_MS, now_ms),
+        )
+        connection.execute("delete from quota_point where observed_ms > ?", (now_ms,))
+        self.load(connection)
 
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
@@ -189,8 +199,8 @@ class Quotas:
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
         """Show what was noted. Call it after the commit."""
-        with self._lock:
-            self._windows |= changed
+        if changed:
+            self._windows = {**self._windows, **changed}
 
     def points(self, *, from_ms: int, until_ms: int) -> Mapping[QuotaKey, list[QuotaPoint]]:
         """The points of each window in a span of time, oldest first. Raises LedgerError."""
@@ -219,13 +229,11 @@ class Quotas:
         self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
     ) -> bool:
         """Whether a credential may have one more window: names come from outside. Ended ones make room."""
-        own = {key: quota for key, quota in (self._windows | changed).items() if key[0] == credential}
+        own = {key: quota for key, quota in {**self._windows, **changed}.items() if key[0] == credential}
         if len(own) < MAX_WINDOWS:
             return True
         ended = [key for key, quota in own.items() if key not in changed and not is_current(quota.reading, now_ms)]
-        with self._lock:
-            for key in ended:
-                del self._windows[key]
+        self._windows = {key: quota for key, quota in self._windows.items() if key not in ended}
         for table in (*_TABLES, "quota_point"):
             connection.executemany(f"delete from {table} {_OF_KEY}", ended)
         return bool(ended)
@@ -235,21 +243,17 @@ def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:
     """The window after another reading. An early reset counts once the lower share has lasted for two answers."""
     if known is None:
         return QuotaWindow(reading)
-    early_resets, before = known.early_resets, known.fell
-    if before is not None and is_another_answer(known.reading, reading):
-        early_resets += stays_low(*before, known.reading, reading)
-        before = None
-    if before is None and known.reading.resets_ms is not None and reset_early(known.reading, reading):
-        before = known.reading.used_ratio, known.reading.resets_ms
-    return QuotaWindow(reading, early_resets, before)
+    followed = replace(known, reading=reading)
+    if known.fell_from is not None and known.fell_reset_ms is not None and is_another_answer(known.reading, reading):
+        early = stays_low(known.fell_from, known.fell_reset_ms, known.reading, reading)
+        followed = QuotaWindow(reading, known.early_resets + early)
+    if followed.fell_from is None and reset_early(known.reading, reading):
+        followed = replace(followed, fell_from=known.reading.used_ratio, fell_reset_ms=known.reading.resets_ms)
+    return followed
 
 
 def _save(connection: sqlite3.Connection, windows: Mapping[QuotaKey, QuotaWindow]) -> None:
-    rows: list[dict[str, Any]] = []
-    for (credential, _, _), quota in windows.items():
-        fell_from, fell_reset_ms = quota.fell or (None, None)
-        told = {"early_resets": quota.early_resets, "fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
-        rows.append({"credential": credential} | asdict(quota.reading) | told)
+    rows = [{"credential": key[0]} | asdict(quota) | asdict(quota.reading) for key, quota in windows.items()]
     for save in _SAVES:
         connection.executemany(save, rows)
 

@@ -142,7 +142,7 @@ class WindowLook:
         return self.kept_sums[key]
 
     def session_start(
-        self, key: tuple[str, str], *, length_ms: int, series: Collection[int], now_ms: int
+        self, key: tuple[str, str], length_ms: int, *, series: Collection[int], now_ms: int
     ) -> int | None:
         """When ``series`` opened the current session of ``key`` (limit, scope); None if none is open.
 

@@ -260,7 +260,7 @@ def test_a_reading_made_after_its_own_reset_stays_until_a_newer_one(bench: _Benc
     assert (window.used_ratio, window.start_ms, window.reset_ms) == (1.0, None, None)
     assert (window.pace(bench.now_ms), window.exhausted_ms(bench.now_ms)) == (None, None)
     row = LimitRow(window, bench.now_ms)
-    assert (row.resets, row.exhausted, row.level) == ("unknown", "used up", "critical")
+    assert (row.resets, row.exhausted, row.window.level) == ("unknown", "used up", "critical")
     bench.take(_record(bench, u7d="1", r7d=reset))
     assert _one(bench.windows()).observed_ms == bench.now_ms, "days after its reset"
     bench.clock.advance(60)
@@ -291,7 +291,7 @@ def test_a_window_that_has_not_started_is_shown_without_a_reset(bench: _Bench) -
     window = _one(bench.windows())
     assert (window.used_ratio, window.start_ms, window.reset_ms) == (0.0, None, None)
     row = LimitRow(window, bench.now_ms)
-    assert (row.resets, row.pace, row.exhausted, row.level) == ("not started", "\N{EN DASH}", "\N{EN DASH}", "fine")
+    assert (row.resets, row.pace, row.exhausted, row.window.level) == ("not started", "\N{EN DASH}", "\N{EN DASH}", "")
     bench.take(_record(bench, u5h="0.01", r5h=str(int(bench.clock.now()) + 18_000)))
     assert _one(bench.windows()).reset_ms == (int(bench.clock.now()) + 18_000) * 1000
     assert bench.early_resets() == {"5h": 0}

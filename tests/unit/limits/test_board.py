@@ -8,7 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.errors import LedgerError
+from exporter.ledger.label_store import Series
 from exporter.limits.model import Unit
+from exporter.quotas.reading import Reading
 from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
@@ -242,3 +244,19 @@ def test_limits_nearest_to_exhaustion_come_first(bench: LimitBench) -> None:
     ratios = [window.used_ratio for window in bench.board.current.nearest_first()]
     assert ratios == sorted(ratios, reverse=True)
     assert ratios[0] > ratios[-1]
+
+
+@pytest.mark.parametrize(
+    "gone", [Series(99, 1, 1, 99), Series(1, 99, 1, 99), Series(1, 1, 99, 99)], ids=["route", "credential", "client"]
+)
+def test_a_label_set_that_a_full_disk_takes_back_meanwhile_is_passed_over(bench: LimitBench, gone: Series) -> None:
+    """A rollback loads routes, credentials and clients before the label sets that had been added with them."""
+    told = Reading("5h", "", 5 * 3600, 0.5, bench.now_ms + _HOUR_MS, "", bench.now_ms, False, "header")
+    bench.book(Use(bench.now_ms - 1000, reading=told))
+    bench.clock.jump(600)
+    before = {window.labels: window.used_ratio for window in bench.windows()}
+    bench.restart()
+    bench.ledger.dictionary.series = {99: gone, **bench.ledger.dictionary.series}
+
+    assert {window.labels: window.used_ratio for window in bench.windows()} == before
+    assert [key.provider for key in bench.board.current.worth] == ["claude"]

@@ -4,7 +4,7 @@ import dataclasses
 
 from exporter.ledger.store.limits import Told
 from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
-from exporter.limits.notices import Kind, LimitWatch
+from exporter.limits.notices import Kind, LimitWatch, text_of, title_of
 
 MINUTE = 60_000
 START = 1_790_000_000_000
@@ -30,10 +30,16 @@ class _Watch(LimitWatch):
 
 def _told(watch: _Watch, window: LimitWindow, at_ms: int) -> list[Kind]:
     """The messages that are sent at this moment."""
-    due = watch.due([window], at_ms)
-    for notice in due:
-        watch.told[notice.window] = notice.told
-    return [notice.kind for notice in due]
+    due = list(watch.due(window, at_ms))
+    for _, told in due:
+        watch.told[window.labels] = told
+    return [kind for kind, _ in due]
+
+
+def _message(window: LimitWindow, at_ms: int) -> tuple[str, str]:
+    """Title and text of the only message about a window that nobody was told of."""
+    ((kind, _),) = LimitWatch({}).due(window, at_ms)
+    return title_of(kind, window), text_of(kind, window, at_ms)
 
 
 def test_each_level_of_a_window_is_announced_once() -> None:
@@ -90,13 +96,6 @@ def test_a_limit_has_recovered_after_three_minutes_below_its_level() -> None:
     assert kinds == [[Kind.WARNING], [], [], [], [], [], [Kind.BACK], [], [Kind.WARNING]]
 
 
-def test_an_unknown_window_is_no_news() -> None:
-    watch = _Watch()
-    _told(watch, _window(0.9), START)
-
-    assert watch.due([], START + HOURS_5) == []
-
-
 def test_running_out_early_is_announced_once_after_a_quarter_of_an_hour() -> None:
     watch = _Watch()
     began = START + 60 * MINUTE
@@ -121,30 +120,29 @@ def test_little_slow_or_fresh_use_does_not_run_out_early() -> None:
 def test_a_restart_does_not_repeat_messages() -> None:
     window = _window(0.85)
 
-    assert LimitWatch({window.labels: Told("warning", reset_ms=window.reset_ms)}).due([window], START) == []
+    assert list(LimitWatch({window.labels: Told("warning", reset_ms=window.reset_ms)}).due(window, START)) == []
 
 
 def test_a_message_that_could_not_be_sent_is_due_again() -> None:
     watch = _Watch()
 
-    assert [len(watch.due([_window(0.9)], START + minute)) for minute in (0, 1)] == [1, 1]
+    assert [len(list(watch.due(_window(0.9), START + minute))) for minute in (0, 1)] == [1, 1]
 
 
 def test_the_message_says_what_the_alert_says() -> None:
-    now_ms = START + 240 * MINUTE
-    (notice,) = LimitWatch({}).due([_window(0.84)], now_ms)
+    title, text = _message(_window(0.84), START + 240 * MINUTE)
 
-    assert notice.title == "claude-alice: 5h limit 84% used"
-    assert notice.text == (
+    assert title == "claude-alice: 5h limit 84% used"
+    assert text == (
         "84% used (warning from 80% on). Resets in 1 h. Pace 1.05: at this rate, used up in 45 min."
         " Proxy home. Provider claude. Account claude-alice."
     )
 
 
 def test_an_exhausted_limit_has_no_forecast() -> None:
-    (notice,) = LimitWatch({}).due([_window(1.2)], START + 240 * MINUTE)
+    _, text = _message(_window(1.2), START + 240 * MINUTE)
 
-    assert " Pace 1.50. Proxy home." in notice.text
+    assert " Pace 1.50. Proxy home." in text
 
 
 def test_a_users_own_budget_is_named_with_its_unit() -> None:
@@ -152,12 +150,11 @@ def test_a_users_own_budget_is_named_with_its_unit() -> None:
         0.805, kind=CONFIGURED, limit="people-day", window="24h", unit="usd", used=8.05, budget=10.0, scope="maria",
         credential="", provider="", proxy="", reset_ms=None,
     )  # fmt: skip
-    (notice,) = LimitWatch({}).due([window], START)
+    title, text = _message(window, START)
+    _, small = _message(dataclasses.replace(window, budget=0.25), START)
 
-    (small,) = LimitWatch({}).due([dataclasses.replace(window, budget=0.25)], START)
-
-    assert small.text.startswith("80.5% used of 0.25 USD ")
-    assert notice.title == "people-day for maria: 80.5% of its USD used"
-    assert notice.text == (
+    assert small.startswith("80.5% used of 0.25 USD ")
+    assert title == "people-day for maria: 80.5% of its USD used"
+    assert text == (
         "80.5% used of 10 USD (warning from 80% on). No reset: use that is older than 24h no longer counts. Only maria."
     )

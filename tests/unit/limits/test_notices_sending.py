@@ -70,6 +70,18 @@ def test_a_warning_arrives_once_across_restarts(bench: _Bench, receiver: WebRece
     assert _messages(receiver) == [("codex-bob: 7d limit 85% used", "warning")]
 
 
+def test_an_unknown_window_is_no_news(bench: _Bench, receiver: WebReceiver) -> None:
+    notifier = bench.notifier(_url(receiver))
+    bench.show(0.85)
+    notifier.work()
+    for _ in range(2):
+        bench.clock.advance(5 * 3600)
+        bench.board.current = Board(at_ms=bench.clock.now_ms())
+        notifier.work()
+
+    assert len(_messages(receiver)) == 1
+
+
 def test_a_message_that_nobody_accepted_is_sent_later(
     bench: _Bench, receiver: WebReceiver, capsys: pytest.CaptureFixture[str]
 ) -> None:

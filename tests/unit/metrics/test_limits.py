@@ -14,6 +14,7 @@ from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.model import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families
 from exporter.normalize.credentials import Account
+from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.limits import LimitBench, Use
@@ -120,3 +121,26 @@ def test_a_window_shows_its_bounds_and_what_changed(bench: _Bench) -> None:
         ("cliproxy_limit_capacity_changes_total", {**window, "change": "shrank"}, 1.0),
         ("cliproxy_limit_capacity_changes_total", {**window, "change": "grew"}, 0.0),
     ]
+
+
+def test_the_worth_of_a_cap_on_money_has_the_labels_of_its_window(bench: _Bench) -> None:
+    """From these readings the cap of 20 dollars is worth about 40 at API prices."""
+    cap = 20 * 10**9
+    resets_ms = bench.now_ms + 20 * 86_400_000
+    for step in range(8):
+        told = Reading(
+            "month", "", None, step / 10, resets_ms, "", bench.now_ms, False, "active",
+            used_nano_usd=step * cap // 10, limit_nano_usd=cap,
+        )  # fmt: skip
+        bench.book(Use(bench.now_ms, account="anna", nano_usd=4 * 10**9, reading=told))
+        bench.clock.jump(3600)
+    bench.board.refresh()
+    families = {family.name: family.samples for family in limit_families(bench.board)}
+    (used,) = families["cliproxy_limit_used_ratio"]
+    capacity = families["cliproxy_limit_capacity_usd"]
+
+    assert used.labels["unit"] == "usd"
+    assert [each.labels for each in capacity] == [
+        {**used.labels, "bound": bound} for bound in ("estimate", "low", "high")
+    ]
+    assert capacity[0].value == pytest.approx(40, rel=0.1)

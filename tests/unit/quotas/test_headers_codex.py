@@ -151,6 +151,10 @@ def test_a_hostile_name_of_a_group_becomes_a_slug_or_the_groups_id(name: str, sc
     assert read_one(headers, provider="codex", model="gpt-5.4").scope == scope
 
 
+def test_a_window_of_impossible_length_is_left_out() -> None:
+    assert read(codex(window_minutes="9e307"), provider="codex", model="gpt-5.4") == []
+
+
 def test_of_two_windows_of_one_name_the_fuller_one_counts() -> None:
     headers = codex("Primary", used_percent="10") | codex("Secondary", used_percent="90")
     assert named(read(headers, provider="codex", model="gpt-5.4")) == [("5h", "", 0.9)]

@@ -5,9 +5,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from exporter.quotas.asking import Call
-from exporter.quotas.providers import ASKED
+from tests.benches.asked import ASKED, CALLS
 
-_CALLS = [call for questions in ASKED.values() for question in questions for call in question.ways if call]
 _HOSTS = {
     "api.anthropic.com",
     "api.kimi.ai",
@@ -20,7 +19,7 @@ _HOSTS = {
 }
 
 
-@pytest.mark.parametrize("call", _CALLS, ids=lambda call: call.url)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.url)
 def test_a_call_reads_a_page_of_the_provider_itself(call: Call) -> None:
     parts = urlsplit(call.url)
 
@@ -35,7 +34,7 @@ def test_a_call_reads_a_page_of_the_provider_itself(call: Call) -> None:
     )
 
 
-@pytest.mark.parametrize("call", _CALLS, ids=lambda call: call.url)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.url)
 def test_the_token_is_in_one_header_only(call: Call) -> None:
     # CPA 7 replaces it only in headers; in a body the words would reach the provider.
     assert "$TOKEN$" not in f"{call.headers} {call.data}"

@@ -9,21 +9,32 @@ from hypothesis import strategies as st
 
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import (
+    LONGEST_WINDOW,
     MAX_ENTRIES,
     MAX_SLUG,
     amount,
     moment,
     nano_usd,
+    near_length,
     quotient,
     scope_named,
     scope_of,
     used_of_remaining,
     window_called,
     window_name,
+    window_seconds,
 )
 
 _ANSWER = Answer({}, 1_787_306_405_000)
-_ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+_ANYTHING = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.from_regex(r"[0-9]{1,3}[eE][0-9]{1,3}", fullmatch=True)
+    | st.lists(st.integers(), max_size=2)
+)
 
 
 @given(_ANYTHING)
@@ -33,8 +44,15 @@ def test_numbers_are_finite_and_not_negative_in_any_notation(value: Any) -> None
         assert found is None or (math.isfinite(found) and found >= 0)
     for at_ms in (moment(value, _ANSWER.observed_ms), _ANSWER.reading(None, "", 0.5, after=value).resets_ms):
         assert at_ms is None or isinstance(at_ms, int)
+    seconds = near_length((amount(value) or 0) * 7 * 86_400)
+    assert seconds is None or 0 < seconds <= LONGEST_WINDOW
     assert isinstance(scope_of(value), str)
     assert isinstance(window_called(value)[0], str)
+
+
+@pytest.mark.parametrize("text", ["1e16", "9e307", "1e999"])
+def test_a_number_beyond_all_that_providers_count_is_none(text: str) -> None:
+    assert [read(text) for read in (amount, nano_usd, window_seconds)] == [None] * 3
 
 
 @given(st.floats(0, 1), st.sampled_from([str, float, "{:.6%}".format]))

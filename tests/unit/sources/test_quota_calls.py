@@ -8,18 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.quotas.asking import NEXT_WAY, Call, Refusal, Report
-from exporter.quotas.providers import ASKED
 from exporter.quotas.reading import MAX_WINDOWS
 from exporter.quotas.values import MAX_SLUG
 from exporter.sources.quota_calls import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
-from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows, wrapped
+from tests.benches.asked import CALLS, HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows, wrapped
 from tests.fakes.recordings import ROOT, body_of, recorded, secrets
 
 _USAGE = call_of("claude")
 _RESET = iso(NOW_MS + HOUR_MS)
 _GOOD = {"five_hour": {"utilization": 21.0, "resets_at": _RESET}}
-_CALLS = [call for questions in ASKED.values() for question in questions for call in question.ways if call]
-_EVERY_CALL = pytest.mark.parametrize("call", _CALLS, ids=lambda call: call.url.removeprefix("https://"))
+_EVERY_CALL = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.url.removeprefix("https://"))
 
 
 def _by_proxy(status: int, body: bytes | str = b"") -> Refusal | None:
@@ -176,7 +174,7 @@ def test_endless_wrappings_are_given_up() -> None:
 def test_an_answer_of_50_megabytes_is_not_even_decoded() -> None:
     body = wrapped(_GOOD) + b" " * (50 << 20)
 
-    for call in _CALLS:
+    for call in CALLS:
         assert read_tunnel(call, 200, body, received_ms=NOW_MS).refusal is Refusal.UNREADABLE
     assert read_quota_api(200, body, received_ms=NOW_MS).refusal is Refusal.UNREADABLE
 
@@ -362,14 +360,14 @@ def _check(report: Report) -> None:
         assert report == Report(refusal=report.refusal, retry_after_s=report.retry_after_s)
 
 
-@given(call=st.sampled_from(_CALLS), status=st.integers(-5, 999), body=st.binary(max_size=300))
+@given(call=st.sampled_from(CALLS), status=st.integers(-5, 999), body=st.binary(max_size=300))
 def test_no_bytes_of_a_proxy_raise(call: Call, status: int, body: bytes) -> None:
     _check(read_tunnel(call, status, body, received_ms=NOW_MS))
     _check(read_quota_api(status, body, received_ms=NOW_MS))
     assert isinstance(quota_api_providers(status, body), frozenset)
 
 
-@given(call=st.sampled_from(_CALLS), content=_ANYTHING)
+@given(call=st.sampled_from(CALLS), content=_ANYTHING)
 def test_no_json_of_a_provider_raises(call: Call, content: Any) -> None:
     text = json.dumps(content)
 
@@ -400,7 +398,7 @@ def _mutated(data: st.DataObject, content: Any) -> Any:
     return content
 
 
-@given(call=st.sampled_from(_CALLS), data=st.data())
+@given(call=st.sampled_from(CALLS), data=st.data())
 def test_no_nearly_recorded_answer_raises(call: Call, data: st.DataObject) -> None:
     _, body = data.draw(st.sampled_from(_RECORDED))
 
@@ -437,11 +435,11 @@ def _one_text_each(content: Any, secret: str) -> list[Any]:
 @pytest.mark.parametrize("secret", secrets())
 def test_a_secret_in_any_field_never_comes_out(secret: str) -> None:
     fetch = recorded("v8-constructed/quota-fetch.json")["body"]
-    reports = [told(call, _with_secret(body, secret), date=secret) for _, body in _RECORDED for call in _CALLS]
+    reports = [told(call, _with_secret(body, secret), date=secret) for _, body in _RECORDED for call in CALLS]
     for url, body in _RECORDED:
-        own = [call for call in _CALLS if call.url == url]
+        own = [call for call in CALLS if call.url == url]
         reports += [told(call, changed) for call in own for changed in _one_text_each(body, secret)]
-    reports += [told(call, secret, status=status, retry_after=secret) for call in _CALLS for status in (200, 401, 429)]
+    reports += [told(call, secret, status=status, retry_after=secret) for call in CALLS for status in (200, 401, 429)]
     fetched = [_with_secret(fetch, secret), *_one_text_each(fetch, secret)]
     reports += [read_quota_api(200, json.dumps(body).encode(), received_ms=NOW_MS) for body in fetched]
     written = " ".join(map(repr, reports)).lower()
