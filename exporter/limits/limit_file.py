@@ -21,7 +21,7 @@ from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_file import Text
+from exporter.settings.written import Text
 from exporter.settings.yaml_rows import Day, Missing, Row, Zone, read_by, read_rows, text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -74,7 +74,7 @@ def _id(value: object, info: ValidationInfo) -> str:
             value=shown(id_),
             line=lines[id_],
         )
-    lines[id_] = cast("Text", value).line
+    lines[id_] = cast("Text", value).at.line
     return id_
 
 

@@ -208,7 +208,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
                     name=same[0],
                     line=line,
                 )
-        earlier.append((data.line, row))
+        earlier.append((data.at.line, row))
         return row
 
     @cached_property

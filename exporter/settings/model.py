@@ -15,21 +15,25 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, SecretStr
 
 from exporter.settings import validators
-from exporter.settings.problems import wrong
-from exporter.settings.proxies import IN_LOWER_CASE, Aliases, ManagementKey, ProxySettings, Quotas, Secret, Source
-from exporter.settings.yaml_rows import Row
+from exporter.settings.proxies import (
+    IN_LOWER_CASE,
+    Aliases,
+    ManagementKey,
+    ProxySettings,
+    Quotas,
+    Secret,
+    SettingsRow,
+    Source,
+)
+from exporter.settings.yaml_rows import MAY_BE_IN_FILE, names_in_file
 
 _MOST = 999_999_999
 """Of what is calculated with and has no other bound: no float holds every number."""
 
 
-def _refuse_empty(value: object) -> object:
-    if value in ("", []):
-        raise wrong("The list is empty.", "Add a proxy, or remove the line.")
-    return value
-
-
 File = Annotated[Path, BeforeValidator(validators.path)]
+_HashKey = Annotated[SecretStr, BeforeValidator(validators.hash_key)]
+_SupabaseKey = Annotated[SecretStr, BeforeValidator(validators.supabase_key)]
 
 
 def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: str | bool) -> Any:
@@ -37,11 +41,11 @@ def setting(default: object = None, *, ge: float | None = None, le: float | None
     return Field(default, ge=ge, le=le, json_schema_extra={**said})
 
 
-class Settings(Row):
+class Settings(SettingsRow):
     """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
 
-    proxies: Annotated[tuple[ProxySettings, ...], BeforeValidator(_refuse_empty)] = ()
-    aliases: Annotated[Aliases, BeforeValidator(lambda value: {} if value == "" else value)] = Aliases()
+    proxies: tuple[ProxySettings, ...] = ()
+    aliases: Aliases = Aliases()
 
     cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
         "http://localhost:8317",
@@ -50,9 +54,8 @@ class Settings(Row):
         help="Base URL of the CLIProxyAPI server, without /v0/management. "
         "A container that docker-compose.yml did not start reaches this machine as host.docker.internal.",
     )
-    cliproxy_management_key: ManagementKey | None = setting(
+    cliproxy_management_key: Annotated[ManagementKey | None, MAY_BE_IN_FILE] = setting(
         kind="text",
-        secret=True,
         unset="no proxy named default",
         help="The proxy's management key in plain text "
         "(remote-management.secret-key or MANAGEMENT_PASSWORD of CLIProxyAPI).",
@@ -113,9 +116,8 @@ class Settings(Row):
         also="COLLECTOR_TRIGGER_PORT",
         help="Port of the status page, /metrics and the API. 0 takes any free port.",
     )
-    exporter_token: Secret | None = setting(
+    exporter_token: Annotated[Secret | None, MAY_BE_IN_FILE] = setting(
         kind="text",
-        secret=True,
         unset="no token is asked for; only this machine may POST",
         help="Token that every request but the health checks must bring, "
         "as bearer token or as password of basic authentication.",
@@ -158,9 +160,8 @@ class Settings(Row):
         help="How long single usage records stay in the ledger. "
         "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
     )
-    exporter_hash_key: Annotated[SecretStr, BeforeValidator(validators.hash_key)] | None = setting(
+    exporter_hash_key: Annotated[_HashKey | None, MAY_BE_IN_FILE] = setting(
         kind="text of 16 characters or more",
-        secret=True,
         unset="hash.key in the data directory, made at the first start",
         help="Key of the hashes by which clients and credentials are known. "
         "Exporters with the same key use the same labels; another key renames everything that has no alias.",
@@ -190,9 +191,8 @@ class Settings(Row):
         help="YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. "
         "docs/limits.md shows the format. An edit takes effect within seconds; one with a mistake is not used.",
     )
-    exporter_notify_urls: Secret | None = setting(
+    exporter_notify_urls: Annotated[Secret | None, MAY_BE_IN_FILE] = setting(
         kind="URLs of Apprise, separated by spaces or line breaks",
-        secret=True,
         unset="no messages but those of Alertmanager",
         help="Where the exporter itself sends its warnings about limits: "
         "docs/alerting.md#without-prometheus. With Alertmanager, leave it out.",
@@ -228,9 +228,8 @@ class Settings(Row):
         help="URL of the Supabase project to which the history is written. Needs SUPABASE_SECRET_KEY; "
         "docs/supabase.md explains how to set up a project.",
     )
-    supabase_secret_key: Annotated[SecretStr, BeforeValidator(validators.supabase_key)] | None = setting(
+    supabase_secret_key: Annotated[_SupabaseKey | None, MAY_BE_IN_FILE] = setting(
         kind="text",
-        secret=True,
         unset="no history outside the data directory",
         help="Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one.",
     )
@@ -326,7 +325,7 @@ class Declared:
 
 def declared() -> Iterator[Declared]:
     """All settings that have a name in the environment, in the order of the reference page."""
-    section = ""
+    section, secrets = "", names_in_file(Settings)
     for name, field in Settings.model_fields.items():
         if field.json_schema_extra is None:
             continue  # proxies and aliases, which only YAML can hold
@@ -335,4 +334,5 @@ def declared() -> Iterator[Declared]:
         default = "" if field.default in (None, (), Path()) else str(field.default)
         if isinstance(field.default, bool):
             default = default.lower()
-        yield Declared(**said | {"yaml_name": name, "default": default, "section": section})
+        known = {"yaml_name": name, "default": default, "section": section, "secret": name in secrets}
+        yield Declared(**said | known)
