@@ -29,7 +29,7 @@ def load_catalogue() -> PriceList:
 def read_overlay() -> tuple[OverlayRow, ...]:
     """The overlay. Raises ProblemsError for a mistake in it; a test rules that out."""
     with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
-        return read_rows(Path(path), Overlay, setting=_OVERLAY, context=[]).prices
+        return read_rows(Path(path), Overlay, setting=_OVERLAY).prices
 
 
 def models_without_price() -> Mapping[tuple[str, str], str]:

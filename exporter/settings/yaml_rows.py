@@ -53,16 +53,17 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
-def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "", context: object = None) -> _Model:
+def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "") -> _Model:
     """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
-    ``setting`` gave its path, ``context`` is for the validators. An empty file lacks ``needs``, if that is named.
+    ``setting`` gave its path. An empty file lacks ``needs``, if that is named. Validators of rows find in their context
+    a dictionary, for what has to be known of earlier rows.
     """
     tree = read_yaml(path, setting=setting)
     if needs and not tree:
         tree[needs] = Text("", tree.at)
     try:
-        return model.model_validate(tree, context=context)
+        return model.model_validate(tree, context={})
     except ValidationError as error:
         raise ProblemsError(*problems_of(error, tree, model, setting=setting)) from None
 
