@@ -4,7 +4,6 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, PlatformCollector, ProcessCollector, disable_created_metrics
@@ -166,7 +165,6 @@ class Exporter:
             host=settings.exporter_host,
             port=settings.exporter_port,
             tls=web_config.tls_server_config,
-            base=web_file.parent if web_file is not None else Path(),
         )
 
     def statuses(self) -> Sequence[ProxyStatus]:

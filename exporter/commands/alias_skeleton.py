@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from exporter import formats
 from exporter.errors import ExporterError, SettingsError
+from exporter.settings.load import read_aliases
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
-from exporter.settings.sources import read_aliases
 
 _INDENT = 2
 

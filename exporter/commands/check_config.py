@@ -51,17 +51,17 @@ def check_config(also_connect: bool) -> None:
             click.echo(f"problem: {problem}")
         if loaded.settings is None:
             raise SystemExit(WRONG_SETTINGS)
-        if not loaded.settings.proxies:
-            click.echo(f"problem: {no_proxy_sentence()}")
-            raise SystemExit(WRONG_SETTINGS)
         for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
             if proxy.source == "subscribe":
                 click.echo(f"note: proxy {proxy.name} will be subscribed to. {STARVES}")
         if loaded.settings.notify_urls:
             Services(loaded.settings.notify_urls)  # refuses what it would refuse in a run
-        click.echo("The settings are valid.")
+        has_proxy = bool(loaded.settings.proxies)
+        click.echo("The settings are valid." if has_proxy else f"problem: {no_proxy_sentence()}")
         works = _check_machine(loaded)
+        if not has_proxy:
+            raise SystemExit(WRONG_SETTINGS)
         if (also_connect and not _connect(loaded.settings)) or not works:
             raise SystemExit(FAILED)
 

@@ -19,9 +19,9 @@ from exporter.logs import add_secrets
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
 from exporter.sentences import say
+from exporter.settings.load import read_aliases
 from exporter.settings.problems import nearest
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
-from exporter.settings.sources import read_aliases
 from exporter.settings.watched import WatchedFile
 from exporter.sources.proxy_status import ProxyStatus
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Self, cast
+from typing import Annotated, Any, Self
 
 import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
@@ -21,7 +21,6 @@ from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Day, Missing, Row, Zone, read_by, read_rows, text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -33,8 +32,7 @@ _LONGEST_TEXT = 200
 
 def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
     """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
-    lines_of_ids: dict[str, int] = {}
-    file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", needs="limits", context=lines_of_ids)
+    file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", needs="limits")
     thresholds = _thresholds(file.defaults, Thresholds())
     return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
@@ -58,7 +56,7 @@ def watch_limit_file(path: Path, *, zone: tzinfo) -> WatchedFile[LimitSet]:
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _id(value: object, info: ValidationInfo) -> str:
+def _id(value: object, info: ValidationInfo[dict[str, Any]]) -> str:
     id_ = text(value, info)
     if not _ID.fullmatch(id_):
         raise wrong(
@@ -66,15 +64,13 @@ def _id(value: object, info: ValidationInfo) -> str:
             "Use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit.",
             value=shown(id_),
         )
-    lines = cast("dict[str, int]", info.context)
-    if id_ in lines:
+    if info.context.setdefault(id_, value) is not value:
         raise wrong(
             "{value} is already the id of the limit in line {line}.",
             "Give each limit its own id.",
             value=shown(id_),
-            line=lines[id_],
+            line=info.context[id_].at.line,
         )
-    lines[id_] = cast("Text", value).line
     return id_
 
 

@@ -27,7 +27,7 @@ def load_catalogue() -> PriceList:
 
 def read_overlay() -> tuple[OverlayRow, ...]:
     """The overlay. Raises ProblemsError for a mistake in it; a test rules that out."""
-    return read_rows(_OVERLAY, Overlay, setting=_OVERLAY.name, context=[]).prices
+    return read_rows(_OVERLAY, Overlay, setting=_OVERLAY.name).prices
 
 
 def models_without_price() -> Mapping[tuple[str, str], str]:

@@ -40,7 +40,7 @@ _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00
 
 def read_price_file(path: Path) -> "PriceFile":
     """Read a user's file. Raises ProblemsError."""
-    return read_rows(path, PriceFile, setting="EXPORTER_PRICES_FILE", needs="prices", context=[])
+    return read_rows(path, PriceFile, setting="EXPORTER_PRICES_FILE", needs="prices")
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
             raise wrong("The row ends before it begins.", "Give a day after from.", "to")
         if row.holidays and not row.has_hours:
             raise wrong("The row has holidays, and no days or hours.", "Add days or hours.", "holidays")
-        earlier = cast("list[tuple[int, PriceRow]]", info.context)  # with their lines
+        earlier = cast("dict[str, list[tuple[int, PriceRow]]]", info.context).setdefault("with lines", [])
         if row.model == DEFAULT_MODEL:
             if any(other.model == DEFAULT_MODEL for _, other in earlier):
                 raise wrong("There is a second row {name}.", "Keep one of them.", name=DEFAULT_MODEL)
@@ -208,7 +208,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
                     name=same[0],
                     line=line,
                 )
-        earlier.append((data.line, row))
+        earlier.append((data.at.line, row))
         return row
 
     @cached_property

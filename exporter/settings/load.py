@@ -7,19 +7,19 @@ and what to do. Only the named files are opened, and nothing is written.
 import datetime
 import zoneinfo
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
 from exporter.settings import validators
-from exporter.settings.model import Declared, Settings, declared
-from exporter.settings.problems import Problem
-from exporter.settings.proxies import ConfigFile, PlacedProxy, ProxySettings
-from exporter.settings.sources import Loaded, read_config, read_dotenv, read_environment
-from exporter.settings.validators import RawValue, secret_in_file
-from exporter.settings.yaml_rows import why_and_fix
+from exporter.settings.model import Settings, declared
+from exporter.settings.problems import ProblemsError
+from exporter.settings.proxies import Aliases, ProxySettings
+from exporter.settings.sources import ROWS, Loaded, read_config, read_dotenv, read_environment, read_flags
+from exporter.settings.written import Items, Node, Place, Text
+from exporter.settings.yaml_rows import problems_of
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
@@ -66,93 +66,95 @@ def load_settings(
     configuration, such as the URL alone that docker-compose.yml always sets, must not stop it.
     """
     loaded = Loaded()
-    flagged = {
-        name: RawValue(name=name, text=text, place="command line", base=cwd) for name, text in (flags or {}).items()
-    }
-    layers = ChainMap(flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded))
-    config = layers.get("EXPORTER_CONFIG")
-    yaml = ConfigFile(path=cwd)
-    if config is not None and not config.text.startswith("~"):  # which is reported below
-        yaml = read_config(config.base / config.text, loaded)
-        layers.maps.append(yaml.given)
-    given: dict[str, RawValue] = {}
+    layers = ChainMap(
+        read_flags(flags or {}, loaded, cwd=cwd),
+        read_environment(environ, loaded, cwd=cwd),
+        read_dotenv(cwd, loaded),
+    )
+    config = layers.get("exporter_config")
+    if isinstance(config, Text) and not config.startswith("~"):  # which is reported below
+        layers.maps.append(read_config(config.at.base / config, loaded))
+    ignored = ("cliproxy_", "supabase_", "proxies") if for_demo else ()
+    given = {name: node for name, node in layers.items() if not name.startswith(ignored)}
     for setting in declared():
-        ignored = for_demo and setting.env_name.startswith(("CLIPROXY_", "SUPABASE_"))
-        value = None if ignored else _resolve(setting, layers, loaded)
-        loaded.sources[setting.env_name] = value.place if value else "default"
-        if value is not None:
-            given[setting.yaml_name] = value
-    zone_is_set = "timezone" in given or "timezone_offset_hours" in given
-    defaults = {
-        "exporter_data_dir": data_dir or cwd / "data",
-        "timezone": None if zone_is_set else machine_zone,
-        "aliases": yaml.aliases,
-    }
-    settings = _checked(defaults, given, loaded)
-    proxies = _proxies(settings, given, () if for_demo else yaml.proxies, loaded)
-    _check_pairs(given, layers, loaded, lists_proxies=bool(yaml.proxies))
-    if not any(map(loaded.blames, given.values())):
-        _compare_zones(settings, given, loaded)
-        _warn_of_open_door(settings, given.get("exporter_host"), loaded)
-    for name, reader in (file_readers or {}).items():
-        file = given.get(name)
-        if file is not None and not loaded.blames(file):
-            with loaded.collecting():
-                reader(file.base / file.text)
+        older = given.pop(setting.also.lower(), None)
+        if older is not None and (value := given.setdefault(setting.yaml_name, older)) != older:
+            why = f"It is the older name of {value.at.name} ({value.at}), which has another value."
+            loaded.problems.append(older.at.problem(why, "Set only one of the two."))
+        loaded.sources[setting.env_name] = str(_place(given, setting.yaml_name) or "default")
+    settings, right = _checked(given, loaded)
+    found: dict[str, object] = {"proxies": _proxies(settings, given, right, loaded)}
+    if "exporter_data_dir" not in given:
+        found["exporter_data_dir"] = data_dir or cwd / "data"
+    if "timezone" not in given and "timezone_offset_hours" not in given:
+        found["timezone"] = machine_zone
+    _check_pairs(given, right, loaded)
     if not loaded.problems:
-        loaded.settings = settings.model_copy(update={"proxies": proxies})
+        _compare_zones(settings, given, loaded)
+        _warn_of_open_door(settings, given, loaded)
+    for name, reader in (file_readers or {}).items():
+        if (file := getattr(settings, name)) is not None:
+            with loaded.collecting():
+                reader(file)
+    if not loaded.problems:
+        loaded.settings = settings.model_copy(update=found)
     return loaded
 
 
-def _resolve(setting: Declared, layers: Mapping[str, RawValue], loaded: Loaded) -> RawValue | None:
-    value, older = layers.get(setting.env_name), layers.get(setting.also)
-    if value is not None and older is not None and value.text != older.text:
-        why = f"It is the older name of {value.name} ({value.place}), which has another value."
-        loaded.problems.append(older.problem(why, "Set only one of the two."))
-    value, file = value or older, layers.get(setting.file_name)
-    if file is not None:
-        plain, value = value, None
-        with loaded.collecting():
-            value = secret_in_file(file, plain=plain)
-    return value
+def read_aliases(path: Path) -> Aliases:
+    """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
+    loaded = Loaded()
+    given = read_config(path, loaded)
+    settings, _ = _checked({name: given[name] for name in ROWS if name in given}, loaded)
+    if loaded.problems:
+        raise ProblemsError(*loaded.problems)
+    return settings.aliases
 
 
-def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], loaded: Loaded) -> Settings:
-    """The settings without the proxies, as far as they are right: what else is wrong is told at once."""
+def _place(given: Mapping[str, Node], name: str) -> Place | None:
+    """Where a setting, or the file with it, is given."""
+    found = given.get(name) or given.get(f"{name}_file")
+    return None if found is None else found.at
+
+
+def _checked(given: dict[str, Node], loaded: Loaded) -> tuple[Settings, dict[str, Node]]:
+    """The settings, and what was given, both as far as it is right: what else is wrong is told at once."""
     try:
-        return Settings.model_validate(
-            {**defaults, **{name: value.text for name, value in given.items()}}, context=given
-        )
+        return Settings.model_validate(given, context={}), given
     except ValidationError as error:
-        wrong = {str(each["loc"][0]): each for each in error.errors(include_url=False)}
-        for name, each in wrong.items():
-            loaded.problems.append(given[name].problem(*why_and_fix(each, field=Settings.model_fields[name].metadata)))
-        return _checked(defaults, {name: value for name, value in given.items() if name not in wrong}, loaded)
+        loaded.problems += problems_of(error, given, Settings)
+        wrong = {each["loc"][:2] for each in error.errors()}
+    right = dict(given)
+    for name, *_ in wrong:
+        right.pop(str(name), None)
+        right.pop(f"{name}_file", None)
+    if isinstance(rows := given.get("proxies"), Items):
+        right["proxies"] = Items((row for index, row in enumerate(rows) if ("proxies", index) not in wrong), rows.at)
+    return Settings.model_validate(right, context={}), right
 
 
 def _proxies(
-    settings: Settings, given: Mapping[str, RawValue], listed: Iterable[PlacedProxy], loaded: Loaded
+    settings: Settings, given: Mapping[str, Node], right: Mapping[str, Node], loaded: Loaded
 ) -> tuple[ProxySettings, ...]:
-    found = list(listed)
-    url = given.get("cliproxy_url")
-    if settings.cliproxy_management_key is not None and not (url and loaded.blames(url)):
+    rows = right.get("proxies")
+    places = [row.at for row in rows] if isinstance(rows, Items) else []
+    found = list(zip(settings.proxies, places, strict=True))
+    key, place = settings.cliproxy_management_key, _place(right, "cliproxy_management_key")
+    has_wrong_url = "cliproxy_url" in given.keys() - right.keys()
+    if key is not None and place is not None and not has_wrong_url:
         default = ProxySettings(
-            name=DEFAULT_PROXY,
-            url=settings.cliproxy_url,
-            management_key=settings.cliproxy_management_key,
-            source=settings.cliproxy_source,
+            name=DEFAULT_PROXY, url=settings.cliproxy_url, management_key=key, source=settings.cliproxy_source
         )
-        found.insert(0, (default, given["cliproxy_management_key"].place))
-    seen: dict[object, str] = {}
-    for proxy, place in found:
-        if (first := seen.setdefault(proxy.name, place)) is not place:
+        found.insert(0, (default, place))
+    seen: dict[object, Place] = {}
+    for proxy, at in found:
+        if (first := seen.setdefault(proxy.name, at)) is not at:
             why = f"The name {proxy.name} is already used by another proxy ({first})."
             fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
-            loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-        if (first := seen.setdefault(validators.same_server(proxy.url), place)) is not place:
+            loaded.problems.append(at.problem(why, fix))
+        if (first := seen.setdefault(validators.same_server(proxy.url), at)) is not at:
             why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
-            fix = "Configure each server once."
-            loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
+            loaded.problems.append(at.problem(why, "Configure each server once."))
     localhost = settings.cliproxy_localhost
     return tuple(proxy if localhost is None else _elsewhere(proxy, localhost) for proxy, _ in found)
 
@@ -167,29 +169,28 @@ def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
     return proxy.model_copy(update={"url": urlunsplit(moved)})
 
 
-def _check_pairs(
-    given: Mapping[str, RawValue], layers: Mapping[str, RawValue], loaded: Loaded, *, lists_proxies: bool
-) -> None:
+def _check_pairs(given: Mapping[str, Node], right: Mapping[str, Node], loaded: Loaded) -> None:
     for name, needs in _NEEDS.items():
-        lone = given.get(name)
-        if lone is None or needs in given or f"{needs}_file".upper() in layers or loaded.blames(lone):
+        lone = _place(right, name)
+        if lone is None or _place(given, needs) is not None:
             continue
         why = f"It is set without {needs.upper()}."
-        if name == "cliproxy_url" and lists_proxies:  # docker-compose.yml always sets it
+        if name == "cliproxy_url" and right.get("proxies"):  # docker-compose.yml always sets it
             loaded.notes.append(lone.problem(f"{why} Only the proxies in the file are used."))
         else:
             loaded.problems.append(lone.problem(why, f"Set {needs.upper()} too."))
 
 
-def _warn_of_open_door(settings: Settings, host: RawValue | None, loaded: Loaded) -> None:
+def _warn_of_open_door(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
     is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
+    host = given.get("exporter_host")
     if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
         why = f"Anyone who reaches port {settings.exporter_port} can read usage, costs and labels without a password."
         fix = "Set EXPORTER_TOKEN, or make sure that only trusted machines can reach it."
-        loaded.warnings.append(host.problem(why, fix))
+        loaded.warnings.append(host.at.problem(why, fix))
 
 
-def _compare_zones(settings: Settings, given: Mapping[str, RawValue], loaded: Loaded) -> None:
+def _compare_zones(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
     if settings.timezone is None or settings.timezone_offset_hours is None:
         return
     zone = zoneinfo.ZoneInfo(settings.timezone)
@@ -197,4 +198,4 @@ def _compare_zones(settings: Settings, given: Mapping[str, RawValue], loaded: Lo
     # One year is enough: the question is whether daylight saving changes the offset in any month.
     if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
         why = f"It differs from TIMEZONE, {settings.timezone}, which is used."
-        loaded.warnings.append(given["timezone_offset_hours"].problem(why, "Remove it."))
+        loaded.warnings.append(given["timezone_offset_hours"].at.problem(why, "Remove it."))

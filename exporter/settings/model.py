@@ -1,8 +1,9 @@
-"""The settings: each is declared once, here, with its type, default, help, and whether it is a secret.
+"""The settings: each is declared once, here, with its type, default, meaning, and whether it is a secret.
 
-The field's name is its name in the YAML file; in capitals it is its name in the environment. An object of these classes
-is valid and never changes. Its text never shows a secret: keys, e-mail addresses and file names of accounts are
-``SecretStr``, and errors do not repeat values.
+Its meaning is the text below it, which ``make docs`` puts on the reference page. The field's name is its name in the
+YAML file; in capitals it is its name in the environment. An object of these classes is valid and never changes. Its
+text never shows a secret: keys, e-mail addresses and file names of accounts are ``SecretStr``, and errors do not repeat
+values.
 """
 
 import datetime
@@ -15,21 +16,24 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, SecretStr
 
 from exporter.settings import validators
-from exporter.settings.problems import wrong
-from exporter.settings.proxies import IN_LOWER_CASE, Aliases, ManagementKey, ProxySettings, Quotas, Secret, Source
-from exporter.settings.yaml_rows import Row
+from exporter.settings.proxies import (
+    IN_LOWER_CASE,
+    Aliases,
+    ManagementKey,
+    ProxySettings,
+    Quotas,
+    Secret,
+    SettingsRow,
+    Source,
+)
+from exporter.settings.yaml_rows import MAY_BE_IN_FILE, names_in_file
 
 _MOST = 999_999_999
 """Of what is calculated with and has no other bound: no float holds every number."""
 
-
-def _refuse_empty(value: object) -> object:
-    if value in ("", []):
-        raise wrong("The list is empty.", "Add a proxy, or remove the line.")
-    return value
-
-
 File = Annotated[Path, BeforeValidator(validators.path)]
+_HashKey = Annotated[SecretStr, BeforeValidator(validators.hash_key)]
+_SupabaseKey = Annotated[SecretStr, BeforeValidator(validators.supabase_key)]
 
 
 def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: str | bool) -> Any:
@@ -37,228 +41,157 @@ def setting(default: object = None, *, ge: float | None = None, le: float | None
     return Field(default, ge=ge, le=le, json_schema_extra={**said})
 
 
-class Settings(Row):
+class Settings(SettingsRow):
     """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
 
-    proxies: Annotated[tuple[ProxySettings, ...], BeforeValidator(_refuse_empty)] = ()
-    aliases: Annotated[Aliases, BeforeValidator(lambda value: {} if value == "" else value)] = Aliases()
+    proxies: tuple[ProxySettings, ...] = ()
+    aliases: Aliases = Aliases()
 
     cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
-        "http://localhost:8317",
-        section="Proxy",
-        kind="URL",
-        help="Base URL of the CLIProxyAPI server, without /v0/management. "
-        "A container that docker-compose.yml did not start reaches this machine as host.docker.internal.",
+        "http://localhost:8317", section="Proxy", kind="URL"
     )
-    cliproxy_management_key: ManagementKey | None = setting(
-        kind="text",
-        secret=True,
-        unset="no proxy named default",
-        help="The proxy's management key in plain text "
-        "(remote-management.secret-key or MANAGEMENT_PASSWORD of CLIProxyAPI).",
+    """Base URL of the CLIProxyAPI server, without /v0/management. A container that docker-compose.yml did not start
+    reaches this machine as host.docker.internal.
+    """
+    cliproxy_management_key: Annotated[ManagementKey | None, MAY_BE_IN_FILE] = setting(
+        kind="text", unset="no proxy named default"
     )
+    """The proxy's management key in plain text (remote-management.secret-key or MANAGEMENT_PASSWORD of CLIProxyAPI)."""
     cliproxy_localhost: Annotated[str, BeforeValidator(validators.listen_host)] | None = setting(
-        kind="host name",
-        unset="localhost means localhost",
-        help="The host that localhost means in URLs of proxies. docker-compose.yml sets it, because inside a "
-        "container localhost is the container itself; so the same .env works with and without containers.",
-        in_yaml=False,
+        kind="host name", unset="localhost means localhost", in_yaml=False
     )
-    cliproxy_source: Source = setting(
-        "queue",
-        kind="queue or subscribe",
-        help="How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: "
-        "each program that subscribes gets every record, and those that poll get none. docs/proxies.md says more.",
-    )
+    """The host that localhost means in URLs of proxies. docker-compose.yml sets it, because inside a container
+    localhost is the container itself; so the same .env works with and without containers.
+    """
+    cliproxy_source: Source = setting("queue", kind="queue or subscribe")
+    """How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: each program
+    that subscribes gets every record, and those that poll get none. docs/proxies.md says more.
+    """
     collector_interval_seconds: int | None = setting(
-        ge=1,
-        section="Polling",
-        kind="seconds, 1 or more",
-        unset="automatic",
-        help="Upper bound of the time between two polls of a proxy; more than 15 changes nothing. "
-        "The exporter polls more often where the proxy keeps its records for a shorter time.",
+        ge=1, section="Polling", kind="seconds, 1 or more", unset="automatic"
     )
-    false_start_cost_usd: float = setting(
-        10.0,
-        ge=0.0,
-        le=_MOST,
-        kind="US dollars, 0 or more",
-        help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
-        " suddenly appears with a value above this is a false start. It is listed, but not counted.",
-    )
+    """Upper bound of the time between two polls of a proxy; more than 15 changes nothing. The exporter polls more often
+    where the proxy keeps its records for a shorter time.
+    """
+    false_start_cost_usd: float = setting(10.0, ge=0.0, le=_MOST, kind="US dollars, 0 or more")
+    """Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that suddenly appears
+    with a value above this is a false start. It is listed, but not counted.
+    """
     timezone: Annotated[str, BeforeValidator(validators.zone_name)] | None = setting(
-        section="Time",
-        kind="IANA time zone",
-        unset="the machine's, else UTC",
-        help="Time zone in which days, weeks and months begin, for example Europe/Berlin. Daylight saving is observed.",
+        section="Time", kind="IANA time zone", unset="the machine's, else UTC"
     )
+    """Time zone in which days, weeks and months begin, for example Europe/Berlin. Daylight saving is observed."""
     timezone_offset_hours: Annotated[float, BeforeValidator(validators.offset_hours)] | None = setting(
-        kind="hours, -12 to 14, in steps of 0.25",
-        unset="not used",
-        help="Fixed offset from UTC, without daylight saving, as in the predecessor. Used only if TIMEZONE is not set.",
+        kind="hours, -12 to 14, in steps of 0.25", unset="not used"
     )
+    """Fixed offset from UTC, without daylight saving, as in the predecessor. Used only if TIMEZONE is not set."""
     exporter_host: Annotated[str, BeforeValidator(validators.listen_host)] = setting(
-        "127.0.0.1",
-        section="Web",
-        kind="IP address or host name",
-        help="Address to listen on. The default is reachable from this machine only; "
-        "0.0.0.0 is every interface (the container image sets that).",
+        "127.0.0.1", section="Web", kind="IP address or host name"
     )
-    exporter_port: int = setting(
-        9317,
-        ge=0,
-        le=65535,
-        kind="port number",
-        also="COLLECTOR_TRIGGER_PORT",
-        help="Port of the status page, /metrics and the API. 0 takes any free port.",
+    """Address to listen on. The default is reachable from this machine only; 0.0.0.0 is every interface (the container
+    image sets that).
+    """
+    exporter_port: int = setting(9317, ge=0, le=65535, kind="port number", also="COLLECTOR_TRIGGER_PORT")
+    """Port of the status page, /metrics and the API. 0 takes any free port."""
+    exporter_token: Annotated[Secret | None, MAY_BE_IN_FILE] = setting(
+        kind="text", unset="no token is asked for; only this machine may POST"
     )
-    exporter_token: Secret | None = setting(
-        kind="text",
-        secret=True,
-        unset="no token is asked for; only this machine may POST",
-        help="Token that every request except the health checks must carry, as a bearer token or as the password of "
-        "basic authentication.",
-    )
+    """Token that every request except the health checks must carry, as a bearer token or as the password of basic
+    authentication.
+    """
     exporter_allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(validators.host_list)] = setting(
-        (),
-        kind="host names, separated by commas",
-        is_list=True,
-        unset="none",
-        help="Further host names under which requests over loopback are accepted, for example the public name of "
-        "a reverse proxy on this machine. Others are refused, so that a web page cannot reach the exporter "
-        "through the browser.",
+        (), kind="host names, separated by commas", is_list=True, unset="none"
     )
-    exporter_web_config: File | None = setting(
-        kind="file",
-        unset="HTTP, without users",
-        help="YAML file with TLS and with users and their passwords, in the format of Prometheus' exporter-toolkit: "
-        "docs/operations.md#access-from-elsewhere-and-tls.",
-    )
-    exporter_language: Annotated[Literal["auto", "en", "zh"], IN_LOWER_CASE] = setting(
-        "auto",
-        kind="auto, en or zh",
-        help="Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. Logs, "
-        "metrics, commands and the API are always in English.",
-    )
+    """Further host names under which requests over loopback are accepted, for example the public name of a reverse
+    proxy on this machine. Others are refused, so that a web page cannot reach the exporter through the browser.
+    """
+    exporter_web_config: File | None = setting(kind="file", unset="HTTP, without users")
+    """YAML file with TLS and with users and their passwords, in the format of Prometheus' exporter-toolkit:
+    docs/operations.md#access-from-elsewhere-and-tls.
+    """
+    exporter_language: Annotated[Literal["auto", "en", "zh"], IN_LOWER_CASE] = setting("auto", kind="auto, en or zh")
+    """Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. Logs, metrics,
+    commands and the API are always in English.
+    """
     exporter_data_dir: File = setting(
         Path(),
         section="Storage",
         kind="directory",
         unset="a `data` with a ledger in the working directory, else `$XDG_DATA_HOME/cliproxy-exporter` "
         "(`~/.local/share/…`, on macOS `~/Library/Application Support/…`)",
-        help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. If it is "
-        "not set, commands use the directory of the running exporter.",
     )
-    exporter_retention_days: int = setting(
-        90,
-        ge=1,
-        le=36_500,
-        kind="days, 1 to 36500",
-        help="How long single usage records stay in the ledger. Totals, and sums by quarter of an hour, stay for "
-        "ever; rejected records stay 30 days.",
+    """Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. If it is not set,
+    commands use the directory of the running exporter.
+    """
+    exporter_retention_days: int = setting(90, ge=1, le=36_500, kind="days, 1 to 36500")
+    """How long single usage records stay in the ledger. Totals, and sums by quarter of an hour, stay for ever; rejected
+    records stay 30 days.
+    """
+    exporter_hash_key: Annotated[_HashKey | None, MAY_BE_IN_FILE] = setting(
+        kind="text of 16 characters or more", unset="hash.key in the data directory, made at the first start"
     )
-    exporter_hash_key: Annotated[SecretStr, BeforeValidator(validators.hash_key)] | None = setting(
-        kind="text of 16 characters or more",
-        secret=True,
-        unset="hash.key in the data directory, made at the first start",
-        help="Key of the hashes by which clients and credentials are known. "
-        "Exporters with the same key use the same labels; another key renames everything that has no alias.",
-    )
-    exporter_prices_file: File | None = setting(
-        section="Prices",
-        kind="file",
-        unset="no file",
-        help="YAML file with your own prices. They come before all others; docs/prices.md shows the format. An edit "
-        "takes effect within seconds; one with a mistake is not used.",
-    )
-    exporter_prices_refresh: bool = setting(
-        True,
-        kind="true or false",
-        help="Whether to fetch a list of prices once a day. It prices only models that came out after this version. "
-        "The request tells nothing about you or your use.",
-    )
+    """Key of the hashes by which clients and credentials are known. Exporters with the same key use the same labels;
+    another key renames everything that has no alias.
+    """
+    exporter_prices_file: File | None = setting(section="Prices", kind="file", unset="no file")
+    """YAML file with your own prices. They come before all others; docs/prices.md shows the format. An edit takes
+    effect within seconds; one with a mistake is not used.
+    """
+    exporter_prices_refresh: bool = setting(True, kind="true or false")
+    """Whether to fetch a list of prices once a day. It prices only models that came out after this version. The request
+    tells nothing about you or your use.
+    """
     exporter_prices_url: Annotated[str, BeforeValidator(validators.list_url)] = setting(
-        "https://www.llm-prices.com/current-v1.json",
-        kind="URL",
-        help="The address of that list. A mirror must have the same format.",
+        "https://www.llm-prices.com/current-v1.json", kind="URL"
     )
+    """The address of that list. A mirror must have the same format."""
     exporter_limits_file: File | None = setting(
-        section="Limits",
-        kind="file",
-        unset="no limits of your own; the providers' windows are shown all the same",
-        help="YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. "
-        "docs/limits.md shows the format. An edit takes effect within seconds; one with a mistake is not used.",
+        section="Limits", kind="file", unset="no limits of your own; the providers' windows are shown all the same"
     )
-    exporter_notify_urls: Secret | None = setting(
-        kind="URLs of Apprise, separated by spaces or line breaks",
-        secret=True,
-        unset="no messages but those of Alertmanager",
-        help="Where the exporter itself sends its warnings about limits: "
-        "docs/alerting.md#without-prometheus. With Alertmanager, leave it out.",
+    """YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. docs/limits.md
+    shows the format. An edit takes effect within seconds; one with a mistake is not used.
+    """
+    exporter_notify_urls: Annotated[Secret | None, MAY_BE_IN_FILE] = setting(
+        kind="URLs of Apprise, separated by spaces or line breaks", unset="no messages but those of Alertmanager"
     )
-    exporter_quotas: Quotas = setting(
-        "passive",
-        kind="passive or active",
-        help="How the exporter learns of the windows that providers report. passive: from their answers to your "
-        "requests, as Claude, Codex and Meta send them. active: it also asks about idle accounts and at other "
-        "providers, seldom and through the proxy; docs/accounts.md says how.",
-    )
-    exporter_max_label_sets: int = setting(
-        5000,
-        ge=1,
-        section="Metrics",
-        kind="number, 1 or more",
-        help="The most combinations of labels that are exported. Later ones are counted under the label value other.",
-    )
-    exporter_series_birth_seconds: int = setting(
-        60,
-        ge=0,
-        le=_MOST,
-        kind="seconds, 0 or more",
-        help="How long at least Prometheus sees a new series as 0 before its value appears, so that increase() "
-        "counts its first requests. It lasts longer while a server that scraped in the last ten minutes has not "
-        "seen the 0.",
-    )
+    """Where the exporter itself sends its warnings about limits: docs/alerting.md#without-prometheus. With
+    Alertmanager, leave it out.
+    """
+    exporter_quotas: Quotas = setting("passive", kind="passive or active")
+    """How the exporter learns of the windows that providers report. passive: from their answers to your requests, as
+    Claude, Codex and Meta send them. active: it also asks about idle accounts and at other providers, seldom and
+    through the proxy; docs/accounts.md says how.
+    """
+    exporter_max_label_sets: int = setting(5000, ge=1, section="Metrics", kind="number, 1 or more")
+    """The most combinations of labels that are exported. Later ones are counted under the label value other."""
+    exporter_series_birth_seconds: int = setting(60, ge=0, le=_MOST, kind="seconds, 0 or more")
+    """How long at least Prometheus sees a new series as 0 before its value appears, so that increase() counts its first
+    requests. It lasts longer while a server that scraped in the last ten minutes has not seen the 0.
+    """
     supabase_url: Annotated[str, BeforeValidator(validators.supabase_url)] | None = setting(
-        section="History",
-        kind="URL",
-        unset="no history outside the data directory",
-        help="URL of the Supabase project to which the history is written. Needs SUPABASE_SECRET_KEY; "
-        "docs/supabase.md explains how to set up a project.",
+        section="History", kind="URL", unset="no history outside the data directory"
     )
-    supabase_secret_key: Annotated[SecretStr, BeforeValidator(validators.supabase_key)] | None = setting(
-        kind="text",
-        secret=True,
-        unset="no history outside the data directory",
-        help="Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one.",
+    """URL of the Supabase project to which the history is written. Needs SUPABASE_SECRET_KEY; docs/supabase.md explains
+    how to set up a project.
+    """
+    supabase_secret_key: Annotated[_SupabaseKey | None, MAY_BE_IN_FILE] = setting(
+        kind="text", unset="no history outside the data directory"
     )
-    exporter_history_days: int = setting(
-        365,
-        ge=1,
-        le=36_500,
-        kind="days, 1 to 36500",
-        help="How long single usage records stay in Supabase. Sums by day and by quarter of an hour, and totals, "
-        "stay there for ever.",
-    )
-    exporter_config: File | None = setting(
-        section="Files",
-        kind="file",
-        unset="no file",
-        in_yaml=False,
-        help="YAML file with any of these settings in lower case, several proxies, and aliases. "
-        "An edit of the aliases takes effect within seconds.",
-    )
+    """Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one."""
+    exporter_history_days: int = setting(365, ge=1, le=36_500, kind="days, 1 to 36500")
+    """How long single usage records stay in Supabase. Sums by day and by quarter of an hour, and totals, stay there for
+    ever.
+    """
+    exporter_config: File | None = setting(section="Files", kind="file", unset="no file", in_yaml=False)
+    """YAML file with any of these settings in lower case, several proxies, and aliases. An edit of the aliases takes
+    effect within seconds.
+    """
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(validators.log_level)] = setting(
-        "info",
-        section="Log",
-        kind="debug, info, warning or error",
-        help="The least important events that are logged.",
+        "info", section="Log", kind="debug, info, warning or error"
     )
-    log_format: Annotated[Literal["logfmt", "json"], IN_LOWER_CASE] = setting(
-        "logfmt",
-        kind="logfmt or json",
-        help="One event is one line, in this format, on standard error.",
-    )
+    """The least important events that are logged."""
+    log_format: Annotated[Literal["logfmt", "json"], IN_LOWER_CASE] = setting("logfmt", kind="logfmt or json")
+    """One event is one line, in this format, on standard error."""
 
     @property
     def zone(self) -> datetime.tzinfo:
@@ -300,7 +233,6 @@ class Declared:
     default: str
     section: str
     kind: str
-    help: str
     unset: str = ""
     also: str = ""
     secret: bool = False
@@ -324,7 +256,7 @@ class Declared:
 
 def declared() -> Iterator[Declared]:
     """All settings that have a name in the environment, in the order of the reference page."""
-    section = ""
+    section, secrets = "", names_in_file(Settings)
     for name, field in Settings.model_fields.items():
         if field.json_schema_extra is None:
             continue  # proxies and aliases, which only YAML can hold
@@ -333,4 +265,5 @@ def declared() -> Iterator[Declared]:
         default = "" if field.default in (None, (), Path()) else str(field.default)
         if isinstance(field.default, bool):
             default = default.lower()
-        yield Declared(**said | {"yaml_name": name, "default": default, "section": section})
+        known = {"yaml_name": name, "default": default, "section": section, "secret": name in secrets}
+        yield Declared(**said | known)

@@ -7,7 +7,6 @@ likely to be a secret in the wrong place.
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
@@ -75,22 +74,3 @@ def wrong(why: str, fix: str, *at: str | int, **values: object) -> PydanticCusto
     """
     said = {"why": say(why, **values), "fix": say(fix, **values)}
     return PydanticCustomError("setting", "{why} {fix}", {**said, "at": at})
-
-
-def read_text(path: Path, *, setting: str, place: str = "") -> str:
-    """The text of a file without byte order mark. Raises ProblemsError.
-
-    ``setting`` gave its path, at ``place`` if that is not in the file itself.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        why, fix = say("The file does not exist."), say("Create it, or correct the path in {name}.", name=setting)
-    except IsADirectoryError:
-        why, fix = say("It is a directory."), say("Put a file there, or correct the path in {name}.", name=setting)
-    except UnicodeDecodeError:
-        why, fix = say("The file is not UTF-8 text."), say("Save it as UTF-8.")
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or "not a path"
-        why, fix = say("The file cannot be read: {cause}.", cause=cause), say("Let the exporter's user read it.")
-    raise ProblemsError(Problem(setting=setting, place=place or path.name, why=why, fix=fix))

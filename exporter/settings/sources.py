@@ -1,4 +1,4 @@
-"""Where the raw values of settings come from: the environment, the file ``.env`` and the YAML file.
+"""Where settings are written: the environment, the file ``.env`` and the YAML file.
 
 The environment belongs to many programs, so names of others are left alone. An unknown name that looks like ours gets a
 warning, because a misspelt setting would otherwise be ignored silently. An empty value counts as not set: that is how
@@ -10,18 +10,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dotenv.parser import parse_stream
-from pydantic import ValidationError
 
-from exporter.settings import yaml_file
-from exporter.settings.model import Settings, declared
-from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
-from exporter.settings.proxies import Aliases, ConfigFile
-from exporter.settings.validators import RawValue
-from exporter.settings.yaml_rows import problems_of, unknown_setting
+from exporter.sentences import say
+from exporter.settings.model import Declared, Settings, declared
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean
+from exporter.settings.written import Items, Node, Place, Text, read_text, single
+from exporter.settings.yaml_file import read_yaml
+from exporter.settings.yaml_rows import unknown_setting
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
@@ -33,7 +32,7 @@ _EARLIER_NAMES = frozenset(
     {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
 )
 _EARLIER_FRONT_END = "VITE_"
-_ROWS = ("proxies", "aliases")
+ROWS = ("proxies", "aliases")
 
 
 @dataclass(kw_only=True)
@@ -64,28 +63,29 @@ class Loaded:
         except ProblemsError as error:
             self.problems += error.problems
 
-    def blames(self, given: RawValue) -> bool:
-        """Whether one of the problems is with this value."""
-        return any((problem.setting, problem.place) == (given.name, given.place) for problem in self.problems)
+
+def read_flags(flags: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, Node]:
+    """The settings that were given as flags."""
+    return _settings_in((Text(text, Place(name, "command line", cwd)) for name, text in flags.items()), loaded)
 
 
-def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, RawValue]:
+def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, Node]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
-    values: list[RawValue] = []
+    values: list[Text] = []
     for name, text in environ.items():
-        value = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
+        value = Text(text.strip(), Place(name, ENVIRONMENT, cwd))
         if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
-            if name in _known_names():
+            if name in _known():
                 service = name.removesuffix("_PORT").lower().replace("_", "-")
                 why = f"Kubernetes injects this value because there is a Service named {service}; it is ignored."
                 fix = "Set enableServiceLinks: false in the pod's spec, or rename the Service."
-                loaded.warnings.append(value.problem(why, fix))
+                loaded.warnings.append(value.at.problem(why, fix))
         elif not _INJECTED_NAME.fullmatch(name):
             values.append(value)
     return _settings_in(values, loaded)
 
 
-def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, RawValue]:
+def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, Node]:
     """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
     path = cwd / DOTENV
     # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
@@ -93,73 +93,63 @@ def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, RawValue]:
         return {}
     text = ""
     with loaded.collecting():
-        text = read_text(path, setting=DOTENV, place=str(path))
-    values: dict[str, RawValue] = {}
+        text = read_text(path, Place(DOTENV, str(path), cwd))
+    values: dict[str, Text] = {}
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
         blank = original[: len(original) - len(original.lstrip())]
-        place = f"{DOTENV}:{binding.original.line + blank.count(chr(10))}"
+        place = Place(binding.key or DOTENV, DOTENV, cwd, binding.original.line + blank.count("\n"))
         if binding.error:
             why = "The line is not NAME=value and was skipped."
             fix = "Correct it; a value with quotes needs a closing quote."
-            loaded.warnings.append(Problem(setting=DOTENV, place=place, why=why, fix=fix))
+            loaded.warnings.append(place.problem(why, fix))
         elif binding.key and binding.value is not None:
-            values[binding.key] = RawValue(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
+            values[binding.key] = Text(binding.value.strip(), place)
     return _settings_in(values.values(), loaded)
 
 
-def _known_names() -> frozenset[str]:
-    return frozenset(name for setting in declared() for name in setting.names)
+def _known() -> dict[str, Declared]:
+    """The settings, by all their names."""
+    return {name: setting for setting in declared() for name in setting.names}
 
 
-def _settings_in(values: Iterable[RawValue], loaded: Loaded) -> dict[str, RawValue]:
-    """The values that are settings and not empty, by name."""
-    found: dict[str, RawValue] = {}
-    known = _known_names()
+def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
+    """The values that are settings and not empty, by name in lower case."""
+    found: dict[str, Node] = {}
+    known = _known()
     for given in values:
-        name = given.name
+        name = given.at.name
         if name in known:
-            if given.text:
-                found[name] = given
+            if given:
+                found[name.lower()] = given
         elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
             why = "It is a setting of the predecessor and is ignored."
-            loaded.notes.append(given.problem(why))
+            loaded.notes.append(given.at.problem(why))
         elif _OURS.match(name):
             fix = did_you_mean(name, known) or "If it belongs to another program, ignore this."
-            loaded.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
+            loaded.warnings.append(given.at.problem("It is not a setting of this version and is ignored.", fix))
     return found
 
 
-def read_config(path: Path, loaded: Loaded) -> ConfigFile:
-    """The YAML file ``path``: the settings of the environment in lower case, the proxies, and the aliases."""
-    read, tree = ConfigFile(path=path), yaml_file.Mapping()
+def read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
+    """What the YAML file ``path`` has: the settings of the environment in lower case, the proxies, and the aliases."""
+    tree: dict[str, Node] = {}
     with loaded.collecting():
-        tree = yaml_file.read_yaml(path, setting="EXPORTER_CONFIG")
-    settings = {name.lower(): setting for setting in declared() for name in setting.names}
+        tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    settings = {name.lower(): setting for name, setting in _known().items()}
+    found: dict[str, Node] = {}
     for name, node in tree.items():
         setting = settings.get(name)
-        if setting is not None and setting.in_yaml:
+        if setting is None and name not in ROWS:
+            label, why, fix = unknown_setting(name, (*settings, *ROWS))
+            loaded.problems.append(replace(node.at, name=label).problem(why, fix))
+        elif setting is not None and not setting.in_yaml:
+            fix = f"Set {name.upper()} in the environment."
+            loaded.problems.append(node.at.problem("It cannot be set in this file.", fix))
+        elif name == "proxies" and node in ("", []):
+            loaded.problems.append(node.at.problem(say("The list is empty."), say("Add a proxy, or remove the line.")))
+        elif node != "":
             with loaded.collecting():
-                value = read.raw_value(name, node, is_list=setting.is_list)
-                if value.text:
-                    read.given[name.upper()] = value
-        elif name not in _ROWS:
-            label, why, fix = unknown_setting(name, (*settings, *_ROWS))
-            if setting is not None:
-                label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
-            loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
-    try:
-        rows = {name: tree[name] for name in _ROWS if name in tree}
-        read.aliases = Settings.model_validate(rows, context=read).aliases
-    except ValidationError as error:
-        loaded.problems += problems_of(error, tree, Settings, file=path.name)
-    return read
-
-
-def read_aliases(path: Path) -> Aliases:
-    """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
-    loaded = Loaded()
-    read = read_config(path, loaded)
-    if loaded.problems:
-        raise ProblemsError(*loaded.problems)
-    return read.aliases
+                is_node = setting is None or (setting.is_list and isinstance(node, Items))
+                found[name] = node if is_node else single(node)
+    return found

@@ -9,16 +9,15 @@ import base64
 import ipaddress
 import re
 import zoneinfo
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationInfo
+from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from exporter.sentences import say
-from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text, shown, wrong
+from exporter.settings.problems import did_you_mean, shown, wrong
+from exporter.settings.written import Text
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -34,36 +33,6 @@ _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
 _SHORTEST_HASH_KEY = 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawValue:
-    """The text of a setting before it is checked. ``name`` is the one that was used: an older one, or ``<NAME>_FILE``.
-
-    Paths in it are relative to ``base``. The text may be a secret, so it is not part of this object's own text.
-    """
-
-    name: str
-    text: str = field(repr=False)
-    place: str
-    base: Path
-
-    def problem(self, why: str, fix: str = "") -> Problem:
-        """A problem with what was given here."""
-        return Problem(setting=self.name, place=self.place, why=why, fix=fix)
-
-
-def secret_in_file(file: RawValue, *, plain: RawValue | None) -> RawValue:
-    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
-
-    Line breaks at the end of the file do not belong to it.
-    """
-    if plain is not None:
-        raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
-    text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
-    if not text.strip():
-        raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
-    return replace(file, text=text)
 
 
 def _text(value: object) -> str:
@@ -122,8 +91,8 @@ def offset_hours(value: object) -> float:
     return hours
 
 
-def path(value: object, info: ValidationInfo) -> Path:
-    """A path. A relative one is below the directory of the place that gave it (``info.context``, by the setting)."""
+def path(value: object) -> Path:
+    """A path. A relative one is below the directory of the place where it was written."""
     if isinstance(value, Path):
         return value
     text = _text(value)
@@ -131,7 +100,7 @@ def path(value: object, info: ValidationInfo) -> Path:
         raise wrong("The path starts with ~, which only a shell expands.", "Write the whole path.")
     if not text.isprintable():
         raise wrong("The path contains a control character.", "Write the path on one line.")
-    return Path(cast("Any", info.context)[info.field_name].base / text)
+    return value.at.base / text if isinstance(value, Text) else Path(text)
 
 
 def is_loopback(address: str) -> bool:
@@ -164,8 +133,9 @@ def listen_host(value: object) -> str:
 
 
 def host_list(value: object) -> tuple[str, ...]:
-    """Host names from a comma list; lower case, without port, each once."""
-    parts = (part.strip().lower().removeprefix("[").removesuffix("]") for part in _text(value).split(","))
+    """Host names from a list, or a text with commas; lower case, without port, each once."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else _text(value)
+    parts = (part.strip().lower().removeprefix("[").removesuffix("]") for part in text.split(","))
     hosts = dict.fromkeys(filter(None, parts))
     if not all(map(_looks_like_host, hosts)):
         raise wrong(

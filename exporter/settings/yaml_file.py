@@ -1,4 +1,4 @@
-"""Read a YAML file into texts that know their line.
+"""Read a YAML file into texts, lists and mappings that know their line.
 
 It accepts what ``yaml.safe_load`` accepts, except for a key that occurs twice (``safe_load`` silently takes the last
 one) and a document that is not a mapping. Scalars keep the text as written, because YAML would turn an ``auth_index``
@@ -6,48 +6,29 @@ such as ``0123456701234567`` into another number. Error texts never quote the fi
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from exporter.sentences import Sentence, say
-from exporter.settings.problems import Problem, ProblemsError, read_text
+from exporter.settings.problems import ProblemsError
+from exporter.settings.written import Items, Mapping, Node, Place, Text, read_text
 
 _PLAIN = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "null")}
 
 
-class Text(str):
-    """One value as written, without spaces around it; ``null`` is empty."""
-
-    line: int
-
-
-class Items(list["Node"]):
-    """A list."""
-
-    line: int
-
-
-class Mapping(dict[str, "Node"]):
-    """Names and their values."""
-
-    line: int
-
-
-Node = Text | Items | Mapping
-"""What a file holds. ``line`` is where its name stands or, in a list, where it begins."""
-
-
 def read_yaml(path: Path, *, setting: str) -> Mapping:
     """The file's mapping, empty for an empty file. Raises ProblemsError. ``setting`` gave its path."""
-    text = read_text(path, setting=setting)
+    top = Place(setting, path.name, path.parent)
+    text = read_text(path, top)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None or root.tag == _PLAIN + "null":
-            return Mapping()
+            return Mapping({}, replace(top, line=1))
         if isinstance(root, yaml.MappingNode):
-            return _mapping(root, ())
+            return _mapping(root, replace(top, line=1), ())
         line, why, fix = 1, say("The file is not a mapping."), say("Write one setting a line, as name: value.")
     except _RefusedError as error:
         line, why, fix = error.line, error.why, error.fix
@@ -63,7 +44,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         why, fix = say("There is a control character."), say("Remove it.")
-    raise ProblemsError(Problem(setting=setting, place=f"{path.name}:{line}", why=why, fix=fix))
+    raise ProblemsError(replace(top, line=line).problem(why, fix))
 
 
 class _RefusedError(Exception):
@@ -92,7 +73,7 @@ def _hint(error: yaml.MarkedYAMLError) -> Sentence:
     return say("Check the indentation and quotes, also of the line before.")
 
 
-def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
+def _mapping(node: yaml.MappingNode, at: Place, above: tuple[yaml.Node, ...]) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         name = _name(key)
@@ -101,7 +82,11 @@ def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
             raise _RefusedError(why, say("Keep one of the two."), key)
         lines[name] = _line(key)
     yaml.SafeLoader("").flatten_mapping(node)
-    return Mapping((_name(key), _convert(value, _line(key), (*above, node))) for key, value in node.value)
+    found = Mapping({}, at)
+    for key, value in node.value:
+        place = replace(at, name=_name(key), line=_line(key))
+        found[place.name] = _convert(value, place, (*above, node))
+    return found
 
 
 def _name(key: yaml.Node) -> str:
@@ -110,18 +95,14 @@ def _name(key: yaml.Node) -> str:
     return str(key.value)
 
 
-def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:
-    found: Node
+def _convert(node: yaml.Node, at: Place, above: tuple[yaml.Node, ...]) -> Node:
     if any(node is parent for parent in above):
         raise _RefusedError(say("A value contains itself."), say("Remove the alias."), node)
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
-        found = _mapping(node, above)
-    elif isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
-        found = Items(_convert(item, _line(item), (*above, node)) for item in node.value)
-    elif isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
-        found = Text("" if node.tag == _PLAIN + "null" else node.value.strip())
-    else:
-        why = say("The value has a tag (a word after !), which is not supported.")
-        raise _RefusedError(why, say("Write the value plainly, in quotes."), node)
-    found.line = line
-    return found
+        return _mapping(node, at, above)
+    if isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
+        return Items((_convert(item, replace(at, line=_line(item)), (*above, node)) for item in node.value), at)
+    if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
+        return Text("" if node.tag == _PLAIN + "null" else node.value.strip(), at)
+    why = say("The value has a tag (a word after !), which is not supported.")
+    raise _RefusedError(why, say("Write the value plainly, in quotes."), node)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError, ValidationInfo
@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.validators import zone_name
-from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
+from exporter.settings.written import Items, Node, Place, Text
+from exporter.settings.yaml_file import read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
@@ -42,26 +43,29 @@ class Missing:
     fix: str
 
 
+MAY_BE_IN_FILE = object()
+"""Beside the type of a field: it may be given as ``<name>_file`` instead, the name of a file with it."""
+
+
 class Row(BaseModel):
-    """A mapping in a file. Its ``title`` names one in sentences.
+    """A mapping in a file. Its ``title`` names one in sentences."""
 
-    The field named by ``in_file`` may be given as ``<name>_file`` instead, the name of a file with it.
-    """
-
-    in_file: ClassVar[str] = ""
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
-def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "", context: object = None) -> _Model:
+def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "") -> _Model:
     """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
-    ``setting`` gave its path, ``context`` is for the validators. An empty file lacks ``needs``, if that is named.
+    ``setting`` gave its path. An empty file lacks ``needs``, if that is named. Validators of rows find in their context
+    a dictionary, for what has to be known of earlier rows.
     """
     tree = read_yaml(path, setting=setting)
+    if needs and not tree:
+        tree[needs] = Text("", tree.at)
     try:
-        return model.model_validate(tree or ({needs: None} if needs else {}), context=context)
+        return model.model_validate(tree, context={})
     except ValidationError as error:
-        raise ProblemsError(*problems_of(error, tree, model, file=path.name, setting=setting)) from None
+        raise ProblemsError(*problems_of(error, tree, model, setting=setting)) from None
 
 
 def text(value: object, info: ValidationInfo) -> str:
@@ -101,25 +105,23 @@ Day = Annotated[date, read_by(_day, "{value} is not a day.", "Write it as 2026-1
 Zone = Annotated[tzinfo, PlainValidator(_zone)]
 
 
-def problems_of(
-    error: ValidationError, tree: Mapping, model: type[Row], *, file: str, setting: str = ""
-) -> list[Problem]:
-    """The mistakes that pydantic found in ``tree``, in the order of its lines.
+def problems_of(error: ValidationError, tree: dict[str, Node], model: type[Row], *, setting: str = "") -> list[Problem]:
+    """The mistakes that pydantic found in ``tree``, in the order of the lines of each source.
 
     Without ``setting``, each problem names its own place, such as ``proxies[0].url``, as the setting.
     """
     found = []
     for each in error.errors(include_url=False):
         row, field = _declaration(model, each["loc"])
-        loc, line = _place(tree, (*each["loc"], *each.get("ctx", {}).get("at", ())))
+        loc, at = _place(tree, (*each["loc"], *each.get("ctx", {}).get("at", ())))
         label, subject = setting, str(next((part for part in reversed(loc) if isinstance(part, str)), ""))
         if not setting:
             label, subject = label_of(loc), "It"
-        why, fix = why_and_fix(each, row, field, subject)
+        why, fix = _why_and_fix(each, row, field, subject)
         if each["type"] == "extra_forbidden" and not setting:
             label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
-        found.append((line, Problem(setting=label, place=f"{file}:{line}", why=why, fix=fix)))
-    return [problem for _, problem in sorted(found, key=lambda numbered: numbered[0])]
+        found.append((at, Problem(setting=label, place=str(at), why=why, fix=fix)))
+    return [problem for at, problem in sorted(found, key=lambda each: (each[0].source, each[0].line))]
 
 
 def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:
@@ -136,7 +138,7 @@ def label_of(loc: _Loc) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def why_and_fix(error: Any, row: type[Row] = Row, field: Sequence[object] = (), subject: str = "It") -> tuple[str, str]:
+def _why_and_fix(error: Any, row: type[Row], field: Sequence[object], subject: str) -> tuple[str, str]:
     """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     missing = next((each for each in field if isinstance(each, Missing)), None)
@@ -185,7 +187,12 @@ def _known(row: type[Row]) -> str:
 
 def _names(row: type[Row]) -> list[str]:
     names = [field.alias or name for name, field in row.model_fields.items()]
-    return [*names, f"{row.in_file}_file"] if row.in_file else names
+    return [*names, *(f"{name}_file" for name in names_in_file(row))]
+
+
+def names_in_file(row: type[Row]) -> list[str]:
+    """The fields that may be in a file."""
+    return [name for name, field in row.model_fields.items() if MAY_BE_IN_FILE in field.metadata]
 
 
 def _declaration(model: type[Row], loc: _Loc) -> tuple[type[Row], Sequence[object]]:
@@ -207,20 +214,18 @@ def _model_in(annotation: object) -> type[Row] | None:
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
-def _place(tree: Mapping, loc: _Loc) -> tuple[_Loc, int]:
-    """The place as written in the file, and the line of its innermost part that exists.
+def _place(tree: dict[str, Node], loc: _Loc) -> tuple[_Loc, Place]:
+    """The names as written, and the place of the innermost part that exists.
 
     A secret may be in a file of its own, named by ``<name>_file``.
     """
-    node: object = tree
-    line, found = 1, list(loc)
+    node: Any = tree
+    found = list(loc)
     for index, part in enumerate(loc):
-        if isinstance(node, Mapping):
-            found[index] = name = f"{part}_file" if f"{part}_file" in node else str(part)
-            node = node.get(name)
-        elif isinstance(node, Items) and isinstance(part, int):
+        if isinstance(node, Items) and isinstance(part, int):
             node = node[part]
-        if not isinstance(node, Mapping | Items | Text):
+        elif isinstance(node, dict) and (inner := node.get(f"{part}_file", node.get(str(part)))) is not None:
+            node, found[index] = inner, inner.at.name
+        else:
             break
-        line = node.line
-    return tuple(found), line
+    return tuple(found), node.at

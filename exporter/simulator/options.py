@@ -1,5 +1,6 @@
 """What the demo proxy plays, as options of the commands that start it."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +21,14 @@ def has_usage(version: str) -> bool:
     return version == VERSIONS["6.9"]
 
 
+class _NumberRange(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):  # which is in every range
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 def _full(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
     return VERSIONS[text]
 
@@ -36,9 +45,7 @@ def play_options(version_flag: str) -> Callable[[_Command], _Command]:
     versions = click.Choice(list(VERSIONS))
     option = partial(click.option, show_default=True)
     options = (
-        option(
-            "--rate", type=click.FloatRange(0, 1000), default=1.0, help="Requests per second, on average over a day."
-        ),
+        option("--rate", type=_NumberRange(0, 1000), default=1.0, help="Requests per second, on average over a day."),
         option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests."),
         option(
             version_flag,
@@ -51,13 +58,13 @@ def play_options(version_flag: str) -> Callable[[_Command], _Command]:
         ),
         option(
             "--history-hours",
-            type=click.FloatRange(min=0),
+            type=_NumberRange(min=0),
             callback=_history,
             help="Hours that a proxy of 6.9 has already been running.  [default: 6]",
         ),
         option(
             "--upgrade-after",
-            type=click.FloatRange(min=0),
+            type=_NumberRange(min=0),
             metavar="SECONDS",
             help="Become another version after this many seconds.",
         ),

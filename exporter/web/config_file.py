@@ -37,29 +37,32 @@ def _hash(value: object) -> str:
     return str(value)
 
 
+_File = Annotated[Path, BeforeValidator(lambda value, info: value.at.base / text(value, info))]
+
+
 class Tls(Row):
     """``tls_server_config``."""
 
-    cert_file: Annotated[Path, BeforeValidator(text), Missing("cert_file is missing.", "Add the certificate (PEM).")]
-    key_file: Annotated[Path, BeforeValidator(text), Missing("key_file is missing.", "Add the private key (PEM).")]
-    client_ca_file: Annotated[Path, BeforeValidator(text)] | None = None
+    cert_file: Annotated[_File, Missing("cert_file is missing.", "Add the certificate (PEM).")]
+    key_file: Annotated[_File, Missing("key_file is missing.", "Add the private key (PEM).")]
+    client_ca_file: _File | None = None
     client_auth_type: Annotated[str, _one_of(*_CLIENT_AUTH)] = "NoClientCert"
     min_version: Annotated[str, _one_of(*_VERSIONS)] = "TLS12"
 
-    def context(self, base: Path) -> ssl.SSLContext:
-        """The TLS context; paths are relative to ``base``. Raises OSError, which includes ssl.SSLError."""
+    def context(self) -> ssl.SSLContext:
+        """The TLS context. Raises OSError, which includes ssl.SSLError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
-        self.load(context, base)
+        self.load(context)
         if self.client_ca_file is not None:
-            context.load_verify_locations(base / self.client_ca_file)
+            context.load_verify_locations(self.client_ca_file)
         context.verify_mode = _CLIENT_AUTH[self.client_auth_type]
         return context
 
-    def load(self, context: ssl.SSLContext, base: Path) -> None:
+    def load(self, context: ssl.SSLContext) -> None:
         """Make ``context`` use the certificate that is on disk now. Raises OSError."""
         # Without it, OpenSSL asks for a password on the terminal, which a service does not have.
-        context.load_cert_chain(base / self.cert_file, base / self.key_file, password=lambda: "")
+        context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
 
 
 class WebConfig(Row):
@@ -74,7 +77,7 @@ def read_web_config(path: Path) -> WebConfig:
     config = read_rows(path, WebConfig, setting=_SETTING)
     if config.tls_server_config is not None:
         try:
-            config.tls_server_config.context(path.parent)
+            config.tls_server_config.context()
         except OSError as exc:
             why = f"Certificate and key cannot be used ({exc.strerror or exc})."
             fix = "Give two PEM files that belong together."

@@ -12,7 +12,6 @@ import ssl
 import sys
 import threading
 import time
-from pathlib import Path
 
 import structlog
 from cheroot import wsgi
@@ -59,15 +58,15 @@ def check_address(host: str, port: int) -> None:
 class WebServer:
     """Serves an application on one address until ``stop``."""
 
-    def __init__(self, app: Flask, *, host: str, port: int, tls: Tls | None = None, base: Path = Path()) -> None:
-        """Bind the address; with ``tls``, whose paths are relative to ``base``, for HTTPS. Raises AddressInUseError."""
+    def __init__(self, app: Flask, *, host: str, port: int, tls: Tls | None = None) -> None:
+        """Bind the address; with ``tls`` for HTTPS. Raises AddressInUseError."""
         self._server = _Server((host, port), app, server_name="cliproxy-exporter", shutdown_timeout=_STOP_SECONDS)
         self._server.timeout = _SILENCE_SECONDS
         self._server.request_queue_size = _MOST_BUSY
         self._server.max_request_header_size = _LARGEST_REQUEST
         self._server.max_request_body_size = _LARGEST_REQUEST
         if tls is not None:
-            self._server.ssl_adapter = _Tls(tls, base)
+            self._server.ssl_adapter = _Tls(tls)
         # cheroot's own pool has a fixed number of threads, and each waits for its client's first byte.
         self._server.requests = _BusyConnections(self._server)
         try:
@@ -126,10 +125,10 @@ class _Server(wsgi.Server):
 class _Tls(Adapter):
     """HTTPS. The handshake is part of the first read, in the connection's own thread, where it holds up nobody."""
 
-    def __init__(self, tls: Tls, base: Path) -> None:
-        super().__init__(str(base / tls.cert_file), str(base / tls.key_file))
-        self._tls, self._base = tls, base
-        self._context = tls.context(base)
+    def __init__(self, tls: Tls) -> None:
+        super().__init__(str(tls.cert_file), str(tls.key_file))
+        self._tls = tls
+        self._context = tls.context()
         self._seen = self._versions()
 
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
@@ -137,7 +136,7 @@ class _Tls(Adapter):
             self._seen = seen
             # Until a renewed certificate has its key, the old one stays in use.
             with contextlib.suppress(OSError):
-                self._tls.load(self._context, self._base)
+                self._tls.load(self._context)
         wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return wrapped, self.get_environ()
 
@@ -151,7 +150,7 @@ class _Tls(Adapter):
 
     def _versions(self) -> list[int]:
         with contextlib.suppress(OSError):
-            return [os.stat(self._base / file).st_mtime_ns for file in (self._tls.cert_file, self._tls.key_file)]
+            return [os.stat(file).st_mtime_ns for file in (self._tls.cert_file, self._tls.key_file)]
         return []
 
 

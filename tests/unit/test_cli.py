@@ -94,6 +94,8 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
         (["demo", "--rate", "often"], "often"),
         (["demo", "--rate", "inf"], "inf is not in the range"),
         (["demo", "--rate", "-1"], "-1.0 is not in the range"),
+        (["demo", "--rate", "nan"], "'nan' is not a number"),
+        (["demo", "--upgrade-after", "nan"], "'nan' is not a number"),
         (["demo", "--proxy-version", "5.0"], "not one of '6.9', '7.2', '8'"),
         (["demo", "--history-hours", "6"], "v7.2.140 has a queue"),
         (["demo", "--upgrade-to", "9"], "not one of '6.9', '7.2', '8'"),

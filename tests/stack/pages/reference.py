@@ -1,17 +1,20 @@
 """``make docs``: writes the tables that the code provides for the pages."""
 
+import ast
+import inspect
 import re
 import sys
 import textwrap
 from collections.abc import Iterable
-from itertools import groupby
+from functools import cache
+from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
 
 from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
-from exporter.settings.model import Declared, declared
+from exporter.settings.model import Declared, Settings, declared
 from exporter.sources.proxy_status import STATES
 
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
@@ -50,6 +53,18 @@ def _supabase_markdown(page: str) -> str:
     return _with_table(page, ("reason", "what it is", "what to do"), reasons)
 
 
+@cache
+def _meanings() -> dict[str, str]:
+    """The texts below the settings in the code, by the settings' names in YAML."""
+    (settings,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(settings, ast.ClassDef)
+    return {
+        ast.unparse(field.target): " ".join(ast.literal_eval(text.value).split())
+        for field, text in pairwise(settings.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
 def settings_markdown(page: str) -> str:
     """The page ``docs/settings.md`` with up-to-date tables, each below the heading of its section."""
     for section, settings in groupby(declared(), key=attrgetter("section")):
@@ -65,9 +80,8 @@ def _setting_row(setting: Declared) -> tuple[str, ...]:
     if setting.also:
         names += f"<br>`{setting.also}` (older name)"
     default = f"`{setting.default}`" if setting.default else setting.unset
-    meaning = (
-        setting.help + (" Secret." if setting.secret else "") + ("" if setting.in_yaml else " Not in the YAML file.")
-    )
+    meaning = _meanings()[setting.yaml_name]
+    meaning += (" Secret." if setting.secret else "") + ("" if setting.in_yaml else " Not in the YAML file.")
     return names, setting.kind, default, meaning
 
 
@@ -86,7 +100,7 @@ def env_example(text: str) -> str:
 
 def _example(setting: Declared) -> list[str]:
     return [
-        *textwrap.wrap(setting.help, width=100, initial_indent="# ", subsequent_indent="# "),
+        *textwrap.wrap(_meanings()[setting.yaml_name], width=100, initial_indent="# ", subsequent_indent="# "),
         f"# {setting.kind}; default: {setting.default or f'unset ({setting.unset})'}",
         f"{'' if setting.env_name == 'CLIPROXY_MANAGEMENT_KEY' else '#'}{setting.env_name}={setting.default}",
     ]

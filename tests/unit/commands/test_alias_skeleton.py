@@ -6,8 +6,8 @@ import pytest
 
 from exporter.commands.alias_skeleton import Suggestion, write_suggestions
 from exporter.errors import ExporterError, SettingsError
+from exporter.settings.load import read_aliases
 from exporter.settings.proxies import Aliases
-from exporter.settings.sources import read_aliases
 
 _CLIENT = Suggestion("label", "client-0123456789", "client-1", "client-0123456789, key …ab12")
 _ACCOUNT = Suggestion("email", "alice@example.com", "claude-alice", "claude-max-93f1, alice@example.com")

@@ -50,6 +50,17 @@ def test_check_config_without_a_proxy_says_what_to_do(tmp_path: Path) -> None:
     assert "problem: No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY" in done.stdout
 
 
+def test_check_config_without_a_proxy_tests_the_machine_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run_command("check-config", cwd=tmp_path, EXPORTER_DATA_DIR="file/data")
+    assert done.returncode == 2
+    no_proxy, no_directory = (line for line in done.stdout.splitlines() if line.startswith("problem: "))
+    assert "No proxy is configured." in no_proxy
+    assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used" in no_directory
+    assert "port: any free one" in done.stdout
+    assert "The settings are valid" not in done.stdout
+
+
 def test_check_config_asks_nobody_and_writes_nothing(server: SteeredServer, tmp_path: Path) -> None:
     done = run_command("check-config", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files
+from exporter.settings.load import read_aliases
 from exporter.settings.proxies import Aliases
-from exporter.settings.sources import read_aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
 
 _KEY = "sk-client-of-a-test"

@@ -49,6 +49,11 @@ def test_the_environment_overrides_the_env_file_and_the_yaml_file(
     assert loaded.sources["EXPORTER_CONFIG"].startswith(".env:")
 
 
+def test_an_empty_flag_counts_as_not_set(tmp_path: Path) -> None:
+    loaded = load_settings({"EXPORTER_DATA_DIR": "mine"}, cwd=tmp_path, flags={"EXPORTER_DATA_DIR": ""})
+    assert loaded.require().exporter_data_dir == tmp_path / "mine"
+
+
 def test_paths_are_below_the_working_directory_or_the_folder_of_the_yaml_file(tmp_path: Path) -> None:
     _write(tmp_path, {"etc/conf.yaml": "exporter_data_dir: store\nexporter_token_file: token", "etc/token": "abc\r\n"})
     settings = load_settings({"EXPORTER_CONFIG": "etc/conf.yaml"}, cwd=tmp_path).require()

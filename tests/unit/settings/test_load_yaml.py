@@ -312,6 +312,12 @@ def test_a_proxy_with_a_wrong_url_is_compared_with_no_other(tmp_path: Path) -> N
     assert [problem.setting for problem in loaded.problems] == ["CLIPROXY_URL"]
 
 
+def test_proxies_of_the_file_do_not_stop_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("proxies: [{name: a, url: planted}]\nexporter_port: 9400", encoding="utf-8")
+    settings = load_settings({"EXPORTER_CONFIG": "c.yaml"}, cwd=tmp_path, for_demo=True).require()
+    assert (settings.proxies, settings.exporter_port) == ((), 9400)
+
+
 def test_missing_file_is_a_problem(tmp_path: Path) -> None:
     (problem,) = load_settings({"EXPORTER_CONFIG": "gone.yaml"}, cwd=tmp_path).problems
     assert (problem.setting, problem.place) == ("EXPORTER_CONFIG", "gone.yaml")

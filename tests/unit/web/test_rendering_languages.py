@@ -13,8 +13,8 @@ from flask import Flask
 from exporter.limits.limit_file import read_limit_file
 from exporter.pricing.price_file import read_price_file
 from exporter.sentences import counted, joined, say
+from exporter.settings.load import read_aliases
 from exporter.settings.problems import ProblemsError
-from exporter.settings.sources import read_aliases
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.rendering import LANGUAGES as SPOKEN
 from exporter.web.rendering import add_filters, said
