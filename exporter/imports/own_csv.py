@@ -27,7 +27,7 @@ from exporter.normalize.wire import Text
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 
 _MADE_LABEL = re.compile(r"client-[0-9a-f]{10}")
-_HARMLESS = re.compile(r"^'(?=[=+\-@\t\r])")
+_HARMLESS = re.compile(r"^'(?='*[=+\-@\t\r])")
 _OF_OTHERS = LeftOut("they are another proxy's (see --proxy)", 1)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**6)]

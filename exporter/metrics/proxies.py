@@ -19,7 +19,7 @@ PROXY_STATE = gauge(
 PROXY_INFO = gauge(
     "cliproxy_proxy_info",
     ("proxy", "version", "commit", "source"),
-    "Facts about a proxy, always 1. source is the interface from which its usage is read.",
+    "Facts about a proxy, always 1. source is the interface from which its usage is read. Absent until it is read.",
 )
 PUBLISHING = gauge(
     "cliproxy_usage_publishing_enabled",
@@ -41,7 +41,8 @@ def proxy_families(statuses: Statuses) -> Samples:
         yield UP(status.up, proxy=proxy)
         for each in STATES:
             yield PROXY_STATE(status.state == each, proxy=proxy, state=each)
-        yield PROXY_INFO(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
+        if status.source:
+            yield PROXY_INFO(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
         yield PUBLISHING(status.publishing_enabled, proxy=proxy)
         yield RETENTION(status.retention_seconds, proxy=proxy)
 

@@ -160,11 +160,12 @@ def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None
     loses its trailing slash; ``names`` is what a URL with a path ``below`` the right one names.
     """
     text = _text(value)
-    bad = wrong("It is not a URL with a host.", "Write it like http://localhost:8317.")
+    like = "Write it like http://localhost:8317 or https://example.com."
+    bad = wrong("It is not a URL with a host.", like)
     if any(character.isspace() or not character.isprintable() for character in text):
         raise bad
     if "://" not in text:
-        raise wrong("It does not start with http:// or https://.", "Write it like http://localhost:8317.")
+        raise wrong("It does not start with http:// or https://.", like)
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -282,6 +282,7 @@ def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str
             assert bench.metric("cliproxy_proxy_info", version=version, source=source) == 1
         else:
             assert bench.metric("cliproxy_up") == 0
+            assert metric_in(metrics_of(bench.exporter), "cliproxy_proxy_info") is None, "nothing is known of it"
             assert "6.10.8 or newer" in bench.page
             assert proxy.counts().popped == 0
 

@@ -91,7 +91,7 @@ def test_a_change_is_percent_or_a_dash(now: int, before: int, text: str) -> None
     assert formats.change(now, before) == text
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "'=1", "''-1"])
 def test_a_text_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None:
     assert formats.harmless(text) == f"'{text}"
     assert formats.harmless(f"a{text}") == f"a{text}"

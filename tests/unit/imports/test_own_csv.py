@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from exporter import formats
 from exporter.commands.export import COLUMNS
 from exporter.errors import ImportFileError
 from exporter.imports.items import Item, LeftOut, Misfit
@@ -94,6 +95,8 @@ def test_a_line_is_the_record_with_its_booked_cost(tmp_path: Path) -> None:
 
 def test_a_text_that_was_made_harmless_gets_its_old_form(tmp_path: Path) -> None:
     assert _record(tmp_path, model="'=cmd|x").model == "=cmd|x"
+    for model in ("=cmd|x", "'=cmd|x", "''-x"):
+        assert _record(tmp_path, model=formats.harmless(model)).model == model
     assert _record(tmp_path, model="'quoted'").model == "'quoted'"
     assert _record(tmp_path, model="o'-1").model == "o'-1"
 

@@ -124,7 +124,7 @@ def _fail(*_: Any, **__: Any) -> Any:
     [
         ("totals", LedgerText, "render", "cliproxy_requests_total", "cliproxy_period_requests"),
         ("periods", periods, "period_families", "cliproxy_period_requests", "cliproxy_requests_total"),
-        ("proxies", proxies, "proxy_families", "cliproxy_proxy_info", "cliproxy_requests_total"),
+        ("proxies", proxies, "proxy_families", "cliproxy_proxy_state", "cliproxy_requests_total"),
         ("credentials", credentials, "credential_families", "cliproxy_credential_up", "cliproxy_credential_attempts"),
         ("attempts", credentials, "attempt_families", "cliproxy_credential_attempts", "cliproxy_credential_up"),
         ("flow", proxies, "flow_families", "cliproxy_exporter_records_booked", "cliproxy_requests_total"),

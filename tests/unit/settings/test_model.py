@@ -101,6 +101,7 @@ def test_a_good_value_is_accepted(tmp_path: Path, name: str, text: str, field: s
         ("EXPORTER_TOKEN", "planted\nsecond", "line break or a control character"),
         ("LOG_LEVEL", "verbose", "Use one of: debug, info, warning, error."),
         ("LOG_FORMAT", "xml", "Use one of: logfmt, json."),
+        ("SUPABASE_URL", "abc.supabase.co", "Write it like http://localhost:8317 or https://example.com."),
     ],
 )
 def test_a_bad_value_is_refused_with_what_to_do(tmp_path: Path, name: str, text: str, says: str) -> None:
