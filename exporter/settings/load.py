@@ -72,7 +72,7 @@ def load_settings(
     layers = ChainMap(flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded))
     config = layers.get("EXPORTER_CONFIG")
     yaml = ConfigFile(path=cwd)
-    if config is not None and not config.text.startswith("~"):  # which is reported below
+    if config is not None and not config.text.startswith("~"):  # a path with ~ is reported below
         yaml = read_config(config.base / config.text, loaded)
         layers.maps.append(yaml.given)
     given: dict[str, RawValue] = {}
