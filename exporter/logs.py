@@ -126,7 +126,7 @@ def _redact(_: WrappedLogger, __: str, event: EventDict) -> Mapping[str, object]
 
 
 def _clean(value: object) -> object:
-    """The value as text without secrets; numbers, booleans and None stay what they are if they are none."""
+    """The value as text without secrets; numbers, booleans and None stay as they are unless they are secrets."""
     text = value if isinstance(value, str) else str(value)
     cleaned = _redactor.clean(text)
     return value if isinstance(value, bool | int | float | None) and cleaned == text else cleaned

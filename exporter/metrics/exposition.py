@@ -128,7 +128,7 @@ def _only(text: str, names: Collection[str]) -> str:
 
 
 def _wanted(accept: str) -> tuple[bool, bool]:
-    """Whether OpenMetrics 1 is accepted, and whether a server asks that stores what it reads, not a person.
+    """Whether OpenMetrics 1 is accepted, and whether the client is a server that stores what it reads, not a person.
 
     Prometheus prefers OpenMetrics, and only clients that know it name it. A server names a format and a version.
     """

@@ -72,7 +72,7 @@ def load_settings(
         read_dotenv(cwd, loaded),
     )
     config = layers.get("exporter_config")
-    if isinstance(config, Text) and not config.startswith("~"):  # which is reported below
+    if isinstance(config, Text) and not config.startswith("~"):  # a path with ~ is reported below
         layers.maps.append(read_config(config.at.base / config, loaded))
     ignored = ("cliproxy_", "supabase_", "proxies") if for_demo else ()
     given = {name: node for name, node in layers.items() if not name.startswith(ignored)}

@@ -29,7 +29,7 @@ from exporter.settings.proxies import (
 from exporter.settings.yaml_rows import MAY_BE_IN_FILE, names_in_file
 
 _MOST = 999_999_999
-"""Of what is calculated with and has no other bound: no float holds every number."""
+"""The bound of numbers that are calculated with and have no other: no float holds every number."""
 
 File = Annotated[Path, BeforeValidator(validators.path)]
 _HashKey = Annotated[SecretStr, BeforeValidator(validators.hash_key)]
@@ -225,7 +225,7 @@ class Declared:
     """One setting. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none.
 
     ``section`` is its part of the reference page; the settings below the first of a section belong to it too. ``kind``
-    says in words what a value looks like, ``unset`` what holds without one, ``also`` is an older name of the same
+    says in words what a value looks like, ``unset`` what applies without one, ``also`` is an older name of the same
     setting. A secret may also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
     """
 

@@ -78,7 +78,7 @@ def text(value: object, info: ValidationInfo) -> str:
 
 
 def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
-    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` of it and ``fix``."""
+    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
 
     def check(value: object, info: ValidationInfo) -> _Value:
         written = text(value, info)

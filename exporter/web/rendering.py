@@ -1,7 +1,7 @@
 """How a page becomes an answer: style and script inline, nothing from elsewhere, and a policy that forbids the rest.
 
-Text in code and templates is English. A page is in the language that the setting names, or the browser's first that
-there is; other languages have a catalogue in ``catalogues/``, read when somebody first asks for it.
+Text in code and templates is English. A page is in the language that the setting names, or in the first one of the
+browser that there is; other languages have a catalogue in ``catalogues/``, read when somebody first asks for it.
 """
 
 import base64

@@ -95,10 +95,10 @@ class WebServer:
 
 class _Request(HTTPRequest):
     def parse_request(self) -> None:
-        """Read the request. cheroot would answer 500 to some that are none, and log each with a traceback."""
+        """Read the request. cheroot would answer 500 to some malformed ones, and log each with a traceback."""
         try:
             super().parse_request()
-        except (ValueError, UnboundLocalError):  # a URL that is none, a first header that continues another
+        except (ValueError, UnboundLocalError):  # a malformed URL, a first header that continues another
             self.simple_response("400 Bad Request")
 
 

@@ -1,11 +1,11 @@
--- Optional, and no migration: lets everybody who has the publishable key READ the predecessor's six tables, as its
+-- Optional, not a migration: lets everybody who has the publishable key READ the predecessor's six tables, as its
 -- front end needs it.
 --
--- Know what it means. The publishable key is in the page that the front end serves, so whoever can open that page can
+-- Know what this means. The publishable key is in the page that the front end serves, so whoever can open that page can
 -- read all rows of these tables: who used which model how much, and what it cost. Rows of the predecessor hold your
 -- clients' raw API keys (model_usage.api_endpoint, daily_stats.breakdown, usage_snapshots.raw_data) and account names.
--- Clean or delete these rows first: docs/supabase.md has the statements. Nobody can write, and the exporter's own tables
--- and credential_usage_summary stay closed.
+-- Clean or delete these rows first: docs/supabase-deleting.md has the statements. Nobody can write, and the exporter's
+-- own tables and credential_usage_summary stay closed.
 --
 -- To take it back, run anon_read_off.sql.
 do $$

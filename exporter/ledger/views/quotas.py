@@ -115,7 +115,7 @@ class Quotas:
         self._windows: Mapping[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Reload everything. Raises LedgerCorruptError if a window is none that was ever stored."""
+        """Reload everything. Raises LedgerCorruptError if a stored window cannot have been written by this program."""
         rows = connection.execute(_LOAD)
         names = [column[0] for column in rows.description]
         told = [dict(zip(names, row, strict=True)) for row in rows]
