@@ -42,9 +42,9 @@ def measure(directory: Path, full: bool) -> Section:  # noqa: ARG001 - the targe
         " (10,000 series), polling a demo proxy in another process. Resident memory in MiB after the first scrape, then"
         f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip, one status page and {_UPKEEP_SECONDS:.0f} s.",
     )
-    with _started(["-m", "exporter.simulator", "--port", "0", "--print-port"], directory, {}) as demo:
+    with _started(["-m", "exporter.simulator", "--port", "0"], directory, {}) as demo:
         settings = {
-            "CLIPROXY_URL": f"http://127.0.0.1:{_line(demo)}",
+            "CLIPROXY_URL": _line(demo).partition(" at ")[2].partition(",")[0],
             "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
             "EXPORTER_DATA_DIR": str(directory / "data"),
             "EXPORTER_PORT": "0",

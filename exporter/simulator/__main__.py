@@ -15,19 +15,14 @@ from exporter.simulator.world import MANAGEMENT_KEY
 @click.command(epilog="example: python -m exporter.simulator --port 8317 --rate 2 --version 6.9 --upgrade-after 120")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8317, show_default=True, help="Port; 0: any free one.")
-@click.option("--print-port", is_flag=True, help="Print only the port, as the first line.")
 @click.option("--key", default=MANAGEMENT_KEY, show_default=True, help="Management key.")
 @click.option("--allow-remote", is_flag=True, help="Let other machines manage it, like CPA's allow-remote.")
 @play_options("--version")
-def main(*, host: str, port: int, print_port: bool, version: str, upgrade_to: str, **play: Any) -> None:
+def main(*, host: str, port: int, version: str, upgrade_to: str, **play: Any) -> None:
     """A simulated CLIProxyAPI server with invented traffic."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-
-    def say(text: str) -> None:
-        if not print_port:
-            click.echo(text)
 
     try:
         with live_demo(
@@ -35,12 +30,10 @@ def main(*, host: str, port: int, print_port: bool, version: str, upgrade_to: st
             port=port,
             version=version,
             upgrade_to=upgrade_to,
-            upgraded=lambda: say(f"Now it is {upgrade_to}."),
+            upgraded=lambda: click.echo(f"Now it is {upgrade_to}."),
             **play,
         ) as server:
-            if print_port:
-                click.echo(server.port)
-            say(f"Demo proxy {version} at {server.url}, management key: {play['key']}")
+            click.echo(f"Demo proxy {version} at {server.url}, management key: {play['key']}")
             ended.wait()
     except OSError as error:
         click.echo(f"Cannot listen on {host}:{port}: {error.strerror}.", err=True)

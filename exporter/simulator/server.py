@@ -69,6 +69,7 @@ class Routes:
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._handlers: dict[tuple[str, str], Handler] = {}
+        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": True}))
         self._add("config", self._config)
         self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()))

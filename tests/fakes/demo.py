@@ -1,6 +1,7 @@
 """Demo proxies over HTTP, each with a client that knows the key."""
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,13 @@ from tests.stack import loopback
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
 Start = Callable[..., tuple[SteeredProxy, httpx.Client]]
 """Starts a demo proxy: the version, and further arguments of ``SteeredProxy``, all optional."""
+
+
+def port_in(line: str) -> str:
+    """The port of a demo proxy in its own process, from the line that it prints at its start."""
+    found = re.search(r" at http://[^ ]*:([0-9]+), ", line)
+    assert found is not None, line
+    return found[1]
 
 
 @contextmanager

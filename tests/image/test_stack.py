@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.demo import port_in
 from tests.fakes.receivers import WebReceiver
 from tests.image.engine import Engine
 from tests.stack.compose import DEMO_ENV
@@ -85,11 +86,11 @@ def test_the_demo_starts_with_one_command_fills_prometheus_and_continues_after_a
 @contextmanager
 def _proxy_on_the_host(*options: str) -> Iterator[str]:
     """A simulated CPA on this machine, outside any container, as most users have it; gives its port."""
-    command = [sys.executable, "-m", "exporter.simulator", "--host=0.0.0.0", "--port=0", "--print-port", *options]
+    command = [sys.executable, "-m", "exporter.simulator", "--host=0.0.0.0", "--port=0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield port_in(process.stdout.readline())
         finally:
             process.terminate()
 

@@ -18,6 +18,7 @@ import yaml
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.demo import port_in
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
@@ -399,11 +400,11 @@ def demo_proxy() -> Iterator[str]:
     """The demo's proxy, started as in its container but on another port; gives its URL."""
     service = _services(env_file=DEMO_ENV)["demo-proxy"]
     assert service["entrypoint"][0] == "python"
-    command = [sys.executable, *service["entrypoint"][1:], *service["command"], "--port=0", "--print-port"]
+    command = [sys.executable, *service["entrypoint"][1:], *service["command"], "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
         assert process.stdout is not None
         try:
-            yield f"http://{_LOOPBACK}:{process.stdout.readline().strip()}"
+            yield f"http://{_LOOPBACK}:{port_in(process.stdout.readline())}"
         finally:
             process.send_signal(signal.SIGTERM)
 

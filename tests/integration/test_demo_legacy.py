@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY
-from tests.fakes.demo import KEY, Start, demo_starter
+from tests.fakes.demo import KEY, Start, demo_starter, port_in
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.recordings import recorded
 from tests.fakes.steered.proxy import SteeredProxy
@@ -27,7 +27,6 @@ NOW = 1795503600.0
 USAGE = "/v0/management/usage"
 QUEUE = "/v0/management/usage-queue"
 SWITCH = "/v0/management/usage-statistics-enabled"
-CONFIG = "/v0/management/config"
 LEGACY = ["v6.9.49", "v6.6.96"]
 VOLATILE = {"date", "connection", "content-length", "transfer-encoding", "x-cpa-commit"}
 
@@ -398,19 +397,19 @@ def test_a_server_obeys_one_order_after_the_other(start: Start) -> None:
 
 
 @contextmanager
-def _process(*arguments: str) -> Iterator[httpx.Client]:
-    """A demo proxy in its own process, which ends silently."""
-    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", *arguments]
+def _process(*arguments: str, said: str = "") -> Iterator[httpx.Client]:
+    """A demo proxy in its own process, which has said this at its end."""
+    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
+        port = port_in(process.stdout.readline())
         with loopback.client(base_url=f"http://127.0.0.1:{port}", headers=KEY) as client:
             yield client
     finally:
         process.terminate()
         output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output, errors) == (0, "", "")
+    assert (process.returncode, output, errors) == (0, said, "")
 
 
 def test_a_process_has_a_history() -> None:
@@ -422,8 +421,9 @@ def test_a_process_has_a_history() -> None:
 
 
 def test_a_process_is_upgraded_while_it_runs() -> None:
-    with _process("--version", "6.9", "--rate", "20", "--upgrade-after", "0.1") as client:
-        wait_until(lambda: client.get(CONFIG).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
+    arguments = ("--version", "6.9", "--rate", "20", "--upgrade-after", "0.1")
+    with _process(*arguments, said="Now it is v7.2.140.\n") as client:
+        wait_until(lambda: client.get(SWITCH).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
         assert client.get(USAGE).status_code == 404
         wait_until(lambda: client.get(f"{QUEUE}?count=9").json(), bool)
 

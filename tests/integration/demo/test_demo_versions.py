@@ -9,7 +9,7 @@ import pytest
 
 from exporter.simulator.live import LiveTraffic
 from exporter.simulator.world import CLIENTS
-from tests.fakes.demo import KEY, Start
+from tests.fakes.demo import KEY, Start, port_in
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.integration.demo.conftest import (
@@ -139,11 +139,11 @@ def test_the_command_says_what_is_wrong(arguments: list[str], code: int, text: s
 
 
 def test_the_demo_runs_as_a_process_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", "--rate", "5"]
+    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--rate", "5"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
+        port = port_in(process.stdout.readline())
         with loopback.client(base_url=f"http://127.0.0.1:{port}", headers=KEY) as client:
             records = client.get(f"{QUEUE}?count=100").json()
         assert len(records) == 100
