@@ -81,7 +81,7 @@ class _AliasRow(SettingsRow):
                 before = info.context.setdefault((cls, name, value), place)
                 if before is not place:
                     why = pattern("The same {name} is already used by {place}.")
-                    raise wrong(why, "Use each once.", name, name=name, place=before)
+                    raise wrong(why, "Use each once.", name, name=name, place=str(before))
         return row
 
 

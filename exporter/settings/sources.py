@@ -22,8 +22,7 @@ from exporter.settings.written import Items, Node, Place, Text, read_text, singl
 from exporter.settings.yaml_file import read_yaml
 from exporter.settings.yaml_rows import unknown_setting
 
-ENVIRONMENT = "environment"
-DOTENV = ".env"
+_DOTENV = ".env"
 
 _OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
 _INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
@@ -31,7 +30,6 @@ _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _EARLIER_NAMES = frozenset(
     {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
 )
-_EARLIER_FRONT_END = "VITE_"
 ROWS = ("proxies", "aliases")
 
 
@@ -73,7 +71,7 @@ def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
-        value = Text(text.strip(), Place(name, ENVIRONMENT, cwd))
+        value = Text(text.strip(), Place(name, "environment", cwd))
         if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
             if name in _known():
                 service = name.removesuffix("_PORT").lower().replace("_", "-")
@@ -87,18 +85,18 @@ def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -
 
 def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, Node]:
     """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
-    path = cwd / DOTENV
+    path = cwd / _DOTENV
     # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
     if not os.path.isfile(path):
         return {}
     text = ""
     with loaded.collecting():
-        text = read_text(path, Place(DOTENV, str(path), cwd))
+        text = read_text(path, Place(_DOTENV, str(path), cwd))
     values: dict[str, Text] = {}
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
         blank = original[: len(original) - len(original.lstrip())]
-        place = Place(binding.key or DOTENV, DOTENV, cwd, binding.original.line + blank.count("\n"))
+        place = Place(binding.key or _DOTENV, _DOTENV, cwd, binding.original.line + blank.count("\n"))
         if binding.error:
             why = "The line is not NAME=value and was skipped."
             fix = "Correct it; a value with quotes needs a closing quote."
@@ -122,9 +120,8 @@ def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
         if name in known:
             if given:
                 found[name.lower()] = given
-        elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
-            why = "It is a setting of the predecessor and is ignored."
-            loaded.notes.append(given.at.problem(why))
+        elif name in _EARLIER_NAMES or name.startswith("VITE_"):  # of its front end
+            loaded.notes.append(given.at.problem("It is a setting of the predecessor and is ignored."))
         elif _OURS.match(name):
             fix = did_you_mean(name, known) or "If it belongs to another program, ignore this."
             loaded.warnings.append(given.at.problem("It is not a setting of this version and is ignored.", fix))

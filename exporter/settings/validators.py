@@ -24,7 +24,6 @@ _HOST_NAME = re.compile(
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
-_LOWEST_OFFSET, _HIGHEST_OFFSET = -12.0, 14.0
 _MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
@@ -83,7 +82,7 @@ def offset_hours(value: object) -> float:
     if not _OFFSET.fullmatch(text):
         raise wrong(f"{shown(text)} is not a number of hours.", "Give hours east of UTC, for example 7, -3.5 or 5.75.")
     hours = float(text)
-    if not _LOWEST_OFFSET <= hours <= _HIGHEST_OFFSET or not (hours * 4).is_integer():
+    if not -12 <= hours <= 14 or not (hours * 4).is_integer():
         raise wrong(
             f"{text} is not an offset that is in use anywhere.",
             "Give hours east of UTC from -12 to 14, in steps of 0.25.",

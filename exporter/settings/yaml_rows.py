@@ -27,9 +27,6 @@ _Value = TypeVar("_Value")
 _Loc = tuple[str | int, ...]
 
 _DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_OF_VALUES = {"literal_error", "bool_parsing", "int_parsing", "int_parsing_size", "float_parsing", "finite_number"}
-_OF_VALUES |= {"greater_than_equal", "less_than_equal"}
-"""The errors of pydantic about a word or a number."""
 
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
 """Beside the type of a list: an empty list counts as missing."""
@@ -114,11 +111,14 @@ def problems_of(error: ValidationError, tree: dict[str, Node], model: type[Row],
     for each in error.errors(include_url=False):
         row, field = _declaration(model, each["loc"])
         loc, at = _place(tree, (*each["loc"], *each.get("ctx", {}).get("at", ())))
-        label, subject = setting, str(next((part for part in reversed(loc) if isinstance(part, str)), ""))
-        if not setting:
-            label, subject = label_of(loc), "It"
-        why, fix = _why_and_fix(each, row, field, subject)
-        if each["type"] == "extra_forbidden" and not setting:
+        label = setting or label_of(loc)
+        named = next((part for part in reversed(loc) if isinstance(part, str)), "") if setting else "It"
+        if each["type"] != "extra_forbidden":
+            why, fix = _why_and_fix(each, row, field, str(named))
+        elif setting:
+            why = say("{name} is unknown here.", name=shown(str(loc[-1])))
+            fix = did_you_mean(str(loc[-1]), _names(row)) or _known(row)
+        else:
             label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
         found.append((at, Problem(setting=label, place=str(at), why=why, fix=fix)))
     return [problem for at, problem in sorted(found, key=lambda each: (each[0].source, each[0].line))]
@@ -144,11 +144,6 @@ def _why_and_fix(error: Any, row: type[Row], field: Sequence[object], subject: s
     missing = next((each for each in field if isinstance(each, Missing)), None)
     if kind == "setting" or (kind == "no_text" and missing is None):
         return error["ctx"]["why"], error["ctx"]["fix"]
-    if kind in _OF_VALUES and missing is None:
-        return _of_value(error, field)
-    if kind == "extra_forbidden":
-        unknown = say("{name} is unknown here.", name=shown(name))
-        return unknown, did_you_mean(name, _names(row)) or _known(row)
     if missing is not None or kind == "missing":
         said = missing or Missing("It is missing.", say("Add {name}.", name=name))
         return say(said.why), say(said.fix)
@@ -156,14 +151,15 @@ def _why_and_fix(error: Any, row: type[Row], field: Sequence[object], subject: s
         title = row.model_config.get("title") if isinstance(error["loc"][-1], int) else None
         fix = say("Write its fields as name: value.") if title else _known(row)
         return say("{name} is not a mapping.", name=title or subject), fix
-    why, fix = say("{name} is not a list.", name=subject), say("Begin each entry with a dash.")
     if kind == "dict_type":
-        why, fix = say("{name} is not a mapping.", name=subject), say("Write one a line, as name: value.")
-    return why, fix
+        return say("{name} is not a mapping.", name=subject), say("Write one a line, as name: value.")
+    if kind == "tuple_type":
+        return say("{name} is not a list.", name=subject), say("Begin each entry with a dash.")
+    return _of_value(error, field)
 
 
 def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
-    """The same for a word or number; ``field`` bounds the latter."""
+    """The same for a word or a number; ``field`` bounds the latter."""
     written, kind = shown(str(error["input"])), error["type"]
     if kind in {"literal_error", "bool_parsing"}:
         words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))

@@ -289,6 +289,11 @@ def test_a_protected_port_gets_no_warning(settings: dict[str, str], tmp_path: Pa
     assert load_settings(settings, cwd=tmp_path).warnings == []
 
 
+def test_a_token_that_cannot_be_read_is_no_open_port(tmp_path: Path) -> None:
+    loaded = load_settings({"EXPORTER_HOST": "::", "EXPORTER_TOKEN_FILE": "missing"}, cwd=tmp_path)
+    assert ([problem.setting for problem in loaded.problems], loaded.warnings) == (["EXPORTER_TOKEN_FILE"], [])
+
+
 @pytest.mark.parametrize(
     ("url", "read"),
     [
