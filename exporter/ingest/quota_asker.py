@@ -113,9 +113,9 @@ class QuotaAsker:
     def ask_next(self) -> None:
         """Make the call whose turn it is, if there is one. Raises LedgerError."""
         now_ms = self._clock.now_ms()
+        self._asks.follow_clock(now_ms)
         windows = self._ledger.quotas.current()
         self._note_unknown(windows, now_ms)
-        self._asks.follow_clock(now_ms)
         last_told = _last_told(windows)
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told)]
         lanes = self._lanes()
