@@ -113,9 +113,9 @@ class QuotaAsker:
     def ask_next(self) -> None:
         """Make the call whose turn it is, if there is one. Raises LedgerError."""
         now_ms = self._clock.now_ms()
+        self._asks.follow_clock(now_ms)
         windows = self._ledger.quotas.current()
         self._note_unknown(windows, now_ms)
-        self._asks.follow_clock(now_ms)
         last_told = _last_told(windows)
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told)]
         lanes = self._lanes()
@@ -143,7 +143,7 @@ class QuotaAsker:
         if client is None or not status.up or self._stopping:
             return
         known = self._look_at(client, status)
-        for credential, account in _askable(status):
+        for credential, account in _askable(status, self._clock.now_ms()).items():
             provider = account.facts.provider
             questions = _questions(provider, known)
             for result in RESULTS if questions else ():
@@ -234,7 +234,7 @@ class QuotaAsker:
                 continue
             accounts = unknown[status.name] = sorted(
                 self._labels.credential(id_)
-                for id_, account in _askable(status)
+                for id_, account in _askable(status, now_ms).items()
                 if id_ not in read and provider_of(account.facts.provider).questions
             )
             if accounts and status.name not in self._told:
@@ -258,13 +258,13 @@ def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
     return found
 
 
-def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
-    """The accounts that a provider can be asked about, each once even if it has several logins."""
-    seen: set[int] = set()
-    for credential, account in status.accounts:
-        if account.auth_type != "api_key" and account.auth_index and not account.disabled and credential not in seen:
-            seen.add(credential)
-            yield credential, account
+def _askable(status: ProxyStatus, now_ms: int) -> dict[int, Account]:
+    """The accounts that a provider can be asked about; of several logins of one the last that works, if any does."""
+    return {
+        credential: account
+        for credential, account in sorted(status.accounts, key=lambda each: bool(each[1].is_up(now_ms)))
+        if account.auth_type != "api_key" and account.auth_index and not account.disabled
+    }
 
 
 def _questions(provider: str, known: _Known) -> list[Question]:

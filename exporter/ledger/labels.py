@@ -164,17 +164,16 @@ class Labels:
         """The credentials of the last inventories, with their ids.
 
         Of several logins of an account, which have the same labels, one that works counts, else one that is not
-        disabled. A key may be listed several times.
+        disabled. A key may have several ``auth_index``.
         """
-        known: set[CredentialLabels] = set()
+        known: set[tuple[CredentialLabels, str]] = set()
         for status in statuses:
             for id_, account in sorted(status.accounts, key=lambda each: (not each[1].is_up(now_ms), each[1].disabled)):
                 key = CredentialLabels(status.name, self.credential(id_), account.facts.provider)
-                if account.is_up(now_ms) is not None:
-                    if key in known:
-                        continue
-                    known.add(key)
-                yield key, id_, account
+                login = key, account.auth_index if account.is_up(now_ms) is None else ""
+                if login not in known:
+                    known.add(login)
+                    yield key, id_, account
 
     def attempts(self, totals: Totals, *, hidden: Collection[object] = ()) -> dict[CredentialLabels, Attempts]:
         """The proxies' own counts of attempts: those of merged credentials are added up, ``hidden`` ids count as 0."""

@@ -199,12 +199,11 @@ class Ledger:
         ``counts_restarts`` is false because the source itself is a better detector.
         """
         with self._changing(proxy) as change:
-            connection, now_ms = change.connection, self._clock.now_ms()
+            connection = change.connection
             credentials, restarted = take_inventory(change, accounts, whole=whole)
             self.quotas.join(connection)
-            self.quotas.follow_clock(connection, now_ms)
             readings = [(id_, reading) for id_, account in credentials for reading in account.readings]
-            change.quotas.update(self.quotas.note(connection, readings, now_ms=now_ms))
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
         return credentials

@@ -11,7 +11,7 @@ from functools import partial
 
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.label_store import OTHER, LabelStore
-from exporter.ledger.labels import Labels, SeriesLabels
+from exporter.ledger.labels import CredentialLabels, Labels, SeriesLabels
 from exporter.ledger.views.usage_sums import WindowLook
 from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
 from exporter.limits.strategies import open_window
@@ -30,9 +30,7 @@ class _Group:
     """A part of a limit with its own window: its key in the ledger, its labels, and the label sets that count."""
 
     key: str
-    proxy: str
-    provider: str
-    credential: str
+    labels: CredentialLabels
     scope: str = ""
     series: set[int] = field(default_factory=set)
 
@@ -99,18 +97,18 @@ class Evaluator:
 
     def _groups_of(self, limit: Limit, usages: Sequence[_Usage]) -> list[_Group]:
         """Their keys have ids, which never change, so that a new alias keeps the sessions."""
-        labels = limit.proxy, limit.provider or limit.shown_provider, limit.credential
-        groups = {} if limit.per else {"": _Group("", *labels)}
+        labels = CredentialLabels(limit.proxy, limit.credential, limit.provider or limit.shown_provider)
+        groups = {} if limit.per else {"": _Group("", labels)}
         for id_, client, account, usage in usages:
             if not limit.matches(usage, account.label):
                 continue
             if limit.per is Per.CREDENTIAL:
-                provider = account.provider or usage.provider
-                group = _Group(f"credential:{account.id}", usage.proxy, provider, usage.credential)
+                own = CredentialLabels(usage.proxy, usage.credential, account.provider or usage.provider)
+                group = _Group(f"credential:{account.id}", own)
             elif limit.per is Per.CLIENT:
-                group = _Group(f"client:{client}", *labels, usage.client)
+                group = _Group(f"client:{client}", labels, usage.client)
             elif limit.per is Per.MODEL:
-                group = _Group(f"model:{usage.model}", *labels, usage.model)
+                group = _Group(f"model:{usage.model}", labels, usage.model)
             else:
                 group = groups[""]
             groups.setdefault(group.key, group).series.add(id_)
@@ -134,9 +132,7 @@ def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterator[Limi
     for unit, budget in limit.budgets:
         used, scale = measured.used[unit], _NANO if unit is Unit.USD else 1
         yield LimitWindow(
-            proxy=group.proxy,
-            provider=group.provider,
-            credential=group.credential,
+            **group.labels._asdict(),
             scope=group.scope,
             limit=limit.id,
             name=limit.name,

@@ -112,7 +112,7 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
         said.append(f"Resets in {formats.until((window.reset_ms - now_ms) / 1000)}.")
     elif window.kind == PROVIDER:
         said.append("It is not known when it resets.")
-    else:
+    elif window.start_ms is not None:  # else a session that has ended
         said.append(f"No reset: use that is older than {window.window} no longer counts.")
     if window.inferred:
         said.append("The provider refuses requests and does not say what share is used.")

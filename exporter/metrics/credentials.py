@@ -58,13 +58,9 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
     readings: dict[int, list[Reading]] = defaultdict(list)
     for (id_, _, _), window in ledger.quotas.current().items():
         readings[id_].append(window.reading)
-    known: set[tuple[str, ...]] = set()
     for key, id_, account in labels.accounts(statuses(), now_ms=now_ms):
         plan = ledger.quota_asks.plan_of(id_, account.plan)
         facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
-        if (*key, *facts.values()) in known:
-            continue  # one key listed twice
-        known.add((*key, *facts.values()))
         yield CREDENTIAL_INFO(1, **key._asdict(), **facts)
         is_up = account.is_up(now_ms)
         if is_up is None:

@@ -104,11 +104,8 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
     models = islice(mapping(entry.get("model_quotas")).items(), _MAX_MODELS)
     # The account's own block has no model.
     for model, block in [("", entry.get("quota")), *models]:
-        signals = block.get("signals") if isinstance(block, Mapping) else None
-        if not isinstance(signals, Mapping):
-            continue
-        allowed = allowed_headers(signals)
-        observed_ms = plausible(block.get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
+        allowed = allowed_headers(mapping(mapping(block).get("signals")))
+        observed_ms = plausible(mapping(block).get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is None:
             observed_ms = plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is not None:

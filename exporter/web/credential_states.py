@@ -39,7 +39,7 @@ def credential_states(
     attempts = labels.attempts(ledger.totals)
     for key, id_, account in labels.accounts(statuses, now_ms=now_ms):
         if key in found:
-            continue  # one key listed twice
+            continue  # a key with several auth_index
         state, up, retry_ms = _state(account, running.get(key, ()), now_ms)
         found[key] = CredentialState(
             proxy=key.proxy,

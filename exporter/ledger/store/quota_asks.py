@@ -48,8 +48,9 @@ class QuotaAsks:
         return told if told not in ("", OTHER) else listed or told
 
     def follow_clock(self, now_ms: int) -> None:
-        """Keep the waits, and no more, if somebody has set the clock back."""
+        """Keep the waits, and no more, if somebody has set the clock back. Raises LedgerError."""
         self.asked = {key: last.at(now_ms) for key, last in self.asked.items()}
+        self._quotas.follow_clock(now_ms)
 
     def save(self, key: QuestionKey, last: LastAsked) -> None:
         """Store when a question was asked. Raises LedgerError."""

@@ -31,7 +31,7 @@ from exporter.quotas.reading import (
     reset_early,
     stays_low,
 )
-from exporter.quotas.values import MOST_AHEAD_MS
+from exporter.quotas.values import HOUR, MOST_AHEAD_MS
 
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
@@ -166,17 +166,21 @@ class Quotas:
         _save(connection, joined)
         self._windows = joined
 
-    def follow_clock(self, connection: sqlite3.Connection, now_ms: int) -> None:
-        """Date readings from the future before now, if somebody has set the clock back: else no newer one would win."""
+    def follow_clock(self, now_ms: int) -> None:
+        """Let readings from the future be an hour old, if somebody has set the clock back: else no newer one would win.
+
+        Raises LedgerError.
+        """
         ahead_ms = max((quota.reading.observed_ms for quota in self._windows.values()), default=0) - now_ms
         if ahead_ms <= MOST_AHEAD_MS:
             return
-        connection.execute(
-            "update quota_window set observed_ms = observed_ms - ? where observed_ms > ?",
-            (ahead_ms + MOST_AHEAD_MS, now_ms),
-        )
-        connection.execute("delete from quota_point where observed_ms > ?", (now_ms,))
-        self.load(connection)
+        with self._database.transaction() as connection:
+            connection.execute(
+                "update quota_window set observed_ms = observed_ms - ? where observed_ms > ?",
+                (ahead_ms + HOUR * 1000, now_ms),
+            )
+            connection.execute("delete from quota_point where observed_ms > ?", (now_ms,))
+            self.load(connection)
 
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -28,7 +29,12 @@ URLS = {
     "compose": "http://cli-proxy-api:8317",
     "hosted": "https://cpa.example.com",
 }
-FILES = {"files": [{"name": "a.json", "provider": "claude", "auth_index": "a", "email": "a@planted.example"}]}
+_LOGIN = {"provider": "claude", "email": "a@planted.example"}
+FILES: dict[str, Any] = {"files": [_LOGIN | {"name": "a.json", "auth_index": "a"}]}
+TWO_LOGINS: list[dict[str, Any]] = [
+    _LOGIN | {"name": "a.json", "auth_index": "a", "status": "error", "unavailable": True},
+    _LOGIN | {"name": "b.json", "auth_index": "b", "status": "active"},
+]
 USAGE = json.dumps({"five_hour": {"utilization": 20, "resets_at": None}})
 
 
@@ -37,12 +43,14 @@ class _Bench:
 
     def __init__(self, folder: Path) -> None:
         self.clock = TurnableClock()
+        self.files = FILES
         self.calls: list[tuple[str, str, int]] = []
+        self.logins: list[str] = []
         self.broken: set[str] = set()
         self._began = self.clock.now()
         self.ledger: Ledger = open_ledger(folder, clock=self.clock)
         self.clients = {name: self._client(name, url) for name, url in URLS.items()}
-        self.statuses = [self._status(name) for name in URLS]
+        self.statuses = [self.status(name) for name in URLS]
         self.asker = QuotaAsker(
             statuses=lambda: self.statuses,
             clients=self.clients,
@@ -57,16 +65,18 @@ class _Bench:
             if name in self.broken:
                 return httpx.Response(500)
             if request.method == "GET":
-                return httpx.Response(200, json=FILES if request.url.path.endswith("auth-files") else {})
-            page = json.loads(request.content)["url"].rpartition("/")[2]
+                return httpx.Response(200, json=self.files if request.url.path.endswith("auth-files") else {})
+            asked = json.loads(request.content)
+            page = asked["url"].rpartition("/")[2]
             self.calls.append((name, page, round(self.clock.now() - self._began)))
+            self.logins.append(asked["auth_index"])
             return httpx.Response(200, json={"status_code": 200, "header": {}, "body": USAGE})
 
         guard = make_guard(clock=self.clock, url=url)
         return ProxyClient(name=name, url=url, key=KEY, guard=guard, transport=httpx.MockTransport(answer))
 
-    def _status(self, name: str) -> ProxyStatus:
-        accounts = read_auth_files(msgspec.json.encode(FILES), PSEUDONYMS.of, received_ms=0).accounts
+    def status(self, name: str) -> ProxyStatus:
+        accounts = read_auth_files(msgspec.json.encode(self.files), PSEUDONYMS.of, received_ms=0).accounts
         taken = self.ledger.take_inventory(name, accounts)
         return ProxyStatus(name=name, state="ok", source="queue-v0", accounts=tuple(taken))
 
@@ -118,3 +128,13 @@ def test_no_account_is_asked_about_after_a_stop(bench: _Bench) -> None:
     bench.pass_time(600)
 
     assert bench.calls == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_account_is_asked_about_by_a_login_that_works(bench: _Bench, order: int) -> None:
+    bench.files = {"files": TWO_LOGINS[::order]}
+    bench.statuses = [bench.status("hosted")]
+    assert len({id_ for id_, _ in bench.statuses[0].accounts}) == 1
+    bench.pass_time(30)
+
+    assert bench.logins == ["b"]

@@ -11,11 +11,11 @@ START = 1_790_000_000_000
 HOURS_5 = 300 * MINUTE
 
 
-def _window(share: float, *, start_ms: int = START, **changes: object) -> LimitWindow:
+def _window(share: float, *, start_ms: int | None = START, **changes: object) -> LimitWindow:
     window = LimitWindow(
         proxy="home", limit="5h", kind=PROVIDER, provider="claude", credential="claude-alice", scope="", window="5h",
-        unit=SHARE, used_ratio=share, thresholds=Thresholds(), start_ms=start_ms, reset_ms=start_ms + HOURS_5,
-        observed_ms=start_ms,
+        unit=SHARE, used_ratio=share, thresholds=Thresholds(), start_ms=start_ms,
+        reset_ms=None if start_ms is None else start_ms + HOURS_5, observed_ms=START,
     )  # fmt: skip
     return dataclasses.replace(window, **changes)  # type: ignore[arg-type]
 
@@ -143,6 +143,15 @@ def test_an_exhausted_limit_has_no_forecast() -> None:
     _, text = _message(_window(1.2), START + 240 * MINUTE)
 
     assert " Pace 1.50. Proxy home." in text
+
+
+def test_a_session_that_has_ended_says_nothing_of_a_reset() -> None:
+    ended = _window(
+        0.0, kind=CONFIGURED, limit="people", unit="requests", used=0, budget=80, credential="", start_ms=None,
+        reset_ms=None,
+    )  # fmt: skip
+
+    assert text_of(Kind.BACK, ended, START) == "0% used of 80 requests. Proxy home. Provider claude."
 
 
 def test_a_users_own_budget_is_named_with_its_unit() -> None:

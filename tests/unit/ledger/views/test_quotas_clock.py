@@ -30,6 +30,7 @@ class _Bench:
 
     def read(self, shares: dict[str, float], *, ahead_ms: int = 0) -> None:
         """List the account with these windows, which were read at this moment of the exporter's clock."""
+        self.ledger.quota_asks.follow_clock(self.clock.now_ms())  # as every few seconds
         at_ms = self.clock.now_ms() + ahead_ms
         readings = [
             Reading(
