@@ -230,11 +230,8 @@ class UsageSubscription(UsageQueue):
 
     def connect(self) -> RespConnection:
         """A connection that CPA has accepted. Raises ProxyError."""
-        return self.client.log_in(self._authenticated)
-
-    def _authenticated(self, url: httpx.URL, key: str) -> RespConnection:
         where = self.client.where
-        with ExitStack() as stack:
+        with self.client.logging_in() as (url, key), ExitStack() as stack:
             connection = stack.enter_context(RespConnection(url, where=where))
             reply = connection.ask("AUTH", key)
             if reply != b"OK":
