@@ -22,6 +22,7 @@ from exporter.errors import (
     ProxyUnreachableError,
     RemoteDisabledError,
 )
+from exporter.normalize.wire import decoded
 from exporter.sentences import joined, say
 
 _BAN_SECONDS = 30 * 60.0
@@ -96,10 +97,8 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def error_text(self) -> str:
         """CPA's ``{"error": "…"}`` in lower case, or empty. Not for people: it may hold anything."""
-        try:
-            return msgspec.json.decode(self.body[:_ERROR_TEXT_BYTES], type=_ErrorBody).error.lower()
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return ""
+        body = decoded(self.body[:_ERROR_TEXT_BYTES], _ErrorBody)
+        return "" if body is None else body.error.lower()
 
 
 class _ErrorBody(msgspec.Struct):
