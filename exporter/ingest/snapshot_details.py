@@ -124,7 +124,7 @@ class DetailIngest:
         self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._tell_once = TellOnce(structlog.get_logger("exporter.ingest"), proxy=proxy)
 
-    def take(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
+    def _take_details(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
         See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
