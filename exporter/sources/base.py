@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from msgspec.structs import replace
+
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, read_flags
@@ -119,5 +121,6 @@ class Source(ABC):
         self.stop()
 
     def read_flags(self) -> Flags:
-        """The proxy's settings now: see ``exporter.sources.proxy_config``."""
-        return read_flags(self.client, self.paths)
+        """The proxy's settings now: see ``exporter.sources.proxy_config``. In a cumulative source nothing expires."""
+        flags = read_flags(self.client, self.paths)
+        return replace(flags, retention_seconds=None) if self.is_cumulative else flags
