@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from msgspec.structs import replace
-
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, read_flags
@@ -123,4 +121,4 @@ class Source(ABC):
     def read_flags(self) -> Flags:
         """The proxy's settings now: see ``exporter.sources.proxy_config``. In a cumulative source nothing expires."""
         flags = read_flags(self.client, self.paths)
-        return replace(flags, retention_seconds=None) if self.is_cumulative else flags
+        return flags._replace(retention_seconds=None) if self.is_cumulative else flags

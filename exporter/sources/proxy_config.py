@@ -1,6 +1,7 @@
 """A proxy's configuration: is usage recorded, how long do records wait, and does a plugin use our metric names?"""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +17,7 @@ MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60
 
 
-class Flags(msgspec.Struct, frozen=True):
+class Flags(NamedTuple):
     """Two of the proxy's settings; None if it does not state them.
 
     ``publishing_enabled``: whether it records usage at all. ``retention_seconds``: how long a record waits for a
