@@ -31,7 +31,7 @@ import structlog
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError
 from exporter.sentences import joined, say
 from exporter.sources.base import Receiver, Version, Way, parse_version
-from exporter.sources.http_errors import Answer, failure
+from exporter.sources.http_errors import Answer, forbidden, refused
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.usage_queue import UsageQueue
@@ -352,8 +352,5 @@ def _refusal(text: str, where: str) -> ProxyError:
         return ProxyServerError(
             "{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.", where=where
         )
-    status = 401 if "invalid management key" in text else 403
-    answer = Answer(status=status, headers={}, body=msgspec.json.encode({"error": text}))
-    return failure(answer, where=where, path="AUTH", accept=()) or ProxyServerError(
-        "{where} refused AUTH over RESP.", where=where
-    )
+    answer = Answer(status=403, headers={}, body=msgspec.json.encode({"error": text}))
+    return refused(answer, where) if "invalid management key" in text else forbidden(answer, where)
