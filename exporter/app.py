@@ -57,13 +57,12 @@ class Exporter:
         data_dir = settings.exporter_data_dir
         self._lock = DataDirectoryLock(data_dir)
         self._stopping = threading.Event()
-        parts = Parts(settings, clock, alone=True, statuses=self.statuses)
-        ledger = self._ledger = parts.ledger
+        self.parts = parts = Parts(settings, clock, alone=True, statuses=self.statuses)
+        ledger, labels = parts.ledger, parts.labels
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         polls = PollMetrics(registry)
-        self.prices = parts.prices
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
         left = [QueueIngest(proxy, parts.intake) for proxy in ledger.dictionary.proxies if proxy not in polled]
@@ -77,7 +76,6 @@ class Exporter:
             )
             for proxy in settings.proxies
         ]
-        labels = parts.labels
         self.asker = QuotaAsker(
             statuses=self.statuses,
             clients={proxy.name: connect(proxy, ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
@@ -86,25 +84,23 @@ class Exporter:
             clock=clock,
             fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
-        self.limits = parts.limits
-        self._remote = parts.remote
-        self._history = parts.history
+        history = parts.history
         upkeep = Upkeep(
             ledger=ledger,
-            limits=self.limits,
+            limits=parts.limits,
             labels=labels,
-            prices=self.prices,
+            prices=parts.prices,
             statuses=self.statuses,
             left=left,
             clock=clock,
             birth_seconds=float(settings.exporter_series_birth_seconds),
             retention_days=settings.exporter_retention_days,
-            sent_only=self._history is not None,
+            sent_only=history is not None,
             stopping=self._stopping,
         )
         self.reload = upkeep.reload
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
-        self._historians = [Worker("history", self._history.work, lambda: INTERVAL_SECONDS)] if self._history else []
+        self._historians = [Worker("history", history.work, lambda: INTERVAL_SECONDS)] if history else []
         notifier = parts.notifier(self._stopping.is_set)
         notifiers = [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)] if notifier else []
         days = ledger.days
@@ -116,13 +112,13 @@ class Exporter:
             *self._poll_workers,
             *self._historians,
         ]
-        self._workers = [*self._writers, *_price_workers(self.prices), *notifiers]
+        self._workers = [*self._writers, *_price_workers(parts.prices), *notifiers]
         exposition = Exposition(
             ledger=ledger,
             labels=labels,
             statuses=self.statuses,
-            prices=self.prices,
-            limits=self.limits,
+            prices=parts.prices,
+            limits=parts.limits,
             history=self.history_status,
             clock=clock,
             registry=registry,
@@ -130,8 +126,8 @@ class Exporter:
         page = Page(
             overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
             statuses=self.statuses,
-            prices=self.prices,
-            limits=self.limits,
+            prices=parts.prices,
+            limits=parts.limits,
             history=self.history_status,
             unasked=lambda: self.asker.unknown,
         )
@@ -145,7 +141,7 @@ class Exporter:
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],
-            limits=self.limits,
+            limits=parts.limits,
             clock=clock,
             access=Access(
                 token=token.get_secret_value() if token else None,
@@ -174,12 +170,13 @@ class Exporter:
 
     def history_status(self) -> HistoryStatus | None:
         """The state of the history, None without one."""
-        return None if self._history is None else self._history.status
+        history = self.parts.history
+        return None if history is None else history.status
 
     def trigger(self) -> None:
         """Poll all proxies now, and try to bring the history up to date, in the background."""
-        if self._history is not None:
-            self._history.ask()
+        if self.parts.history is not None:
+            self.parts.history.ask()
         for worker in (*self._poll_workers, *self._historians):
             worker.ask()
 
@@ -193,19 +190,19 @@ class Exporter:
         self._stop()
 
     def _stop(self) -> None:
-        began = time.monotonic()
+        began, remote = time.monotonic(), self.parts.remote
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
-        for part in (*self._pollers, self.asker, self.prices.feed, self._history):
+        for part in (*self._pollers, self.asker, self.parts.prices.feed, self.parts.history):
             if part is not None:
                 part.stop()
         self.web.stop()  # takes up to 2 s, in which pops continue
         self._await_workers(began + _PATIENCE_SECONDS)
         for poller in self._pollers:
             poller.cut(pops=False)
-        if self._remote is not None:
-            self._remote.cut()  # what was sent without an answer is sent again at the next start
+        if remote is not None:
+            remote.cut()  # what was sent without an answer is sent again at the next start
         self._await_workers(began + _PATIENCE_WITH_POPS_SECONDS)
         for poller in self._pollers:
             poller.cut(pops=True)
@@ -214,9 +211,9 @@ class Exporter:
             for poller in self._pollers:
                 poller.finish()
             self.asker.close()
-            self._ledger.close()
-            if self._remote is not None:
-                self._remote.close()
+            self.parts.ledger.close()
+            if remote is not None:
+                remote.close()
         self._lock.release()
         _log.info("stopped", finished=all_ended)
 

@@ -6,11 +6,9 @@ reason, and is logged when it changes, not when it repeats.
 
 import contextlib
 import math
-import threading
 from dataclasses import replace
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
@@ -69,7 +67,6 @@ class Poller:
         self._source: Source | None = None
         self._is_doubtful = False
         """Whether the source, version or server may have changed."""
-        self._taking = threading.Lock()
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
@@ -79,7 +76,7 @@ class Poller:
         snapshots = SnapshotIngest(self.name, intake, self._meet_credentials, false_start_usd=false_start_usd)
         self._losses = LossWatch(client, ledger=self._ledger, clock=self._clock)
         self._receiver = Receiver(
-            records=self._take,
+            records=self._queue.take,
             snapshot=snapshots.take,
             may_take=self._losses.begin_pop,
             taken=self._losses.end_pop,
@@ -104,7 +101,7 @@ class Poller:
         self._observer.started(self.name)
         try:
             if not self._to_look_up:
-                self._work_off()
+                self._queue.work_off()
             self._read()
             retention = self.status.retention_seconds
             store_every_ms = min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
@@ -142,7 +139,7 @@ class Poller:
         if self._source is not None:
             self._source.close()
         try:
-            self._work_off()
+            self._queue.work_off()
         except LedgerError as exc:
             if self._queue.unsaved:
                 _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
@@ -183,12 +180,12 @@ class Poller:
         if source is None or self._is_doubtful:
             source = self._detected()
         if self._refreshed_at is None or self._to_look_up:
-            with self._taking:
-                looked_up, self._to_look_up = self._to_look_up, set()
+            looked_up = set(self._to_look_up)
+            self._to_look_up -= looked_up  # a thread of the source's own may add further ones meanwhile
             self._take_inventory(source)
             if looked_up:
                 self._unlisted |= looked_up  # the ones in no list
-                self._work_off()
+                self._queue.work_off()
         elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
             self._note_flags(source.read_flags())
             self._take_inventory(source)
@@ -247,16 +244,8 @@ class Poller:
         self._unlisted |= new
         return False
 
-    def _take(self, body: bytes | bytearray) -> int:
-        with self._taking:
-            return self._queue.take(body)
-
-    def _work_off(self) -> None:
-        with self._taking:
-            self._queue.work_off()
-
     def _note_flags(self, flags: Flags) -> None:
-        self.status = replace(self.status, **msgspec.structs.asdict(flags))
+        self.status = replace(self.status, **flags._asdict())
 
     def _note_success(self, source: Source) -> None:
         way = source.way

@@ -4,6 +4,7 @@ A body without anything odd is booked in the first commit after it arrives. Any 
 way, is stored first and then booked from disk, record by record, so that no record holds up another.
 """
 
+import threading
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -32,13 +33,14 @@ _log = structlog.get_logger("exporter.ingest")
 
 
 class QueueIngest:
-    """Stores and books the records of one proxy. For one thread at a time."""
+    """Stores and books the records of one proxy. Any thread may call; calls wait for one another."""
 
     def __init__(self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False) -> None:
         self._proxy = proxy
         self._intake = intake
         self._ledger = intake.ledger
         self._look_up = look_up
+        self._lock = threading.Lock()
         self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._responses: dict[str, str] = {}  # the credential that each was seen under first
         # The proxy has forgotten these, so they are held until they are on disk.
@@ -57,39 +59,41 @@ class QueueIngest:
         If the look-up of a credential comes later, ``work_off`` books them then. After an error they are still held,
         here or on disk: call ``work_off`` before popping more.
         """
-        received_ms, batch = self._intake.clock.now_ms(), read_batch(body, pseudonym=self._intake.pseudonym)
-        self._unsaved.append((batch, received_ms))
-        received, found = batch.received, None
-        try:
-            found = self._understood(batch, received_ms)
-            if found is not None:
-                if received:
-                    lines = batch.lines if found.rejected else []
-                    self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
-                del self._unsaved[-1]
-                return received
-        except CommittedError:
-            del self._unsaved[-1]
-            raise
-        except Exception:  # noqa: BLE001, S110 - a lasting failure comes back when the stored batch is booked
-            pass
-        for unreadable in batch.unreadable:
-            reason = unreadable.why.reason
-            self._tell_once("record_unreadable", reason=reason, bytes=unreadable.length, kept="length and hash")
-        stored = self._store_unsaved()
-        if stored is not None:
-            if found is None:
-                if self._look_up(batch.handles):
+        with self._lock:
+            received_ms, batch = self._intake.clock.now_ms(), read_batch(body, pseudonym=self._intake.pseudonym)
+            self._unsaved.append((batch, received_ms))
+            received, found = batch.received, None
+            try:
+                found = self._understood(batch, received_ms)
+                if found is not None:
+                    if received:
+                        lines = batch.lines if found.rejected else []
+                        self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
+                    del self._unsaved[-1]
                     return received
-                found = self._interpreted(batch.wires, received_ms)
-            self._ledger.book(stored, found)
-        return received
+            except CommittedError:
+                del self._unsaved[-1]
+                raise
+            except Exception:  # noqa: BLE001, S110 - a lasting failure comes back when the stored batch is booked
+                pass
+            for unreadable in batch.unreadable:
+                reason = unreadable.why.reason
+                self._tell_once("record_unreadable", reason=reason, bytes=unreadable.length, kept="length and hash")
+            stored = self._store_unsaved()
+            if stored is not None:
+                if found is None:
+                    if self._look_up(batch.handles):
+                        return received
+                    found = self._interpreted(batch.wires, received_ms)
+                self._ledger.book(stored, found)
+            return received
 
     def work_off(self) -> None:
         """Store and book what an earlier call or process could not. Raises LedgerError."""
-        self._store_unsaved()
-        for stored in self._ledger.pending(self._proxy):
-            self._ledger.book(stored, self._interpreted(map(decode_line, stored.lines), stored.received_ms))
+        with self._lock:
+            self._store_unsaved()
+            for stored in self._ledger.pending(self._proxy):
+                self._ledger.book(stored, self._interpreted(map(decode_line, stored.lines), stored.received_ms))
 
     def _understood(self, batch: Batch, received_ms: int) -> Interpreted | None:
         """The records of a body without anything odd; None for any other body."""

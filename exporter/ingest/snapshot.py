@@ -25,20 +25,15 @@ _MODELS_TOLD = 5
 _log = structlog.get_logger("exporter.ingest")
 
 
-class SnapshotIngest:
+class SnapshotIngest(DetailIngest):
     """Books the snapshots of one proxy. For one thread at a time."""
 
     def __init__(
         self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False, *, false_start_usd: float
     ) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
-        self._proxy = proxy
-        self._pricer = intake.pricer
-        self._pseudonym = intake.pseudonym
-        self._clock = intake.clock
-        self._snapshots = intake.ledger.snapshots
+        super().__init__(proxy, intake, look_up)
         self._most_nano_usd = round(false_start_usd * 1e9)
-        self._details = DetailIngest(proxy, intake, look_up)
 
     def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
@@ -49,7 +44,7 @@ class SnapshotIngest:
         self._join_restored()
         before = self._snapshots.checkpoint(self._proxy)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
-            self._details.take(snapshot, before, taken_ms=taken_ms)
+            self._take_details(snapshot, before, taken_ms=taken_ms)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms)
 

@@ -71,20 +71,26 @@ class _Part:
         return self.mark is not None and self.mark.requests > 0 and self.mark.length is not None
 
 
-class _Times(NamedTuple):
-    """Which details count, and how.
+class _Times:
+    """Which details count after the snapshot ``before``, and how.
 
     What ended in the span ``counted_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
     on is live, the rest is from the past.
     """
 
-    counted_ms: range
-    live_from_ms: int
-
-    @property
-    def end_of_counting_ms(self) -> range:
+    def __init__(self, before: Checkpoint, *, taken_ms: int) -> None:
+        self.counted_ms = range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS)
+        self.end_of_counting_ms = self.counted_ms[-2 * _DATE_MS :]
         """The span around the last snapshot without details: what ended in it was either counted or not."""
-        return self.counted_ms[-2 * _DATE_MS :]
+        if before.taken_ms is None:
+            self.live_from_ms = _NOTHING_IS_LIVE
+        elif before.is_last_look and before.had_no_details and before.taken_ms <= taken_ms:
+            # What ended before its counts were read first is from the past; what ended since was counted, or is live.
+            was_counted = before.taken_ms in self.counted_ms
+            self.live_from_ms = self.counted_ms.start if was_counted else before.taken_ms + _DATE_MS
+        else:
+            # The earlier of the two: the proxy's clock may have been set back in between.
+            self.live_from_ms = min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS
 
     def were_counted(self, part: _Part, ended_ms: int) -> bool:
         """Whether a detail of ``part`` was counted while the proxy sent none. Ask once for each detail."""
@@ -124,7 +130,7 @@ class DetailIngest:
         self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._tell_once = TellOnce(structlog.get_logger("exporter.ingest"), proxy=proxy)
 
-    def take(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
+    def _take_details(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
         See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
@@ -139,8 +145,7 @@ class DetailIngest:
             parts.append(_Part(series, known, added))
         if before.taken_ms is not None or before.marks:  # else everything is new
             self._look_up(self._handles_in(parts))
-        counted_ms = range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS)
-        times = _Times(counted_ms, _live_from_ms(before, taken_ms=taken_ms, counted_ms=counted_ms))
+        times = _Times(before, taken_ms=taken_ms)
         if before.had_no_details and not restarted:
             for part in parts:
                 part.counted_ends = self._counted_ends(part, times)
@@ -247,16 +252,6 @@ class DetailIngest:
         for part, _, why in rejected:
             part.rejected += 1
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
-
-
-def _live_from_ms(before: Checkpoint, *, taken_ms: int, counted_ms: range) -> int:
-    if before.taken_ms is None:
-        return _NOTHING_IS_LIVE
-    if before.is_last_look and before.had_no_details and before.taken_ms <= taken_ms:
-        # What ended before its counts were read first is from the past; what ended since was counted, or is live.
-        return counted_ms.start if before.taken_ms in counted_ms else before.taken_ms + _DATE_MS
-    # The earlier of the two: the proxy's clock may have been set back in between.
-    return min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:

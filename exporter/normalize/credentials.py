@@ -5,13 +5,13 @@ decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about 
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.wire import UNDECODABLE, without_nul
+from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
 from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
@@ -21,7 +21,6 @@ from exporter.records import Billing, CredentialFacts
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 """Pseudonym of a key → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
 
-_T = TypeVar("_T")
 _FAR_MS = 4_102_444_800_000  # the year 2100
 
 _LISTED_STATUSES = ("active", "error", "disabled")
@@ -127,7 +126,7 @@ class _KeyUse(msgspec.Struct):
 def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> Read:
     """The accounts of ``/auth-files`` (v8: ``/credentials``). Raises BadAnswerError for another shape."""
     raws = _decode(body, _AuthFiles, "list of credentials").files or []
-    files = [_entry(raw, _AuthFile) for raw in raws]
+    files = [decoded(raw, _AuthFile, strict=False) for raw in raws]  # one by one: an odd one costs no other
     return Read(
         accounts=[
             _from_file(file, pseudonym, received_ms) for file in files if file is not None and (file.name or file.id)
@@ -142,7 +141,7 @@ def read_facts(body: bytes, auth_index: str) -> Facts | None:
     Raises BadAnswerError for another shape.
     """
     for raw in _decode(body, _AuthFiles, "list of credentials").files or []:
-        file = _entry(raw, _Called)
+        file = decoded(raw, _Called, strict=False)
         if file is not None and file.auth_index == auth_index and not file.disabled:
             account_id = (file.id_token.chatgpt_account_id if file.id_token else None) or ""
             return Facts(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
@@ -160,11 +159,11 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
     unread = 0
     for raw in raws or []:
         if endpoint == "openai-compatibility":
-            upstream = _entry(raw, _CompatKey)
+            upstream = decoded(raw, _CompatKey, strict=False)
             provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
             keys = None if upstream is None else upstream.api_key_entries or []
         else:
-            key = _entry(raw, _Key)
+            key = decoded(raw, _Key, strict=False)
             kind = endpoint.removesuffix("-api-key")
             provider = "gemini-interactions" if kind == "interactions" else kind
             keys = None if key is None else [key]
@@ -182,7 +181,7 @@ def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
     uses: dict[str, dict[str, tuple[int, int]]] = {}
     for provider, keys in providers.items():
         for url_and_key, raw in (keys or {}).items():
-            use = _entry(raw, _KeyUse)
+            use = decoded(raw, _KeyUse, strict=False)
             if use is None:
                 continue  # a bare list of buckets: CPA 6.9.47 and 6.9.48
             at = uses.setdefault(pseudonym(url_and_key.rpartition("|")[2]), {})
@@ -243,14 +242,6 @@ def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> 
         success=success,
         failed=failed,
     )
-
-
-def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:
-    """One entry of a list; None for an odd shape, which must not cost the others."""
-    try:
-        return msgspec.json.decode(raw, type=type_, strict=False)
-    except UNDECODABLE:
-        return None
 
 
 def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:

@@ -8,7 +8,7 @@ of a pseudonym would be another identity.
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -20,8 +20,9 @@ Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 """Checked while decoding, which costs nothing. A record with a longer one is a misfit; ``read_batch`` cuts it."""
 NO_HEADERS = msgspec.Raw(b"")
 """Absent ``response_headers``. A header map is a third of a record, so it is decoded only where needed."""
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding bytes of any kind may raise."""
+UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What decoding bytes or a text of any kind may raise."""
+_T = TypeVar("_T")
 _NUL = re.compile(rb"\\u0000")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """After an even number of backslashes: after an odd one it is the literal text ``\\u0000``."""
@@ -108,6 +109,14 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     """The upstream response's pseudonym, if another record may repeat that response by mistake. Not on the wire."""
     of_snapshot: bool | None = None
     """True for a detail of a snapshot, whose identity differs from a queue record's. Not on the wire."""
+
+
+def decoded(json: bytes | bytearray | str | msgspec.Raw, type_: type[_T], *, strict: bool = True) -> _T | None:
+    """A JSON text as a value of this type; None if it is anything else."""
+    try:
+        return msgspec.json.decode(json, type=type_, strict=strict)
+    except UNDECODABLE:
+        return None
 
 
 decode_record = msgspec.json.Decoder(Wire, strict=False).decode

@@ -73,18 +73,14 @@ class RefusedKey(msgspec.Struct, frozen=True):
 
 
 class RefusalStore(Protocol):
-    """Keeps refusals across restarts. Called from worker threads; a save is durable when it returns."""
+    """Keeps refusals across restarts. Called from worker threads; a change is durable when the call returns."""
 
     def load(self) -> tuple[RefusedKey, ...]:
-        """The saved keys of all proxies."""
+        """The kept keys of all proxies."""
         ...
 
-    def save(self, proxy: str, key: RefusedKey) -> None:
-        """Save ``key`` for this proxy, in place of any proxy's keys that share a fingerprint with it."""
-        ...
-
-    def clear(self, fingerprints: Collection[str]) -> None:
-        """Forget every proxy's keys with one of these fingerprints."""
+    def replace(self, fingerprints: Collection[str], proxy: str, *new: RefusedKey) -> object:
+        """Forget every proxy's keys with one of these fingerprints, and keep the ``new`` ones for this proxy."""
         ...
 
     def turn(self, fingerprint: str) -> threading.Lock:
@@ -174,7 +170,7 @@ class KeyGuard:
         with self._judged():
             self._is_accepted = True
             if self._held is not None:
-                self._store.clear(self._fingerprints)
+                self._store.replace(self._fingerprints, self._proxy)
                 self._held = None
                 self._unsaved = False
 
@@ -255,7 +251,7 @@ class KeyGuard:
         """Remember first, then store: if the store fails, this process still makes no further call."""
         self._held = key
         self._unsaved = True
-        self._store.save(self._proxy, key)
+        self._store.replace((key.fingerprint, *key.also), self._proxy, key)
         self._unsaved = False
 
     def _sentence(self, held: RefusedKey) -> str:

@@ -119,5 +119,6 @@ class Source(ABC):
         self.stop()
 
     def read_flags(self) -> Flags:
-        """The proxy's settings now: see ``exporter.sources.proxy_config``."""
-        return read_flags(self.client, self.paths)
+        """The proxy's settings now: see ``exporter.sources.proxy_config``. In a cumulative source nothing expires."""
+        flags = read_flags(self.client, self.paths)
+        return flags._replace(retention_seconds=None) if self.is_cumulative else flags

@@ -22,6 +22,7 @@ from exporter.errors import (
     ProxyUnreachableError,
     RemoteDisabledError,
 )
+from exporter.normalize.wire import decoded
 from exporter.sentences import joined, say
 
 _BAN_SECONDS = 30 * 60.0
@@ -96,10 +97,8 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def error_text(self) -> str:
         """CPA's ``{"error": "…"}`` in lower case, or empty. Not for people: it may hold anything."""
-        try:
-            return msgspec.json.decode(self.body[:_ERROR_TEXT_BYTES], type=_ErrorBody).error.lower()
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return ""
+        body = decoded(self.body[:_ERROR_TEXT_BYTES], _ErrorBody)
+        return "" if body is None else body.error.lower()
 
 
 class _ErrorBody(msgspec.Struct):
@@ -109,9 +108,9 @@ class _ErrorBody(msgspec.Struct):
 def failure(answer: Answer, *, where: str, path: str, accept: Collection[int]) -> ProxyError | None:
     """The error that ``answer`` stands for, or None if its status is in ``accept`` and it is not a web page."""
     if answer.status == 401:
-        return _refused(answer, where)
+        return refused(answer, where)
     if answer.status == 403:
-        return _forbidden(answer, where)
+        return forbidden(answer, where)
     if answer.status not in accept:
         return _unexpected(answer, where, path)
     if answer.looks_like_html and not answer.from_cpa:
@@ -141,7 +140,8 @@ def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -
     return ProxyUnreachableError("{where} {cause}", where=where, cause=_cause(exc))
 
 
-def _refused(answer: Answer, where: str) -> ProxyError:
+def refused(answer: Answer, where: str) -> ProxyError:
+    """The error for a 401."""
     if "www-authenticate" in answer.headers and not answer.from_cpa:
         return KeyRefusedError(
             "{where} answered 401, and it was a reverse proxy that asks for a password of its own. CPA takes any"
@@ -176,7 +176,8 @@ def _unexpected(answer: Answer, where: str, path: str) -> ProxyError:
     )
 
 
-def _forbidden(answer: Answer, where: str) -> ProxyError:
+def forbidden(answer: Answer, where: str) -> ProxyError:
+    """The error for a 403."""
     text, stated = answer.error_text, answer.headers.get("retry-after", "")
     seconds = ban_seconds(text)
     if seconds is None and _WHOLE_SECONDS.fullmatch(stated):

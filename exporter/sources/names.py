@@ -10,10 +10,10 @@ import msgspec
 
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.wire import decoded
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
-from exporter.sources.proxy_config import decoded
 
 
 class _ClientKeys(msgspec.Struct, rename="kebab"):
@@ -48,7 +48,7 @@ def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_
 
     inventory = fetch_inventory(client, paths, remember, now_ms=now_ms)
     answer = client.get(paths.client_keys, accept=FOUND_OR_NOT)
-    listed = decoded(answer, _ClientKeys) if answer.status == 200 else _ClientKeys()
+    listed = decoded(answer.body, _ClientKeys) if answer.status == 200 else _ClientKeys()
     problems = list(inventory.problems)
     if listed is None:
         problems.append(f"{client.where} answered {paths.client_keys} with something that is not CPA's.")

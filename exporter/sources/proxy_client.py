@@ -14,10 +14,9 @@ import ipaddress
 import re
 import ssl
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 import httpx
 
@@ -45,8 +44,6 @@ _JUDGED = frozenset({200, 400})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """After these the request did not leave this machine, so no login was tried."""
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._+-]")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,15 +149,15 @@ class ProxyClient:
         with self._lock:
             return self._fetch(path, None, headers={}, max_bytes=max_bytes)
 
-    def log_in(self, attempt: Callable[[httpx.URL, str], T]) -> T:
-        """The result of ``attempt`` with the proxy's URL and the key: a login by another protocol, guarded like a call.
+    @contextmanager
+    def logging_in(self) -> Iterator[tuple[httpx.URL, str]]:
+        """The proxy's URL and the key, for a login by another protocol: the block is guarded like a call.
 
-        Raises the ProxyError of ``attempt``, and the guard's errors if it allows no login.
+        It raises a ProxyError if the proxy does not accept the key. Raises the guard's errors if it allows no login.
         """
         with self._guarded():
-            result = attempt(self._url, self._key)
+            yield self._url, self._key
             self._accepted()
-            return result
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

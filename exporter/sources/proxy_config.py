@@ -1,12 +1,12 @@
 """A proxy's configuration: is usage recorded, how long do records wait, and does a plugin use our metric names?"""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.sources.http_errors import Answer
+from exporter.normalize.wire import decoded
 from exporter.sources.paths import V0, Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 
@@ -16,10 +16,8 @@ OTHER_EXPORTER = "cpa-prometheus"
 MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60
 
-T = TypeVar("T")
 
-
-class Flags(msgspec.Struct, frozen=True):
+class Flags(NamedTuple):
     """Two of the proxy's settings; None if it does not state them.
 
     ``publishing_enabled``: whether it records usage at all. ``retention_seconds``: how long a record waits for a
@@ -78,10 +76,10 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
     """
     sections = _config_sections(client, paths.config)
     if _publishing(sections) is None:
-        answer = _read_if_there(client, paths.publishing)
+        body = _read_if_there(client, paths.publishing)
         # The switch's own path: v0 wraps the value in an object, v8 does not.
-        wrapped = decoded(answer, _UsageSection)
-        sections.append(_UsageSection(decoded(answer, bool) if wrapped is None else wrapped.publishing))
+        wrapped = decoded(body, _UsageSection)
+        sections.append(_UsageSection(decoded(body, bool) if wrapped is None else wrapped.publishing))
     if _retention(sections) is None and paths.config != V0.config:
         sections += _config_sections(client, V0.config)
     return Flags(publishing_enabled=_publishing(sections), retention_seconds=_retention(sections))
@@ -104,20 +102,10 @@ def _retention(sections: Iterable[_UsageSection]) -> int | None:
     return None
 
 
-def _read_if_there(client: ProxyClient, path: str) -> Answer | None:
-    """The answer, or None if this path fails: the exporter can do without it."""
+def _read_if_there(client: ProxyClient, path: str) -> bytes | bytearray:
+    """The body of the answer, empty if this path fails: the exporter can do without it."""
     try:
-        answer = client.get(path, accept=FOUND_OR_NOT)
+        answer = client.get(path, accept=FOUND_OR_NOT).whole()
     except (BadAnswerError, ProxyServerError, ProxyUnreachableError):
-        return None
-    return answer if answer.status == 200 and answer.error is None else None
-
-
-def decoded(answer: Answer | None, type_: type[T]) -> T | None:
-    """The body, or None for another shape."""
-    if answer is None:
-        return None
-    try:
-        return msgspec.json.decode(answer.body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+        return b""
+    return answer.body if answer.status == 200 else b""

@@ -17,6 +17,7 @@ import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.credentials import read_facts
+from exporter.normalize.wire import decoded
 from exporter.quotas.asking import Balance, Call, Facts, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped
 from exporter.quotas.reading import Answer, fullest
@@ -211,9 +212,4 @@ def _retry_after(value: str, received_ms: int) -> int | None:
 
 def _decoded(content: bytes | str) -> Any:
     """The JSON in an answer; None if it is too long or anything else."""
-    if len(content) > MAX_ANSWER:
-        return None
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
+    return None if len(content) > MAX_ANSWER else decoded(content, object)

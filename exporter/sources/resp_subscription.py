@@ -20,8 +20,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from typing import Any, NoReturn, Self
+from contextlib import ExitStack, closing, suppress
+from typing import Any, NoReturn
 
 import hiredis
 import httpx
@@ -31,7 +31,7 @@ import structlog
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError
 from exporter.sentences import joined, say
 from exporter.sources.base import Receiver, Version, Way, parse_version
-from exporter.sources.http_errors import Answer, failure
+from exporter.sources.http_errors import Answer, forbidden, refused
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.usage_queue import UsageQueue
@@ -77,7 +77,7 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 class RespConnection:
-    """A connection to the server at ``url``, whose path and query do not count. For one thread, in a ``with``.
+    """A connection to the server at ``url``, whose path and query do not count. For one thread.
 
     ``where`` begins all sentences. Raises ProxyUnreachableError if there is no connection or it ends, and
     BadAnswerError if the server does not speak RESP.
@@ -103,10 +103,7 @@ class RespConnection:
                 kind=say("its TLS certificate is not trusted") if is_untrusted else type(exc).__name__,
             ) from exc
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         with suppress(OSError):
             self._socket.close()
 
@@ -230,12 +227,9 @@ class UsageSubscription(UsageQueue):
 
     def connect(self) -> RespConnection:
         """A connection that CPA has accepted. Raises ProxyError."""
-        return self.client.log_in(self._authenticated)
-
-    def _authenticated(self, url: httpx.URL, key: str) -> RespConnection:
         where = self.client.where
-        with ExitStack() as stack:
-            connection = stack.enter_context(RespConnection(url, where=where))
+        with self.client.logging_in() as (url, key), ExitStack() as stack:
+            connection = stack.enter_context(closing(RespConnection(url, where=where)))
             reply = connection.ask("AUTH", key)
             if reply != b"OK":
                 raise _refusal(reply.args[0] if isinstance(reply, hiredis.ReplyError) else "", where)
@@ -249,7 +243,7 @@ class UsageSubscription(UsageQueue):
         while self._fault is None and not self.stopping.is_set():
             before = self._begun_so_far
             try:
-                with self.connect() as connection:
+                with closing(self.connect()) as connection:
                     self._follow(connection, receiver)
             except ProxyError as exc:
                 self._tell_why_not(str(exc))
@@ -358,8 +352,5 @@ def _refusal(text: str, where: str) -> ProxyError:
         return ProxyServerError(
             "{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.", where=where
         )
-    status = 401 if "invalid management key" in text else 403
-    answer = Answer(status=status, headers={}, body=msgspec.json.encode({"error": text}))
-    return failure(answer, where=where, path="AUTH", accept=()) or ProxyServerError(
-        "{where} refused AUTH over RESP.", where=where
-    )
+    answer = Answer(status=403, headers={}, body=msgspec.json.encode({"error": text}))
+    return refused(answer, where) if "invalid management key" in text else forbidden(answer, where)

@@ -2,15 +2,12 @@
 
 import re
 
-import msgspec
-
 from exporter.errors import SourceGoneError
 from exporter.quotas.values import instant
 from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
-from exporter.sources.proxy_config import Flags
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """Room for two million details of 260 bytes: months without a restart of the proxy."""
@@ -61,7 +58,3 @@ class UsageSnapshot(Source):
     def way(self) -> Way:
         note = _NO_SUBSCRIPTION if self.client.subscribes else ""
         return Way(self.kind, note)
-
-    def read_flags(self) -> Flags:
-        """Without a retention: nothing here expires."""
-        return msgspec.structs.replace(super().read_flags(), retention_seconds=None)

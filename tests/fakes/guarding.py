@@ -48,14 +48,10 @@ class MemoryRefusals:
     def load(self) -> tuple[RefusedKey, ...]:
         return msgspec.json.decode(self._saved, type=tuple[RefusedKey, ...])
 
-    def save(self, proxy: str, key: RefusedKey) -> None:  # noqa: ARG002 # there is one proxy
-        if self.fail is not None:
+    def replace(self, fingerprints: Collection[str], proxy: str, *new: RefusedKey) -> None:  # noqa: ARG002 # one proxy
+        if new and self.fail is not None:
             raise self.fail
-        self.clear((key.fingerprint, *key.also))
-        self._saved = msgspec.json.encode((*self.load(), key))
-
-    def clear(self, fingerprints: Collection[str]) -> None:
-        self._saved = msgspec.json.encode([key for key in self.load() if not key.is_of(fingerprints)])
+        self._saved = msgspec.json.encode([*(key for key in self.load() if not key.is_of(fingerprints)), *new])
 
     def turn(self, fingerprint: str) -> threading.Lock:  # noqa: ARG002 # nobody waits
         return threading.Lock()

@@ -121,7 +121,7 @@ class _Site:
 
         def read() -> str:
             exporter.trigger()
-            exporter.limits.refresh()  # now instead of within five seconds
+            exporter.parts.limits.refresh()  # now instead of within five seconds
             return metrics_of(exporter)
 
         def holds(text: str) -> bool:

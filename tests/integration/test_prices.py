@@ -74,13 +74,13 @@ def test_an_edit_of_the_price_file_prices_later_requests_and_changes_no_booked_c
     path = tmp_path / "prices.yaml"
     path.write_text("prices:\n  - {model: house, input: 1, output: 1}\n")
     with running(settings(tmp_path, server, exporter_prices_file=path)) as exporter:
-        user = exporter.prices.user
+        user = exporter.parts.prices.user
         assert user is not None
         expected = Decimal(0)
         for price in ("1", "4"):
             path.write_text(f"prices:\n  - {{model: house, input: {price}, output: 1}}\n")
             wait_until(
-                lambda: exporter.prices.pricer.current("codex", "house", at_ms=0)["input"], Decimal(price).__eq__
+                lambda: exporter.parts.prices.pricer.current("codex", "house", at_ms=0)["input"], Decimal(price).__eq__
             )
             proxy.enqueue([used("house")])
             exporter.trigger()
@@ -115,7 +115,7 @@ def test_a_new_model_gets_its_price_from_the_list_on_the_web_once_it_is_there(
         url = f"http://127.0.0.1:{site.server_port}/"
         on = settings(tmp_path, server, exporter_prices_refresh=True, exporter_prices_url=url)
         with running(on) as exporter:
-            feed = exporter.prices.feed
+            feed = exporter.parts.prices.feed
             assert feed is not None
             wait_until(lambda: feed.fetched_ms is not None)
             assert "\ncliproxy_exporter_price_feed_last_success_timestamp_seconds 1" in metrics_of(exporter)
@@ -135,7 +135,7 @@ def test_a_list_that_never_answers_delays_neither_polls_nor_the_stop(
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         on = settings(tmp_path, server, exporter_prices_refresh=True, exporter_prices_url=url)
         with running(on) as exporter:
-            feed = exporter.prices.feed
+            feed = exporter.parts.prices.feed
             assert feed is not None
             connection, _ = silent.accept()
             proxy.enqueue([used("gpt-99")])

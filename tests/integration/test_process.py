@@ -219,7 +219,7 @@ def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: SteeredSe
 
 def _limit_pages(exporter: Exporter, pages: int) -> None:
     # There is no setting for it, and a test cannot have a full disk, so it limits the one writing connection.
-    with exporter._ledger._database.transaction() as connection:
+    with exporter.parts.ledger._database.transaction() as connection:
         connection.execute(f"pragma max_page_count = {pages}")
 
 

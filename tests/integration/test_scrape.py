@@ -137,8 +137,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
             wait_until(lambda: metric_in(metrics_of(exporter), polls))
             booked = metric_in(metrics_of(exporter), "cliproxy_exporter_records_booked_total")
             assert booked == proxy.received_records - 1
-            exporter._ledger.periods.refresh()  # as it does by itself every few seconds
-            exporter.limits.refresh()
+            exporter.parts.ledger.periods.refresh()  # as it does by itself every few seconds
+            exporter.parts.limits.refresh()
             yield exporter
 
 

@@ -244,7 +244,7 @@ def test_names_from_outside_are_shown_as_text(browser: Browser, hostile: Exporte
 
 
 def test_a_phone_shows_the_demo_in_a_few_screens_with_a_card_for_each_account(browser: Browser, busy: Exporter) -> None:
-    wait_until(lambda: len(busy.limits.current.windows), lambda number: number > 10)
+    wait_until(lambda: len(busy.parts.limits.current.windows), lambda number: number > 10)
     with opened(browser, busy.web.url, width=390) as seen:
         owners = [row.inner_text() for row in seen.page.locator("#limits .owner b").all()]
 

@@ -57,12 +57,12 @@ def _poll_for_ever(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) 
     more: dict[str, Any] = {name: SecretStr(text) if name in _SECRETS else text for name, text in settings.items()}
     exporter = Exporter(settings_for(data_dir, proxy_url=proxy_url, key=MANAGEMENT_KEY, **more))
     threading.Thread(target=exporter.run, args=(threading.Event(),)).start()
-    pause = _POLL_PAUSE_SECONDS if exporter._history is None else _HISTORY_PAUSE_SECONDS
+    pause = _POLL_PAUSE_SECONDS if exporter.parts.history is None else _HISTORY_PAUSE_SECONDS
     for round_ in itertools.count():
-        if exporter._history is None or round_ % _ROUNDS_PER_POLL == 0:
+        if exporter.parts.history is None or round_ % _ROUNDS_PER_POLL == 0:
             exporter.trigger()
         else:
-            exporter._history.ask()  # whatever pause it is in
+            exporter.parts.history.ask()  # whatever pause it is in
             exporter._historians[0].ask()
         time.sleep(pause)
 

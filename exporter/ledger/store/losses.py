@@ -9,6 +9,7 @@ import msgspec
 
 from exporter.ledger.changes import Changes
 from exporter.ledger.credential_store import ROOTS
+from exporter.normalize.wire import decoded
 from exporter.sources.loss_detection import Counts, LossDetector, compare
 
 _BY_CREDENTIAL = f"""{ROOTS}
@@ -33,7 +34,9 @@ class Losses:
             if counts is None:
                 return None
             (stored,) = change.connection.execute("select watch from proxy where id = ?", (change.proxy,)).fetchone()
-            watch, missed = compare(_decoded(stored), counts, may_have_lost=may_have_lost, publishing=publishing)
+            # None from another version of the exporter, too: start again.
+            known = decoded(stored or "", LossDetector)
+            watch, missed = compare(known, counts, may_have_lost=may_have_lost, publishing=publishing)
             text = msgspec.json.encode(watch).decode()
             if text != stored:
                 change.connection.execute(
@@ -74,10 +77,3 @@ def _counts(connection: sqlite3.Connection, proxy: int) -> Counts | None:
         "select received - extra, restarts from proxy where id = ?", (proxy,)
     ).fetchone()
     return Counts(received=received, restarts=restarts, credentials={row[0]: row[1:3] for row in rows})
-
-
-def _decoded(stored: str | None) -> LossDetector | None:
-    try:
-        return None if stored is None else msgspec.json.decode(stored, type=LossDetector)
-    except msgspec.DecodeError:
-        return None  # another version of the exporter wrote it: start again

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -23,26 +23,20 @@ class LedgerRefusals:
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def load(self) -> _Keys:
-        return self._replace((), {})
+        return self.replace(())
 
-    def save(self, proxy: str, key: RefusedKey) -> None:
-        self._replace((key.fingerprint, *key.also), {proxy: (key,)})
-
-    def clear(self, fingerprints: Collection[str]) -> None:
-        self._replace(fingerprints, {})
+    def replace(self, fingerprints: Collection[str], proxy: str = "", *new: RefusedKey) -> _Keys:
+        """Also returns what is there then."""
+        found: list[RefusedKey] = []
+        with self._database.transaction() as connection:
+            for name, text in connection.execute("select name, refusal from proxy order by id").fetchall():
+                stored = _decode(text)["keys"] if text else ()
+                keys = (*(key for key in stored if not key.is_of(fingerprints)), *(new if name == proxy else ()))
+                if keys != stored:
+                    now = msgspec.json.encode({"keys": keys}).decode() if keys else None
+                    connection.execute("update proxy set refusal = ? where name = ?", (now, name))
+                found += keys
+        return tuple(found)
 
     def turn(self, fingerprint: str) -> threading.Lock:
         return self._turns[fingerprint]
-
-    def _replace(self, fingerprints: Collection[str], new: Mapping[str, _Keys]) -> _Keys:
-        """Put the ``new`` keys of proxies in place of all with one of these fingerprints; return what is there then."""
-        found: list[RefusedKey] = []
-        with self._database.transaction() as connection:
-            for proxy, text in connection.execute("select name, refusal from proxy order by id").fetchall():
-                stored = _decode(text)["keys"] if text else ()
-                keys = (*(key for key in stored if not key.is_of(fingerprints)), *new.get(proxy, ()))
-                if keys != stored:
-                    now = msgspec.json.encode({"keys": keys}).decode() if keys else None
-                    connection.execute("update proxy set refusal = ? where name = ?", (now, proxy))
-                found += keys
-        return tuple(found)

@@ -41,7 +41,7 @@ class _Program:
         self.exporter.trigger()
 
     def metric(self, name: str, **labels: str) -> float | None:
-        self.exporter.limits.refresh()  # as it does by itself every few seconds
+        self.exporter.parts.limits.refresh()  # as it does by itself every few seconds
         return metric_in(metrics_of(self.exporter), name, **labels)
 
     def waits_for(self, value: float | None, name: str, **labels: str) -> None:

@@ -205,9 +205,9 @@ def nameless(records: Sums) -> Sums:
 
 def windows(exporter: Exporter) -> dict[tuple[Any, ...], LimitWindow]:
     """The present windows, without what changes by itself."""
-    exporter.limits.refresh()
-    exporter.limits.refresh()
-    found = exporter.limits.current.windows
+    exporter.parts.limits.refresh()
+    exporter.parts.limits.refresh()
+    found = exporter.parts.limits.current.windows
     return {
         each.labels: replace(each, observed_ms=0, start_ms=None if each.limit == "rolling" else each.start_ms)
         if each.kind == CONFIGURED
@@ -218,7 +218,7 @@ def windows(exporter: Exporter) -> dict[tuple[Any, ...], LimitWindow]:
 
 def gauges(exporter: Exporter) -> dict[tuple[Any, ...], float]:
     """Cost, tokens and requests of the periods."""
-    exporter._ledger.periods.refresh()
+    exporter.parts.ledger.periods.refresh()
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(metrics_of(exporter))
@@ -258,8 +258,8 @@ def _fill(site: Site, exporter: Exporter) -> None:
     site.poll(exporter)
     site.publish(50, hours_ago=1, span_hours=1.5)
     site.poll(exporter)
-    exporter.limits.refresh()
-    assert exporter.limits.reset("anchored") is not None
+    exporter.parts.limits.refresh()
+    assert exporter.parts.limits.reset("anchored") is not None
     site.publish(20)
     site.poll(exporter)
     site.sync(exporter)
@@ -374,7 +374,7 @@ def test_a_lost_hash_key_renames_whatever_has_no_alias_and_doubles_nothing(site:
         assert {row[4] for row in site.records()} == {row[4] for row in site.entries()}
         assert len({row[5] for row in site.records()}) > len(old), "the others have new labels"
         attempts = sum(n for (client, *_), n in site.proxy.truth.attempts.items() if client == CLIENTS[0].name)
-        labels = Labels(second._ledger.dictionary, _ALIASES, Parts(site.settings()).pseudonym)
+        labels = Labels(second.parts.ledger.dictionary, _ALIASES, Parts(site.settings()).pseudonym)
         with ledger_file(site.data_dir) as connection:
             entries = connection.execute(_CLIENTS_OF_ENTRIES).fetchall()
         aliased = [counted for client, counted in entries if labels.client(client) == _ALIAS]

@@ -413,7 +413,7 @@ def test_refusals_from_before_spellings_were_merged_keep_counting(store: MemoryR
     then = round(clock.now() * 1000)
     for number, url in enumerate(("http://cpa.example", "http://192.0.2.1")):
         name = keyed_hash(f"{url}\n{KEY}".encode())
-        store.save("default", RefusedKey(fingerprint=name, count=1 + number, refused_at_ms=then))
+        store.replace((), "default", RefusedKey(fingerprint=name, count=1 + number, refused_at_ms=then))
     guard = _at("http://cpa.example", store, clock, "192.0.2.1")
     with pytest.raises(KeyRefusedError, match="once"):
         guard.check()

@@ -6,6 +6,7 @@ The servers end, stay silent, speak HTTP or never stop.
 import json
 import socket
 import threading
+from contextlib import closing
 from typing import NoReturn
 
 import httpx
@@ -91,8 +92,8 @@ def test_a_refused_login_has_its_error(answer: str, error: type[ProxyError], tri
         assert caught.value.retry_after_seconds == 1798
 
 
-def _connection(server: RawServer) -> RespConnection:
-    return RespConnection(httpx.URL(server.url), where=_WHERE)
+def _connection(server: RawServer) -> closing[RespConnection]:
+    return closing(RespConnection(httpx.URL(server.url), where=_WHERE))
 
 
 def test_replies_that_arrive_byte_by_byte_are_read() -> None:
