@@ -5,7 +5,7 @@ that a job uses evenly has readings, too: the worth of its windows is known at o
 """
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import msgspec
 from msgspec.structs import replace
@@ -49,13 +49,11 @@ def book_demo_past(settings: Settings, clock: Clock) -> int:
 
     Raises LedgerError, also if another exporter uses the data directory.
     """
-    lock = DataDirectoryLock(settings.exporter_data_dir)
-    try:
+    with ExitStack() as stack:
+        stack.callback(DataDirectoryLock(settings.exporter_data_dir).release)
         parts = Parts(settings, clock, alone=True)
-        with closing(parts.ledger) as ledger:
-            return 0 if ledger.totals.entries else _book(parts)
-    finally:
-        lock.release()
+        ledger = stack.enter_context(closing(parts.ledger))
+        return 0 if ledger.totals.entries else _book(parts)
 
 
 def _book(parts: Parts) -> int:
