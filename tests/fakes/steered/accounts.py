@@ -28,9 +28,6 @@ class SteeredAccount(Account):
         self.updated = max(self.updated, event.ended)
         (self._failures if event.failed else self._successes)[int(event.ended // _BUCKET_SECONDS)] += 1
 
-    def as_key(self, now: float, zone: tzinfo) -> dict[str, Any]:
-        return super().as_key(now, zone) | {"recent_requests": self._recent_requests(now, zone)}
-
     def as_auth_file(self, now: float, zone: tzinfo) -> dict[str, Any]:
         """All fields, in the order of CPA's answer."""
         credential, entry = self.credential, super().as_auth_file(now, zone)
@@ -46,7 +43,7 @@ class SteeredAccount(Account):
             "label": credential.email or credential.provider,
             "modtime": go_timestamp(self.created, zone),
             "path": f"{AUTH_DIR}/{credential.file_name}",
-            "recent_requests": self._recent_requests(now, zone),
+            "recent_requests": self.recent_requests(now, zone),
             "runtime_only": False,
             "size": 400,
             "source": "file",
@@ -57,7 +54,7 @@ class SteeredAccount(Account):
             entry["account"] = credential.email
         return dict(sorted(entry.items()))
 
-    def _recent_requests(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
+    def recent_requests(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
         """The 20 latest buckets, oldest first; the last one is still running."""
         current = int(now // _BUCKET_SECONDS)
         return [

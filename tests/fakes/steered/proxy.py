@@ -285,6 +285,12 @@ class SteeredProxy(DemoProxy):
     def api_key_usage(self) -> dict[str, dict[str, Any]]:
         """The usage of each API key. Before v6.9.49 it has only the buckets."""
         usage = super().api_key_usage()
+        for account in self._accounts.values():
+            assert isinstance(account, SteeredAccount)
+            key = account.credential
+            counts = usage.get(key.provider, {}).get(f"{key.base_url}|{key.key}")
+            if counts is not None:
+                counts["recent_requests"] = account.recent_requests(self.clock.now(), self.zone)
         if self.version_number >= (6, 9, 49):
             return usage
         return {
