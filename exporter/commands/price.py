@@ -35,31 +35,20 @@ _count = click.IntRange(min=0)
 @click.option("--provider", default="", help="CPA's provider, as the metrics show it; else the model's maker decides.")
 @click.option("--at", "at", help="Moment of the request, as 2026-10-01 or 2026-10-01T12:00 in TIMEZONE; else now.")
 @click.option("--tier", default="", help="Service tier of the request, for example priority or flex.")
-@click.option("--input", "input_", type=_count, default=0, help="Prompt tokens that no cache had.")
+@click.option("--input", "uncached", type=_count, default=0, help="Prompt tokens that no cache had.")
 @click.option("--cache-read", type=_count, default=0, help="Prompt tokens read from the provider's cache.")
 @click.option("--cache-write", type=_count, default=0, help="Prompt tokens written to that cache.")
 @click.option("--output", type=_count, default=0, help="Output tokens, reasoning included.")
 @click.option("--reasoning", type=_count, default=0, help="How many of the output tokens are reasoning.")
-def price(
-    *,
-    model: str,
-    provider: str,
-    at: str | None,
-    tier: str,
-    input_: int,
-    cache_read: int,
-    cache_write: int,
-    output: int,
-    reasoning: int,
-) -> None:
+def price(*, model: str, provider: str, at: str | None, tier: str, **counts: int) -> None:
     """Show the price of MODEL, its source, and a request's cost.
 
     It is what the exporter charges: the same lists in the same order, prices of the daily list included if it was
     fetched. The exit code is 1 if there is no price but the default one, or none for the service tier.
     """
-    if reasoning > output:
+    tokens = Tokens(**counts)
+    if tokens.reasoning > tokens.output:
         raise click.BadParameter("Reasoning is a part of the output, so it cannot be more.", param_hint="--reasoning")
-    tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
         at_ms = moment_option("--at", at, settings.zone) if at else Clock().now_ms()
