@@ -1,6 +1,7 @@
 """What CPA reports about a credential beyond what the exporter reads: ten-minute buckets, paths and times."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import cache
@@ -65,6 +66,18 @@ class SteeredAccount(Account):
             }
             for number in range(current - _BUCKETS + 1, current + 1)
         ]
+
+
+def add_recent_requests(
+    usage: dict[str, dict[str, Any]], accounts: Iterable[Account], now: float, zone: tzinfo
+) -> None:
+    """Add to each key's counts in ``/api-key-usage`` what it was used for lately."""
+    for account in accounts:
+        assert isinstance(account, SteeredAccount)
+        key = account.credential
+        counts = usage.get(key.provider, {}).get(f"{key.base_url}|{key.key}")
+        if counts is not None:
+            counts["recent_requests"] = account.recent_requests(now, zone)
 
 
 @cache
