@@ -5,7 +5,7 @@ that a job uses evenly has readings, too: the worth of its windows is known at o
 """
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import msgspec
 from msgspec.structs import replace
@@ -18,7 +18,6 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.capacity import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import Wire
 from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.settings.model import Settings
@@ -49,36 +48,33 @@ def book_demo_past(settings: Settings, clock: Clock) -> int:
 
     Raises LedgerError, also if another exporter uses the data directory.
     """
-    lock = DataDirectoryLock(settings.exporter_data_dir)
-    try:
+    with ExitStack() as stack:
+        stack.callback(DataDirectoryLock(settings.exporter_data_dir).release)
         parts = Parts(settings, clock, alone=True)
-        with closing(parts.ledger) as ledger:
-            return 0 if ledger.totals.entries else _book(parts)
-    finally:
-        lock.release()
+        ledger = stack.enter_context(closing(parts.ledger))
+        return 0 if ledger.totals.entries else _book(parts)
 
 
 def _book(parts: Parts) -> int:
-    settings, ledger, clock, pseudonym = parts.settings, parts.ledger, parts.clock, parts.pseudonym
-    name, now = settings.proxies[0].name, clock.now()
-    accounts = _list_accounts(name, ledger, pseudonym, clock)
-    traffic = Traffic(seed=_SEED, zone=settings.zone, credentials=SHOWN)
+    ledger, clock, zone = parts.ledger, parts.clock, parts.settings.zone
+    name, now = parts.settings.proxies[0].name, clock.now()
+    accounts = _list_accounts(name, parts)
+    traffic = Traffic(seed=_SEED, zone=zone, credentials=SHOWN)
     until = now - _UNTIL_SECONDS
     events = [
         *traffic.batch(RECORDS, ending=until, span_seconds=DAYS * 86_400 - _UNTIL_SECONDS),
         *traffic.steady(since=now - _STEADY_SECONDS, until=until),
     ]
-    body = msgspec.json.encode([wire_record(event, settings.zone) for event in events])
-    pricer = parts.prices.pricer
-    past = PastImport(name, ledger=ledger, pricer=pricer, clock=clock, zone=settings.zone, dry_run=False)
-    new = past.take(wire for wire in read_batch(body, pseudonym=pseudonym).wires if isinstance(wire, Wire)).new
-    watch = CapacityWatch(ledger)
-    _read_windows(name, accounts, ledger, watch, until=int(until))
-    return new
+    body = msgspec.json.encode([wire_record(event, zone) for event in events])
+    past = PastImport(name, ledger=ledger, pricer=parts.prices.pricer, clock=clock, zone=zone, dry_run=False)
+    past.take(wire for wire in read_batch(body, pseudonym=parts.pseudonym).wires if isinstance(wire, Wire))
+    _read_windows(name, accounts, ledger, until=int(until))
+    return past.findings.new
 
 
-def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, watch: CapacityWatch, *, until: int) -> None:
+def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, *, until: int) -> None:
     """Note what the steadily used account's provider told, and notice what changed, as if it were happening."""
+    watch = CapacityWatch(ledger)
     credential = next(each for each in TROUBLED if each.trouble == "shrinks")
     account = next(each for each in accounts if each.auth_index == credential.auth_index)
     for at in range(until - _STEADY_SECONDS + _UNTIL_SECONDS, until, _READ_EVERY_SECONDS):
@@ -97,12 +93,11 @@ def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, watch:
             watch.look(at_ms)
 
 
-def _list_accounts(name: str, ledger: Ledger, pseudonym: Pseudonym, clock: Clock) -> Sequence[Account]:
+def _list_accounts(name: str, parts: Parts) -> Sequence[Account]:
     """Register the accounts, as the first poll would: the demo's own proxy may not have started yet."""
     with DemoServer(DemoProxy(accounts=SHOWN)) as server:
         proxy = ProxySettings(name=name, url=server.url, management_key=SecretStr(MANAGEMENT_KEY))
-        client = connect(proxy, ledger, clock)
-        inventory = fetch_inventory(client, V0, pseudonym, now_ms=clock.now_ms())
-        client.close()
-    ledger.take_inventory(name, inventory.accounts, whole=False)
-    return inventory.accounts
+        with closing(connect(proxy, parts.ledger, parts.clock)) as client:
+            accounts = fetch_inventory(client, V0, parts.pseudonym, now_ms=parts.clock.now_ms()).accounts
+    parts.ledger.take_inventory(name, accounts, whole=False)
+    return accounts

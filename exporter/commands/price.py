@@ -36,32 +36,21 @@ _count = click.IntRange(min=0)
 @click.option("--at", "at", help="Moment of the request, as 2026-10-01 or 2026-10-01T12:00 in TIMEZONE. [default: now]")
 @click.option("--tier", default="", help="Service tier of the request, for example priority or flex.")
 @click.option(
-    "--input", "input_", type=_count, default=0, help="Prompt tokens neither read from nor written to a cache."
+    "--input", "uncached", type=_count, default=0, help="Prompt tokens neither read from nor written to a cache."
 )
 @click.option("--cache-read", type=_count, default=0, help="Prompt tokens read from the provider's cache.")
 @click.option("--cache-write", type=_count, default=0, help="Prompt tokens written to that cache.")
 @click.option("--output", type=_count, default=0, help="Output tokens, reasoning included.")
 @click.option("--reasoning", type=_count, default=0, help="How many of the output tokens are reasoning.")
-def price(
-    *,
-    model: str,
-    provider: str,
-    at: str | None,
-    tier: str,
-    input_: int,
-    cache_read: int,
-    cache_write: int,
-    output: int,
-    reasoning: int,
-) -> None:
+def price(*, model: str, provider: str, at: str | None, tier: str, **counts: int) -> None:
     """Show the price of MODEL, its source, and a request's cost.
 
     The exporter uses this price, too: from the same lists in the same order, including the daily list if it was
     fetched. The exit code is 1 if only the default price applies, or if the service tier has no price.
     """
-    if reasoning > output:
+    tokens = Tokens(**counts)
+    if tokens.reasoning > tokens.output:
         raise click.BadParameter("Reasoning is a part of the output, so it cannot be more.", param_hint="--reasoning")
-    tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
         at_ms = moment_option("--at", at, settings.zone) if at else Clock().now_ms()

@@ -56,4 +56,4 @@ def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> Samples
         for bucket, usd in prices.pricer.current(provider, model, at_ms=clock.now_ms()).items():
             yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
     if prices.feed is not None:
-        yield PRICE_FEED.at(prices.feed.fetched_ms)
+        yield PRICE_FEED.at(prices.feed.stored.fetched_ms)

@@ -45,7 +45,8 @@ class FeedStore(Protocol):
 class PriceFeed:
     """The feed's prices: a ``Catalogue``. Thread-safe; one thread calls ``refresh``.
 
-    ``problem`` is a sentence for the operator if the last attempt failed, else empty.
+    ``stored`` is what the ledger has of it. ``problem`` is a sentence for the operator if the last attempt failed, else
+    empty.
     """
 
     def __init__(self, *, url: str, store: FeedStore, known: Callable[[str, str], bool], clock: Clock) -> None:
@@ -57,11 +58,6 @@ class PriceFeed:
         self._stopped = threading.Event()
         self.problem = ""
         self._keep(store.load())
-
-    @property
-    def fetched_ms(self) -> int | None:
-        """When the list was last read, None if never."""
-        return self._stored.fetched_ms
 
     @property
     def interval_seconds(self) -> float:
@@ -104,11 +100,11 @@ class PriceFeed:
         for price in stored.prices:
             rows[price.section][price.model].add(price)
         self._list = PriceList(rows, ways=catalogue_ways)
-        self._stored = stored
+        self.stored = stored
         self._models = sum(map(len, rows.values()))
 
     def _changes(self, feed: Feed) -> list[FeedPrice]:
-        last = {(price.section, price.model): price.tariff for price in self._stored.prices}
+        last = {(price.section, price.model): price.tariff for price in self.stored.prices}
         now_ms = self._clock.now_ms()
         return [
             FeedPrice(*key, since_ms=now_ms if key in last else 0, tariff=tariff)

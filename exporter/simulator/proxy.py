@@ -55,10 +55,6 @@ class Account:
         else:
             self.success += 1
 
-    def as_key(self, _now: float, _zone: tzinfo) -> dict[str, Any]:
-        """A configured key's entry in ``/api-key-usage``."""
-        return {"success": self.success, "failed": self.failed}
-
     def as_auth_file(self, now: float, zone: tzinfo) -> dict[str, Any]:
         """An account's entry in ``/auth-files``."""
         credential, retry_at, message = self.credential, self.retry_at, self.message
@@ -172,8 +168,8 @@ class DemoProxy:
             for account in self._accounts.values():
                 credential = account.credential
                 if credential.kind == "apikey":
-                    name = f"{credential.base_url}|{credential.key}"
-                    body.setdefault(credential.provider, {})[name] = account.as_key(self.clock.now(), self.zone)
+                    counts = {"success": account.success, "failed": account.failed}
+                    body.setdefault(credential.provider, {})[f"{credential.base_url}|{credential.key}"] = counts
         return body
 
     def usage_snapshot(self) -> bytes:

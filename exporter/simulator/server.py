@@ -5,7 +5,7 @@ A route has its v0 name, even under v8: one name for one thing.
 
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Self
 
 import msgspec
@@ -13,7 +13,7 @@ from werkzeug import Request, Response
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from exporter.simulator.options import VERSIONS
-from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.world import CLIENTS
 
@@ -28,9 +28,6 @@ Answer = tuple[int, Any]
 """Status and the body: a value that becomes JSON, or ready JSON bytes."""
 
 Handler = Callable[[Request], Answer]
-
-Refusal = tuple[int, str]
-"""The status of a refused call, and CPA's own words."""
 
 _LOCAL = {"127.0.0.1", "::1"}
 
@@ -58,11 +55,6 @@ def route_name(path: str) -> tuple[str, int | None]:
     return path, None
 
 
-def array_of(items: Iterable[Item]) -> bytes:
-    """The body of an answer with these records."""
-    return b"[" + b",".join(item.raw for item in items) + b"]"
-
-
 class Routes:
     """Answers the calls to one proxy, whose version may change at any time."""
 
@@ -88,16 +80,16 @@ class Routes:
             return Response(status=404)
         refusal = self._refusal(call)
         if refusal is not None:
-            return self.respond(refusal[0], {"error": refusal[1]})
+            return self.respond(*refusal)
         handler = self.find(call.method, name, version)
         return Response(status=404) if handler is None else self.respond(*handler(call))
 
-    def _refusal(self, call: Request) -> Refusal | None:
-        """Why this call may not pass, unless it may. CPA also bans who fails five times; this proxy does not."""
+    def _refusal(self, call: Request) -> Answer | None:
+        """The answer to a call that may not pass. CPA also bans who fails five times; this proxy does not."""
         if call.remote_addr not in _LOCAL and not self._proxy.allow_remote:
-            return 403, "remote management disabled"
+            return 403, {"error": "remote management disabled"}
         if call.headers.get("Authorization") != f"Bearer {self._proxy.key}":
-            return 401, "invalid management key"
+            return 401, {"error": "invalid management key"}
         return None
 
     def respond(self, status: int, body: Any) -> Response:
@@ -127,7 +119,7 @@ class Routes:
         count = int(asked) if asked.isdecimal() else 0
         if count < 1:
             return 400, {"error": "count must be a positive integer"}
-        return 200, array_of(self._proxy.pop(count))
+        return 200, b"[" + b",".join(item.raw for item in self._proxy.pop(count)) + b"]"
 
     def _key_list(self, route: str, provider: str) -> Handler:
         """The list of a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""

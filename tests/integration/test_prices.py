@@ -117,7 +117,7 @@ def test_a_new_model_gets_its_price_from_the_list_on_the_web_once_it_is_there(
         with running(on) as exporter:
             feed = exporter.parts.prices.feed
             assert feed is not None
-            wait_until(lambda: feed.fetched_ms is not None)
+            wait_until(lambda: feed.stored.fetched_ms is not None)
             assert "\ncliproxy_exporter_price_feed_last_success_timestamp_seconds 1" in metrics_of(exporter)
         site.shutdown()
         thread.join()
@@ -141,5 +141,5 @@ def test_a_list_that_never_answers_delays_neither_polls_nor_the_stop(
             proxy.enqueue([used("gpt-99")])
             exporter.trigger()
             wait_until(lambda: costs(exporter, "gpt-99"), [("default", usd("0.15"))].__eq__)
-            assert feed.fetched_ms is None
+            assert feed.stored.fetched_ms is None
         connection.close()

@@ -1,6 +1,7 @@
 """What CPA reports about a credential beyond what the exporter reads: ten-minute buckets, paths and times."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import cache
@@ -28,9 +29,6 @@ class SteeredAccount(Account):
         self.updated = max(self.updated, event.ended)
         (self._failures if event.failed else self._successes)[int(event.ended // _BUCKET_SECONDS)] += 1
 
-    def as_key(self, now: float, zone: tzinfo) -> dict[str, Any]:
-        return super().as_key(now, zone) | {"recent_requests": self._recent_requests(now, zone)}
-
     def as_auth_file(self, now: float, zone: tzinfo) -> dict[str, Any]:
         """All fields, in the order of CPA's answer."""
         credential, entry = self.credential, super().as_auth_file(now, zone)
@@ -46,7 +44,7 @@ class SteeredAccount(Account):
             "label": credential.email or credential.provider,
             "modtime": go_timestamp(self.created, zone),
             "path": f"{AUTH_DIR}/{credential.file_name}",
-            "recent_requests": self._recent_requests(now, zone),
+            "recent_requests": self.recent_requests(now, zone),
             "runtime_only": False,
             "size": 400,
             "source": "file",
@@ -57,7 +55,7 @@ class SteeredAccount(Account):
             entry["account"] = credential.email
         return dict(sorted(entry.items()))
 
-    def _recent_requests(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
+    def recent_requests(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
         """The 20 latest buckets, oldest first; the last one is still running."""
         current = int(now // _BUCKET_SECONDS)
         return [
@@ -68,6 +66,18 @@ class SteeredAccount(Account):
             }
             for number in range(current - _BUCKETS + 1, current + 1)
         ]
+
+
+def add_recent_requests(
+    usage: dict[str, dict[str, Any]], accounts: Iterable[Account], now: float, zone: tzinfo
+) -> None:
+    """Add to each key's counts in ``/api-key-usage`` what it was used for lately."""
+    for account in accounts:
+        assert isinstance(account, SteeredAccount)
+        key = account.credential
+        counts = usage.get(key.provider, {}).get(f"{key.base_url}|{key.key}")
+        if counts is not None:
+            counts["recent_requests"] = account.recent_requests(now, zone)
 
 
 @cache

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from werkzeug.datastructures import Headers
 
 from exporter.clock import Clock
-from exporter.simulator.server import Refusal
+
+Refusal = tuple[int, str]
+"""The status of a refused call, and CPA's own words."""
 
 _LOCAL = {"127.0.0.1", "::1"}
 _BAN_SECONDS = 1800.0

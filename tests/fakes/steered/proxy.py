@@ -13,7 +13,7 @@ from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.wire import Event, go_timestamp
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, Client, Credential
 from tests.fakes.steered import snapshot
-from tests.fakes.steered.accounts import SteeredAccount
+from tests.fakes.steered.accounts import SteeredAccount, add_recent_requests
 from tests.fakes.steered.counts import CountedRecords, Counts, Happening, KnownItem
 from tests.fakes.steered.faults import Fault, FaultKind
 from tests.fakes.steered.logins import SteeredLogins
@@ -285,6 +285,7 @@ class SteeredProxy(DemoProxy):
     def api_key_usage(self) -> dict[str, dict[str, Any]]:
         """The usage of each API key. Before v6.9.49 it has only the buckets."""
         usage = super().api_key_usage()
+        add_recent_requests(usage, self._accounts.values(), self.clock.now(), self.zone)
         if self.version_number >= (6, 9, 49):
             return usage
         return {

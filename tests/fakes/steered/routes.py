@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.server import USAGE, USAGE_QUEUE, V8, Answer, Handler, Refusal, Routes, route_name
+from exporter.simulator.server import USAGE, USAGE_QUEUE, V8, Answer, Handler, Routes, route_name
 from exporter.simulator.world import Credential
 from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy
@@ -104,7 +104,7 @@ class SteeredRoutes(Routes):
             return self._no_route()
         refusal = self._refusal(call)
         if refusal is not None:
-            return self.respond(refusal[0], {"error": refusal[1]})
+            return self.respond(*refusal)
         if handler is None:
             in_config = version == 8 and name.startswith("config/")
             return self.respond(404, {"error": "not_found"}) if in_config else self._finish(_empty(404))
@@ -115,8 +115,9 @@ class SteeredRoutes(Routes):
         """Check the key first: from v7.1.47 on, even an unknown management path needs it."""
         return self._proxy.version_number >= (7, 1, 47)
 
-    def _refusal(self, call: Request) -> Refusal | None:
-        return self._proxy.logins.check(call.headers, call.remote_addr or "")
+    def _refusal(self, call: Request) -> Answer | None:
+        refusal = self._proxy.logins.check(call.headers, call.remote_addr or "")
+        return None if refusal is None else (refusal[0], {"error": refusal[1]})
 
     def _public(self, call: Request) -> Response:
         number = self._proxy.version_number

@@ -5,7 +5,7 @@ from typing import Any
 
 from werkzeug import Request, Response
 
-from exporter.simulator.server import USAGE, USAGE_QUEUE, DemoServer, Handler, HttpHandler, array_of, route_name
+from exporter.simulator.server import USAGE, USAGE_QUEUE, DemoServer, Handler, HttpHandler, route_name
 from tests.fakes.steered.delivery import Delivery, front_answer, huge_record
 from tests.fakes.steered.faults import Fault, FaultKind
 from tests.fakes.steered.proxy import SteeredProxy
@@ -31,7 +31,8 @@ class _FaultyRoutes(SteeredRoutes):
         fault = proxy.take_fault(name, in_front=False)
         if name == USAGE_QUEUE and count is not None:
             items = [*proxy.inserted(_extra_elements(fault)), *proxy.pop(count)]
-            return self._delivery.send(call, self.respond(200, array_of(items)), items, fault)
+            body = b"[" + b",".join(item.raw for item in items) + b"]"
+            return self._delivery.send(call, self.respond(200, body), items, fault)
         if name == USAGE:
             body, shown = proxy.shown_usage()
             if fault is not None and fault.kind is FaultKind.HUGE:

@@ -117,13 +117,13 @@ def input_of(feed: PriceFeed, clock: TurnedClock, model: str, *, days: int = 0) 
 def test_a_new_model_gets_its_price_at_the_first_fetch(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
     site.lists(gpt_99=1.25)
     assert found(feed, clock, "gpt-99") is None
-    assert (feed.fetched_ms, feed.problem) == (None, "")
+    assert (feed.stored.fetched_ms, feed.problem) == (None, "")
     feed.refresh()
     price = found(feed, clock, "gpt-99-2026-11-20(high)")
     assert price is not None
     assert (price.origin, price.matched_by) == ("llm-prices.com openai/gpt-99", "suffix")
     assert (price.tariff.input, price.tariff.output) == (1_250_000, 2_500_000)
-    assert (feed.fetched_ms, feed.problem) == (clock.now_ms(), "")
+    assert (feed.stored.fetched_ms, feed.problem) == (clock.now_ms(), "")
     assert site.asked == ["/prices.json"]
 
 
@@ -149,14 +149,14 @@ def test_prices_survive_a_restart_without_network(
 ) -> None:
     site.lists(gpt_99=1.25)
     feed.refresh()
-    fetched_ms = feed.fetched_ms
+    fetched_ms = feed.stored.fetched_ms
     site.status = 503
     again = open_feed()
     assert input_of(again, clock, "gpt-99") == 1_250_000
     again.refresh()
     assert input_of(again, clock, "gpt-99") == 1_250_000
     assert again.problem
-    assert again.fetched_ms == fetched_ms
+    assert again.stored.fetched_ms == fetched_ms
 
 
 def test_a_changed_price_applies_from_when_the_change_was_seen(
