@@ -97,6 +97,31 @@ def test_a_late_record_can_end_the_session_that_it_moves(bench: LimitBench) -> N
     assert _session(bench) == (opened_ms, opened_ms + 5 * _HOUR_MS, 110)
 
 
+@pytest.mark.parametrize("ahead_seconds", [5 * 3600, 40 * 86_400], ids=["hours", "days"])
+@pytest.mark.parametrize("is_used", [False, True], ids=["unused", "used"])
+def test_a_clock_that_was_ahead_for_a_while_ends_no_session(
+    ahead_seconds: int, is_used: bool, bench: LimitBench
+) -> None:
+    opened_ms = bench.now_ms
+    opened = (opened_ms, opened_ms + 5 * _HOUR_MS, 110)
+    bench.book(Use(opened_ms))
+    assert _session(bench) == opened
+    bench.clock.jump(ahead_seconds)
+    if is_used:
+        bench.book(Use(bench.now_ms))
+    bench.windows()
+    bench.clock.jump(5 * 3600)
+    assert _session(bench) == (None, None, 0)
+
+    bench.clock.jump(-ahead_seconds - 5 * 3600 + 600)
+    assert _session(bench) == opened
+    bench.clock.jump(-1200)
+    assert _session(bench) == (None, None, 0), "it begins in ten minutes"
+    bench.clock.jump(1200)
+    bench.restart()
+    assert _session(bench) == opened
+
+
 def test_each_credential_has_its_own_session(bench: LimitBench) -> None:
     bench.book(Use(bench.now_ms - 2 * _HOUR_MS, account="one"), Use(bench.now_ms - _HOUR_MS, account="two"))
     starts = {window.credential: window.start_ms for window in bench.windows("account")}

@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -300,32 +299,3 @@ def test_limits_equal_a_recomputation_whatever_the_order_of_events(data: st.Data
         bench.restart()
         assert _shown(limits, bench.windows()) == _recomputed(limits, uses, resets, bench.now_ms)
         bench.ledger.close()
-
-
-@pytest.mark.parametrize("ahead_seconds", [3600, 40 * 86_400], ids=["an hour", "forty days"])
-@pytest.mark.parametrize("is_used", [False, True], ids=["unused", "used"])
-def test_a_clock_that_was_ahead_for_a_while_ends_no_session(ahead_seconds: int, is_used: bool, tmp_path: Path) -> None:
-    text = "limits:\n- {id: five-hours, strategy: session, window_minutes: 60, requests: 10}\n"
-    bench = LimitBench(tmp_path, text)
-    began_ms = bench.now_ms
-    bench.book(Use(began_ms))
-    bench.windows()
-    bench.clock.jump(ahead_seconds)
-    if is_used:
-        bench.book(Use(bench.now_ms))
-    bench.windows()
-    bench.clock.jump(3600)
-    bench.windows()
-
-    bench.clock.jump(-ahead_seconds - 3000)
-    bench.book(Use(bench.now_ms))
-    (window,) = bench.windows()
-    assert (window.start_ms, window.used) == (began_ms, 2)
-    bench.clock.jump(-1200)  # before its first request
-    (window,) = bench.windows()
-    assert (window.start_ms, window.used) == (None, 0)
-    bench.clock.jump(1800)
-    bench.restart()
-    (window,) = bench.windows()
-    assert (window.start_ms, window.used) == (began_ms, 2)
-    bench.ledger.close()
