@@ -27,6 +27,7 @@ from exporter.quotas.asking import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
 from exporter.quotas.providers import ASKED
 from exporter.quotas.reading import is_current
+from exporter.quotas.values import MOST_AHEAD_MS
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus, Statuses
@@ -116,7 +117,7 @@ class QuotaAsker:
         windows = self._ledger.quotas.current()
         self._note_unknown(windows, now_ms)
         self._asks.follow_clock(now_ms)
-        last_told = _last_told(windows)
+        last_told = _last_told(windows, now_ms)
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told)]
         lanes = self._lanes()
         self._asks.outlook = {
@@ -248,11 +249,11 @@ class QuotaAsker:
                 )
 
 
-def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
-    """When each credential's provider last reported a window without being asked."""
+def _last_told(windows: Mapping[QuotaKey, QuotaWindow], now_ms: int) -> dict[int, int]:
+    """When each credential's provider last reported a window without being asked, as far as our clock can be right."""
     found: dict[int, int] = {}
     for (credential, _, _), quota in windows.items():
-        if quota.reading.source != "active":
+        if quota.reading.source != "active" and quota.reading.observed_ms <= now_ms + MOST_AHEAD_MS:
             found[credential] = max(found.get(credential, 0), quota.reading.observed_ms)
     return found
 

@@ -31,7 +31,7 @@ _HIGHEST_NUMBER = 1e15
 _MILLISECONDS_FROM = 1e12
 """A larger epoch is in milliseconds: as seconds it would be 30,000 years ahead."""
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
-_MOST_AHEAD_MS = 300_000
+MOST_AHEAD_MS = 300_000
 """How far a clock may be ahead of ours. A reading from the future shuts out all others until then."""
 _NANO = 1_000_000_000
 _HIGHEST_NANO_USD = 10**9 * _NANO
@@ -171,7 +171,7 @@ def moment(value: object, near_ms: int) -> int | None:
 def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
     """A believable moment of observation: hardly ahead of us, and not older than ``oldest_ms``."""
     moment = instant(text(value))
-    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
+    return moment if moment is not None and -oldest_ms <= moment - received_ms <= MOST_AHEAD_MS else None
 
 
 # --- lengths and names ------------------------------------------------------------------------------------------------
