@@ -151,7 +151,7 @@ class Ledger:
         connection, proxy = change.connection, change.proxy
         book_entries(change, found.records, live=live)
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
-        change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
+        change.quotas.update(self.quotas.note(connection, told, now_ms=self._clock.now_ms()))
         for place, why in found.rejected:
             reject(change, at_ms, lines[place], why)
 

@@ -192,6 +192,8 @@ class Quotas:
             known = changed.get(key) or self._windows.get(key)
             if known is None and not self._has_room(connection, credential, changed, now_ms):
                 continue
+            if known is not None and known.reading.observed_ms > now_ms + MOST_AHEAD_MS:  # our clock was ahead
+                known = replace(known, reading=replace(known.reading, observed_ms=0))
             before = known.reading if known else None
             kept = merge(before, reading)
             if kept is not None and kept != before:

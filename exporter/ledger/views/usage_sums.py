@@ -146,9 +146,12 @@ class WindowLook:
     ) -> int | None:
         """When ``series`` opened the current session of ``key`` (limit, scope); None if none is open.
 
-        A session ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end.
+        A session ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end,
+        unless the clock was set back to before it.
         """
         known = ended, started = self._sessions.get(key, Session(0, None))
+        if ended > now_ms:  # the clock was ahead: that session is open, or nothing is known of this time
+            ended = ended - length_ms if ended - length_ms <= now_ms else 0
         wanted = frozenset(series)
         before_ms = _EVERYTHING_MS if started is None else started
         # An open one stays, even if its entries have been pruned, unless a late record came before it.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,14 @@ class _Bench:
         guard = make_guard(clock=self.clock, url=url)
         return ProxyClient(name=name, url=url, key=KEY, guard=guard, transport=httpx.MockTransport(answer))
 
+    def signal(self, name: str) -> None:
+        """The proxy lists what Claude has just reported about its account."""
+        now_ms, prefix = self.clock.now_ms(), "Anthropic-Ratelimit-Unified-5h"
+        use = {f"{prefix}-Utilization": "0.2", f"{prefix}-Reset": f"{now_ms // 1000 + 3600}"}
+        quota = {"signals": use, "observed_at": datetime.fromtimestamp(self.clock.now(), UTC).isoformat()}
+        body = msgspec.json.encode({"files": [FILES["files"][0] | {"quota": quota}]})
+        self.ledger.take_inventory(name, read_auth_files(body, PSEUDONYMS.of, received_ms=now_ms).accounts)
+
     def status(self, name: str) -> ProxyStatus:
         accounts = read_auth_files(msgspec.json.encode(self.files), PSEUDONYMS.of, received_ms=0).accounts
         taken = self.ledger.take_inventory(name, accounts)
@@ -113,6 +122,18 @@ def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:
     bench.broken.clear()
     bench.pass_time(580)
     assert ("home", "usage") not in {call[:2] for call in bench.calls}, "it has its interval all the same"
+
+
+def test_a_fresh_reading_puts_the_question_off_unless_it_is_from_a_clock_that_was_ahead(bench: _Bench) -> None:
+    bench.signal("hosted")
+    bench.pass_time(590)
+    assert ("hosted", "usage") not in {call[:2] for call in bench.calls}
+
+    bench.clock.jump(8 * 3600)
+    bench.signal("hosted")
+    bench.clock.jump(-8 * 3600)
+    bench.pass_time(10)
+    assert ("hosted", "usage") in {call[:2] for call in bench.calls}
 
 
 def test_a_proxy_in_a_bad_state_is_not_asked(bench: _Bench) -> None:

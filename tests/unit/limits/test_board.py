@@ -99,6 +99,47 @@ def test_a_late_record_can_end_the_session_that_it_moves(bench: LimitBench) -> N
     assert _session(bench) == (opened_ms, opened_ms + 5 * _HOUR_MS, 110)
 
 
+@pytest.mark.parametrize("ahead_seconds", [5 * 3600, 40 * 86_400], ids=["hours", "days"])
+@pytest.mark.parametrize("is_used", [False, True], ids=["unused", "used"])
+def test_a_clock_that_was_ahead_for_a_while_ends_no_session(
+    ahead_seconds: int, is_used: bool, bench: LimitBench
+) -> None:
+    bench.book(Use(bench.now_ms))
+    opened = _session(bench)
+    bench.clock.jump(ahead_seconds)
+    if is_used:
+        bench.book(Use(bench.now_ms))
+    bench.windows()
+    bench.clock.jump(5 * 3600)
+    assert _session(bench) == (None, None, 0)
+
+    bench.clock.jump(-ahead_seconds - 5 * 3600 + 600)
+    assert _session(bench) == opened
+    assert opened[0] == _NOON_MS
+    bench.clock.jump(-1200)
+    assert bench.window("session").start_ms is None, "it begins in ten minutes"
+    bench.clock.jump(1200)
+    bench.restart()
+    assert _session(bench) == opened
+
+
+def test_a_reading_from_a_clock_that_was_ahead_gives_way_to_a_newer_one(bench: LimitBench) -> None:
+    def read(used_ratio: float) -> list[float]:
+        reading = Reading("5h", "", 5 * 3600, used_ratio, _NOON_MS + _HOUR_MS, "", bench.now_ms, False, "header")
+        bench.book(Use(bench.now_ms, reading=reading))
+        return [window.used_ratio for window in bench.windows("5h")]
+
+    assert read(0.2) == [0.2]
+    bench.clock.jump(8 * 3600)
+    assert read(0.3) == [0.3]
+    bench.clock.jump(-8 * 3600 + 60)
+    assert read(0.4) == [0.4]
+    bench.restart()
+    assert [window.used_ratio for window in bench.windows("5h")] == [0.4]
+    bench.clock.jump(-120)
+    assert read(0.35) == [0.4], "two minutes make no difference: providers' clocks are not ours"
+
+
 def test_each_credential_has_its_own_session(bench: LimitBench) -> None:
     bench.book(Use(bench.now_ms - 2 * _HOUR_MS, account="one"), Use(bench.now_ms - _HOUR_MS, account="two"))
     starts = {window.credential: window.start_ms for window in bench.windows("account")}
