@@ -155,7 +155,7 @@ class Exporter:
             "data_dir": str(data_dir),
             "zone": str(settings.zone),
             "readers": ", ".join(f"{proxy.name} of {proxy.url}" for proxy in settings.proxies),
-            "history": settings.supabase_url or "none, because SUPABASE_URL is not set",
+            "history": settings.supabase_url or "in the ledger alone",
         }
         self.web = WebServer(
             make_app(site),

@@ -50,7 +50,7 @@ def test_it_starts_in_the_users_directory_and_says_so(
         line = _started(program)
         assert f"data_dir={data} zone=Asia/Tokyo" in line
         assert f'readers="default of {settings["CLIPROXY_URL"]}"' in line
-        assert 'history="none, because SUPABASE_URL is not set"' in line
+        assert 'history="in the ledger alone"' in line
         wait_until(lambda: flow_in(data).received >= 0 and (data / FILE_NAME).exists())
         assert program.stop() == 0
     assert list((data / "running").iterdir()) == []
