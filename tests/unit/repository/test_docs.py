@@ -164,6 +164,19 @@ def test_exactly_the_reasons_of_rejections_are_explained() -> None:
     assert _first_column(ROOT / "docs" / "reference.md", "Rejected records") == set(REJECTION_REASONS)
 
 
+def test_every_event_of_the_log_is_explained() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
+    logged = set(re.findall(r'\b_\w*log\.(?:info|warning|error)\(\s*"(\w+)"', code))
+    explained = _first_column(ROOT / "docs" / "reference.md", "Log events")
+
+    assert logged <= explained
+    assert {event for event in explained if f'"{event}"' not in code} <= {
+        "_not_reloaded",
+        "aliases_reloaded",
+        "prices_reloaded",
+    }
+
+
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
