@@ -195,9 +195,13 @@ class Quotas:
         return dated_back | changed
 
     def _ahead_ms(self, now_ms: int) -> int:
-        """How far the newest reading is in the future; 0 if it is no further than a provider's clock may be."""
+        """How far the newest reading is in the future, if our clock was ahead when it was made; else 0.
+
+        A provider's clock may be some minutes ahead. Months mean that our clock is behind now: a machine may have to
+        ask the network for the time first.
+        """
         ahead_ms = max((quota.reading.observed_ms for quota in self._windows.values()), default=0) - now_ms
-        return ahead_ms if ahead_ms > MOST_AHEAD_MS else 0
+        return ahead_ms if MOST_AHEAD_MS < ahead_ms <= LONGEST_MS else 0
 
     def _dated_back(self, connection: sqlite3.Connection, now_ms: int) -> dict[QuotaKey, QuotaWindow]:
         """The windows read in the future, as if they had been read an hour ago: else no newer reading would win."""

@@ -138,6 +138,19 @@ def test_a_reading_from_long_before_the_clock_was_ahead_holds_no_more_than_ever(
     assert bench.shares() == {"5h": 0.9}
 
 
+def test_a_machine_that_does_not_know_the_time_yet_forgets_nothing(bench: _Bench) -> None:
+    """One without a battery for its clock begins in 1970, until it has asked the network."""
+    bench.read({"5h": 0.1})
+    known_ms, since_1970 = bench.newest_ms(), int(bench.clock.now())
+    bench.clock.jump(-since_1970)
+    bench.read({"5h": 0.0})
+    bench.clock.jump(since_1970 + 60)
+
+    assert (bench.shares(), bench.points(), bench.newest_ms()) == ({"5h": 0.1}, [0.1], known_ms)
+    bench.read({"5h": 0.2})
+    assert (bench.shares(), bench.points()) == ({"5h": 0.2}, [0.1, 0.2])
+
+
 @pytest.mark.parametrize("step", range(5))
 def test_what_a_full_disk_does_not_take_is_dated_back_later(bench: _Bench, step: int) -> None:
     bench.clock.jump(3_600)
