@@ -190,7 +190,8 @@ class Exporter:
         self._stop()
 
     def _stop(self) -> None:
-        began, remote = time.monotonic(), self.parts.remote
+        remote = self.parts.remote
+        began = time.monotonic()
         self._stopping.set()
         for worker in self._workers:
             worker.stop()

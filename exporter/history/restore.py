@@ -54,7 +54,6 @@ class Restore:
         it was left after any step or failed, another ``Restore`` goes on from there. Raises HistoryError and
         LedgerError.
         """
-        now_ms = self.ends.clock.now_ms()
         mine = {"proxy": self.proxy}
         remote = self.ends.remote
         states = list(remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
@@ -62,7 +61,7 @@ class Restore:
         rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
         quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self._restoring.finish(ExportedLimits(), now_ms=now_ms)
+            self._restoring.finish(ExportedLimits())
             return
 
         yield self._sentence()
@@ -70,7 +69,7 @@ class Restore:
         self._take_names()
         snapshots, marks = self._snapshots()
         progress = self._restoring.begin(
-            since_ms=now_ms - retention_ms,
+            since_ms=self.ends.clock.now_ms() - retention_ms,
             newest_ms=None if newest is None else moment_ms(newest["ts"]),
             deleted_before_ms=None if deleted_before is None else day_start_ms(deleted_before, _LAST_ZONE),
             snapshots=snapshots,
@@ -90,7 +89,6 @@ class Restore:
             self._document(LIMITS, ExportedLimits, {}),
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
             readings=[(row["credential"], _reading(row)) for row in quotas],
-            now_ms=now_ms,
         )
         _log.info("history_restored", proxy=self.proxy, records=self._records)
 

@@ -241,7 +241,7 @@ class Ledger:
 
     def restoring(self, proxy: str) -> Restoring:
         """What takes over the past of the registered ``proxy`` from the history."""
-        return Restoring(self._changes, proxy)
+        return Restoring(self._changes, self._clock, proxy)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A read-only connection, for exports and pages. Raises LedgerError."""

@@ -236,6 +236,8 @@ class CapacityWatch:
         self._ledger = ledger
         self._looked_ms: int | None = None
         self._settled: dict[tuple[QuotaKey, int, int], tuple[_Amounts, _Amounts]] = {}
+        self._untold: dict[QuotaKey, Change] = {}
+        """Changes that are counted, and that no look has returned yet, because it failed after that."""
 
     def look(self, now_ms: int) -> Mapping[QuotaKey, Change]:
         """Take in new readings and late records, and return the changes that they reveal. Raises LedgerError."""
@@ -243,13 +245,12 @@ class CapacityWatch:
             return {}
         known = self._ledger.quotas.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
-        changed: dict[QuotaKey, Change] = {}
         for key, points in self._points(known, now_ms).items():
             tokens, usd = points
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
-                changed[key] = change
                 self._ledger.quotas.note_change(key, **change._asdict())
+                self._untold[key] = change
                 tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
         changes = self._ledger.quotas.changes()
@@ -258,7 +259,8 @@ class CapacityWatch:
             for key in worth.keys() | changes.keys()
         }
         self._looked_ms = now_ms
-        return changed
+        untold, self._untold = self._untold, {}
+        return untold
 
     def _points(
         self, known: Mapping[QuotaKey, Sequence[QuotaPoint]], now_ms: int

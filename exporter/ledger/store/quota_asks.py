@@ -54,7 +54,9 @@ class QuotaAsks:
 
     def save(self, key: QuestionKey, last: LastAsked) -> None:
         """Store when a question was asked. Raises LedgerError."""
-        self.take(key[0], {key: last}, Report(), now_ms=last.asked_ms)
+        with self._database.transaction() as connection:
+            connection.execute(_SAVE, (*key, *msgspec.structs.astuple(last)))
+        self.asked = {**self.asked, key: last}
 
     def take(self, credential: int, asked: Mapping[QuestionKey, LastAsked], report: Report, *, now_ms: int) -> None:
         """Store what was asked about ``credential``, and the answer. Raises LedgerError.

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
+from exporter.clock import Clock
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.credential_store import LABEL, Credential
@@ -59,8 +60,9 @@ class Progress(msgspec.Struct, frozen=True):
 class Restoring:
     """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes, proxy: str) -> None:
+    def __init__(self, changes: Changes, clock: Clock, proxy: str) -> None:
         self._changes = changes
+        self._clock = clock
         self._changing = partial(changes.changing, proxy)
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
@@ -146,7 +148,6 @@ class Restoring:
         *,
         precedes: bool = False,
         readings: Iterable[tuple[str, Reading]] = (),
-        now_ms: int,
     ) -> None:
         """Take over open windows and quotas; then the proxy is restored.
 
@@ -161,7 +162,7 @@ class Restoring:
             )
             self._take_sessions(change, limits.sessions, precedes=precedes)
             told = [(_credential(change, label), reading) for label, reading in readings]
-            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=now_ms))
+            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=self._clock.now_ms()))
             connection.execute(
                 "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, change.proxy)
             )

@@ -167,41 +167,54 @@ class Quotas:
         self._windows = joined
 
     def follow_clock(self, now_ms: int) -> None:
-        """Let readings from the future be an hour old, if somebody has set the clock back: else no newer one would win.
-
-        Raises LedgerError.
-        """
-        ahead_ms = max((quota.reading.observed_ms for quota in self._windows.values()), default=0) - now_ms
-        if ahead_ms <= MOST_AHEAD_MS:
-            return
-        with self._database.transaction() as connection:
-            connection.execute(
-                "update quota_window set observed_ms = observed_ms - ? where observed_ms > ?",
-                (ahead_ms + HOUR * 1000, now_ms),
-            )
-            connection.execute("delete from quota_point where observed_ms > ?", (now_ms,))
-            self.load(connection)
+        """Date readings from the future back, if somebody has set the clock back. Raises LedgerError."""
+        if self._ahead_ms(now_ms):
+            with self._database.lock:
+                with self._database.transaction() as connection:
+                    changed = self.note(connection, (), now_ms=now_ms)
+                self.take_over(changed)
 
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
     ) -> dict[QuotaKey, QuotaWindow]:
         """Store readings by credential, inside the caller's transaction; return what changed, for ``take_over``."""
+        dated_back = self._dated_back(connection, now_ms)
         changed: dict[QuotaKey, QuotaWindow] = {}
         for credential, reading in readings:
             key = (credential, reading.window, reading.scope)
-            known = changed.get(key) or self._windows.get(key)
+            known = changed.get(key) or dated_back.get(key) or self._windows.get(key)
             if known is None and not self._has_room(connection, credential, changed, now_ms):
                 continue
-            if known is not None and known.reading.observed_ms > now_ms + MOST_AHEAD_MS:  # our clock was ahead
-                known = replace(known, reading=replace(known.reading, observed_ms=0))
             before = known.reading if known else None
             kept = merge(before, reading)
             if kept is not None and kept != before:
                 changed[key] = _followed(known, kept)
-        _save(connection, changed)
+        _save(connection, dated_back | changed)
         for key, quota in changed.items():
             _note_point(connection, key, quota.reading)
-        return changed
+        return dated_back | changed
+
+    def _ahead_ms(self, now_ms: int) -> int:
+        """How far the newest reading is in the future, if our clock was ahead when it was made; else 0.
+
+        A provider's clock may be some minutes ahead. Months mean that our clock is behind now: a machine may have to
+        ask the network for the time first.
+        """
+        ahead_ms = max((quota.reading.observed_ms for quota in self._windows.values()), default=0) - now_ms
+        return ahead_ms if MOST_AHEAD_MS < ahead_ms <= LONGEST_MS else 0
+
+    def _dated_back(self, connection: sqlite3.Connection, now_ms: int) -> dict[QuotaKey, QuotaWindow]:
+        """The windows read in the future, as if they had been read an hour ago: else no newer reading would win."""
+        ahead_ms = self._ahead_ms(now_ms)
+        if not ahead_ms:
+            return {}
+        connection.execute("delete from quota_point where observed_ms > ?", (now_ms,))
+        back_ms = ahead_ms + HOUR * 1000
+        return {
+            key: replace(quota, reading=replace(quota.reading, observed_ms=quota.reading.observed_ms - back_ms))
+            for key, quota in self._windows.items()
+            if quota.reading.observed_ms > now_ms
+        }
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
         """Show what was noted. Call it after the commit."""

@@ -73,7 +73,7 @@ class _Life(StrippingLife):
                 since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=known["snapshots"], marks=self.state.marks
             )
             restoring.add_records(list(self.sent.values()), msgspec.structs.replace(progress, rollups=None))
-        restoring.finish(ExportedLimits(), now_ms=self.clock.now_ms())
+        restoring.finish(ExportedLimits())
 
     def _take(self) -> None:
         """The first look after a loss is a baseline again."""

@@ -4,10 +4,12 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.errors import LedgerError
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.quotas.reading import Reading
 from exporter.records import Tokens
@@ -134,6 +136,27 @@ def test_a_smaller_limit_is_reported_once_after_one_whole_window(bench: LimitBen
     _play(bench, _week(5, 2, cut=0.85))
     _end(bench, 2)
     assert _worth(bench).changes == (1, 0)
+
+
+def test_a_smaller_limit_is_logged_even_if_the_disk_fails_once_it_is_counted(
+    bench: LimitBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _play(bench, _week(3, 0))
+    _end(bench, 0)
+    _play(bench, _week(4, 1, cut=0.85))
+    _end(bench, 1)
+    bench.clock.jump(600)
+    with capture_logs() as logged:
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.ledger.quotas, "changes", _fail)
+            with pytest.raises(LedgerError):
+                bench.board.refresh()
+        assert [_worth(bench).changes for _ in range(2)] == [(1, 0)] * 2
+    assert [each["shrank"] for each in logged if each["event"] == "limit_capacity_changed"] == [True]
+
+
+def _fail() -> NoReturn:
+    raise LedgerError("The disk reports an error.")
 
 
 def test_use_outside_the_proxy_widens_the_interval_and_reports_no_change(bench: LimitBench) -> None:

@@ -58,6 +58,16 @@ def test_a_restart_remembers_questions_and_answers(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_question_that_failed_after_a_long_sleep_of_the_machine_changes_no_window(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4), now_ms=NOW)
+    before = ledger.quotas.current()
+    ledger.quota_asks.save((CREDENTIAL, 0), LastAsked(asked_ms=NOW - 3_600_000))
+
+    assert ledger.quotas.current() == before
+    ledger.close()
+
+
 def test_a_cap_on_money_keeps_its_amounts(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     window = ANSWER.reading(30 * 86_400, "extra-usage", 0.024, NOW + 86_400_000)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from exporter.ledger.entry_columns import ENTRY
@@ -18,9 +19,11 @@ from exporter.ledger.sync.checkpoint import (
 from exporter.ledger.sync.restoring import Progress
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
+from exporter.quotas.reading import Reading
 from exporter.records import CredentialFacts
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take
 from tests.benches.snapshots import snapshot_intake
+from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy
 
 _FILE = ("file", PSEUDONYMS.of("a.json"))
@@ -123,7 +126,7 @@ def test_restored_entries_are_in_no_flow_and_no_counter_and_are_never_sent(tmp_p
     progress = _begin(ledger)
     for _ in range(2):  # the second time they are already there
         ledger.restoring("p").add_records([_past(n, "claude-old") for n in range(5)], progress)
-    ledger.restoring("p").finish(ExportedLimits(), now_ms=0)
+    ledger.restoring("p").finish(ExportedLimits())
 
     assert ledger.totals.entries == 6
     assert (flow_of(ledger).booked, flow_of(ledger).received, adds_up(flow_of(ledger))) == (1, 1, True)
@@ -166,7 +169,7 @@ def test_what_a_fork_counted_since_its_last_snapshot_is_booked_even_if_that_was_
     restoring.begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks={})
     if polled_meanwhile:
         intake.take(proxy.body(), taken_ms=3_000)
-    restoring.finish(ExportedLimits(), now_ms=0)
+    restoring.finish(ExportedLimits())
     intake.take(proxy.body(), taken_ms=4_000)
 
     assert sum(sums[0] for sums in ledger.totals.series.values()) == booked
@@ -184,7 +187,7 @@ def test_what_was_booked_before_the_restore_is_not_booked_again_after_a_second_l
         intake.take(proxy.body(), taken_ms=taken_ms)
     restoring, snapshots = ledger.restoring("p"), ExportedSnapshots(snapshot_ms=1_000)
     restoring.begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks={})
-    restoring.finish(ExportedLimits(), now_ms=0)
+    restoring.finish(ExportedLimits())
 
     outgoing = ledger.backlog.read("p", limit=10)
 
@@ -235,7 +238,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
         anchors={"a": 5},
     )
     ledger.limits.set_anchor("a", 9)
-    ledger.restoring("p").finish(past, precedes=precedes, now_ms=0)
+    ledger.restoring("p").finish(past, precedes=precedes)
 
     client = ledger.dictionary.client_ids.get(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
@@ -258,6 +261,26 @@ def test_of_two_proxies_the_newer_session_of_the_past_applies(tmp_path: Path) ->
         ledger.register(proxy)
         ledger.restoring(proxy).take_names(credentials=[], clients=[])
         past = ExportedLimits(sessions=(ExportedSession("s", ("", ""), ended_ms, None),))
-        ledger.restoring(proxy).finish(past, precedes=True, now_ms=0)
+        ledger.restoring(proxy).finish(past, precedes=True)
     assert _sessions(ledger) == {("s", "", 500, None)}
+    ledger.close()
+
+
+def test_what_is_read_during_a_long_restore_is_newer_than_what_is_restored(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    ledger = open_ledger(tmp_path, clock=clock)
+    ledger.register("p")
+    _restore_names(ledger)
+    restoring = ledger.restoring("p")
+    _begin(ledger)
+    resets_ms = clock.now_ms() + 3_600_000
+    restored, read = (
+        Reading("5h", "", 18_000, share, resets_ms, "", clock.now_ms() + ms, inferred=False, source="auth_files")
+        for share, ms in ((0.2, -60_000), (0.3, 600_000))
+    )
+    clock.advance(600)
+    ledger.take_inventory("p", [msgspec.structs.replace(_ACCOUNT, readings=(read,))])
+    restoring.finish(ExportedLimits(), readings=[("claude-old", restored)])
+
+    assert [quota.reading for quota in ledger.quotas.current().values()] == [read]
     ledger.close()
