@@ -55,10 +55,13 @@ def check_config(also_connect: bool) -> None:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
             if proxy.source == "subscribe":
                 click.echo(f"note: proxy {proxy.name} will be subscribed to. {STARVES}")
+        has_proxy = bool(loaded.settings.proxies)
+        if not has_proxy:
+            click.echo(f"problem: {no_proxy_sentence()}")
         if loaded.settings.notify_urls:
             Services(loaded.settings.notify_urls)  # refuses what it would refuse in a run
-        has_proxy = bool(loaded.settings.proxies)
-        click.echo("The settings are valid." if has_proxy else f"problem: {no_proxy_sentence()}")
+        if has_proxy:
+            click.echo("The settings are valid.")
         works = _check_machine(loaded)
         if not has_proxy:
             raise SystemExit(WRONG_SETTINGS)

@@ -15,11 +15,11 @@ from exporter.wiring import Parts, connect
 @click.command("try-key", epilog="Example: cliproxy-exporter try-key default")
 @click.argument("proxy", required=False)
 def try_key(proxy: str | None) -> None:
-    """Try a refused management key once, now. Use it after the key was corrected in CPA. PROXY is the name of one.
+    """Try a refused management key once, now. Use it after the key was corrected in CPA.
 
-    The try counts like the exporter's own: never more than three within 150 minutes, because five failed logins ban
-    this address. If CPA accepts the key, a running exporter continues by itself. A new key needs no such try: set it,
-    and restart the exporter.
+    PROXY is the name of one proxy; without it, the keys of all proxies are tried. A try counts like the exporter's own:
+    never more than three within 150 minutes, because five failed logins ban this address. If CPA accepts the key, a
+    running exporter continues by itself. A new key needs no such try: set it, and restart the exporter.
     """
     with exit_codes():
         settings = ready_settings(needs_proxy=True)

@@ -159,14 +159,14 @@ class Settings(SettingsRow):
     """
     exporter_quotas: Quotas = setting("passive", kind="passive or active")
     """How the exporter learns of the windows that providers report. passive: from their answers to your requests, as
-    Claude, Codex and Meta send them. active: it also asks about idle accounts and at other providers, seldom and
-    through the proxy; docs/accounts.md says how.
+    Claude, Codex and Meta send them. active: it also asks about idle accounts and those at other providers,
+    seldom and through the proxy; docs/accounts.md says how.
     """
     exporter_max_label_sets: int = setting(5000, ge=1, section="Metrics", kind="number, 1 or more")
     """The most combinations of labels that are exported. Later ones are counted under the label value other."""
     exporter_series_birth_seconds: int = setting(60, ge=0, le=_MOST, kind="seconds, 0 or more")
-    """How long at least Prometheus sees a new series as 0 before its value appears, so that increase() counts its first
-    requests. It lasts longer while a server that scraped in the last ten minutes has not seen the 0.
+    """The least time for which Prometheus sees a new series as 0 before its value appears, so that increase() counts
+    its first requests. It lasts longer while a server that scraped in the last ten minutes has not seen the 0.
     """
     supabase_url: Annotated[str, BeforeValidator(validators.supabase_url)] | None = setting(
         section="History", kind="URL", unset="no history outside the data directory"

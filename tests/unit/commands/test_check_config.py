@@ -61,6 +61,14 @@ def test_check_config_without_a_proxy_tests_the_machine_too(tmp_path: Path) -> N
     assert "The settings are valid" not in done.stdout
 
 
+def test_check_config_without_a_proxy_says_so_beside_a_wrong_url_for_messages(tmp_path: Path) -> None:
+    done = run_command("check-config", cwd=tmp_path, EXPORTER_NOTIFY_URLS="nobody://planted")
+    assert done.returncode == 2
+    assert "problem: No proxy is configured." in done.stdout
+    assert "EXPORTER_NOTIFY_URLS: Apprise does not know URL number 1." in done.stderr
+    assert "planted" not in done.stdout + done.stderr
+
+
 def test_check_config_asks_nobody_and_writes_nothing(server: SteeredServer, tmp_path: Path) -> None:
     done = run_command("check-config", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert (done.returncode, done.stderr) == (0, "")

@@ -294,6 +294,14 @@ def test_a_token_that_cannot_be_read_is_no_open_port(tmp_path: Path) -> None:
     assert ([problem.setting for problem in loaded.problems], loaded.warnings) == (["EXPORTER_TOKEN_FILE"], [])
 
 
+def test_an_open_port_is_reported_beside_problems_of_proxies(tmp_path: Path) -> None:
+    _write(tmp_path, {"c.yaml": "proxies:\n  - name: a"})
+    environ = {"EXPORTER_HOST": "::", "EXPORTER_CONFIG": "c.yaml", "SUPABASE_URL": "https://a.supabase.co"}
+    loaded = load_settings(environ, cwd=tmp_path)
+    assert {problem.setting for problem in loaded.problems} >= {"proxies[0].url", "SUPABASE_URL"}
+    assert [warning.setting for warning in loaded.warnings] == ["EXPORTER_HOST"]
+
+
 @pytest.mark.parametrize(
     ("url", "read"),
     [
