@@ -21,7 +21,8 @@ from exporter.web.rendering import add_filters, said
 from tests.benches.web import WebBench
 from tests.stack.pages import translations
 
-_ENGLISH, _CHINESE = ("en", "None of the requests kept from this range failed."), ("zh-Hans", "此时间范围内保留的请求中没有失败的。")
+_ENGLISH = ("en", "None of the requests kept from this range failed.")
+_CHINESE = ("zh-Hans", "此时间范围内保留的请求中没有失败的。")
 
 
 @pytest.mark.parametrize(
