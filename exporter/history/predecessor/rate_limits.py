@@ -38,8 +38,7 @@ def config_task(remote: Remote, board: LimitBoard) -> Task:
 
         Once a row has a reset, the row counts: the ledger keeps its own note of the reset only until then.
         """
-        read = remote.rows(TABLE, ",".join(COLUMNS), order=("id",))
-        rows = [{column: row[column] for column in COLUMNS} for row in read]
+        rows = list(remote.rows(TABLE, ",".join(COLUMNS), order=("id",)))
         now_ms = board.clock.now_ms()
         settled: dict[str, int] = {}
         behind: list[tuple[Row, int]] = []
