@@ -9,7 +9,7 @@ first and the last one of each window, and one for each step of the share betwee
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -171,13 +171,16 @@ class Quotas:
         if self._ahead_ms(now_ms):
             with self._database.lock:
                 with self._database.transaction() as connection:
-                    changed = self.note(connection, (), now_ms=now_ms)
+                    changed = self._dated_back(connection, now_ms)
+                    _save(connection, changed)
                 self.take_over(changed)
 
     def note(
-        self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
+        self, connection: sqlite3.Connection, readings: Collection[tuple[int, Reading]], *, now_ms: int
     ) -> dict[QuotaKey, QuotaWindow]:
         """Store readings by credential, inside the caller's transaction; return what changed, for ``take_over``."""
+        if not readings:  # as in most bookings
+            return {}
         dated_back = self._dated_back(connection, now_ms)
         changed: dict[QuotaKey, QuotaWindow] = {}
         for credential, reading in readings:
