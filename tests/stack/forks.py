@@ -94,7 +94,9 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
 
-def die_with_parent() -> None:
-    """In a new child on Linux: make the kernel kill it when the process that started it ends, so that none is left."""
+def die_with_parent(parent: int) -> None:
+    """In a new child on Linux: make the kernel kill it when its parent, this process, ends, so that none is left."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:  # which ended before the kernel knew
+            os.kill(os.getpid(), signal.SIGKILL)

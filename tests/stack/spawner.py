@@ -44,7 +44,7 @@ def _serve(asker: socket.socket) -> str:
 
     Returns only in the forks: the module that each one runs. The process itself ends when nobody can ask any more.
     """
-    events, running = select.poll(), dict[int, tuple[int, int]]()
+    this, events, running = os.getpid(), select.poll(), dict[int, tuple[int, int]]()
     events.register(asker, select.POLLIN)
     while True:
         for ready, _ in events.poll():
@@ -58,6 +58,7 @@ def _serve(asker: socket.socket) -> str:
             if not question:
                 sys.exit()
             if (pid := os.fork()) == 0:
+                die_with_parent(this)
                 asker.close()
                 _connect(*files[:2])
                 return _become(*json.loads(question))
@@ -78,7 +79,6 @@ def _connect(out: int, err: int) -> None:
 
 def _become(module: str, arguments: list[str], cwd: str, env: dict[str, str]) -> str:
     """Behave as a new interpreter that runs this module."""
-    die_with_parent()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

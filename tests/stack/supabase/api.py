@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -81,7 +82,7 @@ class SupabaseApi:
                 cwd=_TOOLS,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the tests start it from no thread
             )
         wait_until(self._answers, self._process, log)
         # Its first real request changes default privileges, and two such requests at once cannot: if an exporter asks

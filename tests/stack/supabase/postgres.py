@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ class Postgres:
                 cwd=self.folder,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the tests start it from no thread
                 **self._as_user,
             )
         wait_until(self._answers, self._process, log)
