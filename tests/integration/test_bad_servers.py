@@ -303,7 +303,8 @@ def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
         SteeredProxy(key=MANAGEMENT_KEY, version="v7.1.0"),
         SteeredProxy(key=MANAGEMENT_KEY, version=version),
     )
-    with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
+    server = SteeredServer(before, port=loopback.free_port())
+    with server, bench_of(tmp_path, before, url=server.url) as bench:
         bench.publish(20)
         bench.poll()
         server.stop()
@@ -319,7 +320,8 @@ def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
 
 def test_a_downgrade_to_a_version_with_snapshots_is_followed(tmp_path: Path) -> None:
     before, after = SteeredProxy(key=MANAGEMENT_KEY), SteeredProxy(key=MANAGEMENT_KEY, version="v6.9.49")
-    with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
+    server = SteeredServer(before, port=loopback.free_port())
+    with server, bench_of(tmp_path, before, url=server.url) as bench:
         server.stop()
         with served_at(server.port, after):
             bench.poll(4)
@@ -332,7 +334,8 @@ def test_a_downgrade_to_a_version_with_snapshots_is_followed(tmp_path: Path) -> 
 
 def test_a_proxy_that_is_away_is_read_when_it_comes_back(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
-    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    server = SteeredServer(proxy, port=loopback.free_port())
+    with server, bench_of(tmp_path, proxy, url=server.url) as bench:
         server.stop()
         bench.publish(25)
         bench.poll(4)
@@ -347,9 +350,7 @@ def test_a_proxy_that_is_away_is_read_when_it_comes_back(tmp_path: Path) -> None
 
 def test_a_url_where_nobody_listens_is_reported(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
-    server = SteeredServer(proxy)
-    server.stop()
-    with bench_of(tmp_path, proxy, url=server.url) as bench:
+    with bench_of(tmp_path, proxy, url=f"http://127.0.0.1:{loopback.free_port()}") as bench:
         bench.poll(3)
         assert bench.states == ["unreachable"]
         assert "refused the connection" in bench.page

@@ -14,6 +14,7 @@ import trustme
 
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.stack.loopback import free_port
 from tests.stack.running import environment, exporter_process
 
 
@@ -28,12 +29,14 @@ def _check(**settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_exporter_is_healthy_while_it_runs_whatever_its_settings(tmp_path: Path) -> None:
-    proxy = SteeredProxy()
+    proxy, port = SteeredProxy(), str(free_port())
     with (
         SteeredServer(proxy) as server,
-        exporter_process(tmp_path, proxy_url=server.url, key=proxy.logins.key, EXPORTER_TOKEN="a-token") as process,
+        exporter_process(
+            tmp_path, proxy_url=server.url, key=proxy.logins.key, EXPORTER_TOKEN="a-token", EXPORTER_PORT=port
+        ) as process,
     ):
-        port = process.url.rpartition(":")[2]
+        assert process.url.endswith(f":{port}")
         results = [
             _check(EXPORTER_PORT=port, EXPORTER_HOST="0.0.0.0"),  # noqa: S104 - the image listens there
             _check(EXPORTER_PORT=port),

@@ -7,7 +7,6 @@ ends between samples, so it is never exact. These tests read the samples themsel
 stretching.
 """
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -138,8 +137,7 @@ def _live(life: _Life) -> None:
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Life]:
     """Two servers of two versions scrape one program through its whole life."""
     tmp_path = tmp_path_factory.mktemp("increase")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = loopback.free_port()
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with ExitStack() as stack:
         demo = stack.enter_context(SteeredServer(proxy))

@@ -20,6 +20,7 @@ from tests.fakes.replay import Recording, ReplayProxy
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
+from tests.stack.loopback import free_port
 from tests.stack.running import exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
@@ -44,7 +45,8 @@ def test_a_fork_with_both_sources_is_not_read_twice(tmp_path: Path) -> None:
     """It replaces a server that has only a snapshot: its snapshot is still there, and a queue of the same records."""
     before = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
     after = SteeredProxy(key=MANAGEMENT_KEY, version="v7.2.140", with_usage=True)
-    with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
+    server = SteeredServer(before, port=free_port())
+    with server, bench_of(tmp_path, before, url=server.url) as bench:
         bench.publish(20)
         bench.poll()
         server.stop()

@@ -5,6 +5,7 @@ httpx reads a few hundred certificates for each new client, which takes longer t
 
 import socket
 import ssl
+import sys
 from typing import Any
 
 import httpx
@@ -12,6 +13,23 @@ import httpx
 from tests.stack.waiting import PATIENCE_SECONDS
 
 _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_HELD: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """A port on which nobody listens until the test starts a server there.
+
+    On Linux no other program on the machine is given it until this process ends, nor while that server is away.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it, too, can still listen there
+    held.bind(("127.0.0.1", 0))
+    port = int(held.getsockname()[1])
+    if sys.platform == "linux":
+        _HELD.append(held)
+    else:
+        held.close()
+    return port
 
 
 def has_ipv6() -> bool:

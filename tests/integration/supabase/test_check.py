@@ -20,11 +20,12 @@ from tests.benches.booking import open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.stack.loopback import free_port
 from tests.stack.running import run_command
 from tests.stack.supabase import eras
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.eras import RAW_KEY
-from tests.stack.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres, free_port
+from tests.stack.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres
 from tests.stack.supabase.records import OWNER, at, record
 
 _SWITCH = "2026-11-01"

@@ -12,10 +12,11 @@ from exporter.history.sync import SCHEMA_VERSION
 from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.booking import GOOD
 from tests.benches.history import Start
+from tests.stack.loopback import free_port
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import assert_equal, records
 from tests.stack.supabase.gate import FAULTS, Gate
-from tests.stack.supabase.postgres import Database, free_port
+from tests.stack.supabase.postgres import Database
 
 # --- written ----------------------------------------------------------------------------------------------------------
 

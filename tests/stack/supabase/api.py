@@ -24,7 +24,6 @@ from tests.stack.supabase.postgres import (
     CHECKOUT,
     FOLDER,
     Database,
-    free_port,
     start_anyhow,
     wait_until,
 )
@@ -41,7 +40,7 @@ class SupabaseApi:
         self.database = database
         self.secret_key = f"sb_secret_{secrets.token_urlsafe(24)}"
         self.publishable_key = f"sb_publishable_{secrets.token_urlsafe(24)}"
-        self._port = free_port()
+        self._port = loopback.free_port()
         self._process: subprocess.Popen[bytes] | None = None
         if not (_TOOLS / "stamp").exists():
             pytest.fail(_MISSING, pytrace=False)

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 import pytest
 
 from tests.stack.forks import die_with_parent
+from tests.stack.loopback import free_port
 from tests.stack.supabase.session import Session, SqlError
 from tests.stack.waiting import PATIENCE_SECONDS, rest
 
@@ -39,13 +39,6 @@ _PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use")
 _SQL_SECONDS = 60.0
 _ADMINISTRATOR = ("postgres", "postgres")
 """A database that nobody uses, and the user who may do anything."""
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,6 +11,7 @@ from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
+from tests.stack.loopback import free_port
 from tests.stack.running import PYTHON, environment, exporter_process, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
@@ -215,9 +216,8 @@ def test_check_config_reports_that_publishing_is_off(server: SteeredServer, tmp_
 
 
 def test_check_config_reports_that_nobody_listens(tmp_path: Path) -> None:
-    server = SteeredServer(SteeredProxy(key=MANAGEMENT_KEY))
-    server.stop()
-    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
+    url = f"http://127.0.0.1:{free_port()}"
+    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, url))
     assert done.returncode == 1
     assert "refused the connection. Is CPA running" in done.stdout
 
