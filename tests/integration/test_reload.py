@@ -121,7 +121,7 @@ class Terminal:
 
     def __init__(self, folder: Path, server: SteeredServer, *, how: str = "") -> None:
         self.data_dir = folder / "data"
-        self.said = ""
+        self.said = b""
         self.master, slave = pty.openpty()
         settings = {
             "CLIPROXY_URL": server.url,
@@ -142,10 +142,10 @@ class Terminal:
 
     def read_until(self, text: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while text not in self.said:
+        while text.encode() not in self.said:
             assert time.monotonic() < deadline, self.said
             if select.select([self.master], [], [], 0.2)[0]:
-                self.said += os.read(self.master, 65536).decode()
+                self.said += os.read(self.master, 65536)
 
     def close(self) -> None:
         os.close(self.master)

@@ -53,8 +53,8 @@ class _Lines:
     @property
     def lines(self) -> list[str]:
         self._take()
-        *lines, rest = self._read.decode().split("\n")
-        return [*lines, rest] if self._ended and rest else lines
+        *lines, rest = self._read.split(b"\n")  # what was read may end within a character
+        return [line.decode() for line in ([*lines, rest] if self._ended and rest else lines)]
 
     def _follow(self) -> None:
         more = select.poll()
