@@ -28,9 +28,9 @@ found = {
     "threads": (threading.active_count(), threading.current_thread() is threading.main_thread()),
 }
 atexit.register(print, "the end")
-threading.Thread(target=lambda: (time.sleep(0.1), print("a thread", flush=True))).start()
 import json
 print(json.dumps([random.random(), found]), flush=True)
+threading.Thread(target=lambda: (time.sleep(0.1), print("a thread", flush=True))).start()
 print("an error", file=sys.stderr)
 sys.exit(3)
 """
