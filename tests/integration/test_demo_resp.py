@@ -77,7 +77,7 @@ def test_subscribers_each_get_everything_and_pollers_nothing(start: Start) -> No
     wait_until(lambda: proxy.counts().subscribers == 0)
     _publish(proxy, 5)
     assert len(http.get("/v0/management/usage-queue?count=100").json()) == 5
-    assert proxy.counts().pushed == 120
+    wait_until(lambda: proxy.counts().pushed == 120)
 
 
 def test_a_subscriber_may_only_ping_and_leave(start: Start) -> None:

@@ -6,6 +6,7 @@ ages.
 """
 
 import random
+import threading
 import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, booked_in, identity_of
 from tests.fakes.demo import in_use
 from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.resp import PUSHING
 from tests.stack.restless import Restless
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
@@ -73,7 +75,7 @@ def test_kills_lose_no_more_than_the_end_of_what_was_sent(tmp_path: Path) -> Non
                 killed_at.append(time.monotonic())
                 restless.kill()
                 assert flow_in(data_dir).adds_up
-                wait_until(lambda: proxy.counts().subscribers == 0)
+                wait_until(lambda: PUSHING not in [thread.name for thread in threading.enumerate()])
                 proxy.pushes.append([])
             restless.start()
             wait_until(lambda: proxy.counts().subscribers == 1)

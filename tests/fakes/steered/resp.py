@@ -19,6 +19,8 @@ from tests.fakes.steered.subscribers import Subscriber
 FIRST_BYTES = b"*$+-:"
 SILENCE_SECONDS = 10.0
 """CPA >= 7.0.3 closes a connection that sends nothing for this long."""
+PUSHING = "pushing"
+"""The name of the threads that send records. One may count its last record when its subscriber has already left."""
 
 _SUPPORTS_REFRESH = b'{"support_refresh":true}'
 _CHUNK = 65_536
@@ -89,7 +91,7 @@ class RespSession:
     def _follow(self, commands: Iterator[list[bytes]]) -> None:
         subscriber = Subscriber(self._hang_up)
         self._proxy.subscribers.join(subscriber)
-        writer = threading.Thread(target=self._push, args=(subscriber,), daemon=True)
+        writer = threading.Thread(target=self._push, args=(subscriber,), name=PUSHING, daemon=True)
         try:
             self._send(_message(b"subscribe", b"usage", 1))
             if self._proxy.version_number >= (7, 1, 39):
@@ -120,8 +122,8 @@ class RespSession:
             except OSError:
                 self._proxy.subscribers.was_sent(whole=False)
                 break
-            self._proxy.subscribers.was_sent(whole=True)
             self._proxy.pushed(item)
+            self._proxy.subscribers.was_sent(whole=True)
         self._hang_up()
 
     def _commands(self) -> Iterator[list[bytes]]:

@@ -297,7 +297,7 @@ def test_a_subscription_works_over_tls_with_a_private_authority(
             wait_until(lambda: proxy.counts().subscribers == 1)
             bench.publish(50)
             wait_until(lambda: flow_in(bench.data_dir).booked == 50)
-            assert (proxy.counts().pushed, proxy.counts().enqueued) == (50, 0)
+            wait_until(lambda: (proxy.counts().pushed, proxy.counts().enqueued) == (50, 0))
             wait_until(lambda: bench.metric("cliproxy_proxy_info", source="subscription-v0") == 1)
 
 
