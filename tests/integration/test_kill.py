@@ -202,11 +202,13 @@ def _kill_somewhere(victim: _Victim, proxy: _WatchedProxy, chance: random.Random
     proxy.identities()  # now, because the records of a thousand kills do not fit into memory
 
 
-def _kill_before_booking(victim: _Victim, data_dir: Path, *, newest_batch: int) -> None:
+def _kill_before_booking(victim: _Victim, proxy: _WatchedProxy, data_dir: Path, *, newest_batch: int) -> None:
     """Kill it as soon as a batch newer than this one appears: a few milliseconds later it would be booked.
 
-    If none appears for two seconds, kill it all the same.
+    If none appears within two seconds after its first pop, kill it all the same.
     """
+    proxy.popped_some.clear()
+    assert proxy.popped_some.wait(PATIENCE_SECONDS), "it does not poll"
     deadline = time.monotonic() + 2
     newest = "select coalesce(max(id), 0) from batch"
     with ledger_file(data_dir) as connection:
@@ -235,7 +237,7 @@ def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) 
             for number in range(_FORKED_KILLS):
                 restless.start()
                 if number % 10 == 9:
-                    _kill_before_booking(restless, data_dir, newest_batch=met.newest_batch)
+                    _kill_before_booking(restless, proxy, data_dir, newest_batch=met.newest_batch)
                 else:
                     _kill_somewhere(restless, proxy, chance, within=0.6)
                 met.look(data_dir)
