@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import hiredis
 
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.stack.waiting import PATIENCE_SECONDS
 
 _CHUNK = 65_536
 
@@ -23,7 +24,7 @@ class RespClient:
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
-        self.socket = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+        self.socket = socket.create_connection((address.hostname or "", address.port or 0), PATIENCE_SECONDS)
         self._reader = hiredis.Reader()
 
     def ask(self, *words: str) -> Any:
@@ -116,6 +117,8 @@ class Line:
                 self._whole.wait()
                 far = socket.create_connection(self._target)
                 self._open |= {near, far}
+                if not self._whole.is_set():  # it was cut meanwhile
+                    self._break()
                 for one, other in ((near, far), (far, near)):
                     thread = threading.Thread(target=self._carry, args=(one, other))
                     self._threads.append(thread)
@@ -174,7 +177,7 @@ def behind_tls(url: str, context: ssl.SSLContext) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
-    port, loop, end = started.get(timeout=10)
+    port, loop, end = started.get(timeout=PATIENCE_SECONDS)
     try:
         yield f"https://127.0.0.1:{port}"
     finally:

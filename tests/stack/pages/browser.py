@@ -44,7 +44,9 @@ def run_chromium() -> Iterator[Browser]:
         }
     expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS, env=environment)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=_ARGUMENTS, env=environment, timeout=PATIENCE_SECONDS * 1000
+        )
         try:
             yield browser
         finally:
