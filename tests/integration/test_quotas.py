@@ -379,7 +379,8 @@ def test_silence_delays_no_poll_and_no_stop(tmp_path: Path) -> None:
 
 
 def test_silence_ends_the_call_and_lengthens_the_pause(tmp_path: Path) -> None:
-    with _bench(tmp_path, FRANK, timeouts=Timeouts(connect=10.0, read=1.0, total=2.0)) as bench:
+    timeouts = Timeouts(connect=PATIENCE_SECONDS, read=1.0, total=PATIENCE_SECONDS)
+    with _bench(tmp_path, FRANK, timeouts=timeouts) as bench:
         bench.proxy.fault(path="api-call", kind="hang", seconds=60.0, times=3)
         bench.pass_time(15)
         assert bench.metric(FETCHES, result="unavailable") == 1

@@ -6,11 +6,14 @@ import pytest
 
 from exporter.sources.proxy_client import ProxyClient, Timeouts
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, make_guard
+from tests.stack.waiting import PATIENCE_SECONDS
 
 Connect = Callable[..., ProxyClient]
 
-QUICK = Timeouts(connect=10.0, read=1.0, total=2.0)
-"""For servers that hang or drip. It is no shorter, because a busy machine may delay even an immediate answer."""
+HANGING = Timeouts(connect=PATIENCE_SECONDS, read=1.0, total=PATIENCE_SECONDS)
+"""For servers that hang. It is no shorter, because a busy machine may delay even an immediate answer."""
+DRIPPING = Timeouts(connect=PATIENCE_SECONDS, read=PATIENCE_SECONDS, total=2.0)
+"""For servers that drip."""
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from exporter.sources.proxy_client import ProxyClient, Timeouts
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
-from tests.integration.sources.conftest import QUICK, Connect
+from tests.integration.sources.conftest import DRIPPING, HANGING, Connect
 from tests.stack.loopback import has_ipv6
 from tests.stack.waiting import PATIENCE_SECONDS
 
@@ -162,23 +162,28 @@ def test_a_ban_stops_all_calls_until_it_has_passed(connect: Connect, clock: Turn
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("script", "seconds"),
     [
-        pytest.param(send(head("503 Service Unavailable", length=0)), id="a gateway that may have lost the answer"),
-        pytest.param(send(b""), id="closed without an answer"),
-        pytest.param(hang(), id="no answer in time"),
+        pytest.param(
+            send(head("503 Service Unavailable", length=0)),
+            PATIENCE_SECONDS,
+            id="a gateway that may have lost the answer",
+        ),
+        pytest.param(send(b""), PATIENCE_SECONDS, id="closed without an answer"),
+        pytest.param(hang(), 0.2, id="no answer in time"),
     ],
 )
 def test_a_repeated_try_whose_answer_is_lost_is_not_repeated(
-    connect: Connect, clock: TurnableClock, script: Script
+    connect: Connect, clock: TurnableClock, script: Script, seconds: float
 ) -> None:
     refusal = b'{"error":"invalid management key"}'
     # Without this header the client may send its next call on a connection that the server is about to close.
     refused = send(head("401 Unauthorized", length=len(refusal), headers=["Connection: close"]), refusal)
     with RawServer(refused, script) as server:
-        client = connect(server.url, timeouts=QUICK)
+        client = connect(server.url)
         with pytest.raises(KeyRefusedError):
             client.get(PATH)
+        client._client.timeout = httpx.Timeout(seconds)
         clock.advance(150 * 60)
         with pytest.raises((ProxyUnreachableError, ProxyServerError)):
             client.get(PATH)
@@ -187,30 +192,37 @@ def test_a_repeated_try_whose_answer_is_lost_is_not_repeated(
         assert server.connections_after(2) == 2
 
 
+CLOSED, NO_HTTP = (ProxyUnreachableError, "closed the connection"), (BadAnswerError, "does not speak HTTP")
 FAULTS = [
-    pytest.param(send(b""), ProxyUnreachableError, "closed the connection", id="cut before any answer"),
-    pytest.param(send(b"HTTP/1.1 200"), ProxyUnreachableError, "closed the connection", id="cut in the status line"),
-    pytest.param(send(b"HTTP/1.1 abc\r\n\r\n"), BadAnswerError, "does not speak HTTP", id="garbage status"),
-    pytest.param(send(b"-NOAUTH planted\r\n\r\n"), BadAnswerError, "does not speak HTTP", id="another protocol"),
-    pytest.param(send(head("999 Planted", length=0)), ProxyServerError, "999", id="a status that does not exist"),
-    pytest.param(hang(), ProxyUnreachableError, "in time", id="hangs"),
-    pytest.param(drip(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"), ProxyUnreachableError, "2 seconds", id="headers drip"),
+    pytest.param(send(b""), None, *CLOSED, id="cut before any answer"),
+    pytest.param(send(b"HTTP/1.1 200"), None, *CLOSED, id="cut in the status line"),
+    pytest.param(send(b"HTTP/1.1 abc\r\n\r\n"), None, *NO_HTTP, id="garbage status"),
+    pytest.param(send(b"-NOAUTH planted\r\n\r\n"), None, *NO_HTTP, id="another protocol"),
+    pytest.param(send(head("999 Planted", length=0)), None, ProxyServerError, "999", id="a status that does not exist"),
+    pytest.param(hang(), HANGING, ProxyUnreachableError, "in time", id="hangs"),
     pytest.param(
-        send(head(length=3, headers=["Content-Encoding: gzip"]), b"abc"), None, "cannot be unpacked", id="not gzip"
+        drip(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"), DRIPPING, ProxyUnreachableError, "2 seconds", id="headers drip"
     ),
-    pytest.param(send(head(length=100), b"[1,"), None, "closed the connection", id="half-closed body"),
-    pytest.param(drip(head(length=9999), b"[1,"), None, "2 seconds", id="the body drips"),
-    pytest.param(hang(head(length=9999) + b"[1,"), None, "in time", id="the body hangs"),
+    pytest.param(
+        send(head(length=3, headers=["Content-Encoding: gzip"]), b"abc"),
+        None,
+        None,
+        "cannot be unpacked",
+        id="not gzip",
+    ),
+    pytest.param(send(head(length=100), b"[1,"), None, None, "closed the connection", id="half-closed body"),
+    pytest.param(drip(head(length=9999), b"[1,"), DRIPPING, None, "2 seconds", id="the body drips"),
+    pytest.param(hang(head(length=9999) + b"[1,"), HANGING, None, "in time", id="the body hangs"),
 ]
 
 
-@pytest.mark.parametrize(("script", "error", "sentence"), FAULTS)
+@pytest.mark.parametrize(("script", "timeouts", "error", "sentence"), FAULTS)
 def test_faults_of_the_line_have_their_errors(
-    connect: Connect, script: Script, error: type[ProxyError] | None, sentence: str
+    connect: Connect, script: Script, timeouts: Timeouts | None, error: type[ProxyError] | None, sentence: str
 ) -> None:
     started = time.monotonic()
     with RawServer(script) as server:
-        client = connect(server.url, timeouts=QUICK)
+        client = connect(server.url, timeouts=timeouts)
         if error is None:
             found = client.get(PATH).error
         else:
@@ -233,8 +245,9 @@ def test_the_beginning_of_a_broken_body_is_kept(connect: Connect) -> None:
 
 def test_the_next_call_after_a_late_one_works(connect: Connect) -> None:
     with RawServer(drip(head(length=9999), b"x"), send(head(length=2), b"[]")) as server:
-        client = connect(server.url, timeouts=QUICK)
+        client = connect(server.url, timeouts=DRIPPING)
         assert client.get(PATH).error is not None
+        client._timeouts = Timeouts()
         assert client.get(PATH).body == b"[]"
 
 

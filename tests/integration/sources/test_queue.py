@@ -8,11 +8,11 @@ import pytest
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError, SourceGoneError
 from exporter.sources.base import Receiver
 from exporter.sources.paths import V0
-from exporter.sources.proxy_client import ProxyClient
+from exporter.sources.proxy_client import ProxyClient, Timeouts
 from exporter.sources.usage_queue import UsageQueue
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
-from tests.integration.sources.conftest import QUICK, Connect
+from tests.integration.sources.conftest import DRIPPING, HANGING, Connect
 
 QUEUE = "/v0/management/usage-queue"
 
@@ -125,20 +125,20 @@ def test_nothing_is_popped_while_a_handler_fails(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "error", "sentence"),
+    ("script", "timeouts", "sentence"),
     [
-        pytest.param(send(head(length=99), b'[{"a":1},'), ProxyUnreachableError, "closed", id="broken off"),
-        pytest.param(hang(head(length=99) + b'[{"a":1},'), ProxyUnreachableError, "in time", id="hangs"),
-        pytest.param(drip(head(length=9999), b'[{"a":1},'), ProxyUnreachableError, "2 seconds", id="drips"),
+        pytest.param(send(head(length=99), b'[{"a":1},'), None, "closed", id="broken off"),
+        pytest.param(hang(head(length=99) + b'[{"a":1},'), HANGING, "in time", id="hangs"),
+        pytest.param(drip(head(length=9999), b'[{"a":1},'), DRIPPING, "2 seconds", id="drips"),
     ],
 )
 def test_what_arrived_is_handed_over_before_the_error_is_raised(
-    connect: Connect, script: Script, error: type[ProxyError], sentence: str
+    connect: Connect, script: Script, timeouts: Timeouts | None, sentence: str
 ) -> None:
     kept = Kept()
     with RawServer(script) as server:
-        with pytest.raises(error, match=sentence):
-            _poll(connect(server.url, timeouts=QUICK), kept)
+        with pytest.raises(ProxyUnreachableError, match=sentence):
+            _poll(connect(server.url, timeouts=timeouts), kept)
         assert server.connections_after(1) == 1, "a pop is never repeated"
     (body,) = kept.bodies
     assert body.startswith(b"[{")

@@ -9,12 +9,13 @@ import pytest
 from exporter.errors import BannedError, KeyRefusedError
 from exporter.quotas.asking import Facts, Refusal
 from exporter.sources.paths import V0, V8
+from exporter.sources.proxy_client import Timeouts
 from exporter.sources.quota_calls import MAX_ANSWER, ask, find_facts, find_quota_api
 from tests.benches.asked import call_of
 from tests.fakes.guarding import KEY, MemoryRefusals
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
-from tests.integration.sources.conftest import QUICK, Connect
+from tests.integration.sources.conftest import DRIPPING, HANGING, Connect
 
 NOW_MS = 1_795_534_060_000
 CLAUDE = call_of("claude")
@@ -23,7 +24,7 @@ RECORDED = Recording.read("v7.2.140/api-call/claude-usage.json")
 
 
 def _ask(connect: Connect, url: str, **more: Any) -> Any:
-    client = connect(url, timeouts=QUICK)
+    client = connect(url, timeouts=more.get("timeouts"))
     return ask(client, more.get("paths", V0), "a", more.get("call", CLAUDE), Facts(), now_ms=lambda: NOW_MS)
 
 
@@ -88,17 +89,19 @@ _LONG = b'{"status_code": 200, "header": {}, "body": "' + b"x" * (50 * 1024 * 10
 
 
 @pytest.mark.parametrize(
-    ("script", "refusal"),
+    ("script", "timeouts", "refusal"),
     [
-        pytest.param(hang(), Refusal.UNAVAILABLE, id="silence"),
-        pytest.param(drip(head(length=1_000_000), b"x"), Refusal.UNAVAILABLE, id="a byte now and then"),
-        pytest.param(send(head(length=1000), b"{"), Refusal.UNAVAILABLE, id="broken off"),
-        pytest.param(send(head(length=len(_LONG)), _LONG), Refusal.UNREADABLE, id="50 MB"),
+        pytest.param(hang(), HANGING, Refusal.UNAVAILABLE, id="silence"),
+        pytest.param(drip(head(length=1_000_000), b"x"), DRIPPING, Refusal.UNAVAILABLE, id="a byte now and then"),
+        pytest.param(send(head(length=1000), b"{"), None, Refusal.UNAVAILABLE, id="broken off"),
+        pytest.param(send(head(length=len(_LONG)), _LONG), None, Refusal.UNREADABLE, id="50 MB"),
     ],
 )
-def test_each_answer_that_fails_to_come_has_its_reason(connect: Connect, script: Script, refusal: Refusal) -> None:
+def test_each_answer_that_fails_to_come_has_its_reason(
+    connect: Connect, script: Script, timeouts: Timeouts | None, refusal: Refusal
+) -> None:
     with RawServer(script) as server:
-        assert _ask(connect, server.url).refusal is refusal
+        assert _ask(connect, server.url, timeouts=timeouts).refusal is refusal
 
 
 def test_a_proxy_that_is_away_is_unavailable(connect: Connect) -> None:
