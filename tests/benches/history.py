@@ -1,10 +1,14 @@
 """A ledger that tests book into, and its history in Supabase, which works when the test says so."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import httpx
+import pytest
 
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
@@ -30,7 +34,6 @@ class HistoryBench:
         key: str,
         proxy: str = "default",
         clock: TurnableClock | None = None,
-        answer_seconds: float = 20.0,
         aliases: Aliases | None = None,
         polled: Collection[str] = (),
         tasks: Sequence[Task] = (),
@@ -44,7 +47,7 @@ class HistoryBench:
         self.ledger = open_ledger(self.data_dir, clock=self.clock)
         self.ledger.register(proxy)
         self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), pseudonym)
-        self.remote = Remote(url, key, answer_seconds=answer_seconds)
+        self.remote = Remote(url, key)
         prune = partial(prune_task, self.remote, self.ledger, self.clock, zone=UTC)
         pruning = [prune(days=history_days)] if history_days else []
         self.history = History(
@@ -76,6 +79,13 @@ class HistoryBench:
         self.clock.advance(seconds)
         self.history.work()
         return self.history.status.state
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """In the ``with`` block, give up calls that are not answered within two seconds."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.remote._http, "timeout", httpx.Timeout(2.0))
+            yield
 
     def close(self) -> None:
         self.history.stop()

@@ -80,8 +80,7 @@ class OtherSubscriber:
 class Line:
     """A relay: each connection to ``self.url`` gets a TCP connection to ``url``.
 
-    ``cut`` breaks open connections, and new ones wait until ``mend``. ``go_dead`` makes all of them swallow
-    everything.
+    ``cut`` breaks open connections, and ``go_dead`` makes them swallow everything. New ones wait until ``mend``.
     """
 
     def __init__(self, url: str) -> None:
@@ -96,19 +95,15 @@ class Line:
         self._threads = [threading.Thread(target=self._accept)]
 
     def go_dead(self) -> None:
+        self._whole.clear()
         self._dead |= self._open
 
     def cut(self) -> None:
         self._whole.clear()
-        self._break()
+        _break(*self._open)
 
     def mend(self) -> None:
         self._whole.set()
-
-    def _break(self) -> None:
-        for each in list(self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -118,7 +113,7 @@ class Line:
                 far = socket.create_connection(self._target)
                 self._open |= {near, far}
                 if not self._whole.is_set():  # it was cut meanwhile
-                    self._break()
+                    _break(near, far)
                 for one, other in ((near, far), (far, near)):
                     thread = threading.Thread(target=self._carry, args=(one, other))
                     self._threads.append(thread)
@@ -142,11 +137,17 @@ class Line:
             self._listener.shutdown(socket.SHUT_RDWR)
         self.mend()
         self._threads[0].join()
-        self._break()
+        _break(*self._open)
         for thread in self._threads:
             thread.join()
         for each in (self._listener, *self._open):
             each.close()
+
+
+def _break(*connections: socket.socket) -> None:
+    for each in connections:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

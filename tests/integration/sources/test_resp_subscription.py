@@ -27,7 +27,7 @@ from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic, alike
 from tests.fakes.subscribing import Line, OtherSubscriber, behind_tls
 from tests.stack.running import flow_in
-from tests.stack.waiting import wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _BOOKED = "cliproxy_exporter_records_booked_total"
 _GAPS = "cliproxy_exporter_retention_gaps_total"
@@ -77,6 +77,12 @@ def _scene(directory: Path, *, version: str = "v7.2.140", clock: TurnableClock |
 
 def _clock() -> TurnableClock:
     return TurnableClock(now=time.time())
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_CONNECT_SECONDS", "_REPLY_SECONDS", "_PONG_SECONDS"):
+        monkeypatch.setattr(resp_subscription, name, PATIENCE_SECONDS)
 
 
 # --- beside others ----------------------------------------------------------------------------------------------------
@@ -187,13 +193,16 @@ def test_records_are_booked_while_a_poll_hangs(tmp_path: Path) -> None:
 
 
 def test_a_half_open_connection_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resp_subscription, "_PING_SECONDS", 0.2)
-    monkeypatch.setattr(resp_subscription, "_PONG_SECONDS", 4.0)
     with _scene(tmp_path) as scene:
         scene.use(50)
         wait_until(lambda: scene.booked == 50)  # sent records may still be on the line
         scene.line.go_dead()
         scene.bench.publish(10)  # these go nowhere
+        with monkeypatch.context() as impatient:
+            impatient.setattr(resp_subscription, "_PING_SECONDS", 0.2)
+            impatient.setattr(resp_subscription, "_PONG_SECONDS", 0.2)
+            wait_until(lambda: scene.bench.logged("event=not_subscribed", "did not answer a PING"))
+        scene.line.mend()
         scene.wait_for_subscribers(2)  # the proxy does not know that the first connection is dead
         scene.bench.publish(40)
         wait_until(lambda: scene.booked == 90)

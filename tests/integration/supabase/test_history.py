@@ -1,7 +1,7 @@
 """The history as an operator sees it: written, away, misconfigured, refused, shared, and drained when it is back."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import pytest
@@ -108,12 +108,13 @@ def test_windows_that_a_provider_reported_are_there(start: Start, supabase_api: 
 def test_every_fault_passes_and_nothing_is_lost_or_doubled(
     start: Start, supabase_api: SupabaseApi, gate: Gate, fault: str
 ) -> None:
-    bench = start(url=gate.url, answer_seconds=2.0)
+    bench = start(url=gate.url)
     bench.work()
     bench.book(30)
 
     gate.fault = lambda path: fault if "exporter_book" in path else ""
-    assert bench.work(30) == "away"
+    with bench.impatient() if fault == "answer_late" else nullcontext():
+        assert bench.work(30) == "away"
     assert bench.history.status.waiting == 30
     assert "the ledger keeps the records" in bench.history.status.sentence
     reason = "unreachable" if fault in ("question_lost", "answer_lost", "answer_cut", "answer_late") else "server_error"
@@ -147,12 +148,13 @@ def test_attempts_become_rarer_while_supabase_is_away_and_each_state_is_logged_o
 
 
 def test_a_frozen_server_costs_a_time_out_and_then_sending_continues(start: Start, supabase_api: SupabaseApi) -> None:
-    bench = start(answer_seconds=2.0)
+    bench = start()
     bench.work()
     bench.book(40)
     supabase_api.freeze()
     try:
-        assert bench.work(10) == "away"
+        with bench.impatient():
+            assert bench.work(10) == "away"
     finally:
         supabase_api.thaw()
     supabase_api.restart()

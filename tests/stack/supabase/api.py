@@ -139,7 +139,7 @@ class SupabaseApi:
     @contextmanager
     def client(self, key: str | None = None) -> Iterator[Client]:
         """A client as the exporter makes it, with the secret key by default."""
-        with loopback.client(timeout=httpx.Timeout(10, connect=3)) as http:
+        with loopback.client() as http:
             options = ClientOptions(
                 httpx_client=http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
             )
