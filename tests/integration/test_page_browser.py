@@ -1,7 +1,6 @@
 """The status page in a real browser: every state, on a desktop and a phone, in light and dark."""
 
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +9,6 @@ from decimal import Decimal
 from functools import partial
 from operator import lt
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -23,6 +21,7 @@ from exporter.settings.proxies import Aliases
 from exporter.simulator.world import CLIENTS, LIMITS_FILE, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, polls_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.noon import BERLIN, NoonClock
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
@@ -34,7 +33,6 @@ from tests.stack.waiting import wait_until
 
 _TEMPLATES = Path(__file__).resolve().parents[2] / "exporter" / "web" / "templates"
 _RECORDS = 1500
-_ZONE = ZoneInfo("Europe/Berlin")
 _NAMES = {"Spent": "metered", "Subscription value": "subscription", "Unknown billing": "unknown"}
 _FIGURES = "#periods, #by-model, #by-client, #by-credential"
 _HOSTILE_MODELS = [
@@ -74,23 +72,23 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     key = "another-key" if state == "key refused" else MANAGEMENT_KEY
-    proxy = SteeredProxy(key=key, retention_seconds=3600)
+    proxy = SteeredProxy(key=key, retention_seconds=3600, clock=NoonClock())
     proxy.publishing = state != "publishing off"
     server = stack.enter_context(SteeredServer(proxy))
     aliases = Aliases()
     if state == "busy":
         _publish(proxy, _RECORDS)
     if state == "hostile":
-        traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE_MODELS), ending=time.time(), span_seconds=60)
+        traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE_MODELS), ending=proxy.clock.now(), span_seconds=60)
         pairs = zip(traffic, _HOSTILE_MODELS, strict=True)
         proxy.enqueue(attempt.record | {"model": model} for attempt, model in pairs)
         clients = [{"key": client.key, "alias": f"{_HOSTILE_ALIAS}{client.name}"} for client in CLIENTS]
         aliases = Aliases.model_validate({"clients": clients})
     url = "http://127.0.0.1:9" if state == "proxy down" else server.url
-    clock = TurnableClock(time.time()) if state == "another consumer" else None
+    clock = TurnableClock(proxy.clock.now()) if state == "another consumer" else None
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
     settings = _settings(folder, url, aliases, limits)
-    exporter = stack.enter_context(running(settings, clock=clock, only_triggered=clock is not None))
+    exporter = stack.enter_context(running(settings, clock=clock or proxy.clock, only_triggered=clock is not None))
     wait_until(lambda: polls_of(exporter))
     if state == "empty":
         wait_until(lambda: exporter.asker.unknown.get("default"))  # the accounts that only asking reveals
@@ -113,7 +111,7 @@ def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = No
         folder / "data",
         proxy_url=url,
         key=MANAGEMENT_KEY,
-        timezone=str(_ZONE),
+        timezone=str(BERLIN),
         aliases=aliases,
         exporter_limits_file=limits,
     )
@@ -121,8 +119,8 @@ def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = No
 
 def _publish(proxy: SteeredProxy, number: int, *, seed: int = 5) -> None:
     """Publish requests of today and yesterday."""
-    now = time.time()
-    yesterday = day_start_ms(previous_day(local_date(int(now * 1000), _ZONE)), _ZONE) / 1000
+    now = proxy.clock.now()
+    yesterday = day_start_ms(previous_day(local_date(int(now * 1000), BERLIN)), BERLIN) / 1000
     proxy.publish(Traffic(seed=seed, zone=UTC).batch(number, ending=now, span_seconds=now - yesterday - 3600))
 
 
@@ -310,11 +308,11 @@ def test_notes_open_and_links_work_by_keyboard(browser: Browser, start: Start) -
 
 
 def test_the_page_updates_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
-    proxy = SteeredProxy(retention_seconds=3600)
+    proxy = SteeredProxy(retention_seconds=3600, clock=NoonClock())
     _publish(proxy, 300)
     with (
         SteeredServer(proxy) as server,
-        running(_settings(tmp_path, server.url, Aliases())) as exporter,
+        running(_settings(tmp_path, server.url, Aliases()), clock=proxy.clock) as exporter,
     ):
         _wait_for_records(exporter, 300)
         with opened(browser, exporter.web.url, width=390) as seen:

@@ -1,7 +1,6 @@
 """The pages about usage and requests in a real browser: on a desktop and a phone, in light and dark, by keyboard."""
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC
@@ -15,6 +14,7 @@ from exporter.app import Exporter
 from exporter.settings.proxies import Aliases
 from exporter.simulator.world import CLIENTS, LIMITS_FILE, MANAGEMENT_KEY, demo_aliases
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.noon import BERLIN, NoonClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
@@ -46,16 +46,16 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture(scope="module")
 def busy(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """The demo's people, accounts and limits, with requests of seventy days."""
-    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
-    proxy.publish(Traffic(seed=5, zone=UTC).batch(_RECORDS, ending=time.time(), span_seconds=70 * 86_400))
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600, clock=NoonClock())
+    proxy.publish(Traffic(seed=5, zone=UTC).batch(_RECORDS, ending=proxy.clock.now(), span_seconds=70 * 86_400))
     return _started(stack, tmp_path_factory.mktemp("busy"), proxy, demo_aliases(), _RECORDS)
 
 
 @pytest.fixture(scope="module")
 def hostile(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """Models and clients whose names try to be code."""
-    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
-    traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE), ending=time.time(), span_seconds=60)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600, clock=NoonClock())
+    traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE), ending=proxy.clock.now(), span_seconds=60)
     proxy.enqueue(
         attempt.record | {"model": model, "failed": True} for attempt, model in zip(traffic, _HOSTILE, strict=True)
     )
@@ -70,11 +70,11 @@ def _started(stack: ExitStack, folder: Path, proxy: SteeredProxy, aliases: Alias
         folder / "data",
         proxy_url=server.url,
         key=MANAGEMENT_KEY,
-        timezone="Europe/Berlin",
+        timezone=str(BERLIN),
         aliases=aliases,
         exporter_limits_file=LIMITS_FILE,
     )
-    exporter = stack.enter_context(running(settings))
+    exporter = stack.enter_context(running(settings, clock=proxy.clock))
     booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {records}.0'
     wait_until(lambda: metrics_of(exporter), lambda text: booked in text)
     return exporter
