@@ -228,7 +228,7 @@ def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
     wait_until(lambda: proxy.empty_pops >= before + 2 and not flow_in(data_dir).pending)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300 + 10 * _FORKED_KILLS)
 def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) -> None:
     data_dir, met, chance = tmp_path / "data", _Met(), random.Random(1)
     with _loaded_proxy() as (proxy, url):
