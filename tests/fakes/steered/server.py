@@ -62,6 +62,10 @@ class _SteeredHandler(HttpHandler):
             self.connection_is_http = True
             super().handle_one_request()
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The time for the header ``Date``: the proxy's."""
+        return super().date_time_string(self.proxy.clock.now() if timestamp is None else timestamp)
+
 
 class SteeredServer(DemoServer):
     """Serves a ``SteeredProxy`` as ``DemoServer`` serves a ``DemoProxy``."""

@@ -1,12 +1,11 @@
 """After the loss of the data directory, a new exporter restores what the old one knew from Supabase while it polls."""
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.clock import Clock
 from exporter.errors import HistoryAwayError
 from exporter.history.restore import Restore
 from exporter.history.sender import Ends
@@ -30,6 +28,7 @@ from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from exporter.wiring import Parts
 from tests.benches.program import metrics_of, polls_of, running, settings_for
+from tests.fakes.noon import NoonClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.snapshot import Details
@@ -91,7 +90,7 @@ class Site:
     @contextmanager
     def exporter(self, *, polls: bool = True) -> Iterator[Exporter]:
         """An exporter that has polled once, unless ``polls`` says that the proxy is away."""
-        with running(self.settings()) as exporter:
+        with running(self.settings(), clock=self.proxy.clock) as exporter:
             if polls:
                 self.polled(exporter, 1)
             yield exporter
@@ -109,7 +108,7 @@ class Site:
     def sync(self, exporter: Exporter, *, state: str = "ok") -> None:
         """Wait until everything booked so far is in Supabase, or the history is in another state."""
         for _ in range(2 if state == "ok" else 1):  # a pass that may be under way began too early
-            begun_ms = int(time.time() * 1000)
+            begun_ms = self.proxy.clock.now_ms()
             wait_until(partial(self._is_done, exporter, state, begun_ms))
 
     def _is_done(self, exporter: Exporter, state: str, begun_ms: int) -> bool:
@@ -241,7 +240,7 @@ def site(kind: str, tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[Site]
 @contextmanager
 def _site(kind: str, folder: Path, api: SupabaseApi) -> Iterator[Site]:
     version = "v7.2.140" if kind == "queue" else "v6.9.49"
-    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=Clock(), retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=NoonClock(), retention_seconds=3600)
     if kind == "counts":
         details: Details = "absent"
         proxy.details = details
@@ -453,7 +452,7 @@ def test_a_restore_that_is_cut_anywhere_continues_from_there(site: Site, monkeyp
     for module in ("restore", "supabase_client"):
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
-    clock = Clock()
+    clock = site.proxy.clock
     cuts = 0
     is_complete = False
     while not is_complete:
@@ -483,7 +482,7 @@ def test_the_roll_up_of_days_whose_records_were_deleted_comes_back(site: Site) -
         _fill(site, first)
         periods_before = gauges(first)
         owner = site.api.database.value("(select owner from exporter_proxies)")
-    day = (datetime.now(UTC) - timedelta(days=3)).date()
+    day = datetime.fromtimestamp(site.proxy.clock.now() - 3 * 24 * _HOUR, UTC).date()
     site.api.database.call("exporter_prune", proxy="default", owner=owner, before=day.isoformat())
     known, rolled = site.records(), site.remote_rollups()
     site.lose()
