@@ -111,7 +111,7 @@ def every(seconds: int, *, phase: int = 0, since: int = 0, until: int = 10**9) -
 def of_polls(share: float, *, seed: int = 1, since: int = 0, until: int = 10**9) -> Callable[[int], bool]:
     """A rival that polls just before this share of our polls, and so takes the same share of the records."""
     chance = random.Random(seed)
-    picked = [chance.random() < share for _ in range(100_000)]
+    picked = [chance.random() < share for _ in range(20_000)]
 
     def takes(second: int) -> bool:
         return since <= second < until and (second % POLL_SECONDS == 0) and picked[second // POLL_SECONDS]

@@ -1,6 +1,8 @@
 """Asking providers through a proxy over real sockets: what goes out, and the result of every failure."""
 
 import json
+import socket
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -85,7 +87,12 @@ def test_a_proxy_that_refuses_ends_all_calls(
         assert store.load(), "it is remembered for the polls, too"
 
 
-_LONG = b'{"status_code": 200, "header": {}, "body": "' + b"x" * (50 * 1024 * 1024) + b'"}'
+def _send_50_mb(connection: socket.socket, _stopped: threading.Event) -> None:
+    start, mebibyte, end = b'{"status_code": 200, "header": {}, "body": "', b"x" * 2**20, b'"}'
+    connection.sendall(head(length=len(start) + 50 * len(mebibyte) + len(end)) + start)
+    for _ in range(50):
+        connection.sendall(mebibyte)
+    connection.sendall(end)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,7 @@ _LONG = b'{"status_code": 200, "header": {}, "body": "' + b"x" * (50 * 1024 * 10
         pytest.param(hang(), HANGING, Refusal.UNAVAILABLE, id="silence"),
         pytest.param(drip(head(length=1_000_000), b"x"), DRIPPING, Refusal.UNAVAILABLE, id="a byte now and then"),
         pytest.param(send(head(length=1000), b"{"), None, Refusal.UNAVAILABLE, id="broken off"),
-        pytest.param(send(head(length=len(_LONG)), _LONG), None, Refusal.UNREADABLE, id="50 MB"),
+        pytest.param(_send_50_mb, None, Refusal.UNREADABLE, id="50 MB"),
     ],
 )
 def test_each_answer_that_fails_to_come_has_its_reason(

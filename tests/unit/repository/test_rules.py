@@ -26,7 +26,8 @@ Rule = dict[str, Any]
 @cache
 def _rules(folder: str = "rules") -> list[Rule]:
     files = sorted((ROOT / "prometheus" / folder).glob("*.yml"))
-    return [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+    contents = (yaml.load(file.read_text(), Loader=yaml.CSafeLoader) for file in files)
+    return [rule for content in contents for group in content["groups"] for rule in group["rules"]]
 
 
 ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
