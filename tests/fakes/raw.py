@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from tests.stack.waiting import wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _STEP_SECONDS = 0.02
 
@@ -44,7 +44,7 @@ class RawServer:
 
     def _serve(self, connection: socket.socket, script: Script) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE_SECONDS)
             request = b""
             while b"\r\n\r\n" not in request:
                 part = connection.recv(65_536)
@@ -76,7 +76,7 @@ class RawServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in [self._acceptor, *self._threads]:
-            thread.join(timeout=15)
+            thread.join(PATIENCE_SECONDS)
 
 
 def send(*parts: bytes) -> Script:
@@ -93,7 +93,7 @@ def hang(after: bytes = b"") -> Script:
 
     def script(connection: socket.socket, stopped: threading.Event) -> None:
         connection.sendall(after)
-        stopped.wait(30)
+        stopped.wait()
 
     return script
 

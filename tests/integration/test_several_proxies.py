@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.raw import RawServer, hang
+from tests.fakes.raw import RawServer, drip, head
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
@@ -44,7 +44,8 @@ def _publish(server: SteeredServer, records: int, seed: int) -> None:
 
 def test_one_that_hangs_and_one_that_refuses_cost_the_third_nothing(fine: SteeredServer, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    with RawServer(hang()) as hanging, SteeredServer(SteeredProxy(key="another")) as refusing:
+    endless = drip(head(length=10**6), b" ")  # a call that gets no byte at all would end after 20 seconds
+    with RawServer(endless) as hanging, SteeredServer(SteeredProxy(key="another")) as refusing:
         urls = {"hangs": hanging.url, "refuses": refusing.url, "fine": fine.url}
         with _program(tmp_path, urls) as program:
             _publish(fine, 100, seed=1)

@@ -8,6 +8,7 @@ import pytest
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.views.totals import Flow
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
+from tests.stack.waiting import PATIENCE_SECONDS
 
 
 def test_counts_do_not_fall_where_one_thread_is_slow_to_show_what_it_wrote(
@@ -24,7 +25,7 @@ def test_counts_do_not_fall_where_one_thread_is_slow_to_show_what_it_wrote(
         follow(changes, change, flow)
 
     def book() -> None:
-        is_on_disk.wait(10)
+        assert is_on_disk.wait(PATIENCE_SECONDS)
         take(intake, [GOOD])
         is_booked.set()
 

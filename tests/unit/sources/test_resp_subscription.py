@@ -30,7 +30,7 @@ from exporter.sources.resp_subscription import RespConnection, UsageSubscription
 from exporter.sources.usage_queue import UsageQueue
 from tests.fakes.guarding import KEY, MemoryRefusals, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
-from tests.stack.waiting import wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _WHERE = "Proxy 'default' at http://proxy"
 
@@ -129,7 +129,7 @@ def test_bytes_that_arrive_with_an_answer_are_kept() -> None:
 def test_a_command_without_an_answer_is_an_error(
     script: Script, error: type[ProxyError], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resp_subscription, "_REPLY_SECONDS", 1.0)
+    monkeypatch.setattr(resp_subscription, "_REPLY_SECONDS", 1.0 if "in time" in sentence else PATIENCE_SECONDS)
     monkeypatch.setattr(resp_subscription, "MAX_REPLY_BYTES", 100_000)
     with RawServer(script) as server, _connection(server) as connection, pytest.raises(error) as caught:
         connection.ask("AUTH", "key")
@@ -157,7 +157,7 @@ def test_what_was_sent_before_a_full_disk_ended_the_subscription_is_handed_over(
         connection.sendall(b"+OK\r\n")
         connection.recv(1000)
         connection.sendall(_frame(b"subscribe", b"usage", 1) + _frame(b"message", b"usage", b'{"timestamp": "1"}'))
-        assert refused.wait(10)
+        assert refused.wait(PATIENCE_SECONDS)
         connection.sendall(_frame(b"message", b"usage", b'{"timestamp": "2"}'))
         said = b""
         while b"UNSUBSCRIBE" not in said:
