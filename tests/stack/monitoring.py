@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from tests.stack import loopback
+from tests.stack.forks import die_with_parent
 from tests.stack.waiting import PATIENCE_SECONDS, rest
 
 VERSION_LINES = ("2.42", "3.x")
@@ -236,7 +238,12 @@ def _serving(name: str, command: Sequence[str], *, log: Path) -> Iterator[str]:
     listen = "--web.listen-address=127.0.0.1:0"
     with (
         log.open("wb") as stream,
-        subprocess.Popen([*command, listen], stdout=stream, stderr=stream) as process,
+        subprocess.Popen(
+            [*command, listen],
+            stdout=stream,
+            stderr=stream,
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the tests start it from no thread
+        ) as process,
     ):
         try:
             yield _wait_until_ready(name, process, log)
