@@ -4,6 +4,7 @@ The answers hold raw keys, e-mail addresses and file names. Here they become pse
 decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about an account.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 _FAR_MS = 4_102_444_800_000  # the year 2100
 
 _LISTED_STATUSES = ("active", "error", "disabled")
+_is_of_workspace = re.compile(r"team|business|^ent|^edu|k12").search
+"""Whether a Codex plan is a workspace's: its members share one account id."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +200,9 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     status = file.status or ""
     id_token = file.id_token or _IdToken()
     plan = (id_token.plan_type or "").strip().lower()
-    account_id = pseudonym((id_token.chatgpt_account_id or "").strip())
+    account_id = (id_token.chatgpt_account_id or "").strip()
+    if account_id and _is_of_workspace(plan):
+        account_id = f"{account_id} {(file.email or '').strip().lower()}"
     # A Vertex account is a file, but Google charges the service account for its use.
     is_metered = auth_type == "api_key" or provider == "vertex"
     retry_ms = instant(file.next_retry_after or "") or 0
@@ -205,7 +210,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     return Account(
         facts=CredentialFacts(provider=provider, billing=Billing.METERED if is_metered else Billing.SUBSCRIPTION),
         identity=("file", name),
-        account_id=f"{account_id}/{provider}" if account_id else "",
+        account_id=f"{pseudonym(account_id)}/{provider}" if account_id else "",
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
         auth_type=auth_type,
