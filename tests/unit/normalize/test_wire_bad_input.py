@@ -363,6 +363,12 @@ def test_an_unknown_provider_is_read_like_openai_and_marked() -> None:
     assert _record().known_family
 
 
+def test_a_provider_whose_counts_the_proxy_has_split_needs_no_family() -> None:
+    breakdown = {"quality": "complete", "input": {"uncached_tokens": 100}, "output": {"non_reasoning_tokens": 10}}
+    assert _record(provider="plugin-x", token_breakdown=breakdown).known_family
+    assert not _record(provider="plugin-x", token_breakdown=breakdown | {"quality": "new"}).known_family
+
+
 def test_a_numeric_auth_index_is_not_a_handle() -> None:
     assert _record(auth_index=7).auth_index == ""
 
