@@ -91,7 +91,8 @@ def _read_usage(answer: Answer) -> Report | None:
         found.setdefault((reading.window, reading.scope), reading)
     readings = (*found.values(), *_extra_usage(answer))
     elsewhere_ratio = _elsewhere(answer)
-    told = readings or elsewhere_ratio is not None
+    # A window that the account does not have is null.
+    told = readings or elsewhere_ratio is not None or "five_hour" in answer.stated
     return Report(readings=readings, elsewhere_ratio=elsewhere_ratio) if told else None
 
 
