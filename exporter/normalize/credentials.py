@@ -27,6 +27,8 @@ _FAR_MS = 4_102_444_800_000  # the year 2100
 _LISTED_STATUSES = ("active", "error", "disabled")
 _is_of_workspace = re.compile(r"team|business|^ent|^edu|k12").search
 """Whether a Codex plan is a workspace's: its members share one account id."""
+_of_organization = re.compile(r"claude-([0-9a-f]{8})-.+").fullmatch
+"""The hash of an organization in the file name of a Claude account (CPA since autumn 2026); its members share it."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,9 +202,10 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     status = file.status or ""
     id_token = file.id_token or _IdToken()
     plan = (id_token.plan_type or "").strip().lower()
-    account_id = (id_token.chatgpt_account_id or "").strip()
-    if account_id and _is_of_workspace(plan):
-        account_id = f"{account_id} {(file.email or '').strip().lower()}"
+    organization = _of_organization(file.name or "")
+    account_id = organization[1] if organization else (id_token.chatgpt_account_id or "").strip()
+    if account_id and (organization or _is_of_workspace(plan)):
+        account_id += f" {(file.email or '').strip().lower()}"
     # A Vertex account is a file, but Google charges the service account for its use.
     is_metered = auth_type == "api_key" or provider == "vertex"
     retry_ms = instant(file.next_retry_after or "") or 0

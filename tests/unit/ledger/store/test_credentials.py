@@ -178,6 +178,22 @@ def test_a_member_of_a_workspace_in_an_older_ledger_stays_the_same_account(tmp_p
     assert _shown(ledger) == dict.fromkeys(before, 2)
 
 
+def _claude(name: str, *, email: str = _EMAIL) -> dict[str, Any]:
+    """A file of a Claude account; its ``auth_index`` repeats the last letter of its name."""
+    return _login(name[-1], None, email=email, name=f"{name}.json", provider="claude", id_token=None)
+
+
+def test_a_claude_account_is_one_of_an_organization_where_its_file_names_that(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    old, one, other = _claude("claude-d"), _claude("claude-00f765af-d"), _claude("claude-50d86b12-e")
+    colleague = _claude("claude-00f765af-f", email="bob@invented.example")
+    for files in ((old,), (one,), (other, one), (one, colleague, other)):
+        _poll(ledger, *files)
+    _book(ledger, "d", "e", "e", "f", "f", "f")
+    assert sorted(_shown(ledger).values()) == [1, 2, 3]
+    assert len(ledger.dictionary.credentials_with("email", PSEUDONYMS.of(_EMAIL))) == 2
+
+
 def test_a_new_workspace_does_not_replace_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
     """The older version knew only the file; the new workspace is listed before it."""
     ledger = _old_ledger(tmp_path, _login("plus"))
