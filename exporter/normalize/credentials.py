@@ -12,6 +12,7 @@ import msgspec
 
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.usage_record import billing_of
 from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
 from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
@@ -206,12 +207,10 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     account_id = organization[1] if organization else (id_token.chatgpt_account_id or "").strip()
     if account_id and (organization or _is_of_workspace(plan)):
         account_id += f" {(file.email or '').strip().lower()}"
-    # A Vertex account is a file, but Google charges the service account for its use.
-    is_metered = auth_type == "api_key" or provider == "vertex"
     retry_ms = instant(file.next_retry_after or "") or 0
     told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
-        facts=CredentialFacts(provider=provider, billing=Billing.METERED if is_metered else Billing.SUBSCRIPTION),
+        facts=CredentialFacts(provider=provider, billing=billing_of(auth_type, provider)),
         identity=("file", name),
         account_id=f"{pseudonym(account_id)}/{provider}" if account_id else "",
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),

@@ -41,7 +41,7 @@ def normalize(
     tokens, known_family = tokens_of(wire, provider=provider, openai_compatible=known.openai_compatible)
     if max(tokens.prompt, tokens.output, tokens.unclassified) > MAX_TOKENS:
         return _IMPOSSIBLE_TOKENS
-    billing = known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type)
+    billing = known.billing if known.billing is not Billing.UNKNOWN else billing_of(wire.auth_type, provider)
     service_tier, tier_only_asked = _service_tier(wire, billing)
     return UsageRecord(
         # By place, because CPython builds a dictionary for a call with more than fifteen names.
@@ -97,8 +97,9 @@ def _name(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _billing(auth_type: str | None) -> Billing:
-    if auth_type in ("apikey", "api_key"):
+def billing_of(auth_type: str | None, provider: str) -> Billing:
+    """What the use of an account or key costs. A Vertex account is a login, but Google charges for its use."""
+    if auth_type in ("apikey", "api_key") or provider == "vertex":
         return Billing.METERED
     return Billing.SUBSCRIPTION if auth_type == "oauth" else Billing.UNKNOWN
 
