@@ -26,7 +26,7 @@ KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 _FAR_MS = 4_102_444_800_000  # the year 2100
 
 _LISTED_STATUSES = ("active", "error", "disabled")
-_is_of_workspace = re.compile(r"team|business|^ent|^edu|k12").search
+_is_of_workspace = re.compile(r"team|business|workspace|quorum|^ent|^edu|k12").search
 """Whether a Codex plan is a workspace's: its members share one account id."""
 _of_organization = re.compile(r"claude-([0-9a-f]{8})-.+").fullmatch
 """The hash of an organization in the file name of a Claude account (CPA since autumn 2026); its members share it."""
