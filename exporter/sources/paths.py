@@ -48,7 +48,6 @@ V8 = Paths(
     credentials=f"{_V8}/credentials",
     api_key_usage=f"{_V8}/observability/usage/api-keys",
     config=f"{_V8}/config",
-    publishing=f"{_V8}/config/observability/usage/usage-statistics-enabled",
     api_call=f"{_V8}/requests/api-call",
     plugins=f"{_V8}/plugins",
 )
