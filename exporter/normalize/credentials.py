@@ -119,7 +119,9 @@ class _Key(msgspec.Struct, rename="kebab"):
     auth_index: str | None = None
 
 
-class _CompatKey(msgspec.Struct, rename="kebab"):
+class _CompatKey(_Key, rename="kebab"):
+    """An upstream: a list of keys, or, if it needs none, a handle of its own."""
+
     name: str | None = None
     api_key_entries: list[_Key] | None = None
 
@@ -167,7 +169,7 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
         if endpoint == "openai-compatibility":
             upstream = decoded(raw, _CompatKey, strict=False)
             provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
-            keys = None if upstream is None else upstream.api_key_entries or []
+            keys = None if upstream is None else upstream.api_key_entries or [upstream]
         else:
             key = decoded(raw, _Key, strict=False)
             kind = endpoint.removesuffix("-api-key")
@@ -230,7 +232,8 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
 
 def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
     hidden = pseudonym(key.api_key or "")
-    counts, upstream = uses.get(hidden, {}), provider.removeprefix("openai-compatible-")
+    counts = uses.get(hidden, {}) if hidden else {}
+    upstream = provider.removeprefix("openai-compatible-")
     if len(counts) == 1:
         # Before CPA 7.2.26 a compatible upstream had another name here; a key with a single provider leaves no doubt.
         (upstream,) = counts

@@ -32,6 +32,7 @@ class Paths(msgspec.Struct, frozen=True):
         f"{_V0}/vertex-api-key",
         f"{_V0}/xai-api-key",
         f"{_V0}/interactions-api-key",
+        f"{_V0}/meta-api-key",
     )
     api_call: str = f"{_V0}/api-call"
     plugins: str = f"{_V0}/plugins"

@@ -125,6 +125,13 @@ def test_the_use_of_one_key_at_two_providers_is_kept_apart() -> None:
     assert (claude.success, claude.failed, codex.success, codex.failed) == (5, 0, 7, 2)
 
 
+def test_an_upstream_that_needs_no_key_is_known_by_its_own_handle() -> None:
+    local = {"name": "ollama", "base-url": "http://localhost:11434/v1", "models": [], "auth-index": "c" * 16}
+    (account,) = _keys("openai-compatibility", local, uses={"ollama": {"http://other|": {"success": 1, "failed": 0}}})
+    assert (account.auth_index, account.facts.provider) == ("c" * 16, "openai-compatible-ollama")
+    assert (account.identity, account.names, account.success) == (None, (), None)
+
+
 def test_a_vertex_service_account_is_charged_although_it_is_a_file() -> None:
     (account,) = _files({"name": "vertex.json", "provider": "vertex", "account_type": "oauth"})
     assert account.facts.billing is Billing.METERED
