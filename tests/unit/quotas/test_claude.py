@@ -102,7 +102,7 @@ def test_an_unused_window_is_shown_at_zero_and_never_ends() -> None:
 
 
 def test_an_account_without_windows_has_an_answer_without_any() -> None:
-    page = {
+    page: dict[str, Any] = {
         "five_hour": None,
         "seven_day": None,
         "extra_usage": {"is_enabled": False, "monthly_limit": None},
