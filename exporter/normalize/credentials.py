@@ -168,7 +168,8 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
     for raw in raws or []:
         if endpoint == "openai-compatibility":
             upstream = decoded(raw, _CompatKey, strict=False)
-            provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
+            name = ((upstream and upstream.name) or "unnamed").strip().lower()  # as in records
+            provider = f"openai-compatible-{name}"
             keys = None if upstream is None else upstream.api_key_entries or [upstream]
         else:
             key = decoded(raw, _Key, strict=False)
