@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from exporter.ledger.entry_columns import insert, listed
 from exporter.records import UNKNOWN_CREDENTIAL, CredentialFacts
 
-ACCOUNT_ID, EMAIL = "account_id", "email"
-"""Kinds of keys and names that say whose a credential is."""
+ACCOUNT_ID, EMAIL = "owner_id", "email"
+"""Kinds of keys and names that say whose a credential is. The kind ``account_id`` of older ledgers does not: the
+members of a workspace shared it."""
 LABEL = "label"
 """Kind of the keys that find a credential by one of its labels in the history."""
 

@@ -4,6 +4,7 @@ The answers hold raw keys, e-mail addresses and file names. Here they become pse
 decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about an account.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.usage_record import billing_of
 from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
 from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
@@ -24,6 +26,10 @@ KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 _FAR_MS = 4_102_444_800_000  # the year 2100
 
 _LISTED_STATUSES = ("active", "error", "disabled")
+_is_of_workspace = re.compile(r"team|business|workspace|quorum|^ent|^edu|k12").search
+"""Whether a Codex plan is a workspace's: its members share one account id."""
+_of_organization = re.compile(r"claude-([0-9a-f]{8})-.+").fullmatch
+"""The hash of an organization in the file name of a Claude account (CPA since autumn 2026); its members share it."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +119,9 @@ class _Key(msgspec.Struct, rename="kebab"):
     auth_index: str | None = None
 
 
-class _CompatKey(msgspec.Struct, rename="kebab"):
+class _CompatKey(_Key, rename="kebab"):
+    """An upstream: a list of keys, or, if it needs none, a handle of its own."""
+
     name: str | None = None
     api_key_entries: list[_Key] | None = None
 
@@ -160,8 +168,9 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
     for raw in raws or []:
         if endpoint == "openai-compatibility":
             upstream = decoded(raw, _CompatKey, strict=False)
-            provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
-            keys = None if upstream is None else upstream.api_key_entries or []
+            name = ((upstream and upstream.name) or "unnamed").strip().lower()  # as in records
+            provider = f"openai-compatible-{name}"
+            keys = None if upstream is None else upstream.api_key_entries or [upstream]
         else:
             key = decoded(raw, _Key, strict=False)
             kind = endpoint.removesuffix("-api-key")
@@ -197,15 +206,16 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     status = file.status or ""
     id_token = file.id_token or _IdToken()
     plan = (id_token.plan_type or "").strip().lower()
-    account_id = pseudonym((id_token.chatgpt_account_id or "").strip())
-    # A Vertex account is a file, but Google charges the service account for its use.
-    is_metered = auth_type == "api_key" or provider == "vertex"
+    organization = _of_organization(file.name or "")
+    account_id = organization[1] if organization else (id_token.chatgpt_account_id or "").strip()
+    if account_id and (organization or _is_of_workspace(plan)):
+        account_id += f" {(file.email or '').strip().lower()}"
     retry_ms = instant(file.next_retry_after or "") or 0
     told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
-        facts=CredentialFacts(provider=provider, billing=Billing.METERED if is_metered else Billing.SUBSCRIPTION),
+        facts=CredentialFacts(provider=provider, billing=billing_of(auth_type, provider)),
         identity=("file", name),
-        account_id=f"{account_id}/{provider}" if account_id else "",
+        account_id=f"{pseudonym(account_id)}/{provider}" if account_id else "",
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
         auth_type=auth_type,
@@ -223,7 +233,8 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
 
 def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
     hidden = pseudonym(key.api_key or "")
-    counts, upstream = uses.get(hidden, {}), provider.removeprefix("openai-compatible-")
+    counts = uses.get(hidden, {}) if hidden else {}
+    upstream = provider.removeprefix("openai-compatible-")
     if len(counts) == 1:
         # Before CPA 7.2.26 a compatible upstream had another name here; a key with a single provider leaves no doubt.
         (upstream,) = counts

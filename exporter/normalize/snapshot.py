@@ -288,6 +288,7 @@ def _reads_beside_input(wire: Wire) -> bool:
 
 
 _FAMILIES = (
+    (re.compile(r"gemini-claude"), "antigravity", "AntigravityExecutor"),
     (re.compile(r"claude"), "claude", "ClaudeExecutor"),
     (re.compile(r"gemini|gemma|imagen"), "gemini", "GeminiExecutor"),
     (re.compile(r"(^|/)(gpt|o[1345]|chatgpt|codex)([-.]|$)"), "openai", "OpenAICompatExecutor"),

@@ -47,12 +47,14 @@ def family_of(*, executor_type: str, provider: str, openai_compatible: bool) -> 
     return _BY_PROVIDER.get(provider, Family.UNKNOWN)
 
 
-def tokens_of(wire: Wire, family: Family) -> Tokens:
-    """The exclusive buckets of ``wire``."""
+def tokens_of(wire: Wire, *, provider: str, openai_compatible: bool) -> tuple[Tokens, bool]:
+    """The exclusive buckets of ``wire``, and whether the meaning of its counts is known, not guessed."""
     breakdown = wire.token_breakdown
     if breakdown is not None and breakdown.quality in _QUALITIES:
-        return _from_breakdown(breakdown)
-    return Tokens() if wire.tokens is None else _RULES[family](wire.tokens)
+        return _from_breakdown(breakdown), True
+    family = family_of(executor_type=wire.executor_type or "", provider=provider, openai_compatible=openai_compatible)
+    tokens = Tokens() if wire.tokens is None else _RULES[family](wire.tokens)
+    return tokens, family is not Family.UNKNOWN
 
 
 _QUALITIES = ("complete", "unclassified", "inconsistent")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from exporter.days import DAY_MS, epoch_ms
-from exporter.normalize.tokens import Family, family_of, tokens_of
+from exporter.normalize.tokens import tokens_of
 from exporter.normalize.wire import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
@@ -38,13 +38,10 @@ def normalize(
     extra = _is_image_tool_extra(wire)
     provider = wire.provider or "unknown"
     known = facts(auth_index, provider)
-    family = family_of(
-        executor_type=wire.executor_type or "", provider=provider, openai_compatible=known.openai_compatible
-    )
-    tokens = tokens_of(wire, family)
+    tokens, known_family = tokens_of(wire, provider=provider, openai_compatible=known.openai_compatible)
     if max(tokens.prompt, tokens.output, tokens.unclassified) > MAX_TOKENS:
         return _IMPOSSIBLE_TOKENS
-    billing = known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type)
+    billing = known.billing if known.billing is not Billing.UNKNOWN else billing_of(wire.auth_type, provider)
     service_tier, tier_only_asked = _service_tier(wire, billing)
     return UsageRecord(
         # By place, because CPython builds a dictionary for a call with more than fifteen names.
@@ -65,7 +62,7 @@ def normalize(
         code=_code(wire),
         service_tier=service_tier,
         tier_only_asked=tier_only_asked,
-        known_family=family is not Family.UNKNOWN,
+        known_family=known_family,
     )
 
 
@@ -100,8 +97,9 @@ def _name(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _billing(auth_type: str | None) -> Billing:
-    if auth_type in ("apikey", "api_key"):
+def billing_of(auth_type: str | None, provider: str) -> Billing:
+    """What the use of an account or key costs. A Vertex account is a login, but Google charges for its use."""
+    if auth_type in ("apikey", "api_key") or provider == "vertex":
         return Billing.METERED
     return Billing.SUBSCRIPTION if auth_type == "oauth" else Billing.UNKNOWN
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from exporter.pricing.model_names import is_bedrock
 
 OPENAI_COMPATIBLE = "openai-compatible-"
-"""CPA's prefix for the name of an OpenAI-compatible upstream since v7.2.20."""
+"""CPA's prefix for the name of an OpenAI-compatible upstream since v7.2.21."""
 
 
 class _Names(NamedTuple):

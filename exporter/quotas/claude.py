@@ -57,7 +57,10 @@ def _read_headers(headers: Answer) -> list[Reading]:
         if slug == claimed and moment(at, headers.observed_ms) is None:
             at, inferred = reset, moment(reset, headers.observed_ms) is not None
         readings.append(headers.reading(seconds, scope, used_ratio, at, status=status, inferred=inferred))
-    if overall == "rejected" and all(reading.status != overall for reading in readings):
+    # Other requests still work where neither the session nor the week refuses: what refused is a model's window.
+    allowed = {reading.window for reading in readings if not reading.scope and reading.status in ("allowed", "warning")}
+    explained = allowed >= {"5h", "7d"} or any(reading.status == overall for reading in readings)
+    if overall == "rejected" and not explained:
         at = moment(reset, headers.observed_ms) or headers.observed_ms
         readings.append(headers.reading(None, "", None, at, name=ACCOUNT, status=overall))
     return readings
@@ -91,7 +94,8 @@ def _read_usage(answer: Answer) -> Report | None:
         found.setdefault((reading.window, reading.scope), reading)
     readings = (*found.values(), *_extra_usage(answer))
     elsewhere_ratio = _elsewhere(answer)
-    told = readings or elsewhere_ratio is not None
+    # A window that the account does not have is null.
+    told = readings or elsewhere_ratio is not None or "five_hour" in answer.stated
     return Report(readings=readings, elsewhere_ratio=elsewhere_ratio) if told else None
 
 

@@ -27,7 +27,8 @@ from exporter.quotas.values import (
 _PREFIX = "x-codex-"
 _RESERVE = "x-base-model-inference-"
 """The reserve beside the backend's own windows."""
-_GROUP = r"[a-z0-9][a-z0-9_-]{0,31}"
+_GROUP = r"(?:additional-)?[a-z0-9][a-z0-9._-]{0,31}"
+"""A limit's name for its headers. Over WebSocket CPA uses the whole name: ``additional-gpt-5.3-codex-spark``."""
 _STEM = rf"(?:{_PREFIX}(?:{_GROUP}-)?|{_RESERVE})(?:primary|secondary)"
 _WINDOW = re.compile(rf"((?:{_PREFIX}(?:({_GROUP})-)?|({_RESERVE}))(?:primary|secondary))-window-minutes").fullmatch
 

@@ -32,6 +32,7 @@ class Paths(msgspec.Struct, frozen=True):
         f"{_V0}/vertex-api-key",
         f"{_V0}/xai-api-key",
         f"{_V0}/interactions-api-key",
+        f"{_V0}/meta-api-key",
     )
     api_call: str = f"{_V0}/api-call"
     plugins: str = f"{_V0}/plugins"
@@ -48,7 +49,6 @@ V8 = Paths(
     credentials=f"{_V8}/credentials",
     api_key_usage=f"{_V8}/observability/usage/api-keys",
     config=f"{_V8}/config",
-    publishing=f"{_V8}/config/observability/usage/usage-statistics-enabled",
     api_call=f"{_V8}/requests/api-call",
     plugins=f"{_V8}/plugins",
 )

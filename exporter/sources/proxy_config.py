@@ -75,13 +75,11 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
     Raises the errors of ``client`` that concern the whole proxy.
     """
     sections = _config_sections(client, paths.config)
-    if _publishing(sections) is None:
-        body = _read_if_there(client, paths.publishing)
-        # The switch's own path: v0 wraps the value in an object, v8 does not.
-        wrapped = decoded(body, _UsageSection)
-        sections.append(_UsageSection(decoded(body, bool) if wrapped is None else wrapped.publishing))
-    if _retention(sections) is None and paths.config != V0.config:
+    if paths.config != V0.config and None in (_publishing(sections), _retention(sections)):
+        # v8 shows only what its file says, v0 what is in force.
         sections += _config_sections(client, V0.config)
+    if _publishing(sections) is None:
+        sections.append(decoded(_read_if_there(client, V0.publishing), _UsageSection) or _UsageSection())
     return Flags(publishing_enabled=_publishing(sections), retention_seconds=_retention(sections))
 
 

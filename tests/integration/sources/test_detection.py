@@ -253,6 +253,14 @@ def test_flags_are_read_again(connect: Connect, config: object, flags: Flags) ->
         assert replay.requests.total() <= 2
 
 
+def test_what_the_file_of_v8_leaves_out_is_read_from_the_configuration_in_force(connect: Connect) -> None:
+    with _v8() as replay:
+        replay.answer(f"{V8}/config", _json({"observability": {"usage": {RETENTION: 120}}}))
+        replay.answer(f"{V8}/config/observability/usage/{ENABLED}", _json({"error": "not_found"}, status=404))
+        replay.answer(f"{V0}/config", _json({ENABLED: False, RETENTION: 120}))
+        assert detect(connect(replay.url)).read_flags() == Flags(False, 120)
+
+
 @pytest.mark.parametrize("status", [404, 500, 503])
 def test_a_configuration_that_cannot_be_read_does_not_stop_the_reading_of_the_queue(
     connect: Connect, status: int

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.imports.cpamp import CpampRow, of_hashes
 from exporter.imports.peer_files import read_peer
-from exporter.normalize.tokens import Family, tokens_of
+from exporter.normalize.tokens import tokens_of
 from exporter.normalize.wire import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
 from tests.benches.peers import cpamp_file, sha256
@@ -56,7 +56,7 @@ def test_the_model_is_the_one_that_answered(tmp_path: Path) -> None:
     ],
 )
 def test_claudes_cache_is_counted_once(tokens: Mapping[str, int], wanted: tuple[int, ...], tmp_path: Path) -> None:
-    found = tokens_of(_read(tmp_path, GOOD | {"tokens": tokens}), Family.CLAUDE)
+    found, _ = tokens_of(_read(tmp_path, GOOD | {"tokens": tokens}), provider="claude", openai_compatible=False)
     assert (found.uncached, found.cache_read, found.cache_write) == wanted
 
 

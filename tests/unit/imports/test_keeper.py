@@ -10,7 +10,7 @@ import pytest
 
 from exporter.imports.keeper import KeeperRow
 from exporter.imports.peer_files import read_peer
-from exporter.normalize.tokens import Family, tokens_of
+from exporter.normalize.tokens import tokens_of
 from exporter.normalize.usage_record import milliseconds
 from exporter.normalize.wire import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
@@ -88,13 +88,13 @@ def test_all_forms_of_time_that_keeper_wrote_are_read(stored: str, tmp_path: Pat
 def test_each_token_of_the_prompt_is_in_one_bucket(
     columns: Mapping[str, Any], wanted: tuple[int, ...], tmp_path: Path
 ) -> None:
-    tokens = tokens_of(_read(tmp_path, **columns), Family.OPENAI)
+    tokens, _ = tokens_of(_read(tmp_path, **columns), provider="codex", openai_compatible=False)
     assert (tokens.uncached, tokens.cache_read, tokens.cache_write) == wanted
 
 
 def test_the_output_includes_the_reasoning_of_every_provider(tmp_path: Path) -> None:
     gemini = GOOD | {"executor_type": "GeminiExecutor", "tokens": {"output_tokens": 7, "reasoning_tokens": 3}}
-    tokens = tokens_of(_read(tmp_path, gemini), Family.GEMINI)
+    tokens, _ = tokens_of(_read(tmp_path, gemini), provider="gemini", openai_compatible=False)
     assert (tokens.output, tokens.reasoning) == (10, 3)
 
 

@@ -204,6 +204,7 @@ def test_anything_but_a_snapshot_is_refused_without_quoting_it(body: bytes) -> N
     [
         ("claude-sonnet-4-5-20250929", "claude"),
         ("gemini-2.5-pro", "gemini"),
+        ("gemini-claude-sonnet-4-5-thinking", "antigravity"),  # Antigravity's name, counted in Gemini's format
         ("gpt-5.4", "openai"),
         ("openai/o3-mini", "openai"),
         ("grok-4.5", "xai"),

@@ -363,6 +363,17 @@ def test_an_unknown_provider_is_read_like_openai_and_marked() -> None:
     assert _record().known_family
 
 
+def test_a_provider_whose_counts_the_proxy_has_split_needs_no_family() -> None:
+    breakdown = {"quality": "complete", "input": {"uncached_tokens": 100}, "output": {"non_reasoning_tokens": 10}}
+    assert _record(provider="plugin-x", token_breakdown=breakdown).known_family
+    assert not _record(provider="plugin-x", token_breakdown=breakdown | {"quality": "new"}).known_family
+
+
+def test_google_charges_a_vertex_account_that_the_proxy_no_longer_lists() -> None:
+    assert _record(provider="vertex", auth_type="oauth").billing is Billing.METERED
+    assert _record(provider="claude", auth_type="oauth").billing is Billing.SUBSCRIPTION
+
+
 def test_a_numeric_auth_index_is_not_a_handle() -> None:
     assert _record(auth_index=7).auth_index == ""
 

@@ -101,6 +101,17 @@ def test_an_unused_window_is_shown_at_zero_and_never_ends() -> None:
     assert (reading.used_ratio, reading.ends_ms, reading.inferred) == (0, None, True)
 
 
+def test_an_account_without_windows_has_an_answer_without_any() -> None:
+    page: dict[str, Any] = {
+        "five_hour": None,
+        "seven_day": None,
+        "extra_usage": {"is_enabled": False, "monthly_limit": None},
+        "limits": [],
+    }
+    report = told(_USAGE, page)
+    assert (report.readings, report.refusal) == ((), None)
+
+
 def test_a_used_window_without_a_reset_has_none() -> None:
     assert one(told(_USAGE, {"five_hour": {"utilization": 3, "resets_at": None}})).resets_ms is None
 

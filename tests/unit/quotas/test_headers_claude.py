@@ -178,6 +178,15 @@ def test_a_rejection_applies_to_the_windows_that_say_so_and_to_no_other() -> Non
     assert named(found) == [("7d", "", 0.21), ("7d", "fable", 1.0)]
 
 
+@pytest.mark.parametrize("claim", ["overage", "five_hour", ""])
+def test_a_rejection_is_not_the_accounts_where_its_session_and_its_week_are_allowed(claim: str) -> None:
+    told = _REJECTED | {"Anthropic-Ratelimit-Unified-Representative-Claim": claim}
+    fable = claude("7d_oi", status="", utilization="1.01")
+    found = read(told | fable | claude("5h", status="allowed") | claude("7d", status="allowed_warning"))
+
+    assert named(found) == [("5h", "", 0.21), ("7d", "", 0.21), ("7d", "fable", 1.01)]
+
+
 @pytest.mark.parametrize("used", ["-0.0", "-0", "-0.00"])
 def test_a_signed_zero_is_zero(used: str) -> None:
     for reading in (

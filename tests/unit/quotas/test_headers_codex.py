@@ -121,14 +121,16 @@ def test_an_idle_spark_window_does_not_hide_the_full_main_one() -> None:
     assert named(found) == [("5h", "", 0.97), ("5h", SPARK, 0.0)]
 
 
-def test_a_group_is_scoped_by_its_name_which_comes_before_the_model() -> None:
-    group = codex("Bengalfox-Primary", used_percent="40") | {"X-Codex-Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark"}
+# By its code name over HTTP, by its own over WebSocket.
+@pytest.mark.parametrize("group", ["Bengalfox", "Additional-GPT-5.3-Codex-Spark"])
+def test_a_group_is_scoped_by_its_name_which_comes_before_the_model(group: str) -> None:
+    headers = codex(f"{group}-Primary", used_percent="40") | {f"X-Codex-{group}-Limit-Name": "GPT-5.3-Codex-Spark"}
 
-    with_main = read(codex() | group, provider="codex", model="gpt-5.4")
-    with_spark = read(codex() | group, provider="codex", model=SPARK)
+    with_main = read(codex() | headers, provider="codex", model="gpt-5.4")
+    with_spark = read(codex() | headers, provider="codex", model=SPARK)
     assert named(with_main) == [("5h", "", 0.125), ("5h", SPARK, 0.4)]
     assert named(with_spark) == [("5h", SPARK, 0.4)]
-    assert named(read(group, provider="codex", model="")) == [("5h", SPARK, 0.4)]
+    assert named(read(headers, provider="codex", model="")) == [("5h", SPARK, 0.4)]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,21 @@ def test_the_use_of_one_key_at_two_providers_is_kept_apart() -> None:
     assert (claude.success, claude.failed, codex.success, codex.failed) == (5, 0, 7, 2)
 
 
+def test_an_upstream_that_needs_no_key_is_known_by_its_own_handle() -> None:
+    local = {"name": "ollama", "base-url": "http://localhost:11434/v1", "models": [], "auth-index": "c" * 16}
+    (account,) = _keys("openai-compatibility", local, uses={"ollama": {"http://other|": {"success": 1, "failed": 0}}})
+    assert (account.auth_index, account.facts.provider) == ("c" * 16, "openai-compatible-ollama")
+    assert (account.identity, account.names, account.success) == (None, (), None)
+
+
+def test_the_use_of_one_key_at_two_upstreams_is_kept_apart_whatever_their_capitals() -> None:
+    uses = {name: {"u|sk-1": {"success": number}} for name, number in (("relay", 5), ("openrouter", 7))}
+    (account,) = _keys(
+        "openai-compatibility", {"name": "OpenRouter", "api-key-entries": [{"api-key": "sk-1"}]}, uses=uses
+    )
+    assert (account.facts.provider, account.success) == ("openai-compatible-openrouter", 7)
+
+
 def test_a_vertex_service_account_is_charged_although_it_is_a_file() -> None:
     (account,) = _files({"name": "vertex.json", "provider": "vertex", "account_type": "oauth"})
     assert account.facts.billing is Billing.METERED
@@ -317,6 +332,21 @@ def test_a_compatible_upstream_named_claude_is_not_claude(tmp_path: Path) -> Non
     assert (numbers[1], numbers[3]) == (110, 100), "cached tokens are inside the input"
     assert {route.provider for route in ledger.dictionary.routes.values()} == {"openai-compatible-claude"}
     assert {billing for _, _, billing in ledger.totals.costs} == {Billing.METERED}
+
+
+def test_an_upstream_has_one_name_before_and_after_it_is_listed(tmp_path: Path) -> None:
+    """CPA's records have it in small letters, the list of keys as it was typed."""
+    ledger = open_ledger(tmp_path)
+    upstream = {"name": " OpenRouter", "api-key-entries": [{"api-key": "sk-1", "auth-index": "c" * 16}]}
+    record = {
+        "provider": "openai-compatible-openrouter",
+        "executor_type": "OpenAICompatExecutor",
+        "auth_type": "apikey",
+    }
+    take(intake_of(ledger), [_request("c" * 16, 1, **record)])
+    ledger.take_inventory("p", _keys("openai-compatibility", upstream))
+    take(intake_of(ledger), [_request("c" * 16, 2, **record)])
+    assert {route.provider for route in ledger.dictionary.routes.values()} == {"openai-compatible-openrouter"}
 
 
 def test_records_without_a_handle_go_by_their_account_unless_it_is_the_clients_key(tmp_path: Path) -> None:

@@ -145,6 +145,55 @@ def test_two_workspaces_of_one_address_stay_two_even_if_an_id_is_missing_at_time
     assert all(label.startswith("dev-account-codex-") for label in shown)
 
 
+def test_two_members_of_a_workspace_are_two_accounts_although_they_share_its_id(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    alice = _login("team")
+    bob = _login("team", email="bob@invented.example", name="codex-1a2b-bob-team.json", auth_index="b" * 16)
+    for files in ((alice,), (alice, bob), (bob, alice)):
+        _poll(ledger, *files)
+    _book(ledger, "t", "b", "b")
+    assert sorted(_shown(ledger).values()) == [1, 2]
+    again = alice | {"name": "codex-again.json", "auth_index": "a" * 16, "email": _EMAIL.upper()}
+    _poll(ledger, again, bob)
+    _book(ledger, "a")
+    assert sorted(_shown(ledger).values()) == [2, 2]
+    assert _shown(ledger, _ALIASES)["dev-account"] == 2
+
+
+def test_a_member_of_a_workspace_in_an_older_ledger_stays_the_same_account(tmp_path: Path) -> None:
+    ledger = _old_ledger(tmp_path, _login("team"))
+    before = _shown(ledger)
+    ledger.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.create_function("number_of_row", -1, number_of_row)  # triggers keep the checksums
+        connection.execute(
+            "insert into credential_key (proxy, kind, value, credential)"
+            " select proxy, 'account_id', ?, id from credential",
+            (f"{PSEUDONYMS.of('acc-1')}/codex",),
+        )
+        connection.commit()
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("team"))
+    _book(ledger, "t")
+    assert _shown(ledger) == dict.fromkeys(before, 2)
+
+
+def _claude(name: str, *, email: str = _EMAIL) -> dict[str, Any]:
+    """A file of a Claude account; its ``auth_index`` repeats the last letter of its name."""
+    return _login(name[-1], None, email=email, name=f"{name}.json", provider="claude", id_token=None)
+
+
+def test_a_claude_account_is_one_of_an_organization_where_its_file_names_that(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    old, one, other = _claude("claude-d"), _claude("claude-00f765af-d"), _claude("claude-50d86b12-e")
+    colleague = _claude("claude-00f765af-f", email="bob@invented.example")
+    for files in ((old,), (one,), (other, one), (one, colleague, other)):
+        _poll(ledger, *files)
+    _book(ledger, "d", "e", "e", "f", "f", "f")
+    assert sorted(_shown(ledger).values()) == [1, 2, 3]
+    assert len(ledger.dictionary.credentials_with("email", PSEUDONYMS.of(_EMAIL))) == 2
+
+
 def test_a_new_workspace_does_not_replace_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
     """The older version knew only the file; the new workspace is listed before it."""
     ledger = _old_ledger(tmp_path, _login("plus"))
