@@ -32,7 +32,6 @@ from grafana.generator.queries import (
     limit,
     named,
     or_zero,
-    per_limit,
     rate,
     reached,
 )
@@ -59,7 +58,7 @@ def build() -> dashboard.Dashboard:
             _number(
                 "Limits with a warning",
                 "Limits above their warning threshold, 80 % unless the limit says otherwise, but not critical.",
-                f"count({per_limit(LEVEL, 'sum')} == 1)",
+                f"count({LEVEL} == 1)",
                 ORANGE,
             )
         )

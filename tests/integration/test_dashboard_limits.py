@@ -45,7 +45,10 @@ _LIMITS = (
     _Limit("rolling", 0.97, -1, None, _OWN),
     _Limit("young", 0.5, -0.2, 23.8, _OWN),
     _Limit("spent", 1.2, -12, 12, _OWN),
+    _Limit("twice", 0.85, -18, 6, {**_OWN, "instance": "one"}),
+    _Limit("twice", 0.9, -12, 12, {**_OWN, "instance": "other"}),
 )
+"""``twice`` is in the files of two exporters, so it has two windows."""
 _ALERTS = {
     'alertname="CliproxyLimitWarning",alertstate="firing",severity="warning",limit="day"',
     'alertname="CliproxyProxyDown",alertstate="pending",severity="critical"',
@@ -153,9 +156,19 @@ def test_the_figures_in_the_table_of_limits_are_right(
     made_up: tuple[Prometheus, float], ref: str, expected: dict[str, float]
 ) -> None:
     in_hours = 3600 if ref in "CD" else 1
-    found = {each.labels["limit"]: each.value / in_hours for each in _ask(made_up, f"{_TABLE}: {ref}")}
+    rows = [each for each in _ask(made_up, f"{_TABLE}: {ref}") if each.labels["limit"] != "twice"]
+    found = {each.labels["limit"]: each.value / in_hours for each in rows}
 
     assert found == pytest.approx(expected)
+
+
+def test_a_limit_in_the_files_of_two_exporters_has_a_row_for_each(made_up: tuple[Prometheus, float]) -> None:
+    found = {
+        ref: sorted(each.value for each in _ask(made_up, f"{_TABLE}: {ref}") if each.labels["limit"] == "twice")
+        for ref in "ABC"
+    }
+
+    assert found == {"A": [1, 1], "B": [0.85, 0.9], "C": pytest.approx([6 * _HOUR, 12 * _HOUR])}
 
 
 def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_joined(
@@ -166,7 +179,7 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
     assert len(rows) == len(_LIMITS)
     for ref in "ACDE":
         assert {frozenset(each.labels.items()) for each in _ask(made_up, f"{_TABLE}: {ref}")} <= rows
-    assert len({frozenset(dict(row)) for row in rows}) == 1
+    assert len({frozenset(dict(row)) - {"instance"} for row in rows}) == 1
     assert {dict(row)["scope"] for row in rows} == {"all"}
 
 
@@ -174,8 +187,8 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
     ("title", "count"),
     [
         pytest.param("Critical limits", 2),
-        pytest.param("Limits with a warning", 1),
-        pytest.param("Limits that run out before they reset", 3),
+        pytest.param("Limits with a warning", 3),
+        pytest.param("Limits that run out before they reset", 5),
     ],
 )
 def test_the_number_of_limits_in_trouble_is_shown(made_up: tuple[Prometheus, float], title: str, count: int) -> None:
