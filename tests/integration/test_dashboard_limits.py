@@ -4,7 +4,7 @@ import time
 from calendar import monthrange
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -63,6 +63,13 @@ _COSTS = {
     'proxy="office",provider="claude",model="c",billing="metered",period="today"': 3.0,
 }
 """The samples of ``cliproxy_period_cost_usd``. A fork does not reveal the billing."""
+_WEST = timezone(timedelta(hours=-11))
+"""The exporter's zone, where a month begins and ends hours after that of UTC."""
+
+
+def _month_of(now: float) -> datetime:
+    """When the month began, in the exporter's zone."""
+    return datetime.fromtimestamp(now, _WEST).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _made_up(now: float) -> str:
@@ -85,6 +92,7 @@ def _made_up(now: float) -> str:
     )
     gauge("ALERTS", dict.fromkeys(_ALERTS, 1))
     gauge("cliproxy_period_cost_usd", _COSTS)
+    gauge("cliproxy_period_start_timestamp_seconds", {'period="month"': _month_of(now).timestamp()})
     lines.append("# TYPE cliproxy_cost_usd counter")
     cost = 'proxy="fork",provider="unknown",model="a",credential="",client="x",basis="exact",billing="unknown"'
     lines.extend(f"cliproxy_cost_usd_total{{{cost}}} {(when - times[0]) / 600} {when}" for when in times)
@@ -227,11 +235,11 @@ def test_cost_of_unknown_billing_is_shown_where_it_exists(
 
 def test_the_forecast_of_the_month_continues_at_its_pace(made_up: tuple[Prometheus, float]) -> None:
     _, now = made_up
-    moment = datetime.fromtimestamp(now, UTC)
-    passed = max(moment.day - 1 + moment.hour / 24, 1)
+    month = _month_of(now)
+    passed = max((now - month.timestamp()) / 86400, 1)
     (end,) = _ask(made_up, f"{_UNKNOWN}: D")
 
-    assert end.value == pytest.approx(40 * monthrange(moment.year, moment.month)[1] / passed)
+    assert end.value == pytest.approx(40 * monthrange(month.year, month.month)[1] / passed)
 
 
 def test_cost_of_unknown_billing_per_hour_is_shown(made_up: tuple[Prometheus, float]) -> None:
