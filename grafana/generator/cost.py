@@ -27,7 +27,7 @@ def of_periods(title: str, billing: str, meaning: str) -> stat.Panel:
         "Today": cost("today"),
         "Yesterday": cost("yesterday"),
         "This month": cost("month"),
-        "Month's end": cost("month", f" * on (job, instance) group_left () ({_OF_THE_MONTH})"),
+        "Month's end": cost("month", f" * ignoring (proxy, provider, model, billing) group_left () ({_OF_THE_MONTH})"),
     }
     return big_number(
         f"{title}, all accounts and clients",

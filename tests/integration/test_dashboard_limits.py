@@ -92,7 +92,9 @@ def _made_up(now: float) -> str:
     )
     gauge("ALERTS", dict.fromkeys(_ALERTS, 1))
     gauge("cliproxy_period_cost_usd", _COSTS)
-    gauge("cliproxy_period_start_timestamp_seconds", {'period="month"': _month_of(now).timestamp()})
+    # Two sites whose exporters have the same instance; one site has no use in this month.
+    began = {'period="month"': _month_of(now).timestamp(), 'site="tokyo",period="month"': now - 5 * 86400}
+    gauge("cliproxy_period_start_timestamp_seconds", began)
     lines.append("# TYPE cliproxy_cost_usd counter")
     cost = 'proxy="fork",provider="unknown",model="a",credential="",client="x",basis="exact",billing="unknown"'
     lines.extend(f"cliproxy_cost_usd_total{{{cost}}} {(when - times[0]) / 600} {when}" for when in times)
