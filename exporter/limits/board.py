@@ -187,8 +187,7 @@ class LimitBoard:
         self, statuses: Sequence[ProxyStatus], now_ms: int
     ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
         """The windows that providers report, while they are current; their early resets; their worth."""
-        resolved = self.ledger.dictionary.resolved
-        listed = {status.name: {resolved(id_).id for id_, _ in status.accounts} for status in statuses}
+        listed = {status.name: self._listed(status, now_ms) for status in statuses}
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
@@ -226,6 +225,12 @@ class LimitBoard:
                 )
         return windows, early_resets, worth
 
+    def _listed(self, status: ProxyStatus, now_ms: int) -> set[int]:
+        """The credentials in the last inventory; none if it has only keys: the list of accounts may have failed."""
+        if all(account.is_up(now_ms) is None for _, account in status.accounts):
+            return set()
+        return {self.ledger.dictionary.resolved(id_).id for id_, _ in status.accounts}
+
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
         dictionary = self.ledger.dictionary
@@ -239,7 +244,7 @@ class LimitBoard:
 def _is_gone(credential: Credential, proxy: str, listed: Mapping[str, Collection[int]]) -> bool:
     """Whether an inventory once named the account, and its proxy lists it no more or is polled no more.
 
-    ``listed`` are the accounts of the last inventories by proxy: none before the first, no proxy for a command.
+    ``listed`` are the credentials of each proxy that is polled, none while they are unknown. A command polls no proxy.
     """
     if not credential.provider or not listed:
         return False

@@ -100,13 +100,16 @@ def test_the_windows_of_an_account_go_with_it(bench: Bench) -> None:
     bench.reopen()
     bench.statuses = [ProxyStatus(name="p")]
     assert len(_shown(bench)) == 2, "nobody has asked the proxy yet"
+    _samples(bench, account("key", status=None))
+    assert len(_shown(bench)) == 2, "its list of accounts could not be read"
 
-    _samples(bench, other)
-    assert _shown(bench) == ["0.5"]
+    key = account("key", status=None, readings=(_reading(bench, 0.25, resets=3),))
+    _samples(bench, other, key)
+    assert _shown(bench) == ["0.5", "0.25"]
     _samples(bench, full, other)
-    assert len(_shown(bench)) == 2, "it is back"
+    assert _shown(bench) == ["1.0", "0.5"], "it is back, and the key is gone"
 
     bench.statuses = [ProxyStatus(name="a new name of the proxy")]
     assert _shown(bench) == []
     bench.statuses = []
-    assert len(_shown(bench)) == 2, "a command polls no proxy"
+    assert len(_shown(bench)) == 3, "a command polls no proxy"
