@@ -65,7 +65,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             _number(
                 "Limits that run out before they reset",
-                "Limits that will be used up before their reset if use goes on as in this window so far.",
+                "Limits that are used up, or will be before their reset if use goes on as in this window so far.",
                 f"count({RUNS_OUT_IN})",
                 ORANGE,
             )

@@ -63,7 +63,8 @@ _ELAPSED = f"((time() - {_START}) / ({_RESET} - {_START}) > {_LEAST_ELAPSED})"
 
 RESETS_IN = f"{_RESET} - time()"
 PACE = f"{USED} / {_ELAPSED}"
-RUNS_OUT_IN = f"clamp_min((time() - {_START}) * (1 - {USED}) / {USED}, 0) < ({_RESET} - time()) and {_ELAPSED}"
+_LASTS = f"(time() - {_START}) * (1 - {USED}) / {USED} < ({_RESET} - time()) and {_ELAPSED}"
+RUNS_OUT_IN = f"0 * ({USED} >= 1) or {_LASTS}"
 """Seconds until nothing is left if it goes on as in this window so far; only of limits that do not get to their reset.
 
 Of a window of length L, of which t has passed and the share u is used, the rest lasts t * (1 - u) / u.

@@ -45,6 +45,8 @@ _LIMITS = (
     _Limit("rolling", 0.97, -1, None, _OWN),
     _Limit("young", 0.5, -0.2, 23.8, _OWN),
     _Limit("spent", 1.2, -12, 12, _OWN),
+    _Limit("blown", 1.1, -0.2, 23.8, _OWN),
+    _Limit("overrun", 1.5, -1, None, _OWN),
     _Limit("twice", 0.85, -18, 6, {**_OWN, "instance": "one"}),
     _Limit("twice", 0.9, -12, 12, {**_OWN, "instance": "other"}),
 )
@@ -145,15 +147,15 @@ _TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
     [
         pytest.param(
             "A",
-            {"5h": 0, "day": 1, "slow": 0, "rolling": 2, "young": 0, "spent": 2},
+            {"5h": 0, "day": 1, "slow": 0, "rolling": 2, "young": 0, "spent": 2, "blown": 2, "overrun": 2},
             id="State: fine, warning, critical",
         ),
-        pytest.param("C", {"5h": 3, "day": 4, "slow": 12, "young": 23.8, "spent": 12}, id="Resets in"),
+        pytest.param("C", {"5h": 3, "day": 4, "slow": 12, "young": 23.8, "spent": 12, "blown": 23.8}, id="Resets in"),
         pytest.param(
             "D",
             # The used share took the time that has passed; the rest goes at the same pace.
-            {"5h": 2 * 0.4 / 0.6, "day": 20 * 0.15 / 0.85, "spent": 0},
-            id="Runs out in: only what does so before its reset",
+            {"5h": 2 * 0.4 / 0.6, "day": 20 * 0.15 / 0.85, "spent": 0, "blown": 0, "overrun": 0},
+            id="Runs out in: only what does so before its reset, and what is used up",
         ),
         pytest.param(
             "E",
@@ -196,9 +198,9 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
 @pytest.mark.parametrize(
     ("title", "count"),
     [
-        pytest.param("Critical limits", 2),
+        pytest.param("Critical limits", 4),
         pytest.param("Limits with a warning", 3),
-        pytest.param("Limits that run out before they reset", 5),
+        pytest.param("Limits that run out before they reset", 7),
     ],
 )
 def test_the_number_of_limits_in_trouble_is_shown(made_up: tuple[Prometheus, float], title: str, count: int) -> None:
