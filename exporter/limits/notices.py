@@ -119,7 +119,7 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
     pace, exhausted_ms = window.pace(now_ms), window.exhausted_ms(now_ms)
     if pace is not None and kind is not Kind.BACK:
         used_up = ""
-        if exhausted_ms is not None and window.used_ratio < 1:
+        if exhausted_ms is not None:
             used_up = f": at this rate, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
         said.append(f"Pace {pace:.2f}{used_up}.")
     whose = {"Proxy": window.proxy, "Provider": window.provider, "Account": window.credential, "Only": window.scope}
