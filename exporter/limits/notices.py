@@ -67,7 +67,7 @@ class LimitWatch:
             yield Kind.BACK, Told()
         early = not level and not told.early and _runs_out_early(window, now_ms)
         if self._lasts(window, Kind.EARLY, early, _EARLY_FOR_MS, now_ms):
-            yield Kind.EARLY, Told(told.level, True, reset_ms)
+            yield Kind.EARLY, Told(early=True, reset_ms=reset_ms)
 
     def _lasts(self, window: LimitWindow, kind: Kind, holds: bool, for_ms: int, now_ms: int) -> bool:
         key = (window.labels, kind)

@@ -106,6 +106,22 @@ def test_running_out_early_is_announced_once_after_a_quarter_of_an_hour() -> Non
     assert kinds == [[], [], [Kind.EARLY], [], []]
 
 
+def test_what_was_due_while_nobody_took_it_is_told_once_each() -> None:
+    told: dict[tuple[str, ...], Told] = {}
+    window, began = _window(0.5), START + 60 * MINUTE
+    told[window.labels] = Told("critical", reset_ms=START)
+    watch = LimitWatch(told)
+    list(watch.due(window, began))  # both begin to last, and no service takes a message for 20 minutes
+
+    kinds = []
+    for minute in range(20, 60):
+        for kind, after in watch.due(window, began + minute * MINUTE):
+            kinds.append(kind)
+            told[window.labels] = after
+
+    assert kinds == [Kind.BACK, Kind.EARLY]
+
+
 def test_little_slow_or_fresh_use_does_not_run_out_early() -> None:
     for used, minute in ((0.24, 60), (0.3, 100), (0.9, 29)):
         watch = _Watch()
