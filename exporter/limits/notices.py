@@ -74,7 +74,8 @@ class LimitWatch:
         if not holds:
             self._since.pop(key, None)
             return False
-        return now_ms - self._since.setdefault(key, now_ms) >= for_ms
+        self._since[key] = min(self._since.get(key, now_ms), now_ms)  # somebody may set the clock back
+        return now_ms - self._since[key] >= for_ms
 
 
 def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:
