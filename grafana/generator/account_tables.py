@@ -52,7 +52,7 @@ def pools() -> table.Panel:
         return f'sum by (proxy, provider) (cliproxy_pool_accounts{{{pool},state="{state}"}})'
 
     def time_until(moment: str) -> str:
-        return f"max by (proxy, provider) (cliproxy_pool_{moment}_timestamp_seconds{{{pool}}} - time() > 0)"
+        return f"clamp_min(max by (proxy, provider) (cliproxy_pool_{moment}_timestamp_seconds{{{pool}}}) - time(), 0)"
 
     return joined(
         listing(
