@@ -109,7 +109,13 @@ def _made_up(now: float) -> str:
         {f'instance="{instance}",state="{state}"': value for (instance, state), value in states.items()},
     )
     complete = {'instance="one"': now - 10, 'instance="other"': now - 900}
-    gauge("cliproxy_exporter_history_last_success_timestamp_seconds", complete)
+    lines.append("# TYPE cliproxy_exporter_history_last_success_timestamp_seconds gauge")
+    lines.extend(
+        f"cliproxy_exporter_history_last_success_timestamp_seconds{{{instance}}} {moment} {when}"
+        for instance, moment in complete.items()
+        for when in times
+        if when >= now - 1800  # unknown before
+    )
     lines.append("# TYPE cliproxy_exporter_history_errors counter")
     errors = "cliproxy_exporter_history_errors_total"
     lines.extend(f'{errors}{{instance="other",reason="unreachable"}} {when - times[0]} {when}' for when in times)
@@ -132,11 +138,11 @@ def made_up(
         yield server, now
 
 
-def _ask(made_up: tuple[Prometheus, float], where: str, **selected: str) -> list[Sample]:
+def _ask(made_up: tuple[Prometheus, float], where: str, *, ago: float = 0, **selected: str) -> list[Sample]:
     server, now = made_up
     (found,) = ((each, query) for each in load() for query in each.queries if query.where == where)
     dashboard, query = found
-    return server.query(filled(query.expr, {**dashboard.selections()[0], **_TIMES, **selected}), now)
+    return server.query(filled(query.expr, {**dashboard.selections()[0], **_TIMES, **selected}), now - ago)
 
 
 _TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
@@ -269,6 +275,15 @@ def test_the_state_of_the_history_is_shown_with_its_verdict(made_up: tuple[Prome
 )
 def test_the_figures_of_the_history_are_right(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
     assert [each.value for each in _ask(made_up, f"cliproxy-trust: {where}")] == [value]
+
+
+def test_a_history_that_was_never_complete_is_told_from_one_that_is_not_set_up(
+    made_up: tuple[Prometheus, float],
+) -> None:
+    where = "cliproxy-trust: Last complete: A"
+
+    assert [each.value for each in _ask(made_up, where, ago=2400)] == [-1]
+    assert _ask(made_up, where, ago=7200) == []
 
 
 def test_failed_calls_to_supabase_are_shown_by_reason(made_up: tuple[Prometheus, float]) -> None:
