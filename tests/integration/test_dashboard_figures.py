@@ -62,7 +62,11 @@ _MOMENTS = {
 _CHANGED = 'proxy="home",provider="claude",credential="alice",scope="",window="7d",change="shrank"'
 _COUNTED = {
     "cliproxy_limit_capacity_changes_total": {_CHANGED: 1.0},
-    "cliproxy_credential_attempts_total": {f'{_BOB},result="failed"': 30.0, f'{_BOB},result="success"': 70.0},
+    "cliproxy_credential_attempts_total": {
+        f'{_BOB},result="failed"': 30.0,
+        f'{_BOB},result="success"': 70.0,
+        'proxy="home",provider="codex",credential="deleted",result="success"': 5.0,
+    },
     "cliproxy_exporter_records_received_total": {'proxy="home"': 100.0, 'proxy="office"': 20.0},
     "cliproxy_exporter_records_replayed_total": {'proxy="home"': 5.0, 'proxy="office"': 0.0},
     "cliproxy_exporter_records_booked_total": {'proxy="home"': 90.0, 'proxy="office"': 17.0},
