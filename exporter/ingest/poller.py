@@ -170,6 +170,8 @@ class Poller:
             else:
                 known.close()
         self._source, self._is_doubtful, self._refreshed_at = found, False, None
+        if found is not known:
+            self.status = replace(self.status, **Flags()._asdict())
         self._note_flags(found.read_flags())
         if known is None and (sentence := other_exporter(self._client, found.paths)):
             _log.warning("other_exporter", proxy=self.name, message=sentence)
@@ -245,7 +247,9 @@ class Poller:
         return False
 
     def _note_flags(self, flags: Flags) -> None:
-        self.status = replace(self.status, **flags._asdict())
+        """Take over the proxy's settings. One that could not be read stays as it was: it decides what a gap is."""
+        read = {name: value for name, value in flags._asdict().items() if value is not None}
+        self.status = replace(self.status, **read)
 
     def _note_success(self, source: Source) -> None:
         way = source.way

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -11,6 +11,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
+from exporter.ledger.credential_store import Credential
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
@@ -146,13 +147,13 @@ class LimitBoard:
         for (credential, window, scope), change in self._capacities.look(now_ms).items():
             account = self.labels.credential(credential)
             _log.warning("limit_capacity_changed", credential=account, window=window, scope=scope, shrank=change.shrank)
-        reported, early_resets, worth = self._provider_windows(now_ms)
+        statuses = list(self.statuses())
+        reported, early_resets, worth = self._provider_windows(statuses, now_ms)
         unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
             if id_ not in self.current.unmatched:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         windows = _distinct([*configured, *reported])
-        statuses = list(self.statuses())
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
@@ -183,9 +184,10 @@ class LimitBoard:
         return found
 
     def _provider_windows(
-        self, now_ms: int
+        self, statuses: Sequence[ProxyStatus], now_ms: int
     ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
         """The windows that providers report, while they are current; their early resets; their worth."""
+        listed = {status.name: self._listed(status, now_ms) for status in statuses}
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
@@ -203,7 +205,7 @@ class LimitBoard:
             early_resets[labels] += quota.early_resets
             if key in self._capacities.current:
                 worth.setdefault(labels, self._capacities.current[key]._replace(unit=unit))
-            if is_current(reading, now_ms):
+            if is_current(reading, now_ms) and not _is_gone(credential, labels.proxy, listed):
                 windows.append(
                     LimitWindow(
                         **labels._asdict(),
@@ -223,6 +225,12 @@ class LimitBoard:
                 )
         return windows, early_resets, worth
 
+    def _listed(self, status: ProxyStatus, now_ms: int) -> set[int]:
+        """The credentials in the last inventory; none if it has only keys: the list of accounts may have failed."""
+        if all(account.is_up(now_ms) is None for _, account in status.accounts):
+            return set()
+        return {self.ledger.dictionary.resolved(id_).id for id_, _ in status.accounts}
+
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
         dictionary = self.ledger.dictionary
@@ -231,6 +239,16 @@ class LimitBoard:
                 if dictionary.resolved(series.credential).id == credential:
                     return dictionary.routes[series.route].provider
         return ""
+
+
+def _is_gone(credential: Credential, proxy: str, listed: Mapping[str, Collection[int]]) -> bool:
+    """Whether an inventory once named the account, and its proxy lists it no more or is polled no more.
+
+    ``listed`` are the credentials of each proxy that is polled, none while they are unknown. A command polls no proxy.
+    """
+    if not credential.provider or not listed:
+        return False
+    return proxy not in listed or (bool(listed[proxy]) and credential.id not in listed[proxy])
 
 
 def _usd(nano_usd: int | None) -> float | None:

@@ -213,10 +213,8 @@ class LimitWindow:
         return None if elapsed is None or elapsed < _LEAST_ELAPSED else self.used_ratio / elapsed
 
     def exhausted_ms(self, now_ms: int) -> int | None:
-        """When the budget runs out at this pace; None if that is not before the reset."""
+        """When the budget runs out at this pace; None if that is not before the reset, or it is used up."""
         pace = self.pace(now_ms)
-        if self.start_ms is None or self.reset_ms is None or pace is None or pace <= 1:
+        if self.start_ms is None or self.reset_ms is None or pace is None or pace <= 1 or self.used_ratio >= 1:
             return None
-        if self.used_ratio >= 1:
-            return now_ms
         return self.start_ms + round((self.reset_ms - self.start_ms) / pace)

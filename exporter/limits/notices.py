@@ -67,14 +67,15 @@ class LimitWatch:
             yield Kind.BACK, Told()
         early = not level and not told.early and _runs_out_early(window, now_ms)
         if self._lasts(window, Kind.EARLY, early, _EARLY_FOR_MS, now_ms):
-            yield Kind.EARLY, Told(told.level, True, reset_ms)
+            yield Kind.EARLY, Told(early=True, reset_ms=reset_ms)
 
     def _lasts(self, window: LimitWindow, kind: Kind, holds: bool, for_ms: int, now_ms: int) -> bool:
         key = (window.labels, kind)
         if not holds:
             self._since.pop(key, None)
             return False
-        return now_ms - self._since.setdefault(key, now_ms) >= for_ms
+        self._since[key] = min(self._since.get(key, now_ms), now_ms)  # somebody may set the clock back
+        return now_ms - self._since[key] >= for_ms
 
 
 def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:
@@ -119,7 +120,7 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
     pace, exhausted_ms = window.pace(now_ms), window.exhausted_ms(now_ms)
     if pace is not None and kind is not Kind.BACK:
         used_up = ""
-        if exhausted_ms is not None and window.used_ratio < 1:
+        if exhausted_ms is not None:
             used_up = f": at this rate, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
         said.append(f"Pace {pace:.2f}{used_up}.")
     whose = {"Proxy": window.proxy, "Provider": window.provider, "Account": window.credential, "Only": window.scope}

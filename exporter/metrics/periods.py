@@ -24,6 +24,11 @@ PERIOD_TOKENS = gauge(
 PERIOD_REQUESTS = gauge(
     "cliproxy_period_requests", (*_ROUTE, "period"), "Requests of a calendar period in the configured time zone."
 )
+PERIOD_START = gauge(
+    "cliproxy_period_start_timestamp_seconds",
+    ("period",),
+    "When a calendar period began in the configured time zone: today, yesterday, or this month.",
+)
 PRICE = gauge(
     "cliproxy_price_usd_per_million_tokens",
     ("provider", "model", "bucket"),
@@ -35,11 +40,12 @@ PRICE_FEED = gauge(
 )
 
 
-@filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS)
+@filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS, PERIOD_START)
 def period_families(ledger: Ledger, labels: Labels) -> Samples:
-    """Cost, tokens and requests of today, yesterday and this month."""
-    routes = ledger.periods.current.routes
+    """Cost, tokens and requests of today, yesterday and this month, and when these began."""
+    _, routes, starts = ledger.periods.current
     for period in PERIODS:
+        yield PERIOD_START.at(starts.get(period), period=period)
         for route, by_period in routes.items():
             usage, named = by_period[period], labels.route(route)._asdict()
             for billing in Billing:

@@ -52,7 +52,7 @@ def pools() -> table.Panel:
         return f'sum by (proxy, provider) (cliproxy_pool_accounts{{{pool},state="{state}"}})'
 
     def time_until(moment: str) -> str:
-        return f"max by (proxy, provider) (cliproxy_pool_{moment}_timestamp_seconds{{{pool}}} - time() > 0)"
+        return f"clamp_min(max by (proxy, provider) (cliproxy_pool_{moment}_timestamp_seconds{{{pool}}}) - time(), 0)"
 
     return joined(
         listing(
@@ -89,7 +89,7 @@ def windows() -> table.Panel:
             per_limit(limit("used_ratio", OF_PROVIDER)),
             per_limit(f"{reset} - time() > 0"),
             per_limit(f"time() - {observed}"),
-            per_limit(limit("source_info"), "max", "source"),
+            per_limit(limit("source_info"), "source"),
             per_limit(limit("inferred")),
         ),
         ACCOUNT_COLUMN,

@@ -87,7 +87,9 @@ def _number(title: str, description: str, count: str, steps: Steps = ((None, RED
 
 
 def _accounts() -> table.Panel:
-    attempts = increase("cliproxy_credential_attempts_total", ACCOUNT, *KEY)
+    info = f"cliproxy_credential_info{{{ACCOUNT}}}"
+    # The counts of an account remain when it is gone.
+    attempts = f"({increase('cliproxy_credential_attempts_total', ACCOUNT, *KEY)} and on (proxy, credential) {info})"
     failed = increase("cliproxy_credential_attempts_total", f'{ACCOUNT},result="failed"', *KEY)
     share_of_failed = {"unit": "percentunit", "decimals": 1}
     share_of_failed |= {"thresholds": steps_of(((None, TEXT), (0.1, ORANGE), (0.25, RED))), **COLORED_TEXT}
@@ -96,7 +98,7 @@ def _accounts() -> table.Panel:
             "Accounts, nearest to exhaustion first",
             "Usable, status and cooldown are as the proxy last reported them. Attempts are the proxy's own counts in"
             " the time range. The fullest window is the one with the least left. Empty: not known.",
-            each(f"cliproxy_credential_info{{{ACCOUNT}}}", "plan", "auth_type"),
+            each(info, "plan", "auth_type"),
             each(_UP),
             f"{each(f'cliproxy_credential_status{{{ACCOUNT}}}', 'status')} == 1",
             f"{each(_RETRY)} - time() > 0",

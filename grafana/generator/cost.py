@@ -11,22 +11,23 @@ EITHER = (
     "Money, or the value of a subscription: the proxy did not say which. A fork that sends no single requests never"
     " does."
 )
-_OF_THE_MONTH = "days_in_month() / clamp_min(day_of_month() - 1 + hour() / 24, 1)"
-"""A month over what has passed of it, by UTC, and never by less than a day."""
+_BEGAN = 'cliproxy_period_start_timestamp_seconds{period="month"}'
+_OF_THE_MONTH = f"86400 * days_in_month({_BEGAN} + 15 * 86400) / clamp_min(time() - {_BEGAN}, 86400)"
+"""A month over what has passed of it in the exporter's zone, and never over less than a day."""
 
 
 def of_periods(title: str, billing: str, meaning: str) -> stat.Panel:
     """Today, yesterday, this month so far and at its end; of unknown billing only where there is any."""
 
-    def cost(period: str) -> str:
-        return f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}})'
+    def cost(period: str, more: str = "") -> str:
+        return f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}}{more})'
 
     there = f'group(cliproxy_period_cost_usd{{{ROUTE},billing="unknown"}})' if billing == "unknown" else ANY_EXPORTER
     costs = {
         "Today": cost("today"),
         "Yesterday": cost("yesterday"),
         "This month": cost("month"),
-        "Month's end": f"{cost('month')} * {_OF_THE_MONTH}",
+        "Month's end": cost("month", f" * ignoring (proxy, provider, model, billing) group_left () ({_OF_THE_MONTH})"),
     }
     return big_number(
         f"{title}, all accounts and clients",

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import stat, timeseries
 from grafana_foundation_sdk.models import common as shapes
 
-from grafana.generator.parts import GREEN, ORANGE, RED, amounts, big_number, properties, steps_of
+from grafana.generator.parts import GREEN, ORANGE, RED, amounts, big_number, properties, steps_of, words
 from grafana.generator.queries import rate
 
 _NO_HISTORY = "not set up"
@@ -35,11 +35,11 @@ def last_complete() -> stat.Panel:
     return big_number(
         "Last complete",
         "How long ago Supabase last had everything that was booked.",
-        {"complete": f"time() - {moment}"},
+        {"complete": f"time() - {moment} or -group(cliproxy_exporter_history_state)"},
         unit="dtdurations",
         steps=((None, GREEN), (300, ORANGE), (1800, RED)),
         none=_NO_HISTORY,
-    )
+    ).mappings([words(**{"-1": ("not since the start", RED)})])
 
 
 def not_there() -> stat.Panel:

@@ -18,14 +18,10 @@ from grafana.generator.parts import (
 )
 from grafana.generator.queries import LEVEL, PACE, RESETS_IN, RUNS_OUT_IN, USED, limit, per_limit
 
-_QUERIES = (
-    per_limit(LEVEL, "sum"),
-    *map(per_limit, (USED, RESETS_IN, RUNS_OUT_IN, PACE, limit("used"), limit("budget"))),
-)
+_QUERIES = [per_limit(each) for each in (LEVEL, USED, RESETS_IN, RUNS_OUT_IN, PACE, limit("used"), limit("budget"))]
 _UNITS = words(share=("share", TEXT), usd=("USD", TEXT))
 _LEVELS = words(_0=("fine", GREEN), _1=("warning", ORANGE), _2=("critical", RED))
 _FORECAST = {
-    "noValue": "not before reset",
     # No forecast is below 0, so what has none keeps the color of text.
     "thresholds": steps_of(((None, TEXT), (0, RED), (3600, ORANGE))),
 }

@@ -32,7 +32,6 @@ from grafana.generator.queries import (
     limit,
     named,
     or_zero,
-    per_limit,
     rate,
     reached,
 )
@@ -59,14 +58,14 @@ def build() -> dashboard.Dashboard:
             _number(
                 "Limits with a warning",
                 "Limits above their warning threshold, 80 % unless the limit says otherwise, but not critical.",
-                f"count({per_limit(LEVEL, 'sum')} == 1)",
+                f"count({LEVEL} == 1)",
                 ORANGE,
             )
         )
         .with_panel(
             _number(
                 "Limits that run out before they reset",
-                "Limits that will be used up before their reset if use goes on as in this window so far.",
+                "Limits that are used up, or will be before their reset if use goes on as in this window so far.",
                 f"count({RUNS_OUT_IN})",
                 ORANGE,
             )

@@ -174,7 +174,7 @@ def _last_read() -> stat.Panel:
         {"{{proxy}}": f"time() - {moment}"},
         unit="dtdurations",
         steps=((None, GREEN), (120, ORANGE), (600, RED)),
-        none="never",
+        none="not in the last hour",
     )
 
 

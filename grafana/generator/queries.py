@@ -63,13 +63,14 @@ _ELAPSED = f"((time() - {_START}) / ({_RESET} - {_START}) > {_LEAST_ELAPSED})"
 
 RESETS_IN = f"{_RESET} - time()"
 PACE = f"{USED} / {_ELAPSED}"
-RUNS_OUT_IN = f"clamp_min((time() - {_START}) * (1 - {USED}) / {USED}, 0) < ({_RESET} - time()) and {_ELAPSED}"
+_LASTS = f"(time() - {_START}) * (1 - {USED}) / {USED} < ({_RESET} - time()) and {_ELAPSED}"
+RUNS_OUT_IN = f"0 * ({USED} >= 1) or {_LASTS}"
 """Seconds until nothing is left if it goes on as in this window so far; only of limits that do not get to their reset.
 
 Of a window of length L, of which t has passed and the share u is used, the rest lasts t * (1 - u) / u.
 """
-LEVEL = f"{USED} >= bool ignoring (severity) group_right () {limit('threshold_ratio')}"
-"""1 for each threshold that is reached, else 0; so the sum is 0 fine, 1 warning, 2 critical."""
+LEVEL = f"sum without (severity) ({USED} >= bool ignoring (severity) group_right () {limit('threshold_ratio')})"
+"""How many thresholds are reached: 0 fine, 1 warning, 2 critical."""
 
 
 def reached(severity: str) -> str:
@@ -78,12 +79,13 @@ def reached(severity: str) -> str:
     return f"{USED} >= ignoring (severity) group_right () {threshold}"
 
 
-def per_limit(expr: str, aggregation: str = "max", *more: str) -> str:
+def per_limit(expr: str, *more: str) -> str:
     """One value for each limit, the same labels for each metric: a table can join them. An empty label says ``all``.
 
-    ``more`` are labels that only this metric has.
+    Several exporters may have a limit of one name, each with a window of its own. ``more`` are labels that only this
+    metric has.
     """
-    expr = _by_limit(expr, aggregation, *more)
+    expr = _by_limit(expr, "instance", *more)
     for label in _MAY_BE_EMPTY:
         expr = f'label_replace({expr}, "{label}", "all", "{label}", "")'
     return expr
@@ -100,5 +102,5 @@ def joined_labels(expr: str, into: str, *labels: str) -> str:
     return f'label_join({expr}, "{into}", " ", {quoted})'
 
 
-def _by_limit(expr: str, aggregation: str = "max", *more: str) -> str:
-    return f"{aggregation} by ({', '.join((*_LIMIT_LABELS, *more))}) ({expr})"
+def _by_limit(expr: str, *more: str) -> str:
+    return f"max by ({', '.join((*_LIMIT_LABELS, *more))}) ({expr})"

@@ -15,6 +15,7 @@ _ALICE = 'proxy="home",provider="claude",credential="alice"'
 _BOB = 'proxy="home",provider="codex",credential="bob"'
 _KEY = 'proxy="home",provider="gemini",credential="key"'
 _POOL = 'proxy="home",provider="claude"'
+_EMPTY_POOL = 'proxy="home",provider="codex"'
 _PLUGIN = 'job="plugin"'
 """Another exporter, whose metrics have no proxy."""
 _WEEK = f'{_ALICE},limit="7d",kind="provider",scope="",window="7d",unit="share"'
@@ -50,7 +51,7 @@ _GAUGES: Mapping[str, Mapping[str, float]] = {
 _MOMENTS = {
     "cliproxy_credential_room_timestamp_seconds": {_BOB: _HOUR, _ALICE: -_HOUR},
     "cliproxy_pool_next_back_timestamp_seconds": {_POOL: 3 * _HOUR},
-    "cliproxy_pool_empty_timestamp_seconds": {_POOL: 5 * _HOUR},
+    "cliproxy_pool_empty_timestamp_seconds": {_POOL: 5 * _HOUR, _EMPTY_POOL: -5.0},
     "cliproxy_credential_retry_timestamp_seconds": {_BOB: 2 * _HOUR, _ALICE: -_HOUR},
     "cliproxy_limit_observed_timestamp_seconds": {_WEEK: -600.0},
     "cliproxy_limit_reset_timestamp_seconds": {_WEEK: 24 * _HOUR},
@@ -61,7 +62,11 @@ _MOMENTS = {
 _CHANGED = 'proxy="home",provider="claude",credential="alice",scope="",window="7d",change="shrank"'
 _COUNTED = {
     "cliproxy_limit_capacity_changes_total": {_CHANGED: 1.0},
-    "cliproxy_credential_attempts_total": {f'{_BOB},result="failed"': 30.0, f'{_BOB},result="success"': 70.0},
+    "cliproxy_credential_attempts_total": {
+        f'{_BOB},result="failed"': 30.0,
+        f'{_BOB},result="success"': 70.0,
+        'proxy="home",provider="codex",credential="deleted",result="success"': 5.0,
+    },
     "cliproxy_exporter_records_received_total": {'proxy="home"': 100.0, 'proxy="office"': 20.0},
     "cliproxy_exporter_records_replayed_total": {'proxy="home"': 5.0, 'proxy="office"': 0.0},
     "cliproxy_exporter_records_booked_total": {'proxy="home"': 90.0, 'proxy="office"': 17.0},
@@ -172,9 +177,16 @@ def test_the_figures_of_accounts_are_right(shown: _Shown, where: str, expected: 
     ids=["usable", "exhausted", "next one back in", "all empty in"],
 )
 def test_the_figures_of_a_pool_are_right(shown: _Shown, query: str, value: float) -> None:
-    (pool,) = shown(f"cliproxy-accounts: Pools: the accounts of each provider: {query}")
+    pools = shown(f"cliproxy-accounts: Pools: the accounts of each provider: {query}")
+    (pool,) = (each for each in pools if each.labels["provider"] == "claude")
 
     assert pool.value == pytest.approx(value, rel=0.02)
+
+
+def test_a_pool_in_which_no_account_works_is_empty_now(shown: _Shown) -> None:
+    pools = shown("cliproxy-accounts: Pools: the accounts of each provider: F")
+
+    assert [each.value for each in pools if each.labels["provider"] == "codex"] == [0]
 
 
 def test_a_window_is_shown_with_the_origin_of_its_share(shown: _Shown) -> None:

@@ -4,7 +4,7 @@ import time
 from calendar import monthrange
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -45,7 +45,12 @@ _LIMITS = (
     _Limit("rolling", 0.97, -1, None, _OWN),
     _Limit("young", 0.5, -0.2, 23.8, _OWN),
     _Limit("spent", 1.2, -12, 12, _OWN),
+    _Limit("blown", 1.1, -0.2, 23.8, _OWN),
+    _Limit("overrun", 1.5, -1, None, _OWN),
+    _Limit("twice", 0.85, -18, 6, {**_OWN, "instance": "one"}),
+    _Limit("twice", 0.9, -12, 12, {**_OWN, "instance": "other"}),
 )
+"""``twice`` is in the files of two exporters, so it has two windows."""
 _ALERTS = {
     'alertname="CliproxyLimitWarning",alertstate="firing",severity="warning",limit="day"',
     'alertname="CliproxyProxyDown",alertstate="pending",severity="critical"',
@@ -60,6 +65,13 @@ _COSTS = {
     'proxy="office",provider="claude",model="c",billing="metered",period="today"': 3.0,
 }
 """The samples of ``cliproxy_period_cost_usd``. A fork does not reveal the billing."""
+_WEST = timezone(timedelta(hours=-11))
+"""The exporter's zone, where a month begins and ends hours after that of UTC."""
+
+
+def _month_of(now: float) -> datetime:
+    """When the month began, in the exporter's zone."""
+    return datetime.fromtimestamp(now, _WEST).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _made_up(now: float) -> str:
@@ -82,6 +94,9 @@ def _made_up(now: float) -> str:
     )
     gauge("ALERTS", dict.fromkeys(_ALERTS, 1))
     gauge("cliproxy_period_cost_usd", _COSTS)
+    # Two sites whose exporters have the same instance; one site has no use in this month.
+    began = {'period="month"': _month_of(now).timestamp(), 'site="tokyo",period="month"': now - 5 * 86400}
+    gauge("cliproxy_period_start_timestamp_seconds", began)
     lines.append("# TYPE cliproxy_cost_usd counter")
     cost = 'proxy="fork",provider="unknown",model="a",credential="",client="x",basis="exact",billing="unknown"'
     lines.extend(f"cliproxy_cost_usd_total{{{cost}}} {(when - times[0]) / 600} {when}" for when in times)
@@ -94,7 +109,13 @@ def _made_up(now: float) -> str:
         {f'instance="{instance}",state="{state}"': value for (instance, state), value in states.items()},
     )
     complete = {'instance="one"': now - 10, 'instance="other"': now - 900}
-    gauge("cliproxy_exporter_history_last_success_timestamp_seconds", complete)
+    lines.append("# TYPE cliproxy_exporter_history_last_success_timestamp_seconds gauge")
+    lines.extend(
+        f"cliproxy_exporter_history_last_success_timestamp_seconds{{{instance}}} {moment} {when}"
+        for instance, moment in complete.items()
+        for when in times
+        if when >= now - 1800  # unknown before
+    )
     lines.append("# TYPE cliproxy_exporter_history_errors counter")
     errors = "cliproxy_exporter_history_errors_total"
     lines.extend(f'{errors}{{instance="other",reason="unreachable"}} {when - times[0]} {when}' for when in times)
@@ -117,11 +138,11 @@ def made_up(
         yield server, now
 
 
-def _ask(made_up: tuple[Prometheus, float], where: str, **selected: str) -> list[Sample]:
+def _ask(made_up: tuple[Prometheus, float], where: str, *, ago: float = 0, **selected: str) -> list[Sample]:
     server, now = made_up
     (found,) = ((each, query) for each in load() for query in each.queries if query.where == where)
     dashboard, query = found
-    return server.query(filled(query.expr, {**dashboard.selections()[0], **_TIMES, **selected}), now)
+    return server.query(filled(query.expr, {**dashboard.selections()[0], **_TIMES, **selected}), now - ago)
 
 
 _TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
@@ -132,15 +153,15 @@ _TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
     [
         pytest.param(
             "A",
-            {"5h": 0, "day": 1, "slow": 0, "rolling": 2, "young": 0, "spent": 2},
+            {"5h": 0, "day": 1, "slow": 0, "rolling": 2, "young": 0, "spent": 2, "blown": 2, "overrun": 2},
             id="State: fine, warning, critical",
         ),
-        pytest.param("C", {"5h": 3, "day": 4, "slow": 12, "young": 23.8, "spent": 12}, id="Resets in"),
+        pytest.param("C", {"5h": 3, "day": 4, "slow": 12, "young": 23.8, "spent": 12, "blown": 23.8}, id="Resets in"),
         pytest.param(
             "D",
             # The used share took the time that has passed; the rest goes at the same pace.
-            {"5h": 2 * 0.4 / 0.6, "day": 20 * 0.15 / 0.85, "spent": 0},
-            id="Runs out in: only what does so before its reset",
+            {"5h": 2 * 0.4 / 0.6, "day": 20 * 0.15 / 0.85, "spent": 0, "blown": 0, "overrun": 0},
+            id="Runs out in: only what does so before its reset, and what is used up",
         ),
         pytest.param(
             "E",
@@ -153,9 +174,19 @@ def test_the_figures_in_the_table_of_limits_are_right(
     made_up: tuple[Prometheus, float], ref: str, expected: dict[str, float]
 ) -> None:
     in_hours = 3600 if ref in "CD" else 1
-    found = {each.labels["limit"]: each.value / in_hours for each in _ask(made_up, f"{_TABLE}: {ref}")}
+    rows = [each for each in _ask(made_up, f"{_TABLE}: {ref}") if each.labels["limit"] != "twice"]
+    found = {each.labels["limit"]: each.value / in_hours for each in rows}
 
     assert found == pytest.approx(expected)
+
+
+def test_a_limit_in_the_files_of_two_exporters_has_a_row_for_each(made_up: tuple[Prometheus, float]) -> None:
+    found = {
+        ref: sorted(each.value for each in _ask(made_up, f"{_TABLE}: {ref}") if each.labels["limit"] == "twice")
+        for ref in "ABC"
+    }
+
+    assert found == {"A": [1, 1], "B": [0.85, 0.9], "C": pytest.approx([6 * _HOUR, 12 * _HOUR])}
 
 
 def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_joined(
@@ -166,16 +197,16 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
     assert len(rows) == len(_LIMITS)
     for ref in "ACDE":
         assert {frozenset(each.labels.items()) for each in _ask(made_up, f"{_TABLE}: {ref}")} <= rows
-    assert len({frozenset(dict(row)) for row in rows}) == 1
+    assert len({frozenset(dict(row)) - {"instance"} for row in rows}) == 1
     assert {dict(row)["scope"] for row in rows} == {"all"}
 
 
 @pytest.mark.parametrize(
     ("title", "count"),
     [
-        pytest.param("Critical limits", 2),
-        pytest.param("Limits with a warning", 1),
-        pytest.param("Limits that run out before they reset", 3),
+        pytest.param("Critical limits", 4),
+        pytest.param("Limits with a warning", 3),
+        pytest.param("Limits that run out before they reset", 7),
     ],
 )
 def test_the_number_of_limits_in_trouble_is_shown(made_up: tuple[Prometheus, float], title: str, count: int) -> None:
@@ -214,11 +245,11 @@ def test_cost_of_unknown_billing_is_shown_where_it_exists(
 
 def test_the_forecast_of_the_month_continues_at_its_pace(made_up: tuple[Prometheus, float]) -> None:
     _, now = made_up
-    moment = datetime.fromtimestamp(now, UTC)
-    passed = max(moment.day - 1 + moment.hour / 24, 1)
+    month = _month_of(now)
+    passed = max((now - month.timestamp()) / 86400, 1)
     (end,) = _ask(made_up, f"{_UNKNOWN}: D")
 
-    assert end.value == pytest.approx(40 * monthrange(moment.year, moment.month)[1] / passed)
+    assert end.value == pytest.approx(40 * monthrange(month.year, month.month)[1] / passed)
 
 
 def test_cost_of_unknown_billing_per_hour_is_shown(made_up: tuple[Prometheus, float]) -> None:
@@ -244,6 +275,15 @@ def test_the_state_of_the_history_is_shown_with_its_verdict(made_up: tuple[Prome
 )
 def test_the_figures_of_the_history_are_right(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
     assert [each.value for each in _ask(made_up, f"cliproxy-trust: {where}")] == [value]
+
+
+def test_a_history_that_was_never_complete_is_told_from_one_that_is_not_set_up(
+    made_up: tuple[Prometheus, float],
+) -> None:
+    where = "cliproxy-trust: Last complete: A"
+
+    assert [each.value for each in _ask(made_up, where, ago=2400)] == [-1]
+    assert _ask(made_up, where, ago=7200) == []
 
 
 def test_failed_calls_to_supabase_are_shown_by_reason(made_up: tuple[Prometheus, float]) -> None:

@@ -232,6 +232,19 @@ def test_a_gap_longer_than_the_retention_is_reported(tmp_path: Path, stopped: bo
                 assert "was not read for 200 s" not in scene.page, "it is told for a day"
 
 
+def test_a_gap_of_errors_is_reported_although_the_retention_could_not_be_read_meanwhile(tmp_path: Path) -> None:
+    with _scene(tmp_path, retention_seconds=60) as scene, scene.exporter():
+        scene.proxy.fault(path="*", kind="status", times=None, status=503)
+        for _ in range(3):
+            scene.clock.advance(60)
+            scene.poll()
+        assert scene.metric("cliproxy_queue_retention_seconds", proxy="default") == 60
+        scene.proxy.clear_faults()
+        scene.clock.advance(15)
+        scene.poll()
+        assert scene.metric(_GAPS, proxy="default") == 1
+
+
 def test_a_restart_of_the_exporter_within_the_retention_is_no_gap(tmp_path: Path) -> None:
     with _scene(tmp_path, retention_seconds=60) as scene:
         with scene.exporter():

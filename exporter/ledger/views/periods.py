@@ -59,10 +59,11 @@ def usage_by_period(key: Callable[[PeriodRow], _Key], rows: PeriodRows) -> dict[
 
 
 class PeriodTotals(NamedTuple):
-    """The rows of the periods, and their usage by route and period."""
+    """The rows of the periods, their usage by route and period, and when they began, in ms since the epoch."""
 
     rows: PeriodRows = dict.fromkeys(PERIODS, ())
     routes: Mapping[int, Mapping[str, Usage]] = {}
+    starts: Mapping[str, int] = {}
 
 
 class Periods:
@@ -96,7 +97,8 @@ class Periods:
         self._sums = {span: known[span] for span in spans}
         day_before, before, now, later = (known[span] for span in spans)
         periods = {TODAY: now, YESTERDAY: day_before, MONTH: [*before, *now, *later]}
-        self.current = PeriodTotals(periods, usage_by_period(attrgetter("route"), periods))
+        starts = {TODAY: today * BUCKET_MS, YESTERDAY: yesterday * BUCKET_MS, MONTH: month * BUCKET_MS}
+        self.current = PeriodTotals(periods, usage_by_period(attrgetter("route"), periods), starts)
 
 
 def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:

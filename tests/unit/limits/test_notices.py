@@ -106,6 +106,32 @@ def test_running_out_early_is_announced_once_after_a_quarter_of_an_hour() -> Non
     assert kinds == [[], [], [Kind.EARLY], [], []]
 
 
+def test_a_clock_that_is_set_back_delays_nothing_for_longer_than_it_would_last_anyway() -> None:
+    watch = _Watch()
+    began = START + 60 * MINUTE
+    steps = [(0.8, 120), (0.5, 121), (0.5, 0), (0.5, 2), (0.5, 3), (0.5, 15)]
+
+    kinds = [_told(watch, _window(used), began + minute * MINUTE) for used, minute in steps]
+
+    assert kinds == [[Kind.WARNING], [], [], [], [Kind.BACK], [Kind.EARLY]]
+
+
+def test_what_was_due_while_nobody_took_it_is_told_once_each() -> None:
+    told: dict[tuple[str, ...], Told] = {}
+    window, began = _window(0.5), START + 60 * MINUTE
+    told[window.labels] = Told("critical", reset_ms=START)
+    watch = LimitWatch(told)
+    list(watch.due(window, began))  # both begin to last, and no service takes a message for 20 minutes
+
+    kinds = []
+    for minute in range(20, 60):
+        for kind, after in watch.due(window, began + minute * MINUTE):
+            kinds.append(kind)
+            told[window.labels] = after
+
+    assert kinds == [Kind.BACK, Kind.EARLY]
+
+
 def test_little_slow_or_fresh_use_does_not_run_out_early() -> None:
     for used, minute in ((0.24, 60), (0.3, 100), (0.9, 29)):
         watch = _Watch()

@@ -32,6 +32,7 @@ CONTRACT = {
     "cliproxy_period_cost_usd": ("gauge", f"{_ROUTE} billing period"),
     "cliproxy_period_tokens": ("gauge", f"{_ROUTE} period"),
     "cliproxy_period_requests": ("gauge", f"{_ROUTE} period"),
+    "cliproxy_period_start_timestamp_seconds": ("gauge", "period"),
     "cliproxy_credential_up": ("gauge", _CREDENTIAL),
     "cliproxy_credential_status": ("gauge", f"{_CREDENTIAL} status"),
     "cliproxy_credential_retry_timestamp_seconds": ("gauge", _CREDENTIAL),

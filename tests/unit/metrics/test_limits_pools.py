@@ -83,3 +83,33 @@ def test_of_two_logins_of_one_account_the_working_one_counts(bench: Bench, monke
     monkeypatch.setattr(bench.labels, "credential", lambda _: "one")
     assert _samples(bench, working, cooling) == {"claude unknown": 1}
     assert _samples(bench, cooling, working) == {"claude unknown": 1}
+
+
+def _shown(bench: Bench) -> list[str]:
+    """The shares of all windows after an evaluation."""
+    bench.limits.refresh()
+    return re.findall(r"^cliproxy_limit_used_ratio{.*} (\S+)$", bench.scrape(), re.M)
+
+
+def test_the_windows_of_an_account_go_with_it(bench: Bench) -> None:
+    full = account("a.json", status="active", readings=(_reading(bench, 1.0, resets=3),))
+    other = account("b.json", status="active", readings=(_reading(bench, 0.5, resets=3),))
+    _samples(bench, full, other)
+    assert sorted(_shown(bench)) == ["0.5", "1.0"]
+
+    bench.reopen()
+    bench.statuses = [ProxyStatus(name="p")]
+    assert len(_shown(bench)) == 2, "nobody has asked the proxy yet"
+    _samples(bench, account("key", status=None))
+    assert len(_shown(bench)) == 2, "its list of accounts could not be read"
+
+    key = account("key", status=None, readings=(_reading(bench, 0.25, resets=3),))
+    _samples(bench, other, key)
+    assert _shown(bench) == ["0.5", "0.25"]
+    _samples(bench, full, other)
+    assert _shown(bench) == ["1.0", "0.5"], "it is back, and the key is gone"
+
+    bench.statuses = [ProxyStatus(name="a new name of the proxy")]
+    assert _shown(bench) == []
+    bench.statuses = []
+    assert len(_shown(bench)) == 3, "a command polls no proxy"

@@ -45,7 +45,10 @@ def test_kubernetes_has_the_scrape_of_the_stack() -> None:
     scrape = config["scrape_configs"][0]
 
     assert endpoint["interval"] == scrape["scrape_interval"]
-    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": scrape["job_name"]}]
+    job, instance = endpoint["relabelings"]
+    assert job == {"targetLabel": "job", "replacement": scrape["job_name"]}
+    names = ["__meta_kubernetes_namespace", "__meta_kubernetes_pod_name"]
+    assert instance == {"targetLabel": "instance", "sourceLabels": names, "separator": "/"}
 
 
 def test_there_is_one_pod_with_a_volume_because_a_queue_has_one_reader() -> None:

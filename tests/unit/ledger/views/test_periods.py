@@ -112,6 +112,12 @@ def test_midnight_changes_the_periods_without_traffic(tmp_path: Path) -> None:
     assert _shown(ledger) == {"today": (1, 110), "yesterday": (0, 0), "month": (1, 110)}
     clock.advance(20)
     assert _shown(ledger) == {"today": (0, 0), "yesterday": (1, 110), "month": (0, 0)}
+    began = {period: datetime.fromtimestamp(ms / 1000, zone) for period, ms in ledger.periods.current.starts.items()}
+    assert {period: str(moment) for period, moment in began.items()} == {
+        "today": "2026-11-01 00:00:00+01:00",
+        "yesterday": "2026-10-31 00:00:00+01:00",
+        "month": "2026-11-01 00:00:00+01:00",
+    }
     ledger.close()
 
 
