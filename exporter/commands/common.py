@@ -20,6 +20,7 @@ from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
 from exporter.settings.load import FileReader, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings
+from exporter.settings.proxies import Aliases
 from exporter.settings.sources import Loaded
 from exporter.web.config_file import read_web_config
 
@@ -50,7 +51,21 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
     )
     if data_dir.note is not None and loaded.sources["EXPORTER_DATA_DIR"] == "default":
         (loaded.warnings if data_dir.is_doubtful else loaded.notes).append(data_dir.note)
+        if data_dir.of_demo and loaded.settings is not None:
+            loaded.settings = as_in_demo(loaded.settings)
     return loaded
+
+
+def as_in_demo(settings: Settings) -> Settings:
+    """These settings with the demo's limits and aliases, unless the user has some."""
+    from exporter.simulator.world import LIMITS_FILE, demo_aliases  # noqa: PLC0415 - only the demo needs it
+
+    return settings.model_copy(
+        update={
+            "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
+            "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
+        }
+    )
 
 
 def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy: bool = False) -> Settings:

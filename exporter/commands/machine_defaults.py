@@ -23,11 +23,15 @@ _LOCALTIME, _TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """Where the data is without ``EXPORTER_DATA_DIR``, and a note for the user; ``is_doubtful`` makes it a warning."""
+    """Where the data is without ``EXPORTER_DATA_DIR``, and a note for the user; ``is_doubtful`` makes it a warning.
+
+    ``of_demo``: it is that of a running demo.
+    """
 
     path: Path
     note: Problem | None = None
     is_doubtful: bool = False
+    of_demo: bool = False
 
 
 def user_data_dir(environ: Mapping[str, str]) -> Path | None:
@@ -60,7 +64,7 @@ def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False
         return DataDirectory(path, _note(why), is_doubtful=True)
     if len(running) == 1 and not starts and not (path / FILE_NAME).exists():
         why = f"These are the invented figures of the running demo, from {running[0][0]}."
-        return DataDirectory(running[0][0], _note(why), is_doubtful=True)
+        return DataDirectory(running[0][0], _note(why), is_doubtful=True, of_demo=True)
     if path == old != user:
         return DataDirectory(path, _note(f"The ledger in {path} is used; without it, {user} would be."))
     return DataDirectory(path)
