@@ -113,10 +113,10 @@ def exit_codes() -> Iterator[None]:
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
     """Print rows below a head; the columns named in ``right`` are flush right."""
     lines = [[formats.printable(text) for text in line] for line in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(formats.width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = (
-            text.rjust(width) if name in right else text.ljust(width)
-            for text, width, name in zip(line, widths, head, strict=True)
-        )
+        cells = []
+        for text, width, name in zip(line, widths, head, strict=True):
+            padding = " " * (width - formats.width(text))
+            cells.append(padding + text if name in right else text + padding)
         click.echo("  ".join(cells).rstrip())

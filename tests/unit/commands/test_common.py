@@ -75,3 +75,13 @@ def test_a_table_is_aligned_and_a_name_cannot_control_the_terminal(capsys: pytes
         "a           $10.00",
         "\ufffd[2Jevil\ufffd\ufffd   $1.00",
     ]
+
+
+def test_wide_characters_keep_a_table_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "cost"), [("玛丽亚", "$10.00"), ("jonas", "$1.00")], right={"cost"})
+
+    assert capsys.readouterr().out.splitlines() == [
+        "name      cost",
+        "玛丽亚  $10.00",
+        "jonas    $1.00",
+    ]
