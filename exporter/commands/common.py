@@ -1,5 +1,6 @@
 """What the commands share: the settings with logging set up, and errors as exit codes."""
 
+import errno
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -102,8 +103,12 @@ def exit_codes() -> Iterator[None]:
     """Turn errors into a sentence on standard error and an exit code."""
     try:
         yield
-    except BrokenPipeError as exc:  # the reader of our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(nl=False)  # writes what is left in the buffer
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC:
+            raise  # click ends a command whose reader has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        click.echo(f"The output cannot be written ({exc.strerror}).", err=True)
         raise SystemExit(FAILED) from exc
     except ExporterError as exc:
         click.echo(str(exc), err=True)
