@@ -45,6 +45,8 @@ def report(
             found = answer(questions, {name: value for name, value in given.items() if value})
         except QuestionError as exc:
             raise click.UsageError(str(exc)) from exc
+        if not found.question.groups and found.question.filters:
+            click.echo("note: nothing was ever used with these filters. Their values are labels, as in --by.", err=True)
         _WRITERS[format_](found)
 
 

@@ -106,6 +106,13 @@ def test_days_are_those_of_the_zone(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("program")
+def test_a_misspelt_filter_is_noted(folder: Path) -> None:
+    done = run_command("report", "--client", "mariah", cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
+    assert done.returncode == 0
+    assert "note: nothing was ever used with these filters." in done.stderr
+
+
+@pytest.mark.usefixtures("program")
 def test_a_question_that_makes_no_sense_is_wrong_use(program: Process, folder: Path) -> None:
     done = run_command("report", "--range", "soon", cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
     assert done.returncode == 2
