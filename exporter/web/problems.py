@@ -14,7 +14,7 @@ from exporter.history.state import HistoryStatus
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.records import Billing
-from exporter.sentences import counted, joined, pattern, say
+from exporter.sentences import counted, pattern, say
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
@@ -106,9 +106,7 @@ def find_problems(
             title = say(title, moment=moment(state.retry_ms or 0))
             yield Problem(kind="Credential", subject=state.label, title=title, text=say(text, provider=state.provider))
     for problem in price_problems:
-        yield Problem(
-            title=say("A price list is not up to date"), text=joined(problem, say("The last good one is used."))
-        )
+        yield Problem(title=say("A price list is not up to date"), text=problem)
     for problem in limit_problems:
         yield Problem(severity="problem", title=say("A limit has a mistake"), text=problem)
     if unmatched_limits:

@@ -242,6 +242,11 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
     assert several.names == ("team: team-claude, team-codex",)
 
 
+def test_a_price_list_says_itself_which_prices_are_in_use() -> None:
+    sentence = "The price feed gave no complete answer. Prices that were fetched before stay in use."
+    assert [problem.text for problem in _find(price_problems=[sentence])] == [sentence]
+
+
 def test_an_unused_edit_of_the_aliases_is_a_problem() -> None:
     (problem,) = _find(alias_problem="The last edit is not used.")
     assert (problem.severity, problem.title, problem.text) == (
