@@ -285,8 +285,9 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
                 number,
             ),
             text=say(
-                "Some of their tokens have no known price, so cost is higher than shown."
-                " cliproxy_unpriced_requests_total has the reasons. Models:"
+                "Some of their tokens or their service tier have no known price, or nobody reported their tokens. So"
+                " the real cost differs, and is usually higher. cliproxy_unpriced_requests_total has the reasons."
+                " Models:"
             ),
             names=_most(figures.unpriced),
         )

@@ -242,6 +242,12 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
     assert several.names == ("team: team-claude, team-codex",)
 
 
+def test_requests_that_are_not_fully_priced_need_not_cost_more() -> None:
+    [problem] = _find(figures=_figures(unpriced={"m": 1}))
+    assert "their service tier" in problem.text
+    assert "usually higher" in problem.text
+
+
 def test_a_price_list_says_itself_which_prices_are_in_use() -> None:
     sentence = "The price feed gave no complete answer. Prices that were fetched before stay in use."
     assert [problem.text for problem in _find(price_problems=[sentence])] == [sentence]
