@@ -22,7 +22,12 @@ def opened(*, needs_proxy: bool = False) -> Iterator[Parts]:
 
 
 def check_exists(settings: Settings) -> None:
-    """Raises LedgerError if there is no ledger."""
+    """Raises LedgerError if there is no ledger, or this user may not see it."""
     path = settings.exporter_data_dir / FILE_NAME
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except PermissionError as exc:
+        why = f"The ledger {path} cannot be read ({exc.strerror}). Run the command as the exporter's user."
+        raise LedgerError(why) from exc
+    if not exists:
         raise LedgerError(f"There is no ledger at {path} yet: run the exporter first, or set EXPORTER_DATA_DIR.")

@@ -54,7 +54,7 @@ def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False
     """
     old = cwd / "data"
     user = user_data_dir(environ) or old
-    path = old if any((old / name).exists() for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
+    path = old if any(_is_seen(old / name) for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
     running = _running(user)
     found = [directory for directory, kind in running if kind != _DEMO]
     if len(found) == 1:
@@ -62,12 +62,17 @@ def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False
     if found:
         why = f"Several exporters are running, with {', '.join(map(str, sorted(found)))}; {path} is used."
         return DataDirectory(path, _note(why), is_doubtful=True)
-    if len(running) == 1 and not starts and not (path / FILE_NAME).exists():
+    if len(running) == 1 and not starts and not _is_seen(path / FILE_NAME):
         why = f"These are the invented figures of the running demo, from {running[0][0]}."
         return DataDirectory(running[0][0], _note(why), is_doubtful=True, of_demo=True)
     if path == old != user:
         return DataDirectory(path, _note(f"The ledger in {path} is used; without it, {user} would be."))
     return DataDirectory(path)
+
+
+def _is_seen(file: Path) -> bool:
+    """Whether there is such a file, and this user may see it."""
+    return os.access(file, os.F_OK)
 
 
 def _note(why: str) -> Problem:
