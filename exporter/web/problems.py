@@ -64,7 +64,7 @@ class Problem:
     severity: Literal["problem", "note"] = "note"
     title: str
     text: str
-    kind: Literal["Proxy", "Credential", ""] = ""
+    kind: str = ""
     subject: str = ""
     names: tuple[str, ...] = ()
 
@@ -104,7 +104,8 @@ def find_problems(
         title, text = _OF_CREDENTIALS.get(state.state, ("", ""))
         if title:
             title = say(title, moment=moment(state.retry_ms or 0))
-            yield Problem(kind="Credential", subject=state.label, title=title, text=say(text, provider=state.provider))
+            text = say(text, provider=state.provider)
+            yield Problem(kind=pattern("Credential"), subject=state.label, title=title, text=text)
     for problem in price_problems:
         yield Problem(title=say("A price list is not up to date"), text=problem)
     for problem in limit_problems:
@@ -136,7 +137,7 @@ def find_problems(
 def _of_proxy(
     name: str, title: str, text: str, *, severity: Literal["problem", "note"] = "note", names: tuple[str, ...] = ()
 ) -> Problem:
-    return Problem(severity=severity, kind="Proxy", subject=name, title=title, text=text, names=names)
+    return Problem(severity=severity, kind=pattern("Proxy"), subject=name, title=title, text=text, names=names)
 
 
 def _of_state(status: ProxyStatus) -> Problem:
