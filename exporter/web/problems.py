@@ -104,8 +104,9 @@ def find_problems(
         title, text = _OF_CREDENTIALS.get(state.state, ("", ""))
         if title:
             title = say(title, moment=moment(state.retry_ms or 0))
+            subject = f"{state.label}, {state.proxy}" if len(by_name) > 1 else state.label
             text = say(text, provider=state.provider)
-            yield Problem(kind=pattern("Credential"), subject=state.label, title=title, text=text)
+            yield Problem(kind=pattern("Credential"), subject=subject, title=title, text=text)
     for problem in price_problems:
         yield Problem(title=say("A price list is not up to date"), text=problem)
     for problem in limit_problems:
