@@ -123,6 +123,14 @@ def test_a_question_that_makes_no_sense_is_wrong_use(program: Process, folder: P
         assert (answer.status_code, words in answer.json()["error"]) == (400, True)
 
 
+@pytest.mark.usefixtures("program")
+def test_an_export_that_ends_before_it_begins_is_wrong_use(folder: Path) -> None:
+    span = ("--since=2026-12-01", "--until=2026-11-01")
+    done = run_command("export", *span, cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--until must be later than --since" in done.stderr
+
+
 def test_no_secret_is_on_a_page(program: Process) -> None:
     for path in ("/usage?by=client", "/usage?by=credential", "/requests?range=30d", "/api/usage?by=client"):
         answer = loopback.get(f"{program.url}{path}")
