@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.machine_defaults import DEMO
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.settings.model import Settings
@@ -30,4 +31,6 @@ def check_exists(settings: Settings) -> None:
         why = f"The ledger {path} cannot be read ({exc.strerror}). Run the command as the exporter's user."
         raise LedgerError(why) from exc
     if not exists:
-        raise LedgerError(f"There is no ledger at {path} yet: run the exporter first, or set EXPORTER_DATA_DIR.")
+        demo = settings.exporter_data_dir / DEMO
+        which = f" to {demo} for that of the demo" if (demo / FILE_NAME).exists() else ""
+        raise LedgerError(f"There is no ledger at {path} yet: run the exporter first, or set EXPORTER_DATA_DIR{which}.")

@@ -17,7 +17,8 @@ from exporter.settings.problems import Problem
 from exporter.settings.validators import is_zone
 
 _SETTING = "EXPORTER_DATA_DIR"
-_DEMO = "demo"
+DEMO = "demo"
+"""The demo's folder in the data directory, and its kind among what is running."""
 _LOCALTIME, _TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
 
 
@@ -54,9 +55,9 @@ def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False
     """
     old = cwd / "data"
     user = user_data_dir(environ) or old
-    path = old if any(_is_seen(old / name) for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
+    path = old if any(_is_seen(old / name) for name in (FILE_NAME, f"{DEMO}/{FILE_NAME}")) else user
     running = _running(user)
-    found = [directory for directory, kind in running if kind != _DEMO]
+    found = [directory for directory, kind in running if kind != DEMO]
     if len(found) == 1:
         return DataDirectory(found[0], _note(f"The running exporter's data directory is used: {found[0]}."))
     if found:
@@ -88,7 +89,7 @@ def announced(environ: Mapping[str, str], data_dir: Path, *, is_demo: bool) -> I
         _running(folder.parent)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = folder / str(os.getpid())
-        file.write_text(f"{data_dir.resolve()}\n{_DEMO if is_demo else ''}\n", encoding="utf-8")
+        file.write_text(f"{data_dir.resolve()}\n{DEMO if is_demo else ''}\n", encoding="utf-8")
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from exporter import formats
 from exporter.clock import Clock
 from exporter.commands.common import as_in_demo, exit_codes, ready_settings
-from exporter.commands.machine_defaults import announced
+from exporter.commands.machine_defaults import DEMO, announced
 from exporter.errors import ExporterError
 from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
@@ -101,7 +101,7 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     settings = as_in_demo(settings).model_copy(
         update={
             "proxies": (ProxySettings(name="demo", url=proxy_url, management_key=SecretStr(MANAGEMENT_KEY)),),
-            "exporter_data_dir": settings.exporter_data_dir / "demo",
+            "exporter_data_dir": settings.exporter_data_dir / DEMO,
             "exporter_prices_refresh": False,
             "exporter_quotas": "active",
             "supabase_url": None,

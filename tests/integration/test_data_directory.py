@@ -89,6 +89,8 @@ def test_commands_find_a_demo_with_its_names_and_limits(settings: dict[str, str]
         assert "claude-alice" in run_command("report", "--by=credential", cwd=folders[1], **settings).stdout
         assert "Each client's day" in run_command("limits", cwd=folders[1], **settings).stdout
         assert program.stop() == 0
+    done = run_command("report", cwd=folders[1], **settings)
+    assert f"set EXPORTER_DATA_DIR to {settings['XDG_DATA_HOME']}/cliproxy-exporter/demo for that" in done.stderr
 
 
 @pytest.mark.parametrize("replaced", [False, True])
