@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
+from unicodedata import east_asian_width
 
 from exporter.sentences import Sentence, say
 
@@ -131,3 +132,8 @@ def printable(text: str) -> str:
 def cut(name: str, longest: int = 48) -> str:
     """A name that fits into a table."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal a text takes: a Chinese character takes two."""
+    return sum(2 if east_asian_width(each) in "WF" else 1 for each in text)

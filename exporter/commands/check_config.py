@@ -99,7 +99,7 @@ def _check_machine(loaded: Loaded) -> bool:
 
 def _unwritable(data_dir: Path) -> str:
     """Why the data directory cannot be used; empty if it can. Nothing is left there."""
-    place = next(each for each in (data_dir, *data_dir.parents) if each.exists())
+    place = next(each for each in (data_dir, *data_dir.parents) if os.access(each, os.F_OK))
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(bytes(_ROOM))

@@ -1,5 +1,6 @@
 """What the commands share: the settings with logging set up, and errors as exit codes."""
 
+import errno
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
 from exporter.settings.load import FileReader, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings
+from exporter.settings.proxies import Aliases
 from exporter.settings.sources import Loaded
 from exporter.web.config_file import read_web_config
 
@@ -50,7 +52,21 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
     )
     if data_dir.note is not None and loaded.sources["EXPORTER_DATA_DIR"] == "default":
         (loaded.warnings if data_dir.is_doubtful else loaded.notes).append(data_dir.note)
+        if data_dir.of_demo and loaded.settings is not None:
+            loaded.settings = as_in_demo(loaded.settings)
     return loaded
+
+
+def as_in_demo(settings: Settings) -> Settings:
+    """These settings with the demo's limits and aliases, unless the user has some."""
+    from exporter.simulator.world import LIMITS_FILE, demo_aliases  # noqa: PLC0415 - only the demo needs it
+
+    return settings.model_copy(
+        update={
+            "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
+            "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
+        }
+    )
 
 
 def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy: bool = False) -> Settings:
@@ -87,8 +103,12 @@ def exit_codes() -> Iterator[None]:
     """Turn errors into a sentence on standard error and an exit code."""
     try:
         yield
-    except BrokenPipeError as exc:  # the reader of our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(nl=False)  # writes what is left in the buffer
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC:
+            raise  # click ends a command whose reader has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        click.echo(f"The output cannot be written ({exc.strerror}).", err=True)
         raise SystemExit(FAILED) from exc
     except ExporterError as exc:
         click.echo(str(exc), err=True)
@@ -98,10 +118,10 @@ def exit_codes() -> Iterator[None]:
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
     """Print rows below a head; the columns named in ``right`` are flush right."""
     lines = [[formats.printable(text) for text in line] for line in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(formats.width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = (
-            text.rjust(width) if name in right else text.ljust(width)
-            for text, width, name in zip(line, widths, head, strict=True)
-        )
+        cells = []
+        for text, width, name in zip(line, widths, head, strict=True):
+            padding = " " * (width - formats.width(text))
+            cells.append(padding + text if name in right else text + padding)
         click.echo("  ".join(cells).rstrip())

@@ -160,6 +160,8 @@ def export(since: str | None, until: str | None, format_: str) -> None:
         settings = at.settings
         since_ms = moment_option("--since", since, settings.zone) if since else 0
         until_ms = moment_option("--until", until, settings.zone) if until else _END_MS
+        if since_ms >= until_ms:
+            raise click.UsageError("The range ends before it begins: --until must be later than --since.")
         with at.ledger.reading() as connection:
             # The names of the same moment as the entries: a running exporter adds to both.
             dictionary = LabelStore(max_label_sets=settings.exporter_max_label_sets)

@@ -17,17 +17,22 @@ from exporter.settings.problems import Problem
 from exporter.settings.validators import is_zone
 
 _SETTING = "EXPORTER_DATA_DIR"
-_DEMO = "demo"
+DEMO = "demo"
+"""The demo's folder in the data directory, and its kind among what is running."""
 _LOCALTIME, _TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
 
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """Where the data is without ``EXPORTER_DATA_DIR``, and a note for the user; ``is_doubtful`` makes it a warning."""
+    """Where the data is without ``EXPORTER_DATA_DIR``, and a note for the user; ``is_doubtful`` makes it a warning.
+
+    ``of_demo``: it is that of a running demo.
+    """
 
     path: Path
     note: Problem | None = None
     is_doubtful: bool = False
+    of_demo: bool = False
 
 
 def user_data_dir(environ: Mapping[str, str]) -> Path | None:
@@ -50,20 +55,25 @@ def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False
     """
     old = cwd / "data"
     user = user_data_dir(environ) or old
-    path = old if any((old / name).exists() for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
+    path = old if any(_is_seen(old / name) for name in (FILE_NAME, f"{DEMO}/{FILE_NAME}")) else user
     running = _running(user)
-    found = [directory for directory, kind in running if kind != _DEMO]
+    found = [directory for directory, kind in running if kind != DEMO]
     if len(found) == 1:
         return DataDirectory(found[0], _note(f"The running exporter's data directory is used: {found[0]}."))
     if found:
         why = f"Several exporters are running, with {', '.join(map(str, sorted(found)))}; {path} is used."
         return DataDirectory(path, _note(why), is_doubtful=True)
-    if len(running) == 1 and not starts and not (path / FILE_NAME).exists():
+    if len(running) == 1 and not starts and not _is_seen(path / FILE_NAME):
         why = f"These are the invented figures of the running demo, from {running[0][0]}."
-        return DataDirectory(running[0][0], _note(why), is_doubtful=True)
+        return DataDirectory(running[0][0], _note(why), is_doubtful=True, of_demo=True)
     if path == old != user:
         return DataDirectory(path, _note(f"The ledger in {path} is used; without it, {user} would be."))
     return DataDirectory(path)
+
+
+def _is_seen(file: Path) -> bool:
+    """Whether there is such a file, and this user may see it."""
+    return os.access(file, os.F_OK)
 
 
 def _note(why: str) -> Problem:
@@ -79,7 +89,7 @@ def announced(environ: Mapping[str, str], data_dir: Path, *, is_demo: bool) -> I
         _running(folder.parent)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = folder / str(os.getpid())
-        file.write_text(f"{data_dir.resolve()}\n{_DEMO if is_demo else ''}\n", encoding="utf-8")
+        file.write_text(f"{data_dir.resolve()}\n{DEMO if is_demo else ''}\n", encoding="utf-8")
     try:
         yield
     finally:

@@ -51,7 +51,7 @@ class _Named:
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Add to this YAML file an alias for each label that has none, for you to edit; the rest of it stays."
-    " EXPORTER_CONFIG must name the file.",
+    " They are in use once EXPORTER_CONFIG names the file.",
 )
 def names(file: Path | None) -> None:
     """Print each account and client with its label and owner. The exporter may be running.

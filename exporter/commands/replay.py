@@ -25,7 +25,7 @@ def replay(reason: str | None) -> None:
             click.echo("There is nothing to replay.")
             return
         for proxy, records in queued.items():
-            click.echo(f"proxy {proxy}: {records} records to try again")
+            click.echo(f"proxy {proxy}: {records} to try again")
         try:
             lock = DataDirectoryLock(at.settings.exporter_data_dir)
         except LedgerLockedError:

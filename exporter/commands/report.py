@@ -28,7 +28,7 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--by", type=click.Choice(BY), default="model", show_default=True, help="What to sum by.")
 @click.option("--range", "range_", help=f"{', '.join(PRESETS)} or a month as 2026-10.  [default: 30d]")
 @click.option("--since", help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.")
-@click.option("--until", help="Day or moment at which it ends, not included. [default: now]")
+@click.option("--until", help="Day or moment at which it ends, not included.  [default: the end of today]")
 @_filters
 @click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def report(
@@ -45,6 +45,8 @@ def report(
             found = answer(questions, {name: value for name, value in given.items() if value})
         except QuestionError as exc:
             raise click.UsageError(str(exc)) from exc
+        if not found.question.groups and found.question.filters:
+            click.echo("note: nothing was ever used with these filters. Their values are labels, as in --by.", err=True)
         _WRITERS[format_](found)
 
 

@@ -13,15 +13,15 @@ from pydantic_core import PydanticCustomError
 
 from exporter import formats
 from exporter.clock import Clock
-from exporter.commands.common import exit_codes, ready_settings
-from exporter.commands.machine_defaults import announced
+from exporter.commands.common import as_in_demo, exit_codes, ready_settings
+from exporter.commands.machine_defaults import DEMO, announced
 from exporter.errors import ExporterError
 from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
 from exporter.settings import validators
 from exporter.settings.flags import setting_flags
 from exporter.settings.model import Settings
-from exporter.settings.proxies import Aliases, ProxySettings
+from exporter.settings.proxies import ProxySettings
 from exporter.simulator.options import DEFAULT_VERSION, play_options
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -96,18 +96,16 @@ def _run_demo(settings: Settings, *, proxy_port: int = 0, upgrade_to: str = DEFA
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     """Run the exporter with only the simulated proxy at this URL, and without Supabase."""
     from exporter.commands.demo_past import DAYS, book_demo_past  # noqa: PLC0415
-    from exporter.simulator.world import LIMITS_FILE, MANAGEMENT_KEY, demo_aliases  # noqa: PLC0415
+    from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
 
-    settings = settings.model_copy(
+    settings = as_in_demo(settings).model_copy(
         update={
             "proxies": (ProxySettings(name="demo", url=proxy_url, management_key=SecretStr(MANAGEMENT_KEY)),),
-            "exporter_data_dir": settings.exporter_data_dir / "demo",
+            "exporter_data_dir": settings.exporter_data_dir / DEMO,
             "exporter_prices_refresh": False,
             "exporter_quotas": "active",
             "supabase_url": None,
             "supabase_secret_key": None,
-            "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
-            "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
         }
     )
     if booked := book_demo_past(settings, Clock()):

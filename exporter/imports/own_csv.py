@@ -96,7 +96,7 @@ class Names:
 def read_own_csv(path: Path, proxy: str, names: Names) -> Iterator[Item]:
     """The lines of the proxy. Raises ImportFileError for another header."""
     try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             lines = csv.DictReader(file)
             missing = [name for name in Line.__struct_encode_fields__ if name not in (lines.fieldnames or ())]
             if missing:

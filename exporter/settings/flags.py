@@ -1,7 +1,7 @@
 """Settings as flags, under the names that Prometheus' own exporters have. They go before the environment.
 
-Each may stand before or after the name of a command. Keys and tokens have no flag, because everybody on a machine can
-see how a program was started.
+Each may stand before the name of a command, and after that of one that starts an exporter. Keys and tokens have no
+flag, because everybody on a machine can see how a program was started.
 """
 
 from collections.abc import Callable

@@ -108,7 +108,4 @@ def _expected(month: Row, pace: Row) -> dict[int, int]:
     if length_ms < DAY_MS:
         return {}
     left_ms = max(0, month.range.until_ms - pace.range.until_ms)
-    return {
-        billing: month.usage.cost(billing) + pace.usage.cost(billing) * left_ms // length_ms
-        for billing in month.usage.keys() | pace.usage.keys()
-    }
+    return {billing: month.usage.cost(billing) + pace.usage.cost(billing) * left_ms // length_ms for billing in Billing}

@@ -14,7 +14,7 @@ from exporter.history.state import HistoryStatus
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.records import Billing
-from exporter.sentences import counted, joined, pattern, say
+from exporter.sentences import counted, pattern, say
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
@@ -64,7 +64,7 @@ class Problem:
     severity: Literal["problem", "note"] = "note"
     title: str
     text: str
-    kind: Literal["Proxy", "Credential", ""] = ""
+    kind: str = ""
     subject: str = ""
     names: tuple[str, ...] = ()
 
@@ -104,11 +104,11 @@ def find_problems(
         title, text = _OF_CREDENTIALS.get(state.state, ("", ""))
         if title:
             title = say(title, moment=moment(state.retry_ms or 0))
-            yield Problem(kind="Credential", subject=state.label, title=title, text=say(text, provider=state.provider))
+            subject = f"{state.label}, {state.proxy}" if len(by_name) > 1 else state.label
+            text = say(text, provider=state.provider)
+            yield Problem(kind=pattern("Credential"), subject=subject, title=title, text=text)
     for problem in price_problems:
-        yield Problem(
-            title=say("A price list is not up to date"), text=joined(problem, say("The last good one is used."))
-        )
+        yield Problem(title=say("A price list is not up to date"), text=problem)
     for problem in limit_problems:
         yield Problem(severity="problem", title=say("A limit has a mistake"), text=problem)
     if unmatched_limits:
@@ -138,7 +138,7 @@ def find_problems(
 def _of_proxy(
     name: str, title: str, text: str, *, severity: Literal["problem", "note"] = "note", names: tuple[str, ...] = ()
 ) -> Problem:
-    return Problem(severity=severity, kind="Proxy", subject=name, title=title, text=text, names=names)
+    return Problem(severity=severity, kind=pattern("Proxy"), subject=name, title=title, text=text, names=names)
 
 
 def _of_state(status: ProxyStatus) -> Problem:
@@ -287,8 +287,9 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
                 number,
             ),
             text=say(
-                "Some of their tokens have no known price, so cost is higher than shown."
-                " cliproxy_unpriced_requests_total has the reasons. Models:"
+                "Some of their tokens or their service tier have no known price, or nobody reported their tokens. So"
+                " the real cost differs, and is usually higher. cliproxy_unpriced_requests_total has the reasons."
+                " Models:"
             ),
             names=_most(figures.unpriced),
         )

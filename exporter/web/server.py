@@ -5,6 +5,7 @@ the oldest is cut: a new one is served at once, however many dawdle.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -37,10 +38,10 @@ class AddressInUseError(ExporterError):
     """The server cannot listen on the address."""
 
     def __init__(self, host: str, port: int, exc: OSError) -> None:
-        super().__init__(
-            f"{host}:{port} cannot be listened on ({exc.strerror}). Is another exporter running? Set EXPORTER_PORT or"
-            " EXPORTER_HOST to an address that is free."
-        )
+        advice = "Set EXPORTER_HOST to an address of this machine, and EXPORTER_PORT to a port that this user may open."
+        if exc.errno == errno.EADDRINUSE:
+            advice = "Is another exporter running? Set EXPORTER_PORT or EXPORTER_HOST to an address that is free."
+        super().__init__(f"{host}:{port} cannot be listened on ({exc.strerror}). {advice}")
 
 
 def check_address(host: str, port: int) -> None:

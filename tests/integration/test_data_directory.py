@@ -81,12 +81,16 @@ def test_a_ledger_in_data_stays_in_use_and_commands_elsewhere_find_it(
     assert "There is no ledger at" in done.stderr
 
 
-def test_commands_find_the_figures_of_a_demo_too(settings: dict[str, str], folders: list[Path]) -> None:
+def test_commands_find_a_demo_with_its_names_and_limits(settings: dict[str, str], folders: list[Path]) -> None:
     with exporter_process(folders[0], arguments=["demo", "--rate", "20"], **settings) as program:
         _started(program)
         done = run_command("false-starts", cwd=folders[1], **settings)
         assert (done.returncode, done.stdout) == (0, "There were no false starts.\n")
+        assert "claude-alice" in run_command("report", "--by=credential", cwd=folders[1], **settings).stdout
+        assert "Each client's day" in run_command("limits", cwd=folders[1], **settings).stdout
         assert program.stop() == 0
+    done = run_command("report", cwd=folders[1], **settings)
+    assert f"set EXPORTER_DATA_DIR to {settings['XDG_DATA_HOME']}/cliproxy-exporter/demo for that" in done.stderr
 
 
 @pytest.mark.parametrize("replaced", [False, True])

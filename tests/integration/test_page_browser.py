@@ -307,6 +307,16 @@ def test_notes_open_and_links_work_by_keyboard(browser: Browser, start: Start) -
         assert loopback.get(f"{exporter.web.url}{target}").is_success, target
 
 
+def test_a_screen_reader_announces_another_problem_and_no_other_figure(browser: Browser, start: Start) -> None:
+    with opened(browser, start("busy").web.url) as seen:
+        for text, live in (("7,777 notes", "off"), ("nothing", "polite"), ("8 notes", "off")):
+            seen.page.evaluate("text => { document.getElementById('problems-title').textContent = text }", text)
+            seen.page.evaluate("document.getElementById('asof').textContent = 'before'")
+            _come_back_to(seen.page)
+            expect(seen.page.locator("#asof")).to_contain_text("As of")
+            expect(seen.page.locator("#problems")).to_have_attribute("aria-live", live)
+
+
 def test_the_page_updates_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
     proxy = SteeredProxy(retention_seconds=3600, clock=NoonClock())
     _publish(proxy, 300)

@@ -76,14 +76,19 @@ def test_a_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -> Non
 # This first loads what Python would load later: a user who is no longer root may not be allowed to read it.
 _AS_NOBODY = """
 import encodings.ascii
+import encodings.idna
+import encodings.utf_8_sig
 import os
+import sys
 import exporter.app  # an account without rights cannot read every interpreter
-from exporter.cli import main
+from exporter.cli import COMMANDS, main
+for name in COMMANDS:
+    main.get_command(None, name)
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-main(["run"])
+main(sys.argv[1:])
 """
 
 
@@ -97,16 +102,19 @@ def public_dir() -> Iterator[Path]:
         path.chmod(0o755)
 
 
-def _run_as_nobody(directory: Path, server: SteeredServer) -> subprocess.CompletedProcess[str]:
+def _run_as_nobody(
+    directory: Path, server: SteeredServer, *command: str, **more: str
+) -> subprocess.CompletedProcess[str]:
     settings = {
         "CLIPROXY_URL": server.url,
         "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
         "EXPORTER_DATA_DIR": str(directory),
         "EXPORTER_PORT": "0",
         "EXPORTER_PRICES_REFRESH": "false",
+        **more,
     }
     return subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY],
+        [sys.executable, "-c", _AS_NOBODY, *(command or ("run",))],
         cwd=directory.parent,
         env=environment(settings),
         capture_output=True,
@@ -143,6 +151,31 @@ def test_a_ledger_that_cannot_be_written_is_reported(server: SteeredServer, publ
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
     assert f"The ledger {ledger} cannot be written" in sentence
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["report"], "The ledger {ledger} cannot be read (Permission denied). Run the command as the exporter's user."),
+        (["price", "gpt-5.4"], "The prices of the daily list are not used: The ledger {ledger} cannot be read"),
+        (["check-config"], "The data directory {data_dir} cannot be used (Permission denied"),
+    ],
+)
+def test_a_ledger_that_cannot_be_seen_is_reported(
+    server: SteeredServer, public_dir: Path, command: list[str], sentence: str
+) -> None:
+    data_dir = public_dir / "private"
+    data_dir.mkdir(mode=0)
+    done = _run_as_nobody(data_dir, server, *command, EXPORTER_PRICES_REFRESH="true")
+    assert sentence.format(data_dir=data_dir, ledger=data_dir / FILE_NAME) in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_users_folder_named_data_is_left_alone(server: SteeredServer, public_dir: Path) -> None:
+    (public_dir / "data").mkdir(mode=0)
+    own = str(public_dir / "own")
+    done = _run_as_nobody(public_dir / "data", server, "report", EXPORTER_DATA_DIR="", XDG_DATA_HOME=own)
+    assert f"There is no ledger at {own}" in done.stderr
 
 
 def test_a_file_that_is_not_a_ledger_is_left_alone(server: SteeredServer, tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_days_are_those_of_the_zone(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("program")
+def test_a_misspelt_filter_is_noted(folder: Path) -> None:
+    done = run_command("report", "--client", "mariah", cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
+    assert done.returncode == 0
+    assert "note: nothing was ever used with these filters." in done.stderr
+
+
+@pytest.mark.usefixtures("program")
 def test_a_question_that_makes_no_sense_is_wrong_use(program: Process, folder: Path) -> None:
     done = run_command("report", "--range", "soon", cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
     assert done.returncode == 2
@@ -114,6 +121,14 @@ def test_a_question_that_makes_no_sense_is_wrong_use(program: Process, folder: P
     for path, words in {"/api/usage?range=soon": "no range", "/api/usage?format=xml": "json or csv"}.items():
         answer = loopback.get(f"{program.url}{path}")
         assert (answer.status_code, words in answer.json()["error"]) == (400, True)
+
+
+@pytest.mark.usefixtures("program")
+def test_an_export_that_ends_before_it_begins_is_wrong_use(folder: Path) -> None:
+    span = ("--since=2026-12-01", "--until=2026-11-01")
+    done = run_command("export", *span, cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--until must be later than --since" in done.stderr
 
 
 def test_no_secret_is_on_a_page(program: Process) -> None:

@@ -192,13 +192,21 @@ def test_the_table_can_be_downloaded(browser: Browser, busy: Exporter) -> None:
         assert len(download.value.path().read_text(encoding="utf-8").splitlines()) == rows + 1
 
 
-def test_every_stop_of_the_keyboard_is_visible(browser: Browser, busy: Exporter) -> None:
-    with opened(browser, f"{busy.web.url}/usage") as seen:
+_IS_SHOWN = """() => {
+    const { x, y, width, height } = document.activeElement.getBoundingClientRect();
+    return document.activeElement.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_stop_of_the_keyboard_is_visible(browser: Browser, busy: Exporter, width: int) -> None:
+    with opened(browser, f"{busy.web.url}/usage", width=width) as seen:
         stops = seen.page.locator("a[href], button, select").count()
         for _ in range(stops):
             seen.page.keyboard.press("Tab")
             outline = seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert outline == "solid", seen.page.evaluate("document.activeElement.outerHTML")
+            assert seen.page.evaluate(_IS_SHOWN), seen.page.evaluate("document.activeElement.outerHTML")
 
 
 def test_long_names_break_no_word_in_the_head_of_a_table(browser: Browser, hostile: Exporter) -> None:

@@ -43,14 +43,14 @@ def read_price_feed(path: Path) -> StoredFeed:
 
     Raises LedgerError.
     """
-    if not path.exists():
-        return StoredFeed()
     try:
+        if not path.exists():
+            return StoredFeed()
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if connection.execute("select 1 from sqlite_master where name = 'feed_state'").fetchone() is None:
                 return StoredFeed()
             return _read(connection)
-    except sqlite3.Error as exc:
+    except (PermissionError, sqlite3.Error) as exc:
         raise LedgerError(f"The ledger {path} cannot be read: {exc}.") from exc
 
 

@@ -3,7 +3,7 @@
 (() => {
   const silent = document.getElementById("silent");
   const parts = "#asof, main > section";
-  const headline = (summary) => summary.textContent.replace(/[0-9.,:$-]+/g, "#"); // the same note with other figures
+  const headline = (part) => part.textContent.replace(/[0-9.,:$-]+/g, "#"); // the same note with other figures
   let asking = false;
   const refresh = async () => {
     if (document.hidden || asking) return;
@@ -23,6 +23,10 @@
           summary.parentElement.open = opened.has(headline(summary));
         }
         if (now.innerHTML === part.innerHTML) continue;
+        // A screen reader announces another problem, and not every other figure.
+        if (part.hasAttribute("aria-live")) {
+          part.setAttribute("aria-live", headline(part) === headline(now) ? "off" : "polite");
+        }
         part.replaceChildren(...now.childNodes);
         [...part.querySelectorAll("summary")].find((summary) => headline(summary) === focused)?.focus();
       }

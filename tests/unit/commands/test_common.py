@@ -1,10 +1,12 @@
 """Commands check the files that settings name together with the settings, wherever the path was given."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from exporter.commands.common import load, print_table
+from exporter.commands.common import FAILED, load, print_table
 from exporter.settings.sources import Loaded
 
 GOOD = "prices:\n  - {model: house, input: 1, output: 2}\n"
@@ -75,3 +77,23 @@ def test_a_table_is_aligned_and_a_name_cannot_control_the_terminal(capsys: pytes
         "a           $10.00",
         "\ufffd[2Jevil\ufffd\ufffd   $1.00",
     ]
+
+
+def test_wide_characters_keep_a_table_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "cost"), [("玛丽亚", "$10.00"), ("jonas", "$1.00")], right={"cost"})
+
+    assert capsys.readouterr().out.splitlines() == [
+        "name      cost",
+        "玛丽亚  $10.00",
+        "jonas    $1.00",
+    ]
+
+
+@pytest.mark.parametrize("write", ["click.echo('x')", "sys.stdout.write('x')"])
+def test_a_full_disk_ends_a_command_with_a_sentence(write: str) -> None:
+    script = f"import click, sys; from exporter.commands.common import exit_codes\nwith exit_codes():\n    {write}"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (FAILED, "The output cannot be written (No space left on device).\n")

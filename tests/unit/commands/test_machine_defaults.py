@@ -106,6 +106,7 @@ def test_a_demo_is_found_by_commands_and_stops_no_exporter(home: dict[str, str],
         assert found.path == tmp_path / "data" / "demo"
         assert "invented" in str(found.note)
         assert found.is_doubtful
+        assert found.of_demo
         assert find_data_dir(home, cwd=cwd, starts=True).path == tmp_path / "home" / "cliproxy-exporter"
     lock.release()
 

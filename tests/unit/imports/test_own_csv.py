@@ -171,6 +171,13 @@ def test_a_cut_line_is_a_misfit(tmp_path: Path) -> None:
     assert [isinstance(each, Misfit) for each in _again(tmp_path)] == [False, True]
 
 
+def test_a_file_that_a_spreadsheet_saved_may_begin_with_a_mark(tmp_path: Path) -> None:
+    saved = _read(tmp_path, {})
+    file = tmp_path / "export.csv"
+    file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert list(_again(tmp_path)) == saved
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     _read(tmp_path)
     (tmp_path / "export.csv").write_text("time,proxy\n", encoding="utf-8")

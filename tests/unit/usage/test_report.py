@@ -170,9 +170,16 @@ def test_the_forecast_of_the_month_is_its_use_so_far_plus_the_rest_at_the_pace_o
     expected = bench.answer({}).expected
 
     left_days = 19 + 11.75 / 24
-    assert expected.keys() == {Billing.METERED, Billing.SUBSCRIPTION}
+    assert expected.keys() == {*Billing}
+    assert expected[Billing.UNKNOWN] == 0
     assert expected[Billing.METERED] == pytest.approx((1 + 7.510416667 + left_days) * 1e9, rel=1e-8)
     assert expected[Billing.SUBSCRIPTION] == pytest.approx(500 * (1 + left_days / 7.510416667), abs=1)
+
+
+def test_the_forecast_of_what_is_not_in_use_any_more_is_nothing(bench: UsageBench) -> None:
+    _one(bench, days_ago=30, nano_usd=10**9)
+
+    assert bench.answer({}).expected == dict.fromkeys(Billing, 0)
 
 
 def test_there_is_no_forecast_of_the_month_without_a_day_of_use(bench: UsageBench) -> None:

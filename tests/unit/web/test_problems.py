@@ -229,6 +229,11 @@ def test_each_state_of_a_credential_is_described(
     assert (found.attempts.success, found.attempts.failed) == (5, 2)
 
 
+def test_a_credential_is_named_with_its_proxy_if_there_are_several() -> None:
+    notes = _find(statuses=[_WELL, replace(_WELL, name="office")], credentials=[_credential("disabled", up=False)])
+    assert _headlines(notes) == ["Credential c1, home is disabled"]
+
+
 def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
     misfits = [
         Misfit("laptop", False, ("client-0123456789",)),
@@ -240,6 +245,17 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
     assert nothing.names == ("laptop (nearest: client-0123456789)", "ci")
     assert several.title == "1 of the aliases names several accounts"
     assert several.names == ("team: team-claude, team-codex",)
+
+
+def test_requests_that_are_not_fully_priced_need_not_cost_more() -> None:
+    [problem] = _find(figures=_figures(unpriced={"m": 1}))
+    assert "their service tier" in problem.text
+    assert "usually higher" in problem.text
+
+
+def test_a_price_list_says_itself_which_prices_are_in_use() -> None:
+    sentence = "The price feed gave no complete answer. Prices that were fetched before stay in use."
+    assert [problem.text for problem in _find(price_problems=[sentence])] == [sentence]
 
 
 def test_an_unused_edit_of_the_aliases_is_a_problem() -> None:

@@ -56,6 +56,7 @@ def test_a_problem_is_translated_and_its_names_stay_names(web: WebBench) -> None
     page = web.client().get("/", headers={"Accept-Language": "zh"}).text
 
     assert "1 个问题" in page
+    assert "</span> 代理 <bdi" in page
     assert "无法连接。" in page
     assert page.count("{0.__class__}%(n)s&lt;b&gt;只支持 TLS。请在代理的 URL 中写 https://。") == 2
 

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from exporter.web import server as web_server
-from exporter.web.server import WebServer, _BusyConnections
+from exporter.web.server import AddressInUseError, WebServer, _BusyConnections, check_address
 from tests.stack.waiting import wait_until
 
 
@@ -131,3 +131,10 @@ def test_what_a_client_did_not_take_is_not_sent_later(served: WebServer, monkeyp
     with _connected(served) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_until(lambda: left and left[0].closed)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_machine_is_not_one_that_another_exporter_uses(host: str) -> None:
+    with pytest.raises(AddressInUseError, match="Set EXPORTER_HOST to an address of this machine") as caught:
+        check_address(host, 0)
+    assert "another exporter" not in str(caught.value)

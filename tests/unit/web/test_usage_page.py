@@ -93,6 +93,14 @@ def test_the_totals_and_rows_equal_the_answer(bench: UsageBench, client: FlaskCl
 
 
 @pytest.mark.usefixtures("bench")
+def test_a_name_that_is_not_in_use_needs_no_day_for_its_forecast(client: FlaskClient) -> None:
+    text = client.get("/usage?client=nobody").text
+
+    assert "By its end" in text
+    assert "A forecast needs a day of use." not in text
+
+
+@pytest.mark.usefixtures("bench")
 def test_kinds_of_billing_have_no_sum(bench: UsageBench, client: FlaskClient) -> None:
     usage = bench.answer({"range": "30d"}).usage
     costs = [usage.cost(billing) for billing in Billing]
