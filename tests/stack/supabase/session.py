@@ -5,6 +5,7 @@ Starting psql, and a session for it, takes twenty times longer than most of the 
 
 import socket
 import struct
+from contextlib import suppress
 
 _SECONDS = 60.0
 _PROTOCOL = 3 << 16
@@ -41,6 +42,10 @@ class Session:
         return "".join(f"{'|'.join(row)}\n" for row in self._read())
 
     def close(self) -> None:
+        """Close it, and wait until the server has left its database."""
+        with suppress(SqlError, OSError):
+            self._send(b"X", b"")
+            self._answers.read()
         self._answers.close()
         self._socket.close()
 
