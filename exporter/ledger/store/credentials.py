@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import asdict, replace
 
 from exporter.ledger.changes import Change
-from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, LABEL_DIGITS, Credential, shared_handle
+from exporter.ledger.credential_store import (
+    ACCOUNT_ID,
+    EMAIL,
+    LABEL,
+    LABEL_DIGITS,
+    MEMBER_ID,
+    Credential,
+    shared_handle,
+)
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 
@@ -153,6 +161,8 @@ class _Binder:
                 if before is not None and self._is_anothers(before, account):
                     dictionary.unbind(connection, self._proxy, kind, value)
                 dictionary.bind(connection, self._proxy, kind, value, id_)
+            if kind == MEMBER_ID:
+                dictionary.name(connection, ACCOUNT_ID, account.account_id, id_)
         row = self._row(account, id_)
         for kind, value in account.names:
             dictionary.name(connection, kind, value, id_)
@@ -169,14 +179,21 @@ class _Binder:
         # Once shared, always shared: if one of the two lists cannot be read, the other must not take all records.
         if handle in self._shared or self._dictionary.bound(self._proxy, "auth_index", at_provider) is not None:
             handle = at_provider
-        keys = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", handle))
+        # Once a member, always a member: the plan may be missing or unknown at times.
+        is_member = self._dictionary.bound(self._proxy, MEMBER_ID, account.member_id) is not None
+        own_id = (MEMBER_ID, account.member_id) if account.shares_id or is_member else (ACCOUNT_ID, account.account_id)
+        keys = (own_id, account.identity or ("", ""), ("auth_index", handle))
         return [(kind, value) for kind, value in keys if value]
 
     def _is_anothers(self, credential: Credential, account: Account) -> bool:
-        return self._dictionary.is_another(credential, [*self._keys(account), *account.names])
+        account_id = [(ACCOUNT_ID, account.account_id)] if account.account_id else []
+        return self._dictionary.is_another(credential, [*account_id, *self._keys(account), *account.names])
 
     def _of_address(self, account: Account) -> list[Credential]:
-        """The credentials with its e-mail address at its provider, oldest first; none if several accounts share it."""
+        """The credentials with its e-mail address at its provider, oldest first.
+
+        If several accounts share the address, only those with the account's own id.
+        """
         dictionary, provider = self._dictionary, account.facts.provider
         found = {
             credential.id: credential
@@ -185,9 +202,19 @@ class _Binder:
             for credential in dictionary.credentials_with(kind, value)
             if (credential.proxy, credential.provider) == (self._proxy, provider)
         }
-        ids = {account.account_id} - {""}
-        ids.update(*(dictionary.known_as(id_, ACCOUNT_ID) for id_ in found))
-        return [found[id_] for id_ in sorted(found)] if len(ids) <= 1 else []
+        met = {(ACCOUNT_ID, account.account_id), *self._keys(account)} - {(ACCOUNT_ID, "")}
+        if all(len(self._ids(kind, met, found)) <= 1 for kind in (ACCOUNT_ID, MEMBER_ID)):
+            return [found[id_] for id_ in sorted(found)]
+        return [
+            found[id_]
+            for id_ in sorted(found)
+            if account.account_id in dictionary.known_as(id_, ACCOUNT_ID) and len(self._ids(MEMBER_ID, met, [id_])) <= 1
+        ]
+
+    def _ids(self, kind: str, met: Iterable[tuple[str, str]], credentials: Iterable[int]) -> set[str]:
+        """The ids of a kind among ``met``, and of these credentials."""
+        ids = {value for each, value in met if each == kind}
+        return ids.union(*(self._dictionary.known_as(id_, kind) for id_ in credentials))
 
     def _row(self, account: Account, id_: int) -> int:
         """The id for a file's counts, merged into its account's credential: the proxy counts each file from 0."""
@@ -228,7 +255,8 @@ class _Binder:
 def _hashes(account: Account) -> list[str]:
     """What distinguishes an account from others, best first."""
     emails = [value for kind, value in account.names if kind == EMAIL]
-    values = [account.account_id, *emails, account.identity[1] if account.identity else account.auth_index]
+    own_id = account.member_id if account.shares_id else account.account_id
+    values = [own_id, *emails, account.identity[1] if account.identity else account.auth_index]
     return [value for value in values if value]
 
 
