@@ -172,16 +172,18 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
     for raw in raws or []:
         if endpoint == "openai-compatibility":
             upstream = decoded(raw, _CompatKey, strict=False)
-            name = ((upstream and upstream.name) or "unnamed").strip().lower()  # as in records
-            provider = f"openai-compatible-{name}"
+            name = (upstream and upstream.name) or "unnamed"
+            listed = f"openai-compatible-{name}"
+            provider = f"openai-compatible-{name.strip().lower()}"  # as in records
             keys = None if upstream is None else upstream.api_key_entries or [upstream]
         else:
             key = decoded(raw, _Key, strict=False)
             kind = endpoint.removesuffix("-api-key")
-            provider = "gemini-interactions" if kind == "interactions" else kind
+            listed = provider = "gemini-interactions" if kind == "interactions" else kind
             keys = None if key is None else [key]
         unread += keys is None
-        accounts += [_from_key(key, provider, uses, pseudonym) for key in keys or [] if key.api_key or key.auth_index]
+        told = (key for key in keys or [] if key.api_key or key.auth_index)
+        accounts += [_from_key(key, provider, uses, pseudonym, listed=listed) for key in told]
     return Read(accounts=accounts, unread=unread)
 
 
@@ -236,7 +238,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     )
 
 
-def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
+def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym, *, listed: str) -> Account:
     hidden = pseudonym(key.api_key or "")
     counts = uses.get(hidden, {}) if hidden else {}
     upstream = provider.removeprefix("openai-compatible-")
@@ -250,8 +252,9 @@ def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> 
             billing=Billing.METERED,
             openai_compatible=provider.startswith("openai-compatible-"),
         ),
-        # A relay's key at two providers is two credentials: their records are read and priced differently.
-        identity=("key", f"{hidden}/{provider}") if hidden else None,
+        # A relay's key at two providers is two credentials: their records are read and priced differently. The name is
+        # as listed, because older ledgers have it so.
+        identity=("key", f"{hidden}/{listed}") if hidden else None,
         names=(("key", hidden),) if hidden else (),
         auth_index=key.auth_index or "",
         auth_type="api_key",
