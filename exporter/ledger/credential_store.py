@@ -251,6 +251,16 @@ class CredentialStore:
             self._known_as[self.resolved(credential).id].add((kind, value))
             self.labels_version += 1
 
+    def forget_name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
+        """No longer note ``value`` as a name of ``credential``."""
+        for id_ in [each for each in self._names[kind, value] if self.resolved(each).id == credential]:
+            connection.execute(
+                "delete from credential_name where kind = ? and value = ? and credential = ?", (kind, value, id_)
+            )
+            self._names[kind, value].discard(id_)
+        self._known_as[credential].discard((kind, value))
+        self.labels_version += 1
+
     def merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
         """Merge two credentials that turned out to be the same: from now on both are ``into``."""
         one, into = self.resolved(one).id, self.resolved(into).id

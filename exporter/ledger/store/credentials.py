@@ -51,13 +51,18 @@ def take_inventory(
 
 
 def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
-    """Note which of the credentials that share a name the proxy lists."""
-    listed = {id_ for id_, _ in credentials}
-    for name in {name for _, account in credentials for name in account.names}:
-        for credential in change.dictionary.credentials_with(*name):
-            if credential.proxy == change.proxy and (whole or credential.id in listed):
-                retired = credential.id not in listed
-                change.dictionary.change_credential(change.connection, credential.id, retired=retired)
+    """Note which of the credentials that share a name the proxy lists, and which of them has another name now."""
+    dictionary, listed = change.dictionary, {id_ for id_, _ in credentials}
+    names = {(id_, name) for id_, account in credentials for name in account.names}
+    kinds = {(id_, kind) for id_, (kind, _) in names}
+    for provider, name in {(account.facts.provider, name) for _, account in credentials for name in account.names}:
+        for credential in dictionary.credentials_with(*name):
+            id_ = credential.id
+            if credential.proxy == change.proxy and (whole or id_ in listed):
+                dictionary.change_credential(change.connection, id_, retired=id_ not in listed)
+                has_another = (id_, name[0]) in kinds and (id_, name) not in names
+                if whole and has_another and credential.provider == provider:
+                    dictionary.forget_name(change.connection, *name, id_)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:

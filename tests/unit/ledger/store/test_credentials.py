@@ -178,22 +178,39 @@ def _as_older(folder: Path, ledger: Ledger) -> Ledger:
     return open_ledger(folder)
 
 
-@pytest.mark.parametrize("again", [{}, {"name": "codex-again.json", "auth_index": "a" * 16}])
-def test_the_members_of_a_workspace_in_an_older_ledger_part(tmp_path: Path, again: dict[str, Any]) -> None:
-    """It had them as one; the first keeps label and history, and nothing moves."""
+@pytest.mark.parametrize(
+    ("again", "first", "second"),
+    [({}, "alice", "bob"), ({"name": "codex-again.json", "auth_index": "a" * 16}, "bob", "alice")],
+)
+def test_the_members_of_a_workspace_in_an_older_ledger_part(
+    tmp_path: Path, again: dict[str, Any], first: str, second: str
+) -> None:
+    """It had them as one. The first that has its old file keeps label and history; each goes by its own names."""
     ledger = open_ledger(tmp_path)
     alice, bob = _login("team"), _login("team", **_BOB)
     _poll(ledger, alice, bob | {"email": _EMAIL})
     _book(ledger, "t", "b")
     (label,) = _shown(ledger)
     attempts = _attempts(ledger)
+    with ledger._database.transaction() as connection:
+        ledger.dictionary.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
     ledger = _as_older(tmp_path, ledger)
+    aliases = Aliases(
+        credentials=(
+            CredentialAlias(email=SecretStr(alice["email"]), alias="alice"),
+            CredentialAlias(file=SecretStr(bob["name"]), alias="bob"),
+            CredentialAlias(email=SecretStr(bob["email"]), alias="bob"),
+        )
+    )
     for number in (1, 2):
         _poll(ledger, alice | again, bob)
         _book(ledger, (alice | again)["auth_index"][0], "b")
         shown = _shown(ledger)
         assert (shown.pop(label), list(shown.values())) == (2 + number, [number])
         assert _attempts(ledger) >= attempts
+        assert _shown(ledger, aliases) == {first: 2 + number, second: number}
+        ledger.close()
+        ledger = open_ledger(tmp_path)
 
 
 def test_a_workspace_of_an_older_ledger_that_is_no_longer_listed_is_not_merged(tmp_path: Path) -> None:
