@@ -14,7 +14,7 @@ from exporter.commands.alias_skeleton import Suggestion, write_suggestions
 from exporter.commands.common import FAILED, print_table
 from exporter.commands.existing_ledger import opened
 from exporter.errors import ProxyError
-from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, Credential
+from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, MEMBER_ID, Credential
 from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -141,7 +141,9 @@ class _Book:
         ]
 
     def _known(self, proxy_id: int, account: Account) -> Credential | None:
-        ways = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", account.auth_index))
+        account_id = "" if account.shares_id else account.account_id
+        ids = ((MEMBER_ID, account.member_id), (ACCOUNT_ID, account_id))
+        ways = (*ids, account.identity or ("", ""), ("auth_index", account.auth_index))
         return next((each for way in ways if (each := self._dictionary.find_credential(proxy_id, *way))), None)
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:

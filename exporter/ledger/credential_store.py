@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from exporter.ledger.entry_columns import insert, listed
 from exporter.records import UNKNOWN_CREDENTIAL, CredentialFacts
 
-ACCOUNT_ID, EMAIL = "owner_id", "email"
-"""Kinds of keys and names that say whose a credential is. The kind ``account_id`` of older ledgers does not: the
-members of a workspace shared it."""
+ACCOUNT_ID, MEMBER_ID, EMAIL = "account_id", "member_id", "email"
+"""Kinds of keys and names that say whose a credential is. Where the members of a workspace share an account's id, it is
+a name, and the member's id is the key."""
 LABEL = "label"
 """Kind of the keys that find a credential by one of its labels in the history."""
 
@@ -120,7 +120,7 @@ class CredentialStore:
         return {value for known, value in self._known_as.get(credential, ()) if known == kind}
 
     def is_another(self, credential: Credential, met: Iterable[tuple[str, str]]) -> bool:
-        """Whether these keys and names are another account's: by its id if both sides have one, else by e-mail.
+        """Whether these keys and names are another account's: by its ids if both sides have one, else by e-mail.
 
         Without a common file, they led here by the same ``auth_index`` under another hash key, so nothing can be
         compared.
@@ -128,11 +128,13 @@ class CredentialStore:
         met = set(met)
         if met.isdisjoint(("file", value) for value in self.known_as(credential.id, "file")):
             return False
-        for kind in (ACCOUNT_ID, EMAIL):
+
+        def differs(kind: str) -> bool | None:
             known, values = self.known_as(credential.id, kind), {value for each, value in met if each == kind}
-            if known and values:
-                return known.isdisjoint(values)
-        return False
+            return known.isdisjoint(values) if known and values else None
+
+        by_id = [differs(kind) for kind in (ACCOUNT_ID, MEMBER_ID)]
+        return bool(differs(EMAIL)) if by_id == [None, None] else any(by_id)
 
     def credential_labelled(self, proxy: int, label: str) -> Credential | None:
         """The credential of a proxy with this label, or the one it was merged into."""
@@ -248,6 +250,16 @@ class CredentialStore:
             known.add(credential)
             self._known_as[self.resolved(credential).id].add((kind, value))
             self.labels_version += 1
+
+    def forget_name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
+        """No longer note ``value`` as a name of ``credential``."""
+        for id_ in [each for each in self._names[kind, value] if self.resolved(each).id == credential]:
+            connection.execute(
+                "delete from credential_name where kind = ? and value = ? and credential = ?", (kind, value, id_)
+            )
+            self._names[kind, value].discard(id_)
+        self._known_as[credential].discard((kind, value))
+        self.labels_version += 1
 
     def merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
         """Merge two credentials that turned out to be the same: from now on both are ``into``."""

@@ -26,8 +26,8 @@ KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 _FAR_MS = 4_102_444_800_000  # the year 2100
 
 _LISTED_STATUSES = ("active", "error", "disabled")
-_is_of_workspace = re.compile(r"team|business|workspace|quorum|^ent|^edu|k12").search
-"""Whether a Codex plan is a workspace's: its members share one account id."""
+_is_personal = re.compile(r"free|go|guest|plus|pro(lite)?").fullmatch
+"""Whether a Codex plan is one person's. Any other is a workspace's, whose members share one account id."""
 _of_organization = re.compile(r"claude-([0-9a-f]{8})-.+").fullmatch
 """The hash of an organization in the file name of a Claude account (CPA since autumn 2026); its members share it."""
 
@@ -36,15 +36,19 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """A credential as the proxy lists it.
 
     ``identity`` is its place as ``(kind, value)``: its file, or its key at its provider. ``account_id`` identifies its
-    owner at the provider, across logins; empty if the proxy does not state it. ``names`` are people's names for it, for
-    aliases; several credentials can share an e-mail address or a key. ``status`` is None for API keys: no CPA version
-    states theirs. ``success`` and ``failed`` are the proxy's own counts since its start (CPA >= 6.9.49), else None.
-    ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
+    owner at the provider, across logins; empty if the proxy does not state it. Where the members of a workspace or an
+    organization have one (``shares_id``), ``member_id`` does: the id with the e-mail address. ``names`` are people's
+    names for it, for aliases; several credentials can share an e-mail address or a key. ``status`` is None for API
+    keys: no CPA version states theirs. ``success`` and ``failed`` are the proxy's own counts since its start
+    (CPA >= 6.9.49), else None. ``readings`` are the provider's windows, from builds that list them (later than
+    7.2.140).
     """
 
     facts: CredentialFacts
     identity: tuple[str, str] | None
     account_id: str = ""
+    member_id: str = ""
+    shares_id: bool = False
     names: tuple[tuple[str, str], ...] = ()
     auth_index: str
     auth_type: str
@@ -168,16 +172,18 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
     for raw in raws or []:
         if endpoint == "openai-compatibility":
             upstream = decoded(raw, _CompatKey, strict=False)
-            name = ((upstream and upstream.name) or "unnamed").strip().lower()  # as in records
-            provider = f"openai-compatible-{name}"
+            name = (upstream and upstream.name) or "unnamed"
+            listed = f"openai-compatible-{name}"
+            provider = f"openai-compatible-{name.strip().lower()}"  # as in records
             keys = None if upstream is None else upstream.api_key_entries or [upstream]
         else:
             key = decoded(raw, _Key, strict=False)
             kind = endpoint.removesuffix("-api-key")
-            provider = "gemini-interactions" if kind == "interactions" else kind
+            listed = provider = "gemini-interactions" if kind == "interactions" else kind
             keys = None if key is None else [key]
         unread += keys is None
-        accounts += [_from_key(key, provider, uses, pseudonym) for key in keys or [] if key.api_key or key.auth_index]
+        told = (key for key in keys or [] if key.api_key or key.auth_index)
+        accounts += [_from_key(key, provider, uses, pseudonym, listed=listed) for key in told]
     return Read(accounts=accounts, unread=unread)
 
 
@@ -208,14 +214,15 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     plan = (id_token.plan_type or "").strip().lower()
     organization = _of_organization(file.name or "")
     account_id = organization[1] if organization else (id_token.chatgpt_account_id or "").strip()
-    if account_id and (organization or _is_of_workspace(plan)):
-        account_id += f" {(file.email or '').strip().lower()}"
+    member_id = f"{account_id} {(file.email or '').strip().lower()}"
     retry_ms = instant(file.next_retry_after or "") or 0
     told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
         facts=CredentialFacts(provider=provider, billing=billing_of(auth_type, provider)),
         identity=("file", name),
         account_id=f"{pseudonym(account_id)}/{provider}" if account_id else "",
+        member_id=f"{pseudonym(member_id)}/{provider}" if account_id else "",
+        shares_id=bool(account_id) and (organization is not None or not _is_personal(plan)),
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
         auth_type=auth_type,
@@ -231,7 +238,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     )
 
 
-def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
+def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym, *, listed: str) -> Account:
     hidden = pseudonym(key.api_key or "")
     counts = uses.get(hidden, {}) if hidden else {}
     upstream = provider.removeprefix("openai-compatible-")
@@ -245,8 +252,9 @@ def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> 
             billing=Billing.METERED,
             openai_compatible=provider.startswith("openai-compatible-"),
         ),
-        # A relay's key at two providers is two credentials: their records are read and priced differently.
-        identity=("key", f"{hidden}/{provider}") if hidden else None,
+        # A relay's key at two providers is two credentials: their records are read and priced differently. The name is
+        # as listed, because older ledgers have it so.
+        identity=("key", f"{hidden}/{listed}") if hidden else None,
         names=(("key", hidden),) if hidden else (),
         auth_index=key.auth_index or "",
         auth_type="api_key",

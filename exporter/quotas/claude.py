@@ -94,8 +94,9 @@ def _read_usage(answer: Answer) -> Report | None:
         found.setdefault((reading.window, reading.scope), reading)
     readings = (*found.values(), *_extra_usage(answer))
     elsewhere_ratio = _elsewhere(answer)
-    # A window that the account does not have is null.
-    told = readings or elsewhere_ratio is not None or "five_hour" in answer.stated
+    # A window that the account does not have is null. One that cannot be read is something else.
+    has_none = "five_hour" in answer.stated and not any(map(answer.get, ("five_hour", "seven_day", "limits")))
+    told = readings or elsewhere_ratio is not None or has_none
     return Report(readings=readings, elsewhere_ratio=elsewhere_ratio) if told else None
 
 

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import asdict, replace
 
 from exporter.ledger.changes import Change
-from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, LABEL_DIGITS, Credential, shared_handle
+from exporter.ledger.credential_store import (
+    ACCOUNT_ID,
+    EMAIL,
+    LABEL,
+    LABEL_DIGITS,
+    MEMBER_ID,
+    Credential,
+    shared_handle,
+)
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 
@@ -43,13 +51,18 @@ def take_inventory(
 
 
 def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
-    """Note which of the credentials that share a name the proxy lists."""
-    listed = {id_ for id_, _ in credentials}
-    for name in {name for _, account in credentials for name in account.names}:
-        for credential in change.dictionary.credentials_with(*name):
-            if credential.proxy == change.proxy and (whole or credential.id in listed):
-                retired = credential.id not in listed
-                change.dictionary.change_credential(change.connection, credential.id, retired=retired)
+    """Note which of the credentials that share a name the proxy lists, and which of them has another name now."""
+    dictionary, listed = change.dictionary, {id_ for id_, _ in credentials}
+    names = {(id_, name) for id_, account in credentials for name in account.names}
+    kinds = {(id_, kind) for id_, (kind, _) in names}
+    for provider, name in {(account.facts.provider, name) for _, account in credentials for name in account.names}:
+        for credential in dictionary.credentials_with(*name):
+            id_ = credential.id
+            if credential.proxy == change.proxy and (whole or id_ in listed):
+                dictionary.change_credential(change.connection, id_, retired=id_ not in listed)
+                has_another = (id_, name[0]) in kinds and (id_, name) not in names
+                if whole and has_another and credential.provider == provider:
+                    dictionary.forget_name(change.connection, *name, id_)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
@@ -153,6 +166,8 @@ class _Binder:
                 if before is not None and self._is_anothers(before, account):
                     dictionary.unbind(connection, self._proxy, kind, value)
                 dictionary.bind(connection, self._proxy, kind, value, id_)
+            if kind == MEMBER_ID:
+                dictionary.name(connection, ACCOUNT_ID, account.account_id, id_)
         row = self._row(account, id_)
         for kind, value in account.names:
             dictionary.name(connection, kind, value, id_)
@@ -169,14 +184,21 @@ class _Binder:
         # Once shared, always shared: if one of the two lists cannot be read, the other must not take all records.
         if handle in self._shared or self._dictionary.bound(self._proxy, "auth_index", at_provider) is not None:
             handle = at_provider
-        keys = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", handle))
+        # Once a member, always a member: the plan may be missing or unknown at times.
+        is_member = self._dictionary.bound(self._proxy, MEMBER_ID, account.member_id) is not None
+        own_id = (MEMBER_ID, account.member_id) if account.shares_id or is_member else (ACCOUNT_ID, account.account_id)
+        keys = (own_id, account.identity or ("", ""), ("auth_index", handle))
         return [(kind, value) for kind, value in keys if value]
 
     def _is_anothers(self, credential: Credential, account: Account) -> bool:
-        return self._dictionary.is_another(credential, [*self._keys(account), *account.names])
+        account_id = [(ACCOUNT_ID, account.account_id)] if account.account_id else []
+        return self._dictionary.is_another(credential, [*account_id, *self._keys(account), *account.names])
 
     def _of_address(self, account: Account) -> list[Credential]:
-        """The credentials with its e-mail address at its provider, oldest first; none if several accounts share it."""
+        """The credentials with its e-mail address at its provider, oldest first.
+
+        If several accounts share the address, only those with the account's own id.
+        """
         dictionary, provider = self._dictionary, account.facts.provider
         found = {
             credential.id: credential
@@ -185,9 +207,19 @@ class _Binder:
             for credential in dictionary.credentials_with(kind, value)
             if (credential.proxy, credential.provider) == (self._proxy, provider)
         }
-        ids = {account.account_id} - {""}
-        ids.update(*(dictionary.known_as(id_, ACCOUNT_ID) for id_ in found))
-        return [found[id_] for id_ in sorted(found)] if len(ids) <= 1 else []
+        met = {(ACCOUNT_ID, account.account_id), *self._keys(account)} - {(ACCOUNT_ID, "")}
+        if all(len(self._ids(kind, met, found)) <= 1 for kind in (ACCOUNT_ID, MEMBER_ID)):
+            return [found[id_] for id_ in sorted(found)]
+        return [
+            found[id_]
+            for id_ in sorted(found)
+            if account.account_id in dictionary.known_as(id_, ACCOUNT_ID) and len(self._ids(MEMBER_ID, met, [id_])) <= 1
+        ]
+
+    def _ids(self, kind: str, met: Iterable[tuple[str, str]], credentials: Iterable[int]) -> set[str]:
+        """The ids of a kind among ``met``, and of these credentials."""
+        ids = {value for each, value in met if each == kind}
+        return ids.union(*(self._dictionary.known_as(id_, kind) for id_ in credentials))
 
     def _row(self, account: Account, id_: int) -> int:
         """The id for a file's counts, merged into its account's credential: the proxy counts each file from 0."""
@@ -228,7 +260,8 @@ class _Binder:
 def _hashes(account: Account) -> list[str]:
     """What distinguishes an account from others, best first."""
     emails = [value for kind, value in account.names if kind == EMAIL]
-    values = [account.account_id, *emails, account.identity[1] if account.identity else account.auth_index]
+    own_id = account.member_id if account.shares_id else account.account_id
+    values = [own_id, *emails, account.identity[1] if account.identity else account.auth_index]
     return [value for value in values if value]
 
 

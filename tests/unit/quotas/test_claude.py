@@ -110,6 +110,8 @@ def test_an_account_without_windows_has_an_answer_without_any() -> None:
     }
     report = told(_USAGE, page)
     assert (report.readings, report.refusal) == ((), None)
+    for changed in ({"five_hour": {"used": 3}}, {"seven_day": {"used": 3}}, {"limits": [{"sort": "session"}]}):
+        assert told(_USAGE, page | changed).refusal == Refusal.UNREADABLE
 
 
 def test_a_used_window_without_a_reset_has_none() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from exporter.errors import BadAnswerError
@@ -12,7 +13,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account, read_auth_files, read_facts, read_key_list, read_key_uses
-from exporter.records import Billing
+from exporter.records import Billing, CredentialFacts
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
 from tests.fakes.recordings import ROOT, body_of, recorded, secrets
@@ -347,6 +348,19 @@ def test_an_upstream_has_one_name_before_and_after_it_is_listed(tmp_path: Path) 
     ledger.take_inventory("p", _keys("openai-compatibility", upstream))
     take(intake_of(ledger), [_request("c" * 16, 2, **record)])
     assert {route.provider for route in ledger.dictionary.routes.values()} == {"openai-compatible-openrouter"}
+
+
+def test_an_upstream_that_an_older_version_knew_with_its_capitals_keeps_label_and_counts(tmp_path: Path) -> None:
+    """Its handle may have changed meanwhile, as with an update of CPA."""
+    ledger = open_ledger(tmp_path)
+    (listed,) = _keys("openai-compatibility", {"name": "OpenRouter", "api-key-entries": [{"api-key": "sk-1"}]})
+    typed = CredentialFacts(provider="openai-compatible-OpenRouter", billing=Billing.METERED, openai_compatible=True)
+    place = ("key", f"{PSEUDONYMS.of('sk-1')}/openai-compatible-OpenRouter")
+    ledger.take_inventory("p", [replace(listed, facts=typed, identity=place, auth_index="c" * 16, success=5)])
+    ledger.take_inventory("p", [replace(listed, auth_index="d" * 16, success=7)])
+    (known,) = ledger.dictionary.credentials.values()
+    assert known.provider == "openai-compatible-openrouter"
+    assert ledger.totals.attempts[known.id].success == 7
 
 
 def test_records_without_a_handle_go_by_their_account_unless_it_is_the_clients_key(tmp_path: Path) -> None:

@@ -160,22 +160,92 @@ def test_two_members_of_a_workspace_are_two_accounts_although_they_share_its_id(
     assert _shown(ledger, _ALIASES)["dev-account"] == 2
 
 
-def test_a_member_of_a_workspace_in_an_older_ledger_stays_the_same_account(tmp_path: Path) -> None:
-    ledger = _old_ledger(tmp_path, _login("team"))
-    before = _shown(ledger)
+_BOB = {"email": "bob@invented.example", "name": "codex-1a2b-bob-team.json", "auth_index": "b" * 16}
+
+
+def _as_older(folder: Path, ledger: Ledger) -> Ledger:
+    """The ledger as an older version wrote it: every Codex account is known by its id alone."""
     ledger.close()
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         connection.create_function("number_of_row", -1, number_of_row)  # triggers keep the checksums
         connection.execute(
-            "insert into credential_key (proxy, kind, value, credential)"
-            " select proxy, 'account_id', ?, id from credential",
-            (f"{PSEUDONYMS.of('acc-1')}/codex",),
+            "insert into credential_key select proxy, kind, value, min(id) from credential_name"
+            " join credential on id = credential where kind = 'account_id' group by 1, 2, 3"
         )
+        connection.execute("delete from credential_name where kind = 'account_id'")
+        connection.execute("delete from credential_key where kind = 'member_id'")
         connection.commit()
+    return open_ledger(folder)
+
+
+@pytest.mark.parametrize(
+    ("again", "first", "second"),
+    [({}, "alice", "bob"), ({"name": "codex-again.json", "auth_index": "a" * 16}, "bob", "alice")],
+)
+def test_the_members_of_a_workspace_in_an_older_ledger_part(
+    tmp_path: Path, again: dict[str, Any], first: str, second: str
+) -> None:
+    """It had them as one. The first that has its old file keeps label and history; each goes by its own names."""
     ledger = open_ledger(tmp_path)
-    _poll(ledger, _login("team"))
-    _book(ledger, "t")
-    assert _shown(ledger) == dict.fromkeys(before, 2)
+    alice, bob = _login("team"), _login("team", **_BOB)
+    _poll(ledger, alice, bob | {"email": _EMAIL})
+    _book(ledger, "t", "b")
+    (label,) = _shown(ledger)
+    attempts = _attempts(ledger)
+    with ledger._database.transaction() as connection:
+        ledger.dictionary.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
+    ledger = _as_older(tmp_path, ledger)
+    aliases = Aliases(
+        credentials=(
+            CredentialAlias(email=SecretStr(alice["email"]), alias="alice"),
+            CredentialAlias(file=SecretStr(bob["name"]), alias="bob"),
+            CredentialAlias(email=SecretStr(bob["email"]), alias="bob"),
+        )
+    )
+    for number in (1, 2):
+        _poll(ledger, alice | again, bob)
+        _book(ledger, (alice | again)["auth_index"][0], "b")
+        shown = _shown(ledger)
+        assert (shown.pop(label), list(shown.values())) == (2 + number, [number])
+        assert _attempts(ledger) >= attempts
+        assert _shown(ledger, aliases) == {first: 2 + number, second: number}
+        ledger.close()
+        ledger = open_ledger(tmp_path)
+
+
+def test_a_workspace_of_an_older_ledger_that_is_no_longer_listed_is_not_merged(tmp_path: Path) -> None:
+    """The account that stays has its address; counters that took over the other's would jump."""
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus"), _login("team", "acc-2"))
+    _book(ledger, "p", "t", "t")
+    _poll(ledger, _login("plus"))
+    before = _shown(ledger)
+    ledger = _as_older(tmp_path, ledger)
+    _poll(ledger, _login("plus"))
+    assert _shown(ledger) == before
+
+
+def test_an_older_ledgers_accounts_of_one_address_keep_their_labels_with_new_files(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus"), _login("team", "acc-2"))
+    _book(ledger, "p", "t", "t")
+    before = _shown(ledger)
+    ledger = _as_older(tmp_path, ledger)
+    plus = _login("plus", name="codex-new-plus.json", auth_index="1" * 16)
+    team = _login("team", "acc-2", name="codex-new-team.json", auth_index="2" * 16)
+    for number, files in enumerate(((plus, team), (team, plus)), 1):
+        _poll(ledger, *files)
+        _book(ledger, "1", "2")
+        assert _shown(ledger) == {label: requests + number for label, requests in before.items()}
+
+
+def test_a_member_of_a_workspace_stays_the_same_while_the_plan_is_missing_or_unknown(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for number, plan in enumerate(("team", None, "team", "free", "new", "team"), 1):
+        told = {"id_token": {"plan_type": plan, "chatgpt_account_id": "acc-1"}}
+        _poll(ledger, _login("team") | told, _login("team", **_BOB) | told)
+        _book(ledger, "t", "b")
+        assert list(_shown(ledger).values()) == [number, number]
 
 
 def _claude(name: str, *, email: str = _EMAIL) -> dict[str, Any]:

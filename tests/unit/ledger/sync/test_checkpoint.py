@@ -100,7 +100,7 @@ def test_no_session_of_a_merged_credential_is_stored(tmp_path: Path) -> None:
     ledger.close()
     assert state is not None
     (kept,) = state.documents["credentials"]
-    assert ("owner_id", "acc/codex") in kept.keys
+    assert ("account_id", "acc/codex") in kept.keys
     sessions = state.documents["limits"].sessions
     assert [session.scope for session in sessions] == [("credential", kept.labels[0])]
     assert sessions[0].started_ms == 1

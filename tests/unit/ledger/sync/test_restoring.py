@@ -83,7 +83,7 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
     """Meanwhile it has another file, and its old file belongs to another account."""
     email = ("email", PSEUDONYMS.of("dev@example.com"))
     kept = [
-        ExportedCredential((f"codex-{n}",), "codex", 2, False, (("owner_id", f"{n}/codex"), ("file", n)), (email,))
+        ExportedCredential((f"codex-{n}",), "codex", 2, False, (("account_id", f"{n}/codex"), ("file", n)), (email,))
         for n in ("1", "2")
     ]
     ledger = open_ledger(tmp_path)
