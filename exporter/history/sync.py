@@ -240,9 +240,12 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
+        before = self._remote.first("exporter_proxies", "owner", newest="name", where={"name": proxy})
         deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
-        if backlog.stage(proxy) != RESTORED:
+        # What another exporter has booked in between is missing here.
+        was_anothers = before is not None and before["owner"] != self._owner
+        if backlog.stage(proxy) != RESTORED or was_anothers:
             backlog.enter_stage(proxy, CLAIMED)
             restore = Restore(self._ends, proxy)
             for sentence in restore.steps(retention_ms=self._retention_ms, deleted_before=deleted_before):

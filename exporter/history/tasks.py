@@ -44,7 +44,7 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
     """Deletes, every hour, old snapshots and the records of all days, in ``zone``, that ended more than ``days`` ago.
 
     It runs only while no record waits: a waiting one may be of such a day, and would be refused afterwards. Each call
-    deletes a few rows, so that none takes long.
+    deletes a few rows, so that none takes long. The names of proxies that left the settings are claimed meanwhile.
     """
 
     def run(owner: str, proxies: Sequence[str]) -> bool:
@@ -53,11 +53,19 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
             return False
         day = local_date(now_ms - days * DAY_MS, zone).isoformat()
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * DAY_MS) / 1000, UTC).isoformat()
+        ours = remote.rows("exporter_proxies", "name", order=("name",), where={"owner": owner})
+        left = [row["name"] for row in ours if row["name"] not in proxies]
+        for name in left:
+            remote.call("exporter_claim", p_proxy=name, p_owner=owner, p_own_only=True)
         calls: list[tuple[str, Row]] = [
-            ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in proxies
+            ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in (*proxies, *left)
         ]
         calls.append(("exporter_prune_snapshots", {"p_before": moment, "p_limit": _SNAPSHOTS_AT_ONCE}))
         # One that deletes is the last of this run: the exporter may be stopping.
-        return any(expect(int, remote.call(function, **asked)) for function, asked in calls)
+        if any(expect(int, remote.call(function, **asked)) for function, asked in calls):
+            return True
+        for name in left:
+            remote.call("exporter_release", p_proxy=name, p_owner=owner)
+        return False
 
     return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)

@@ -11,7 +11,7 @@ from exporter.history.sync import Task
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.history import Start
 from tests.stack.supabase.api import SupabaseApi
-from tests.stack.supabase.comparison import assert_equal, records
+from tests.stack.supabase.comparison import assert_equal, entries, records
 from tests.stack.supabase.gate import Gate
 
 _ANOTHER_KEY = Pseudonyms(b"the hash key of another installation")
@@ -234,6 +234,37 @@ def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supaba
     assert second.work(20) == "ok"
     assert first.work(60) == "ok"
     assert len(records(supabase_api.database, proxy="office")) == 3 + 4
+
+
+def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_booked(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    first = start("first", proxy="office")
+    first.book(2, proxy="office")
+    assert first.work() == "ok"
+    first.close()
+    first = start("first", proxy="home", polled={"home"})
+    assert first.work(10) == "ok"
+    second = start("second", proxy="office")
+    second.book(4, proxy="office", model="another")
+    assert second.work(20) == "ok"
+    second.close()
+    second = start("second", proxy="laptop", polled={"laptop"})
+    assert second.work(30) == "ok"
+    first.close()
+
+    first = start("first", proxy="office")
+    first.book(1, proxy="office", model="a third")
+
+    assert first.work(40) == "ok"
+    assert first.ledger.totals.entries == 2 + 4 + 1
+    booked, there = entries(first.data_dir, proxy="office"), records(supabase_api.database, proxy="office")
+    assert {row[:2] for row in booked} == {row[:2] for row in there}
+    first.close()
+    first = start("first", proxy="office")
+    with structlog.testing.capture_logs() as logs:
+        assert first.work(50) == "ok"
+    assert "history_restored" not in [entry["event"] for entry in logs], "it comes back once"
 
 
 def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_even_if_nothing_waits(

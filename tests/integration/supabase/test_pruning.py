@@ -90,6 +90,20 @@ def test_old_records_go_and_their_sums_stay(supabase_api: SupabaseApi, remote: R
     assert _sums(database) == before
 
 
+def test_old_records_of_a_proxy_that_left_the_settings_go_too(
+    supabase_api: SupabaseApi, remote: Remote, ledger: Ledger
+) -> None:
+    database = supabase_api.database
+    _book(database, [_at(days) for days in (400, 0)], proxy="renamed")
+    database.call("exporter_release", proxy="renamed", owner=OWNER)
+    _book(database, [_at(0)])
+
+    _prune(remote, ledger)
+
+    assert _days_left(database, "renamed") == ["2026-11-24"]
+    assert database.value("(select given_back from exporter_proxies where name = 'renamed')")
+
+
 def test_days_follow_the_exporters_time_zone(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
     _book(supabase_api.database, [_at(365)])
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
-from exporter.history.supabase_client import Remote
+from exporter.history.supabase_client import Remote, Row
 from exporter.history.tasks import prune_task
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
@@ -21,6 +21,10 @@ class _Project(Remote):
     def call(self, function: str, **parameters: object) -> int:
         self.calls.append((function, parameters.get("p_proxy")))
         return next(self._numbers)
+
+    def rows(self, *_table: object, **_which: object) -> Iterator[Row]:
+        """No name was given back."""
+        return iter(())
 
 
 def test_pruning_may_end_after_each_call_that_deletes(tmp_path: Path) -> None:
