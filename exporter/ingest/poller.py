@@ -222,7 +222,7 @@ class Poller:
         )
         self._comparable = whole
         if whole or not self.status.accounts:  # a partial inventory must not make accounts vanish
-            self.status = replace(self.status, accounts=tuple(taken))
+            self.status = replace(self.status, accounts=tuple(taken), lists_all=whole)
 
     def _meet_credentials(self, handles: set[str]) -> bool:
         """Look up credentials that no inventory has named, once, so that their first records get the right labels.
