@@ -44,7 +44,7 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
     """Deletes, every hour, old snapshots and the records of all days, in ``zone``, that ended more than ``days`` ago.
 
     It runs only while no record waits: a waiting one may be of such a day, and would be refused afterwards. Each call
-    deletes a few rows, so that none takes long. The names of proxies that left the settings are claimed meanwhile.
+    deletes a few rows, so that none takes long.
     """
 
     def run(owner: str, proxies: Sequence[str]) -> bool:
@@ -53,19 +53,27 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
             return False
         day = local_date(now_ms - days * DAY_MS, zone).isoformat()
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * DAY_MS) / 1000, UTC).isoformat()
-        ours = remote.rows("exporter_proxies", "name", order=("name",), where={"owner": owner})
-        left = [row["name"] for row in ours if row["name"] not in proxies]
-        for name in left:
-            remote.call("exporter_claim", p_proxy=name, p_owner=owner, p_own_only=True)
         calls: list[tuple[str, Row]] = [
-            ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in (*proxies, *left)
+            ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in proxies
         ]
         calls.append(("exporter_prune_snapshots", {"p_before": moment, "p_limit": _SNAPSHOTS_AT_ONCE}))
         # One that deletes is the last of this run: the exporter may be stopping.
-        if any(expect(int, remote.call(function, **asked)) for function, asked in calls):
-            return True
-        for name in left:
-            remote.call("exporter_release", p_proxy=name, p_owner=owner)
-        return False
+        pruned = any(expect(int, remote.call(function, **asked)) for function, asked in calls)
+        return pruned or _prune_left(remote, owner, proxies, day)
 
     return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)
+
+
+def _prune_left(remote: Remote, owner: str, proxies: Sequence[str], day: str) -> bool:
+    """Delete some old records of a name that ``owner`` has given back; return whether there were any.
+
+    It is claimed only for that moment, because another exporter may want it.
+    """
+    for row in remote.rows("exporter_proxies", "name", order=("name",), where={"owner": owner}):
+        name, older = row["name"], [("day", "lt", day)]
+        if name not in proxies and remote.some("usage_records", "day", where={"proxy": name}, filters=older, limit=1):
+            remote.call("exporter_claim", p_proxy=name, p_owner=owner, p_own_only=True)
+            remote.call("exporter_prune", p_proxy=name, p_owner=owner, p_before=day)
+            remote.call("exporter_release", p_proxy=name, p_owner=owner)
+            return True
+    return False
