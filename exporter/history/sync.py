@@ -240,11 +240,13 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        before = self._remote.first("exporter_proxies", "owner", newest="name", where={"name": proxy})
+        held = self._remote.first("exporter_proxies", "owner,given_back", newest="name", where={"name": proxy})
+        # What another exporter has booked in between is missing here.
+        was_anothers = held is not None and held["owner"] != self._owner
+        if held and was_anothers and held["given_back"] and proxy in self._signs and backlog.stage(proxy) == RESTORED:
+            backlog.enter_stage(proxy, CLAIMED)  # first: if the next call fails, nothing else tells that it was away
         deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
-        # What another exporter has booked in between is missing here.
-        was_anothers = before is not None and before["owner"] != self._owner
         if backlog.stage(proxy) != RESTORED or was_anothers:
             backlog.enter_stage(proxy, CLAIMED)
             restore = Restore(self._ends, proxy)

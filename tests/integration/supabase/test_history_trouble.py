@@ -236,8 +236,9 @@ def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supaba
     assert len(records(supabase_api.database, proxy="office")) == 3 + 4
 
 
+@pytest.mark.parametrize("lost", ["", "exporter_claim", "exporter_project"])
 def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_booked(
-    start: Start, supabase_api: SupabaseApi
+    start: Start, supabase_api: SupabaseApi, gate: Gate, lost: str
 ) -> None:
     first = start("first", proxy="office")
     first.book(2, proxy="office")
@@ -253,17 +254,20 @@ def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_book
     assert second.work(30) == "ok"
     first.close()
 
-    first = start("first", proxy="office")
+    first = start("first", proxy="office", polled={"office"}, url=gate.url)
     first.book(1, proxy="office", model="a third")
+    gate.fault = lambda path: "answer_lost" if lost and lost in path else ""
+    assert first.work(40) == ("away" if lost else "ok")
+    gate.fault = lambda _path: ""
 
-    assert first.work(40) == "ok"
+    assert first.work(400) == "ok"
     assert first.ledger.totals.entries == 2 + 4 + 1
     booked, there = entries(first.data_dir, proxy="office"), records(supabase_api.database, proxy="office")
     assert {row[:2] for row in booked} == {row[:2] for row in there}
     first.close()
     first = start("first", proxy="office")
     with structlog.testing.capture_logs() as logs:
-        assert first.work(50) == "ok"
+        assert first.work(500) == "ok"
     assert "history_restored" not in [entry["event"] for entry in logs], "it comes back once"
 
 
