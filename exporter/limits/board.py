@@ -242,7 +242,7 @@ class LimitBoard:
 
 
 def _is_gone(credential: Credential, proxy: str, listed: Mapping[str, Collection[int] | None]) -> bool:
-    """Whether an inventory once named the account, and its proxy lists it no more or is polled no more.
+    """Whether an inventory once named the account, and its proxy no longer lists it or is no longer polled.
 
     ``listed`` are the credentials of each proxy that is polled, None while they are unknown. A command polls no proxy.
     """

@@ -137,8 +137,8 @@ class ProxyStatus:
     """State of one proxy. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
     ``source_is_cumulative`` and ``source_is_pushed`` are what ``exporter.sources.base.Source`` says of its source.
-    ``accounts`` are the credentials of the last inventory with their ids in the ledger; ``lists_all`` says that no list
-    was missing from it.
+    ``accounts`` are the credentials of the last inventory with their ids in the ledger; if that lacked a list, those
+    known before are among them. ``lists_all``: there has been an inventory that lacked none.
     """
 
     name: str
