@@ -240,12 +240,10 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        before = self._remote.first("exporter_proxies", "owner", newest="name", where={"name": proxy})
+        misses_some = self._misses_some(proxy)
         deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
-        # What another exporter has booked in between is missing here.
-        was_anothers = before is not None and before["owner"] != self._owner
-        if backlog.stage(proxy) != RESTORED or was_anothers:
+        if backlog.stage(proxy) != RESTORED or misses_some:
             backlog.enter_stage(proxy, CLAIMED)
             restore = Restore(self._ends, proxy)
             for sentence in restore.steps(retention_ms=self._retention_ms, deleted_before=deleted_before):
@@ -256,6 +254,20 @@ class History:
         take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
+
+    def _misses_some(self, proxy: str) -> bool:
+        """Whether another exporter has, or had, the name, so that this ledger misses what that one booked.
+
+        If the claim will succeed, this is noted in the ledger before: afterwards the name looks as if it had never
+        left. Counts without details have risen by what another exporter booked, so nothing is missing.
+        """
+        held = self._remote.first("exporter_proxies", "owner,given_back", newest="name", where={"name": proxy})
+        if held is None or held["owner"] == self._owner or self._ledger.snapshots.checkpoint(proxy).had_no_details:
+            return False
+        backlog = self._ledger.backlog
+        if held["given_back"] and proxy in self._signs and backlog.stage(proxy) == RESTORED:
+            backlog.enter_stage(proxy, CLAIMED)
+        return True
 
     def _recognize_project(self) -> None:
         """Start over if the project is another one, or was emptied: it lacks what was sent before."""

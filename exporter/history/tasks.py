@@ -67,13 +67,19 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
 def _prune_left(remote: Remote, owner: str, proxies: Sequence[str], day: str) -> bool:
     """Delete some old records of a name that ``owner`` has given back; return whether there were any.
 
-    It is claimed only for that moment, because another exporter may want it.
+    It is claimed only for that moment, because another exporter may want it. If an earlier run failed in that moment,
+    the name is given back now.
     """
-    for row in remote.rows("exporter_proxies", "name", order=("name",), where={"owner": owner}):
+    for row in remote.rows("exporter_proxies", "name,given_back", order=("name",), where={"owner": owner}):
         name, older = row["name"], [("day", "lt", day)]
-        if name not in proxies and remote.some("usage_records", "day", where={"proxy": name}, filters=older, limit=1):
+        if name in proxies:
+            continue
+        is_old = bool(remote.some("usage_records", "day", where={"proxy": name}, filters=older, limit=1))
+        if is_old:
             remote.call("exporter_claim", p_proxy=name, p_owner=owner, p_own_only=True)
             remote.call("exporter_prune", p_proxy=name, p_owner=owner, p_before=day)
+        if is_old or not row["given_back"]:
             remote.call("exporter_release", p_proxy=name, p_owner=owner)
+        if is_old:
             return True
     return False

@@ -187,7 +187,7 @@ class LimitBoard:
         self, statuses: Sequence[ProxyStatus], now_ms: int
     ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
         """The windows that providers report, while they are current; their early resets; their worth."""
-        listed = {status.name: self._listed(status, now_ms) for status in statuses}
+        listed = {status.name: self._listed(status) for status in statuses}
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
@@ -225,10 +225,10 @@ class LimitBoard:
                 )
         return windows, early_resets, worth
 
-    def _listed(self, status: ProxyStatus, now_ms: int) -> set[int]:
-        """The credentials in the last inventory; none if it has only keys: the list of accounts may have failed."""
-        if all(account.is_up(now_ms) is None for _, account in status.accounts):
-            return set()
+    def _listed(self, status: ProxyStatus) -> set[int] | None:
+        """The credentials that the proxy lists; None while that is not known."""
+        if not status.lists_all:
+            return None
         return {self.ledger.dictionary.resolved(id_).id for id_, _ in status.accounts}
 
     def _recorded_provider(self, credential: int) -> str:
@@ -241,14 +241,15 @@ class LimitBoard:
         return ""
 
 
-def _is_gone(credential: Credential, proxy: str, listed: Mapping[str, Collection[int]]) -> bool:
-    """Whether an inventory once named the account, and its proxy lists it no more or is polled no more.
+def _is_gone(credential: Credential, proxy: str, listed: Mapping[str, Collection[int] | None]) -> bool:
+    """Whether an inventory once named the account, and its proxy no longer lists it or is no longer polled.
 
-    ``listed`` are the credentials of each proxy that is polled, none while they are unknown. A command polls no proxy.
+    ``listed`` are the credentials of each proxy that is polled, None while they are unknown. A command polls no proxy.
     """
     if not credential.provider or not listed:
         return False
-    return proxy not in listed or (bool(listed[proxy]) and credential.id not in listed[proxy])
+    known = listed.get(proxy, ())
+    return known is not None and credential.id not in known
 
 
 def _usd(nano_usd: int | None) -> float | None:

@@ -137,7 +137,8 @@ class ProxyStatus:
     """State of one proxy. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
     ``source_is_cumulative`` and ``source_is_pushed`` are what ``exporter.sources.base.Source`` says of its source.
-    ``accounts`` are the credentials of the last inventory with their ids in the ledger.
+    ``accounts`` are the credentials of the last inventory with their ids in the ledger; if that lacked a list, those
+    known before are among them. ``lists_all``: there has been an inventory that lacked none.
     """
 
     name: str
@@ -152,6 +153,7 @@ class ProxyStatus:
     publishing_enabled: bool | None = None
     retention_seconds: int | None = None
     accounts: tuple[tuple[int, Account], ...] = field(default=())
+    lists_all: bool = False
 
     @property
     def is_well(self) -> bool:

@@ -89,7 +89,7 @@ def windows() -> table.Panel:
             per_limit(limit("used_ratio", OF_PROVIDER)),
             per_limit(f"{reset} - time() > 0"),
             per_limit(f"time() - {observed}"),
-            per_limit(limit("source_info"), "source"),
+            per_limit(limit("source_info")),
             per_limit(limit("inferred")),
         ),
         ACCOUNT_COLUMN,

@@ -79,13 +79,13 @@ def reached(severity: str) -> str:
     return f"{USED} >= ignoring (severity) group_right () {threshold}"
 
 
-def per_limit(expr: str, *more: str) -> str:
-    """One value for each limit, the same labels for each metric: a table can join them. An empty label says ``all``.
+def per_limit(expr: str) -> str:
+    """One value for each limit of each exporter, the same labels for each metric: a table can join them.
 
-    Several exporters may have a limit of one name, each with a window of its own. ``more`` are labels that only this
-    metric has.
+    Several exporters may have a limit of one name, each with a window of its own, and two sites may give them one
+    instance: so every label of a target stays. An empty label says ``all``.
     """
-    expr = _by_limit(expr, "instance", *more)
+    expr = f"max without (job, bound) ({expr})"
     for label in _MAY_BE_EMPTY:
         expr = f'label_replace({expr}, "{label}", "all", "{label}", "")'
     return expr
@@ -93,14 +93,10 @@ def per_limit(expr: str, *more: str) -> str:
 
 def named(expr: str, *labels: str) -> str:
     """One value for each limit; the label ``name`` is made of these labels, of which some may be empty."""
-    return joined_labels(_by_limit(expr), "name", *labels)
+    return joined_labels(f"max by ({', '.join(_LIMIT_LABELS)}) ({expr})", "name", *labels)
 
 
 def joined_labels(expr: str, into: str, *labels: str) -> str:
     """Each series with one more label: the values of these, a space between them."""
     quoted = ", ".join(f'"{label}"' for label in labels)
     return f'label_join({expr}, "{into}", " ", {quoted})'
-
-
-def _by_limit(expr: str, *more: str) -> str:
-    return f"max by ({', '.join((*_LIMIT_LABELS, *more))}) ({expr})"

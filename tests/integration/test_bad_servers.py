@@ -126,6 +126,9 @@ def test_a_broken_list_does_not_stop_the_reading_of_usage(path: str, fault: dict
         bench.poll(3)
         assert flow_in(bench.data_dir).booked == 60
         assert bench.state == "ok"
+        (status,) = bench.exporter.statuses()
+        lists_all = path == "config" or fault["kind"] == "hang"  # which answers in the end
+        assert status.lists_all is lists_all, "an account in no list may be in the one that is broken"
 
 
 # --- who may ask ------------------------------------------------------------------------------------------------------

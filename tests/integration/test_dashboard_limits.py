@@ -49,8 +49,9 @@ _LIMITS = (
     _Limit("overrun", 1.5, -1, None, _OWN),
     _Limit("twice", 0.85, -18, 6, {**_OWN, "instance": "one"}),
     _Limit("twice", 0.9, -12, 12, {**_OWN, "instance": "other"}),
+    _Limit("twice", 0.95, -6, 18, {**_OWN, "instance": "other", "site": "tokyo"}),
 )
-"""``twice`` is in the files of two exporters, so it has two windows."""
+"""``twice`` is in the files of three exporters, so it has three windows. Two sites gave theirs the same instance."""
 _ALERTS = {
     'alertname="CliproxyLimitWarning",alertstate="firing",severity="warning",limit="day"',
     'alertname="CliproxyProxyDown",alertstate="pending",severity="critical"',
@@ -180,13 +181,14 @@ def test_the_figures_in_the_table_of_limits_are_right(
     assert found == pytest.approx(expected)
 
 
-def test_a_limit_in_the_files_of_two_exporters_has_a_row_for_each(made_up: tuple[Prometheus, float]) -> None:
+def test_a_limit_in_the_files_of_several_exporters_has_a_row_for_each(made_up: tuple[Prometheus, float]) -> None:
     found = {
         ref: sorted(each.value for each in _ask(made_up, f"{_TABLE}: {ref}") if each.labels["limit"] == "twice")
         for ref in "ABC"
     }
 
-    assert found == {"A": [1, 1], "B": [0.85, 0.9], "C": pytest.approx([6 * _HOUR, 12 * _HOUR])}
+    hours = pytest.approx([6 * _HOUR, 12 * _HOUR, 18 * _HOUR])
+    assert found == {"A": [1, 1, 2], "B": [0.85, 0.9, 0.95], "C": hours}
 
 
 def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_joined(
@@ -197,16 +199,16 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
     assert len(rows) == len(_LIMITS)
     for ref in "ACDE":
         assert {frozenset(each.labels.items()) for each in _ask(made_up, f"{_TABLE}: {ref}")} <= rows
-    assert len({frozenset(dict(row)) - {"instance"} for row in rows}) == 1
+    assert len({frozenset(dict(row)) - {"instance", "site"} for row in rows}) == 1
     assert {dict(row)["scope"] for row in rows} == {"all"}
 
 
 @pytest.mark.parametrize(
     ("title", "count"),
     [
-        pytest.param("Critical limits", 4),
+        pytest.param("Critical limits", 5),
         pytest.param("Limits with a warning", 3),
-        pytest.param("Limits that run out before they reset", 7),
+        pytest.param("Limits that run out before they reset", 8),
     ],
 )
 def test_the_number_of_limits_in_trouble_is_shown(made_up: tuple[Prometheus, float], title: str, count: int) -> None:

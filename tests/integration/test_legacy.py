@@ -214,6 +214,34 @@ def test_check_config_says_what_an_old_proxy_has(tmp_path: Path) -> None:
 # --- credentials ------------------------------------------------------------------------------------------------------
 
 
+def test_while_a_list_is_broken_accounts_may_come_but_none_may_go(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    listed = json.loads(Recording.read(f"{OLD}/auth-files-after.json").body)["files"]
+    flag = Recording.read(f"{OLD}/management/usage-statistics-enabled-on.json")
+    with ReplayProxy([flag]) as replay, closing(open_ledger(tmp_path, clock=clock)) as ledger:
+        headers = {"X-Cpa-Version": OLD, "Content-Type": "application/json"}
+        client = ProxyClient(name="p", url=replay.url, key=KEY, guard=make_guard(clock=clock, url=replay.url))
+        parts, observer = parts_of(ledger, clock=clock), PollMetrics(CollectorRegistry())
+        poller = Poller(client, parts, observer=observer, false_start_usd=10.0)
+
+        def seen(files: list[Any], *, broken: bool) -> tuple[set[str], bool]:
+            keys = Recording("GET", "", 500 if broken else 200, headers, b'{"claude-api-key": []}')
+            replay.answer("/v0/management/claude-api-key", keys)
+            for path, body in (("auth-files", {"files": files}), ("usage", {"usage": {"apis": {}}})):
+                replay.answer(f"/v0/management/{path}", Recording("GET", "", 200, headers, _bytes(body)))
+            clock.advance(60)
+            poller.poll()
+            return {account.auth_index for _, account in poller.status.accounts}, poller.status.lists_all
+
+        first, second, third = ({each["auth_index"]} for each in listed[:3])
+        assert seen(listed[:1], broken=True) == (first, False)
+        assert seen(listed[1:2], broken=True) == (first | second, False)
+        assert seen(listed[:2], broken=False) == (first | second, True)
+        assert seen(listed[2:3], broken=True) == (first | second | third, True)
+        assert seen(listed[2:3], broken=False) == (third, True)
+        client.close()
+
+
 def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tmp_path: Path) -> None:
     """The account was added after the last read of the list of accounts, which happens once a minute."""
     clock = TurnableClock(now=1_795_535_000.0)

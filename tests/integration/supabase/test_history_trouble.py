@@ -1,6 +1,8 @@
 """Trouble beside the records, or with one of several proxies, is reported and delays nothing else."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 
 import pytest
 import structlog
@@ -8,8 +10,11 @@ import structlog
 from exporter.errors import HistoryAwayError
 from exporter.history import supabase_client as remote_module
 from exporter.history.sync import Task
+from exporter.ledger.database import FILE_NAME
 from exporter.normalize.pseudonyms import Pseudonyms
-from tests.benches.history import Start
+from tests.benches.history import HistoryBench, Start
+from tests.benches.snapshots import snapshot_intake
+from tests.fakes.legacy import Detail, LegacyProxy
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import assert_equal, entries, records
 from tests.stack.supabase.gate import Gate
@@ -236,8 +241,9 @@ def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supaba
     assert len(records(supabase_api.database, proxy="office")) == 3 + 4
 
 
+@pytest.mark.parametrize("lost", ["", "exporter_claim", "exporter_project"])
 def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_booked(
-    start: Start, supabase_api: SupabaseApi
+    start: Start, supabase_api: SupabaseApi, gate: Gate, lost: str
 ) -> None:
     first = start("first", proxy="office")
     first.book(2, proxy="office")
@@ -253,18 +259,52 @@ def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_book
     assert second.work(30) == "ok"
     first.close()
 
-    first = start("first", proxy="office")
+    first = start("first", proxy="office", polled={"office"}, url=gate.url)
     first.book(1, proxy="office", model="a third")
+    gate.fault = lambda path: "answer_lost" if lost and lost in path else ""
+    assert first.work(40) == ("away" if lost else "ok")
+    gate.fault = lambda _path: ""
 
-    assert first.work(40) == "ok"
+    assert first.work(400) == "ok"
     assert first.ledger.totals.entries == 2 + 4 + 1
     booked, there = entries(first.data_dir, proxy="office"), records(supabase_api.database, proxy="office")
     assert {row[:2] for row in booked} == {row[:2] for row in there}
     first.close()
     first = start("first", proxy="office")
     with structlog.testing.capture_logs() as logs:
-        assert first.work(50) == "ok"
+        assert first.work(500) == "ok"
     assert "history_restored" not in [entry["event"] for entry in logs], "it comes back once"
+
+
+def test_a_fork_that_comes_back_brings_what_another_exporter_booked_only_by_its_counts(start: Start) -> None:
+    fork = LegacyProxy()
+    fork.stripped = "absent"
+
+    def look(bench: HistoryBench, uses: int) -> None:
+        bench.clock.advance(60)
+        for latency_ms in range(uses):
+            fork.record("client", "model", Detail(int(bench.clock.now() * 1000), latency_ms, "index", (10, 1)))
+        snapshot_intake(bench.ledger, "office", clock=bench.clock).take(fork.body(), int(bench.clock.now() * 1000))
+
+    first = start("first", proxy="office")
+    look(first, 0)
+    look(first, 3)
+    assert first.work() == "ok"
+    first.close()
+    assert start("first", proxy="home", polled={"home"}).work(10) == "ok"
+    second = start("second", proxy="office", clock=first.clock)
+    assert second.work() == "ok"
+    look(second, 50)
+    assert second.work(20) == "ok"
+    second.close()
+    assert start("second", proxy="laptop", polled={"laptop"}).work(30) == "ok"
+
+    first = start("first", proxy="office", polled={"office"}, clock=first.clock)
+    look(first, 4)
+    assert first.work(40) == "ok"
+
+    with closing(sqlite3.connect(first.data_dir / FILE_NAME)) as ledger:
+        assert ledger.execute("select sum(counted) from entry").fetchone() == (3 + 50 + 4,)
 
 
 def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_even_if_nothing_waits(

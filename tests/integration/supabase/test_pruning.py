@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
+from exporter.errors import HistoryError
 from exporter.history.supabase_client import Remote
 from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
@@ -20,6 +21,7 @@ from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
 from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.gate import Gate
 from tests.stack.supabase.postgres import Database
 from tests.stack.supabase.records import OWNER, Row, record
 from tests.stack.waiting import wait_until
@@ -102,6 +104,26 @@ def test_old_records_of_a_proxy_that_left_the_settings_go_too(
 
     assert _days_left(database, "renamed") == ["2026-11-24"]
     assert database.value("(select given_back from exporter_proxies where name = 'renamed')")
+
+
+def test_a_name_is_given_back_even_if_an_answer_gets_lost_while_it_is_pruned(
+    supabase_api: SupabaseApi, gate: Gate, ledger: Ledger
+) -> None:
+    database = supabase_api.database
+    _book(database, [_at(400)], proxy="renamed")
+    database.call("exporter_release", proxy="renamed", owner=OWNER)
+    _book(database, [_at(0)])
+    remote = Remote(gate.url, supabase_api.secret_key)
+    gate.fault_of = lambda path, body: "answer_lost" if "prune" in path and b"renamed" in body else ""
+    with pytest.raises(HistoryError):
+        _prune(remote, ledger)
+    gate.fault_of = lambda _path, _body: ""
+
+    _prune(remote, ledger)
+
+    assert _days_left(database, "renamed") == []
+    assert database.value("(select given_back from exporter_proxies where name = 'renamed')")
+    remote.close()
 
 
 def test_days_follow_the_exporters_time_zone(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:

@@ -23,10 +23,10 @@ def _retry_ms(bench: Bench, hours: float) -> int:
     return int(bench.clock.now() * 1000) + round(hours * _HOUR_MS)
 
 
-def _samples(bench: Bench, *accounts: Account) -> dict[str, float]:
+def _samples(bench: Bench, *accounts: Account, whole: bool = True) -> dict[str, float]:
     """The samples about pools and room after an inventory: times in hours from now, states without zeros."""
-    taken = bench.ledger.take_inventory("p", accounts)
-    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken))]
+    taken = bench.ledger.take_inventory("p", accounts, whole=whole)
+    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken), lists_all=whole)]
     bench.limits.refresh()
     found: dict[str, float] = {}
     for name, block, value in re.findall(r"^cliproxy_(pool\w+|credential_room\w+){(.*)} (\S+)$", bench.scrape(), re.M):
@@ -100,14 +100,18 @@ def test_the_windows_of_an_account_go_with_it(bench: Bench) -> None:
     bench.reopen()
     bench.statuses = [ProxyStatus(name="p")]
     assert len(_shown(bench)) == 2, "nobody has asked the proxy yet"
-    _samples(bench, account("key", status=None))
-    assert len(_shown(bench)) == 2, "its list of accounts could not be read"
+    _samples(bench, other, whole=False)
+    assert len(_shown(bench)) == 2, "one of its lists could not be read"
 
     key = account("key", status=None, readings=(_reading(bench, 0.25, resets=3),))
     _samples(bench, other, key)
     assert _shown(bench) == ["0.5", "0.25"]
     _samples(bench, full, other)
     assert _shown(bench) == ["1.0", "0.5"], "it is back, and the key is gone"
+    _samples(bench, account("key", status=None))
+    assert _shown(bench) == ["0.25"], "only a key is left"
+    _samples(bench)
+    assert _shown(bench) == [], "nothing is left"
 
     bench.statuses = [ProxyStatus(name="a new name of the proxy")]
     assert _shown(bench) == []

@@ -352,8 +352,8 @@ def test_a_query_groups_by_labels_that_its_metrics_have(query: Query) -> None:
                 if isinstance(node, promql_parser.AggregateExpr) and node.modifier and selector.name in _LABELS:
                     grouped = set(node.modifier.labels)
                     severity = {"severity"} if "threshold_ratio" in expr else set()
-                    of_prometheus = {"instance"}
-                    assert grouped <= _LABELS[selector.name] | made | severity | of_prometheus
+                    without = {"job", "bound"} if node.modifier.type == promql_parser.AggModifierType.Without else set()
+                    assert grouped <= _LABELS[selector.name] | made | severity | without
 
 
 @each_query
