@@ -3,6 +3,7 @@
 httpx reads a few hundred certificates for each new client, which takes longer than most requests of the tests.
 """
 
+import atexit
 import socket
 import ssl
 import sys
@@ -13,7 +14,6 @@ import httpx
 from tests.stack.waiting import PATIENCE_SECONDS
 
 _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-_HELD: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -26,7 +26,7 @@ def free_port() -> int:
     held.bind(("127.0.0.1", 0))
     port = int(held.getsockname()[1])
     if sys.platform == "linux":
-        _HELD.append(held)
+        atexit.register(held.close)
     else:
         held.close()
     return port
