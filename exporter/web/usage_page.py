@@ -193,14 +193,6 @@ _OPPOSITE = {"ascending": "descending", "descending": "ascending"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column head. ``order`` is how the table is sorted by it, empty if it is not; ``href`` sorts by it."""
-
-    href: str
-    order: str
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """A row of the table; ``href`` asks further about it."""
 
@@ -211,9 +203,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``left`` is the number of rows not shown."""
+    """``columns`` has the address that sorts by a column. It is sorted ``by`` one; ``left`` rows are not shown."""
 
-    columns: Mapping[str, Column]
+    columns: Mapping[str, str]
+    by: str
+    order: str
     lines: Sequence[Line]
     left: int
 
@@ -238,9 +232,10 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
         rows.sort(key=lambda row: _NUMBERS[by](row.usage), reverse=order == "descending")
     else:
         rows.sort(key=lambda row: (row.range.since_ms, row.name), reverse=order == "descending")
-    columns = {name: Column(address.but(sort=name, order=None), "") for name in ("name", *_NUMBERS)}
-    columns[by] = Column(address.but(sort=by, order=_OPPOSITE[order]), order)
-    return Table(columns, [_line(row, report, address) for row in rows[:longest]], max(0, len(rows) - longest))
+    columns = {name: address.but(sort=name, order=None) for name in ("name", *_NUMBERS)}
+    columns[by] = address.but(sort=by, order=_OPPOSITE[order])
+    lines = [_line(row, report, address) for row in rows[:longest]]
+    return Table(columns, by, order, lines, left=len(rows) - len(lines))
 
 
 def _line(row: Row, report: Report, address: Address) -> Line:
