@@ -33,11 +33,9 @@ class Access:
     ``users`` have bcrypt hashes by name. For any thread.
     """
 
-    def __init__(
-        self, *, token: str | None, allowed_hosts: Collection[str] = (), users: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, *, token: str | None, allowed_hosts: Collection[str], users: Mapping[str, str]) -> None:
         self._token = token
-        self._users = {name: hashed.encode() for name, hashed in (users or {}).items()}
+        self._users = {name: hashed.encode() for name, hashed in users.items()}
         self._right: set[bytes] = set()
         self._asks = token is not None or bool(self._users)
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)

@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.history.predecessor.rate_limits import label_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
-from exporter.limits.board import LimitBoard
 from exporter.usage.question import Questions
 from exporter.usage.ranges import QuestionError
 from exporter.web.access import Access, AccessDenied
@@ -39,8 +37,6 @@ class Site:
     trigger: Callable[[], None]
     reload: Callable[[], list[str]]
     proxies: Sequence[str]
-    limits: LimitBoard
-    clock: Clock
     access: Access
     is_demo: bool = False
     language: str = AUTO
@@ -131,7 +127,7 @@ def make_app(site: Site) -> Flask:
 
     @app.get("/api/collector/health")
     def collector_health() -> Response:
-        moment = datetime.fromtimestamp(site.clock.now(), UTC).isoformat()
+        moment = datetime.fromtimestamp(site.questions.clock.now(), UTC).isoformat()
         return jsonify(status="healthy", timestamp=moment)
 
     @app.post("/api/collector/trigger")
@@ -142,7 +138,7 @@ def make_app(site: Site) -> Flask:
     @app.post("/api/collector/reset/<config_id>")
     def collector_reset(config_id: str) -> tuple[Response, int]:
         try:
-            limit = site.limits.reset(config_id)
+            limit = site.page.limits.reset(config_id)
         except LedgerError as exc:
             return jsonify(error=str(exc)), 500
         if limit is None:
