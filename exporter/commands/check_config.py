@@ -123,12 +123,10 @@ def _connect(settings: Settings) -> bool:
     """Ask the proxies and Supabase; whether all is as it should be."""
     parts = Parts(settings)
     asked: dict[str, Names] = {}
-    with closing(parts.ledger) as ledger:
+    with closing(parts.ledger):
         works = [_check_proxy(proxy, parts, asked) for proxy in settings.proxies]
         if len(asked) == len(settings.proxies):  # else what fits nothing may be for what could not be read
-            for sentence in compare_names(
-                settings, asked, ledger=ledger, pseudonyms=parts.pseudonyms, clock=parts.clock
-            ):
+            for sentence in compare_names(parts, asked):
                 click.echo(f"warning: {sentence}")
         works.append(_check_history(parts))
     return all(works)
