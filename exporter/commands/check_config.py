@@ -15,7 +15,7 @@ from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.limits.notices import Services
-from exporter.settings.load import no_proxy_sentence
+from exporter.settings.load import NO_PROXY
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Loaded
@@ -57,7 +57,7 @@ def check_config(also_connect: bool) -> None:
                 click.echo(f"note: proxy {proxy.name} will be subscribed to. {STARVES}")
         has_proxy = bool(loaded.settings.proxies)
         if not has_proxy:
-            click.echo(f"problem: {no_proxy_sentence()}")
+            click.echo(f"problem: {NO_PROXY}")
         if loaded.settings.notify_urls:
             Services(loaded.settings.notify_urls)  # refuses what it would refuse in a run
         if has_proxy:
