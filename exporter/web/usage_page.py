@@ -169,10 +169,8 @@ def _common(question: Question, address: Address) -> dict[str, Any]:
 def _split(arguments: Mapping[str, str], own: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
     """The parameters of the question and those of the page. Empty ones, which forms send, count as absent."""
     given = {name: value for name, value in arguments.items() if value}
-    return (
-        {name: value for name, value in given.items() if name not in own},
-        {name: value for name, value in given.items() if name in own},
-    )
+    of_page = {name: given.pop(name) for name in tuple(given) if name in own}
+    return given, of_page
 
 
 def _address(path: str, question: Question, given: Mapping[str, str]) -> Address:
