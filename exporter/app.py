@@ -141,8 +141,6 @@ class Exporter:
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],
-            limits=parts.limits,
-            clock=clock,
             access=Access(
                 token=token.get_secret_value() if token else None,
                 allowed_hosts=settings.exporter_allowed_hosts,

@@ -1,6 +1,5 @@
 """Adds aliases to a YAML file of settings, line by line, which keeps its comments, order and spelling."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -121,17 +120,15 @@ def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
     """Replace the file by the new text, atomically, if that has the expected aliases."""
     file = file.resolve()
     try:
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)  # 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-                new.write(text)
-            if not _adds(Path(name), known, number):
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=file.name) as folder:
+            new = Path(folder) / file.name
+            new.touch(0o600)
+            new.write_text(text, encoding="utf-8")
+            if not _adds(new, known, number):
                 raise _cannot_add(file)
             if file.exists():
-                shutil.copymode(file, name)
-            os.replace(name, file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+                shutil.copymode(file, new)
+            new.replace(file)
     except OSError as exc:
         raise ExporterError(f"{file} cannot be written ({exc.strerror}).") from exc
 

@@ -15,7 +15,7 @@ from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.limits.notices import Services
-from exporter.settings.load import no_proxy_sentence
+from exporter.settings.load import NO_PROXY
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Loaded
@@ -57,7 +57,7 @@ def check_config(also_connect: bool) -> None:
                 click.echo(f"note: proxy {proxy.name} will be subscribed to. {STARVES}")
         has_proxy = bool(loaded.settings.proxies)
         if not has_proxy:
-            click.echo(f"problem: {no_proxy_sentence()}")
+            click.echo(f"problem: {NO_PROXY}")
         if loaded.settings.notify_urls:
             Services(loaded.settings.notify_urls)  # refuses what it would refuse in a run
         if has_proxy:
@@ -123,12 +123,10 @@ def _connect(settings: Settings) -> bool:
     """Ask the proxies and Supabase; whether all is as it should be."""
     parts = Parts(settings)
     asked: dict[str, Names] = {}
-    with closing(parts.ledger) as ledger:
+    with closing(parts.ledger):
         works = [_check_proxy(proxy, parts, asked) for proxy in settings.proxies]
         if len(asked) == len(settings.proxies):  # else what fits nothing may be for what could not be read
-            for sentence in compare_names(
-                settings, asked, ledger=ledger, pseudonyms=parts.pseudonyms, clock=parts.clock
-            ):
+            for sentence in compare_names(parts, asked):
                 click.echo(f"warning: {sentence}")
         works.append(_check_history(parts))
     return all(works)

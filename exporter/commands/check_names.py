@@ -4,29 +4,27 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from exporter.clock import Clock
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
-from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.problems import did_you_mean
 from exporter.sources.names import Names
+from exporter.wiring import Parts
 
 
-def compare_names(
-    settings: Settings, asked: Mapping[str, Names], *, ledger: Ledger, pseudonyms: Pseudonyms, clock: Clock
-) -> Iterator[str]:
+def compare_names(parts: Parts, asked: Mapping[str, Names]) -> Iterator[str]:
     """A sentence for each alias or limit that matches nothing, and each alias that matches several accounts.
 
     ``asked`` has each proxy's answer. A temporary ledger knows only that. The real one also remembers what is gone; an
     exporter may be using it, so it is only read.
     """
+    settings, pseudonyms = parts.settings, parts.pseudonyms
     with tempfile.TemporaryDirectory(dir=settings.exporter_data_dir) as folder:
-        present = Ledger(Path(folder) / FILE_NAME, clock=clock, zone=settings.zone)
+        present = Ledger(Path(folder) / FILE_NAME, clock=parts.clock, zone=settings.zone)
         for proxy, names in asked.items():
             present.register(proxy)
             present.take_inventory(proxy, names.accounts)
@@ -34,9 +32,9 @@ def compare_names(
             present.restoring(proxy).take_names(credentials=(), clients=clients)
         labels = Labels(present.dictionary, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
         yield from map(_of_alias, labels.look_for_misfits())
-        both = [labels, Labels(ledger.dictionary, settings.aliases, pseudonyms.of)]
         if settings.exporter_limits_file is not None:
-            yield from _of_limits(settings, settings.exporter_limits_file, [present, ledger], both)
+            both = [(present, labels), (parts.ledger, parts.labels)]
+            yield from _of_limits(settings, settings.exporter_limits_file, both)
         present.close()
 
 
@@ -50,10 +48,10 @@ def _of_alias(misfit: Misfit) -> str:
     return f"the alias {misfit.alias!r} matches nothing that the proxies have. {near}cliproxy-exporter names lists all."
 
 
-def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels: Iterable[Labels]) -> Iterator[str]:
+def _of_limits(settings: Settings, file: Path, ledgers: Iterable[tuple[Ledger, Labels]]) -> Iterator[str]:
     known: dict[str, set[str]] = {name: set() for name in ("proxy", "provider", "credential", "client")}
     known["proxy"] |= {proxy.name for proxy in settings.proxies}
-    for ledger, shown in zip(ledgers, labels, strict=True):
+    for ledger, shown in ledgers:
         dictionary = ledger.dictionary
         known["provider"] |= {each.provider for each in dictionary.credentials.values()} - {""}
         known["provider"] |= {route.provider for route in dictionary.routes.values()}

@@ -19,7 +19,7 @@ from exporter.limits.limit_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
-from exporter.settings.load import FileReader, load_settings, no_proxy_sentence
+from exporter.settings.load import NO_PROXY, FileReader, load_settings
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases
 from exporter.settings.sources import Loaded
@@ -83,7 +83,7 @@ def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     if needs_proxy and not settings.proxies:
-        raise SettingsError(no_proxy_sentence())
+        raise SettingsError(NO_PROXY)
     return settings
 
 

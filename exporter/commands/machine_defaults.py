@@ -83,19 +83,17 @@ def _note(why: str) -> Problem:
 @contextmanager
 def announced(environ: Mapping[str, str], data_dir: Path, *, is_demo: bool) -> Iterator[None]:
     """In this context, the user's commands find the data directory, whose lock this process holds."""
-    user, file = user_data_dir(environ), None
+    user = user_data_dir(environ) or data_dir
+    file = user / "running" / str(os.getpid())
     with suppress(OSError):  # a service may lack the right; its commands are given the directory
-        folder = (user or data_dir) / "running"
-        _running(folder.parent)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / str(os.getpid())
+        _running(user)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(f"{data_dir.resolve()}\n{DEMO if is_demo else ''}\n", encoding="utf-8")
     try:
         yield
     finally:
-        if file is not None:
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def _running(user: Path) -> list[tuple[Path, str]]:

@@ -161,10 +161,7 @@ class LedgerText:
             if len(set(blocks.values())) < len(blocks):
                 self._repeated.add(letter)
         hidden = {key[1] if len(key) == 2 else key[1:] for key in young if key[0] == letter}
-        if hidden:
-            lines = [(blocks[row], _zero(numbers) if row in hidden else numbers) for row, numbers in rows.items()]
-        else:
-            lines = [(blocks[row], numbers) for row, numbers in rows.items()]
+        lines = [(blocks[row], _zero(numbers) if row in hidden else numbers) for row, numbers in rows.items()]
         return _added_up(lines) if letter in self._repeated else lines
 
     def _of_cost(self, row: tuple[int, int, int]) -> tuple[str, ...]:

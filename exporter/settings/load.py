@@ -31,18 +31,15 @@ _NEEDS = {
 }
 """Settings that are useless without another one."""
 
+NO_PROXY = (
+    "No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY (and CLIPROXY_URL, if CLIProxyAPI is not on "
+    "http://localhost:8317), or list proxies in the file that EXPORTER_CONFIG names. "
+    "To look around without a proxy, run: cliproxy-exporter demo."
+)
+"""The message for a configuration without a proxy."""
 
 FileReader = Callable[[Path], object]
 """Reads a file whose path is a setting. Raises ProblemsError."""
-
-
-def no_proxy_sentence() -> str:
-    """The message for a configuration without a proxy."""
-    return (
-        "No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY (and CLIPROXY_URL, if CLIProxyAPI is not on "
-        "http://localhost:8317), or list proxies in the file that EXPORTER_CONFIG names. "
-        "To look around without a proxy, run: cliproxy-exporter demo."
-    )
 
 
 def load_settings(

@@ -38,13 +38,13 @@ class WatchedFile(Generic[_Content]):
         self.problem = ""
         self._read_file, self._kind, self._name, self._log, self._size = read, kind, name, log, size
         self._lock = threading.Lock()
-        self._read = self._seen = _version(path)
+        self._read = self._seen = file_version(path)
         self.content: _Content = read(path)
 
     def reload(self, *, now: bool = False) -> bool:
         """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
         with self._lock:
-            seen, self._seen = self._seen, _version(self.path)
+            seen, self._seen = self._seen, file_version(self.path)
             # A file that is still being written is left alone, because half of it may be valid.
             has_changed = self._seen == seen != self._read
             if not has_changed and not now:
@@ -65,7 +65,7 @@ class WatchedFile(Generic[_Content]):
             return True
 
 
-def _version(path: Path) -> tuple[int, ...] | None:
+def file_version(path: Path) -> tuple[int, ...] | None:
     """Values that change when a file is edited or replaced; None without a file."""
     try:
         status = os.stat(path)

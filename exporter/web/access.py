@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from flask import Request
+from werkzeug.exceptions import Forbidden, Unauthorized
 
 from exporter.sentences import say
 from exporter.settings.validators import is_loopback
@@ -18,43 +19,30 @@ _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"}
 _LONGEST_PASSWORD = 72
 
 
-class AccessDenied(Exception):  # noqa: N818 - not an error of ours: an answer
-    """A request that is not served: the HTTP status and a sentence for the sender."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-
-
 class Access:
     """The rules. ``allowed_hosts`` are additional names that a request over loopback may use.
 
     ``users`` have bcrypt hashes by name. For any thread.
     """
 
-    def __init__(
-        self, *, token: str | None, allowed_hosts: Collection[str] = (), users: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, *, token: str | None, allowed_hosts: Collection[str], users: Mapping[str, str]) -> None:
         self._token = token
-        self._users = {name: hashed.encode() for name, hashed in (users or {}).items()}
+        self._users = {name: hashed.encode() for name, hashed in users.items()}
         self._right: set[bytes] = set()
         self._asks = token is not None or bool(self._users)
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
 
     def check(self, request: Request, *, public: bool) -> None:
-        """Return if the request may be served; ``public`` paths need no token. Raises AccessDenied."""
+        """Return if the request may be served; ``public`` paths need no token. Raises Forbidden and Unauthorized."""
         self._check_host(request)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             self._check_origin(request)
             if not self._asks and not is_loopback(request.remote_addr or ""):
-                raise AccessDenied(
-                    403, say("Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere.")
-                )
+                raise Forbidden(say("Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere."))
         if self._asks and not public and not self._has_token(request) and not self._has_password(request):
             if self._token is None:
-                raise AccessDenied(401, say("A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG."))
-            raise AccessDenied(401, say("A token is needed: send EXPORTER_TOKEN as bearer token, or as password."))
+                raise Unauthorized(say("A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG."))
+            raise Unauthorized(say("A token is needed: send EXPORTER_TOKEN as bearer token, or as password."))
 
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
@@ -62,8 +50,7 @@ class Access:
             return  # no Host: a program that speaks HTTP/1.0, as a browser always sends one
         name = (_split(f"//{given}").hostname or "").lower()
         if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not is_loopback(name):
-            raise AccessDenied(
-                403,
+            raise Forbidden(
                 say(
                     "This name is not known here. If a reverse proxy on this machine passes it on, add the name to"
                     " EXPORTER_ALLOWED_HOSTS."
@@ -73,7 +60,7 @@ class Access:
     def _check_origin(self, request: Request) -> None:
         origin = request.headers.get("Origin")
         if origin is not None and (not request.host or _split(origin).netloc.lower() != request.host.lower()):
-            raise AccessDenied(403, say("A page of another site may not do that."))
+            raise Forbidden(say("A page of another site may not do that."))
 
     def _has_token(self, request: Request) -> bool:
         if self._token is None:

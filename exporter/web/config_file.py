@@ -7,13 +7,14 @@ file says. Certificate and key are read again when they change; the rest holds u
 
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field, PlainValidator
 
-from exporter.settings.problems import Problem, ProblemsError, shown, wrong
-from exporter.settings.yaml_rows import Missing, Row, read_rows, text
+from exporter.settings.problems import Problem, ProblemsError, wrong
+from exporter.settings.yaml_rows import Missing, Row, read_by, read_rows, text
 
 _SETTING = "EXPORTER_WEB_CONFIG"
 _HASH = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
@@ -21,14 +22,8 @@ _CLIENT_AUTH = {"NoClientCert": ssl.CERT_NONE, "RequireAndVerifyClientCert": ssl
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
 
-def _one_of(*words: str) -> BeforeValidator:
-    def check(value: object, info: ValidationInfo) -> str:
-        word = text(value, info)
-        if word not in words:
-            raise wrong(f"{shown(word)} is no {info.field_name}.", f"Use one of: {', '.join(words)}.")
-        return word
-
-    return BeforeValidator(check)
+def _one_of(values: Mapping[str, object], name: str) -> PlainValidator:
+    return read_by(values.get, "{value} is no {name}.", "Use one of: {known}.", name=name, known=", ".join(values))
 
 
 def _hash(value: object) -> str:
@@ -46,17 +41,17 @@ class Tls(Row):
     cert_file: Annotated[_File, Missing("cert_file is missing.", "Add the certificate (PEM).")]
     key_file: Annotated[_File, Missing("key_file is missing.", "Add the private key (PEM).")]
     client_ca_file: _File | None = None
-    client_auth_type: Annotated[str, _one_of(*_CLIENT_AUTH)] = "NoClientCert"
-    min_version: Annotated[str, _one_of(*_VERSIONS)] = "TLS12"
+    client_auth_type: Annotated[ssl.VerifyMode, _one_of(_CLIENT_AUTH, "client_auth_type")] = ssl.CERT_NONE
+    min_version: Annotated[ssl.TLSVersion, _one_of(_VERSIONS, "min_version")] = ssl.TLSVersion.TLSv1_2
 
     def context(self) -> ssl.SSLContext:
         """The TLS context. Raises OSError, which includes ssl.SSLError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = _VERSIONS[self.min_version]
+        context.minimum_version = self.min_version
         self.load(context)
         if self.client_ca_file is not None:
             context.load_verify_locations(self.client_ca_file)
-        context.verify_mode = _CLIENT_AUTH[self.client_auth_type]
+        context.verify_mode = self.client_auth_type
         return context
 
     def load(self, context: ssl.SSLContext) -> None:

@@ -11,8 +11,10 @@ from typing import Literal
 
 from exporter import formats
 from exporter.history.state import HistoryStatus
-from exporter.ledger.labels import Misfit
+from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.views.totals import Flow
+from exporter.limits.board import LimitBoard
+from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
 from exporter.sentences import counted, pattern, say
 from exporter.sources.proxy_status import STATES, ProxyStatus
@@ -76,22 +78,15 @@ def find_problems(
     credentials: Iterable[CredentialState],
     figures: Figures | None,
     ledger_problem: str,
-    price_problems: Iterable[str],
-    limit_problems: Iterable[str],
-    unmatched_limits: tuple[str, ...],
-    alias_problem: str = "",
-    misfits: Iterable[Misfit] = (),
+    prices: PriceLayers,
+    limits: LimitBoard,
+    labels: Labels,
     folded: int,
     moment: Callable[[float], str],
-    now_ms: float = 0,
-    history: HistoryStatus | None = None,
+    now_ms: float,
+    history: HistoryStatus | None,
 ) -> Iterator[Problem]:
-    """Everything that is wrong, worst first.
-
-    ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
-    sentences, ``unmatched_limits`` the ids of limits that match nothing. ``alias_problem`` is a sentence, empty if the
-    last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
-    """
+    """Everything that is wrong, worst first. ``ledger_problem`` is a sentence, empty if the ledger can be read."""
     by_name = {status.name: status for status in statuses}
     yield from (_of_state(status) for status in by_name.values() if status.state not in ("ok", "starting"))
     if ledger_problem:
@@ -107,25 +102,25 @@ def find_problems(
             subject = f"{state.label}, {state.proxy}" if len(by_name) > 1 else state.label
             text = say(text, provider=state.provider)
             yield Problem(kind=pattern("Credential"), subject=subject, title=title, text=text)
-    for problem in price_problems:
+    for problem in prices.problems:
         yield Problem(title=say("A price list is not up to date"), text=problem)
-    for problem in limit_problems:
+    for problem in limits.problems:
         yield Problem(severity="problem", title=say("A limit has a mistake"), text=problem)
-    if unmatched_limits:
+    if unmatched := limits.current.unmatched:
         yield Problem(
             title=counted(
                 "{number:,} of the limits matches nothing that was used so far",
                 "{number:,} of the limits match nothing that was used so far",
-                len(unmatched_limits),
+                len(unmatched),
             ),
             text=say(
                 "Compare their provider, models, credential, client and proxy with the labels in /metrics. Limits:"
             ),
-            names=unmatched_limits,
+            names=unmatched,
         )
-    if alias_problem:
+    if alias_problem := labels.file_problem:
         yield Problem(severity="problem", title=say("The aliases have a mistake"), text=alias_problem)
-    yield from _of_aliases(list(misfits))
+    yield from _of_aliases(labels.misfits)
     yield from _of_history(history)
     yield from _of_figures(figures)
     if folded:

@@ -7,7 +7,6 @@ the oldest is cut: a new one is served at once, however many dawdle.
 import contextlib
 import errno
 import logging
-import os
 import socket
 import ssl
 import sys
@@ -22,6 +21,7 @@ from cheroot.ssl import Adapter
 from flask import Flask
 
 from exporter.errors import ExporterError
+from exporter.settings.watched import file_version
 from exporter.web.config_file import Tls
 
 _MOST_BUSY = 64
@@ -149,10 +149,8 @@ class _Tls(Adapter):
 
     makefile = staticmethod(MakeFile)
 
-    def _versions(self) -> list[int]:
-        with contextlib.suppress(OSError):
-            return [os.stat(file).st_mtime_ns for file in (self._tls.cert_file, self._tls.key_file)]
-        return []
+    def _versions(self) -> list[tuple[int, ...] | None]:
+        return [file_version(file) for file in (self._tls.cert_file, self._tls.key_file)]
 
 
 class _BusyConnections:

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
-from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.history.predecessor.rate_limits import label_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
-from exporter.limits.board import LimitBoard
 from exporter.usage.question import Questions
 from exporter.usage.ranges import QuestionError
-from exporter.web.access import Access, AccessDenied
+from exporter.web.access import Access
 from exporter.web.page import Page
 from exporter.web.rendering import AUTO, add_filters, page, said
 from exporter.web.usage_page import requests_page, usage_for_programs, usage_page
@@ -39,8 +37,6 @@ class Site:
     trigger: Callable[[], None]
     reload: Callable[[], list[str]]
     proxies: Sequence[str]
-    limits: LimitBoard
-    clock: Clock
     access: Access
     is_demo: bool = False
     language: str = AUTO
@@ -55,10 +51,11 @@ def make_app(site: Site) -> Flask:
     def check_access() -> None:
         site.access.check(request, public=request.endpoint in _PUBLIC)
 
-    @app.errorhandler(AccessDenied)
-    def refused(denied: AccessDenied) -> Response:
-        answer = _text(said(denied.sentence), denied.status)
-        if denied.status == 401:
+    @app.errorhandler(Forbidden)
+    @app.errorhandler(Unauthorized)
+    def refused(denied: Forbidden | Unauthorized) -> Response:
+        answer = _text(said(denied.description), denied.code)
+        if denied.code == 401:
             answer.headers["WWW-Authenticate"] = 'Basic realm="cliproxy-exporter"'
         return answer
 
@@ -131,7 +128,7 @@ def make_app(site: Site) -> Flask:
 
     @app.get("/api/collector/health")
     def collector_health() -> Response:
-        moment = datetime.fromtimestamp(site.clock.now(), UTC).isoformat()
+        moment = datetime.fromtimestamp(site.questions.clock.now(), UTC).isoformat()
         return jsonify(status="healthy", timestamp=moment)
 
     @app.post("/api/collector/trigger")
@@ -142,7 +139,7 @@ def make_app(site: Site) -> Flask:
     @app.post("/api/collector/reset/<config_id>")
     def collector_reset(config_id: str) -> tuple[Response, int]:
         try:
-            limit = site.limits.reset(config_id)
+            limit = site.page.limits.reset(config_id)
         except LedgerError as exc:
             return jsonify(error=str(exc)), 500
         if limit is None:

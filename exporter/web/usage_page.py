@@ -169,10 +169,8 @@ def _common(question: Question, address: Address) -> dict[str, Any]:
 def _split(arguments: Mapping[str, str], own: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
     """The parameters of the question and those of the page. Empty ones, which forms send, count as absent."""
     given = {name: value for name, value in arguments.items() if value}
-    return (
-        {name: value for name, value in given.items() if name not in own},
-        {name: value for name, value in given.items() if name in own},
-    )
+    of_page = {name: given.pop(name) for name in tuple(given) if name in own}
+    return given, of_page
 
 
 def _address(path: str, question: Question, given: Mapping[str, str]) -> Address:
@@ -193,14 +191,6 @@ _OPPOSITE = {"ascending": "descending", "descending": "ascending"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column head. ``order`` is how the table is sorted by it, empty if it is not; ``href`` sorts by it."""
-
-    href: str
-    order: str
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """A row of the table; ``href`` asks further about it."""
 
@@ -211,9 +201,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``left`` is the number of rows not shown."""
+    """``columns`` has the address that sorts by a column. It is sorted ``by`` one; ``left`` rows are not shown."""
 
-    columns: Mapping[str, Column]
+    columns: Mapping[str, str]
+    by: str
+    order: str
     lines: Sequence[Line]
     left: int
 
@@ -238,9 +230,10 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
         rows.sort(key=lambda row: _NUMBERS[by](row.usage), reverse=order == "descending")
     else:
         rows.sort(key=lambda row: (row.range.since_ms, row.name), reverse=order == "descending")
-    columns = {name: Column(address.but(sort=name, order=None), "") for name in ("name", *_NUMBERS)}
-    columns[by] = Column(address.but(sort=by, order=_OPPOSITE[order]), order)
-    return Table(columns, [_line(row, report, address) for row in rows[:longest]], max(0, len(rows) - longest))
+    columns = {name: address.but(sort=name, order=None) for name in ("name", *_NUMBERS)}
+    columns[by] = address.but(sort=by, order=_OPPOSITE[order])
+    lines = [_line(row, report, address) for row in rows[:longest]]
+    return Table(columns, by, order, lines, left=len(rows) - len(lines))
 
 
 def _line(row: Row, report: Report, address: Address) -> Line:

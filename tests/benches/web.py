@@ -120,9 +120,7 @@ class WebBench:
             trigger=self.triggered.set,
             reload=lambda: self.reload_problems,
             proxies=["home", "office"],
-            limits=self.limits,
-            clock=self._clock,
-            access=Access(token=token, allowed_hosts=allowed_hosts, users=users),
+            access=Access(token=token, allowed_hosts=allowed_hosts, users=users or {}),
             is_demo=is_demo,
             language=language,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.settings.load import load_settings, no_proxy_sentence
+from exporter.settings.load import NO_PROXY, load_settings
 
 
 def _write(directory: Path, files: dict[str, str]) -> None:
@@ -20,8 +20,8 @@ def test_nothing_set_is_valid_and_has_no_proxy(tmp_path: Path) -> None:
     settings = loaded.require()
     assert (settings.proxies, loaded.warnings, set(loaded.sources.values())) == ((), [], {"default"})
     assert settings.exporter_data_dir == tmp_path / "data"
-    assert "CLIPROXY_MANAGEMENT_KEY" in no_proxy_sentence()
-    assert "cliproxy-exporter demo" in no_proxy_sentence()
+    assert "CLIPROXY_MANAGEMENT_KEY" in NO_PROXY
+    assert "cliproxy-exporter demo" in NO_PROXY
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Problems in words: everything that an operator should know has a headline and advice."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +40,10 @@ def _figures(**more: Any) -> Figures:
     )
 
 
+def _labels(*, file_problem: str = "", misfits: Sequence[Misfit] = ()) -> SimpleNamespace:
+    return SimpleNamespace(file_problem=file_problem, misfits=misfits)
+
+
 def _find(**more: Any) -> list[Problem]:
     usual: dict[str, Any] = {
         "statuses": [_WELL],
@@ -45,11 +51,13 @@ def _find(**more: Any) -> list[Problem]:
         "credentials": [],
         "figures": _figures(),
         "ledger_problem": "",
-        "price_problems": (),
-        "limit_problems": [],
-        "unmatched_limits": (),
+        "prices": SimpleNamespace(problems=[]),
+        "limits": SimpleNamespace(problems=[], current=SimpleNamespace(unmatched=())),
+        "labels": _labels(),
         "folded": 0,
         "moment": lambda ms: f"<{ms}>",
+        "now_ms": 0,
+        "history": None,
     }
     return list(find_problems(**(usual | more)))
 
@@ -240,7 +248,7 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
         Misfit("ci", False, ()),
         Misfit("team", True, ("team-claude", "team-codex")),
     ]
-    nothing, several = _find(misfits=misfits)
+    nothing, several = _find(labels=_labels(misfits=misfits))
     assert nothing.title == "2 of the aliases name nothing that is known so far"
     assert nothing.names == ("laptop (nearest: client-0123456789)", "ci")
     assert several.title == "1 of the aliases names several accounts"
@@ -255,11 +263,11 @@ def test_requests_that_are_not_fully_priced_need_not_cost_more() -> None:
 
 def test_a_price_list_says_itself_which_prices_are_in_use() -> None:
     sentence = "The price feed gave no complete answer. Prices that were fetched before stay in use."
-    assert [problem.text for problem in _find(price_problems=[sentence])] == [sentence]
+    assert [problem.text for problem in _find(prices=SimpleNamespace(problems=[sentence]))] == [sentence]
 
 
 def test_an_unused_edit_of_the_aliases_is_a_problem() -> None:
-    (problem,) = _find(alias_problem="The last edit is not used.")
+    (problem,) = _find(labels=_labels(file_problem="The last edit is not used."))
     assert (problem.severity, problem.title, problem.text) == (
         "problem",
         "The aliases have a mistake",
