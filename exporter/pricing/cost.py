@@ -16,7 +16,7 @@ from typing import Self
 from exporter.records import Tokens
 
 _PICO_PER_USD = 1_000_000
-_BUCKETS = ("input", "cache_read", "cache_write", "output")
+BUCKETS = ("input", "cache_read", "cache_write", "output")
 
 # OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers with a different price for each have
 # a row for each.
@@ -58,7 +58,7 @@ class Rates:
 
     def by_bucket(self) -> dict[str, int | None]:
         """The prices by the values of the label ``bucket``."""
-        buckets = _BUCKETS if self.reasoning is None else (*_BUCKETS, "reasoning")
+        buckets = BUCKETS if self.reasoning is None else (*BUCKETS, "reasoning")
         return {bucket: getattr(self, bucket) for bucket in buckets}
 
     def with_one_hour_writes(self) -> Self:
