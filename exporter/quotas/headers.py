@@ -68,25 +68,17 @@ def tells_of_quota(allowed: Mapping[str, str]) -> bool:
 
 
 def read_headers(
-    headers: Mapping[str, str],
-    *,
-    provider: str,
-    model: str,
-    started_ms: int,
-    ttft_ms: int,
-    latency_ms: int,
-    received_ms: int,
+    headers: Mapping[str, str], *, provider: str, model: str, answered_ms: int, received_ms: int
 ) -> list[Reading]:
     """The windows in the allowed headers of one record: ``model`` at ``provider`` answered.
 
-    The fuller of two windows with the same name and scope wins. A window that is not mentioned is "not said". Never
-    raises.
+    ``answered_ms`` is when, by the proxy's clock. The fuller of two windows with the same name and scope wins. A window
+    that is not mentioned is "not said". Never raises.
     """
     observed_ms = plausible(headers.get("date"), received_ms)
     if observed_ms is None:
-        # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
-        # readings until then.
-        observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
+        # The proxy's clock can be wrong; a moment in our future would shut out all readings until then.
+        observed_ms = min(answered_ms, received_ms)
     return fullest(provider_of(provider).read_headers(Answer(headers, observed_ms, "header", model)))
 
 
