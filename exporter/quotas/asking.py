@@ -145,11 +145,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """How one provider reports its windows: in headers, to ``questions``, or both.
 
     The question about windows comes first. ``read_headers`` turns allowed headers into readings; signals of auth-files
-    are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case
-    without capturing groups, and the test of a value, which gives None for one that does not fit. ``use_suffix`` ends
-    the names of headers that state a share; ``refuses`` says whether headers report a full window even without one.
-    ``in_records``: whether to read the headers of usage records, not just the signals. ``counts``: whether use of a
-    model counts in the windows of a scope.
+    are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case, and
+    the test of a value, which gives None for one that does not fit. ``use_suffix`` ends the names of headers that state
+    a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to read the
+    headers of usage records, not just the signals. ``counts``: whether use of a model counts in the windows of a scope.
     """
 
     questions: tuple[Question, ...] = ()
