@@ -61,6 +61,10 @@ class Rates:
         buckets = BUCKETS if self.reasoning is None else (*BUCKETS, "reasoning")
         return {bucket: getattr(self, bucket) for bucket in buckets}
 
+    def with_cache(self) -> Self:
+        """The same prices; cached input without its own price has the price of other input."""
+        return self if self.cache_read is not None else replace(self, cache_read=self.input)
+
     def with_one_hour_writes(self) -> Self:
         """The same prices for a cache that lives an hour: a write costs 2 x input instead of Anthropic's 1.25 x."""
         if self.cache_write is None or self.cache_write * 4 != self.input * 5:

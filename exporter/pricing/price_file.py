@@ -333,15 +333,7 @@ def _default(row: PriceRow) -> Tariff:
         raise wrong(why, "Give it prices and tiers only.", name=DEFAULT_MODEL)
     if tariff.output is None:
         raise wrong("{name} has no price for output.", "Add output.", name=DEFAULT_MODEL)
-    return replace(_with_cache(tariff), tiers=tuple(map(_with_cache, tariff.tiers)))
-
-
-_R = TypeVar("_R", bound=Rates)
-
-
-def _with_cache(rates: _R) -> _R:
-    """The prices; cached input without its own price has the price of other input."""
-    return rates if rates.cache_read is not None else replace(rates, cache_read=rates.input)
+    return replace(tariff.with_cache(), tiers=tuple(tier.with_cache() for tier in tariff.tiers))
 
 
 # --- rows in order of time --------------------------------------------------------------------------------------------
