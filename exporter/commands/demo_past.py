@@ -83,9 +83,7 @@ def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, *, unt
             allowed_headers(codex_headers(credential, at)),
             provider=credential.provider,
             model=credential.models[0].name,
-            started_ms=at_ms,
-            ttft_ms=1,
-            latency_ms=1,
+            answered_ms=at_ms,
             received_ms=at_ms,
         )
         ledger.take_inventory(name, [replace(account, readings=tuple(readings))], whole=False)

@@ -77,11 +77,11 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
 class Remote:
     """A Supabase project, for one thread. Any thread may ``cut``."""
 
-    def __init__(self, url: str, key: str, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
+    def __init__(self, url: str, key: str) -> None:
         self._url = url
         self._key = key
         self._http = httpx.Client(
-            timeout=httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS),
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             # A key that looks as if it came from a browser is refused by the hosted service.
             headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),

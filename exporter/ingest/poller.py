@@ -250,8 +250,7 @@ class Poller:
 
     def _note_flags(self, flags: Flags) -> None:
         """Take over the proxy's settings. One that could not be read stays as it was: it decides what a gap is."""
-        read = {name: value for name, value in flags._asdict().items() if value is not None}
-        self.status = replace(self.status, **read)
+        self.status = replace(self.status, **flags.stated)
 
     def _note_success(self, source: Source) -> None:
         way = source.way

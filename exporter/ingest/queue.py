@@ -171,8 +171,6 @@ class QueueIngest:
             _decode_headers(wire.response_headers),
             provider=record.provider,
             model=record.model,
-            started_ms=record.ts_ms,
-            ttft_ms=record.ttft_ms,
-            latency_ms=record.latency_ms,
+            answered_ms=record.ts_ms + (record.ttft_ms or record.latency_ms),
             received_ms=received_ms,
         )

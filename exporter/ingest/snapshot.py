@@ -28,9 +28,7 @@ _log = structlog.get_logger("exporter.ingest")
 class SnapshotIngest(DetailIngest):
     """Books the snapshots of one proxy. For one thread at a time."""
 
-    def __init__(
-        self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False, *, false_start_usd: float
-    ) -> None:
+    def __init__(self, proxy: str, intake: Intake, look_up: LookUp, *, false_start_usd: float) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         super().__init__(proxy, intake, look_up)
         self._most_nano_usd = round(false_start_usd * 1e9)

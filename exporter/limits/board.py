@@ -17,7 +17,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
-from exporter.limits.model import PROVIDER, SHARE, Limit, LimitSet, LimitWindow, Plan, ProviderWindow, Unit
+from exporter.limits.limit_file import LimitSet, Plan
+from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, ProviderWindow, Unit
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.supabase_source import StoredLimits
 from exporter.quotas.reading import is_current

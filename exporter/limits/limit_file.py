@@ -5,7 +5,8 @@ All mistakes are reported at once, with their lines; a file with a mistake is no
 
 import re
 from collections.abc import Callable
-from datetime import tzinfo
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
@@ -16,7 +17,7 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import moment_ms
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Thresholds, Unit
+from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
@@ -30,18 +31,18 @@ _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 200
 
 
-def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
+def read_limit_file(path: Path, *, zone: tzinfo) -> "LimitSet":
     """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", needs="limits")
     thresholds = _thresholds(file.defaults, Thresholds())
     return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
-        plans=tuple(row.plan() for row in file.plans),
+        plans=file.plans,
         thresholds=thresholds,
     )
 
 
-def watch_limit_file(path: Path, *, zone: tzinfo) -> WatchedFile[LimitSet]:
+def watch_limit_file(path: Path, *, zone: tzinfo) -> "WatchedFile[LimitSet]":
     """The file is read now, and again when it has changed. Raises ProblemsError."""
     return WatchedFile(
         path,
@@ -251,7 +252,13 @@ class _Limit(Row, title=say("A limit")):
         )
 
 
-class _Plan(Row, title=say("A plan")):
+class Plan(Row, title=say("A plan")):
+    """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
+
+    ``credential`` is the label of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
+    None means unlimited.
+    """
+
     credential: Annotated[
         str,
         PlainValidator(_short),
@@ -268,15 +275,10 @@ class _Plan(Row, title=say("A plan")):
             raise wrong("The plan ends before it begins.", "Give a day after from.", "to")
         return self
 
-    def plan(self) -> Plan:
-        """The plan of the row."""
-        return Plan(
-            credential=self.credential,
-            nano_price=self.price_per_month,
-            currency=self.currency,
-            first=self.from_,
-            end=self.to,
-        )
+    def holds(self, credential: str, day: date) -> bool:
+        """Whether this account has the plan on this day."""
+        begun = self.from_ is None or self.from_ <= day
+        return begun and (self.to is None or day < self.to) and is_like(self.credential, credential)
 
 
 class _File(Row):
@@ -288,9 +290,18 @@ class _File(Row):
         Missing("The file has no list of limits.", "Write limits: and below it one limit after each dash."),
     ] = ()
     plans: Annotated[
-        tuple[_Plan, ...],
+        tuple[Plan, ...],
         Missing("plans is not a list.", "Write below it one plan after each dash."),
     ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSet:
+    """The content of the limits file. ``thresholds`` also apply to limits from Supabase and windows of providers."""
+
+    limits: tuple[Limit, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 def _thresholds(row: _Defaults | _Limit, default: Thresholds) -> Thresholds:

@@ -1,12 +1,11 @@
 """What a limit is: the user's budget and which usage counts against it.
 
-A ``LimitWindow`` is the one form in which both kinds of limits reach metrics, page and command line. Also the price of
-a plan. Pure.
+A ``LimitWindow`` is the one form in which both kinds of limits reach metrics, page and command line. Pure.
 """
 
 import re
 from dataclasses import dataclass, field
-from datetime import date, tzinfo
+from datetime import tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -107,35 +106,6 @@ class Limit:
     def window(self) -> str:
         """The window's name in metrics: ``day``, ``week``, ``month``, or its length."""
         return CALENDAR_NAMES[self.strategy] if self.window_ms is None else length_name(self.window_ms // 1000)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
-
-    ``credential`` is the label of an account, or a glob. It holds from the day ``first`` until before the day ``end``;
-    None means unlimited.
-    """
-
-    credential: str
-    nano_price: int
-    currency: str
-    first: date | None = None
-    end: date | None = None
-
-    def holds(self, credential: str, day: date) -> bool:
-        """Whether this account has the plan on this day."""
-        begun = self.first is None or self.first <= day
-        return begun and (self.end is None or day < self.end) and is_like(self.credential, credential)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimitSet:
-    """The content of the limits file. ``thresholds`` also apply to limits from Supabase and windows of providers."""
-
-    limits: tuple[Limit, ...] = ()
-    plans: tuple[Plan, ...] = ()
-    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 def is_like(wanted: str, name: str) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from exporter import formats
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import Board
-from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow, Plan
+from exporter.limits.limit_file import Plan
+from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow
 from exporter.limits.pools import STATES
 from exporter.sentences import listed, pattern, say
 
@@ -155,7 +156,8 @@ def pool_rows(board: Board, *, names_proxy: bool) -> list[dict[str, str]]:
 
 
 def _price(plan: Plan) -> str:
-    return formats.usd(plan.nano_price) if plan.currency == "USD" else f"{plan.nano_price / 1e9:,.2f} {plan.currency}"
+    price = plan.price_per_month
+    return formats.usd(price) if plan.currency == "USD" else f"{price / 1e9:,.2f} {plan.currency}"
 
 
 def _amount(value: float | None, unit: str) -> str:

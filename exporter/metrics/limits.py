@@ -151,7 +151,7 @@ def limit_families(board: LimitBoard) -> Samples:
 def plan_families(board: LimitBoard) -> Samples:
     """Price and value of the subscriptions among the accounts that the proxies list."""
     for key, found in board.current.plans.items():
-        yield PLAN_PRICE(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
+        yield PLAN_PRICE(found.plan.price_per_month / 1e9, **key._asdict(), currency=found.plan.currency)
         yield PLAN_VALUE(found.nano_usd / 1e9, **key._asdict())
 
 

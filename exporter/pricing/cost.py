@@ -16,7 +16,7 @@ from typing import Self
 from exporter.records import Tokens
 
 _PICO_PER_USD = 1_000_000
-_BUCKETS = ("input", "cache_read", "cache_write", "output")
+BUCKETS = ("input", "cache_read", "cache_write", "output")
 
 # OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers with a different price for each have
 # a row for each.
@@ -58,8 +58,12 @@ class Rates:
 
     def by_bucket(self) -> dict[str, int | None]:
         """The prices by the values of the label ``bucket``."""
-        buckets = _BUCKETS if self.reasoning is None else (*_BUCKETS, "reasoning")
+        buckets = BUCKETS if self.reasoning is None else (*BUCKETS, "reasoning")
         return {bucket: getattr(self, bucket) for bucket in buckets}
+
+    def with_cache(self) -> Self:
+        """The same prices; cached input without its own price has the price of other input."""
+        return self if self.cache_read is not None else replace(self, cache_read=self.input)
 
     def with_one_hour_writes(self) -> Self:
         """The same prices for a cache that lives an hour: a write costs 2 x input instead of Anthropic's 1.25 x."""

@@ -98,7 +98,7 @@ class PriceFeed:
     def _keep(self, stored: StoredFeed) -> None:
         rows: defaultdict[str, defaultdict[str, _FeedRow]] = defaultdict(lambda: defaultdict(_FeedRow))
         for price in stored.prices:
-            rows[price.section][price.model].add(price)
+            rows[price.section][price.model].append(price)
         self._list = PriceList(rows, ways=catalogue_ways)
         self.stored = stored
         self._models = sum(map(len, rows.values()))
@@ -162,20 +162,12 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or "the configured address"
 
 
-class _FeedRow:
-    """One model of the feed: its prices, and when each was first seen. See ``Row``."""
-
-    def __init__(self) -> None:
-        self._since_ms: list[int] = []
-        self._prices: list[Price] = []
-
-    def add(self, new: FeedPrice) -> None:
-        """Add a price that was first seen after the others."""
-        self._since_ms.append(new.since_ms)
-        self._prices.append(Price(origin=f"llm-prices.com {new.section}/{new.model}", tariff=new.tariff))
+class _FeedRow(list[FeedPrice]):
+    """One model of the feed: its prices, in the order in which they were first seen. See ``Row``."""
 
     def cell(self, at_ms: int) -> int:
-        return max(0, bisect_right(self._since_ms, at_ms) - 1)
+        return max(0, bisect_right(self, at_ms, key=lambda price: price.since_ms) - 1)
 
     def at(self, at_ms: int) -> Price:
-        return self._prices[self.cell(at_ms)]
+        price = self[self.cell(at_ms)]
+        return Price(origin=f"llm-prices.com {price.section}/{price.model}", tariff=price.tariff)

@@ -34,15 +34,11 @@ class Catalogue(Protocol):
         ...
 
 
-Cell = Callable[[int], Hashable]
-"""Makes of a moment (ms since the epoch) a value that is equal only for moments with the same price."""
-
-
 class Row(Protocol):
     """One model of a price list over time."""
 
     def cell(self, at_ms: int, /) -> Hashable:
-        """See ``Cell``."""
+        """A value for a moment (ms since the epoch) that is equal only for moments with the same price."""
 
     def at(self, at_ms: int) -> Price | None:
         """The price at a moment (ms since the epoch) for a name that is listed as it is; ``None`` if there is none."""

@@ -7,7 +7,7 @@ as a whole, because half a price list is a wrong one.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import day_start_ms
-from exporter.pricing.cost import Price, Rates, Tariff, Tier, pico_per_token
-from exporter.pricing.lookup import ANY_PROVIDER, Cell
+from exporter.pricing.cost import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
+from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
@@ -31,7 +31,6 @@ from exporter.settings.yaml_rows import NOT_EMPTY, Day, Missing, Row, Zone, read
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model without a row anywhere."""
 
-_BUCKETS = ("input", "cache_read", "cache_write", "output")
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
 _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -136,7 +135,7 @@ class _Rates(Row):
 
     def rates(self) -> dict[str, Any]:
         """By bucket. An unpriced cache write costs as much as input, as in the package's rows."""
-        rates = {bucket: getattr(self, bucket) for bucket in _BUCKETS}
+        rates = {bucket: getattr(self, bucket) for bucket in BUCKETS}
         return {**rates, "cache_write": self.input if self.cache_write is None else self.cache_write}
 
 
@@ -282,7 +281,7 @@ class OverlayRow(PriceRow, title=say("A row of prices")):
         given = self.model_fields_set
         if "input" in given:
             return self.to_tariff()
-        if given & {*_BUCKETS, "tiers"} or ("same_as" in given) == ("service_tiers_" in given):
+        if given & {*BUCKETS, "tiers"} or ("same_as" in given) == ("service_tiers_" in given):
             raise wrong(_NO_INPUT.why, _NO_INPUT.fix)
         return None
 
@@ -316,7 +315,7 @@ class Overlay(PriceFile):
 
 def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) -> None:
     """A tier may leave a bucket out by mistake, or because it costs the same. We do not guess which."""
-    for bucket in _BUCKETS:
+    for bucket in BUCKETS:
         price = rates.by_bucket()[bucket]
         if (price is None) != (base.by_bucket()[bucket] is None):
             why = pattern("{what}: it has a price for {bucket}, and the row has none.")
@@ -334,15 +333,7 @@ def _default(row: PriceRow) -> Tariff:
         raise wrong(why, "Give it prices and tiers only.", name=DEFAULT_MODEL)
     if tariff.output is None:
         raise wrong("{name} has no price for output.", "Add output.", name=DEFAULT_MODEL)
-    return replace(_with_cache(tariff), tiers=tuple(map(_with_cache, tariff.tiers)))
-
-
-_R = TypeVar("_R", bound=Rates)
-
-
-def _with_cache(rates: _R) -> _R:
-    """The prices; cached input without its own price has the price of other input."""
-    return rates if rates.cache_read is not None else replace(rates, cache_read=rates.input)
+    return replace(tariff.with_cache(), tiers=tuple(tier.with_cache() for tier in tariff.tiers))
 
 
 # --- rows in order of time --------------------------------------------------------------------------------------------
@@ -358,7 +349,7 @@ class DatedRow(Generic[_Row]):
         self.rows = sorted(rows, key=lambda row: not row.has_hours)
         self.origin = origin
         edges = {edge for row in rows for edge in (row.from_ms, row.until_ms)}
-        self.cell: Cell = partial(bisect_right, sorted(edges))
+        self.cell: Callable[[int], Hashable] = partial(bisect_right, sorted(edges))
         if self.rows[0].has_hours:
             number_in = lru_cache(maxsize=4096)(self._number_in)
             self.cell = lambda at_ms: number_in(at_ms // _MINUTE_MS)

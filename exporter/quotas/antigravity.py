@@ -37,7 +37,7 @@ _PROJECT = '{"project":"$PROJECT$"}'
 
 
 def _call(name: str, read: Reader, *, host: str = _MAIN, data: str = _PROJECT) -> Call:
-    return Call(method="POST", url=f"{host}/v1internal:{name}", headers=_HEADERS, data=data, read=read)
+    return Call(url=f"{host}/v1internal:{name}", headers=_HEADERS, data=data, read=read)
 
 
 _HOSTS = (_DAILY, _SANDBOX, _MAIN)

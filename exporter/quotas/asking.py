@@ -102,7 +102,7 @@ Reader = Callable[[Answer], Report | None]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request, and the reader of its answer.
+    """One HTTP request, with ``data`` a POST, and the reader of its answer.
 
     ``$ACCOUNT$`` in a header stands for the account's id; without a known id, the header is left out. ``$PROJECT$`` in
     ``data`` stands for its project; without a known project, there is no call.
@@ -110,7 +110,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     read: Reader
-    method: str = "GET"
     headers: Mapping[str, str] = {}
     data: str = ""
 
@@ -122,7 +121,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         headers = {name: value.replace("$ACCOUNT$", account) for name, value in self.headers.items()}
         return {
             "auth_index": auth_index,
-            "method": self.method,
+            "method": "POST" if self.data else "GET",
             "url": self.url,
             "header": {"Authorization": "Bearer $TOKEN$"} | {name: value for name, value in headers.items() if value},
             "data": self.data.replace("$PROJECT$", facts.project_id),
@@ -146,11 +145,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """How one provider reports its windows: in headers, to ``questions``, or both.
 
     The question about windows comes first. ``read_headers`` turns allowed headers into readings; signals of auth-files
-    are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case
-    without capturing groups, and the test of a value, which gives None for one that does not fit. ``use_suffix`` ends
-    the names of headers that state a share; ``refuses`` says whether headers report a full window even without one.
-    ``in_records``: whether to read the headers of usage records, not just the signals. ``counts``: whether use of a
-    model counts in the windows of a scope.
+    are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case, and
+    the test of a value, which gives None for one that does not fit. ``use_suffix`` ends the names of headers that state
+    a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to read the
+    headers of usage records, not just the signals. ``counts``: whether use of a model counts in the windows of a scope.
     """
 
     questions: tuple[Question, ...] = ()

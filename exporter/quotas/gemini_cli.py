@@ -27,7 +27,7 @@ _METADATA = (
 
 
 def _call(name: str, read: Reader, *, data: str) -> Call:
-    return Call(method="POST", url=f"{_URL}{name}", headers=_HEADERS, data=data, read=read)
+    return Call(url=f"{_URL}{name}", headers=_HEADERS, data=data, read=read)
 
 
 _TIER = f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}'

@@ -25,9 +25,6 @@ _USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values() if
 _STORED = {"date": instant} | {
     pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
 }
-# One group per pattern, so the number of the matching group leads to the test of the value.
-_ALLOWED_NAME = re.compile("|".join(f"({pattern})" for pattern in _STORED)).fullmatch
-_FITS = tuple(_STORED.values())
 
 
 def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
@@ -56,8 +53,7 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 def _allowed(given: str) -> tuple[str, Callable[[str], object] | None]:
     """A header's name in lower case, and the test of its value; None if it may not be stored."""
     name = given.lower()
-    match = _ALLOWED_NAME(name)
-    return name, None if match is None or match.lastindex is None else _FITS[match.lastindex - 1]
+    return name, next((fits for pattern, fits in _STORED.items() if re.fullmatch(pattern, name)), None)
 
 
 def tells_of_quota(allowed: Mapping[str, str]) -> bool:
@@ -68,25 +64,15 @@ def tells_of_quota(allowed: Mapping[str, str]) -> bool:
 
 
 def read_headers(
-    headers: Mapping[str, str],
-    *,
-    provider: str,
-    model: str,
-    started_ms: int,
-    ttft_ms: int,
-    latency_ms: int,
-    received_ms: int,
+    headers: Mapping[str, str], *, provider: str, model: str, answered_ms: int, received_ms: int
 ) -> list[Reading]:
     """The windows in the allowed headers of one record: ``model`` at ``provider`` answered.
 
-    The fuller of two windows with the same name and scope wins. A window that is not mentioned is "not said". Never
-    raises.
+    ``answered_ms`` is when, by the proxy's clock. The fuller of two windows with the same name and scope wins. A window
+    that is not mentioned is "not said". Never raises.
     """
-    observed_ms = plausible(headers.get("date"), received_ms)
-    if observed_ms is None:
-        # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
-        # readings until then.
-        observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
+    # The proxy's clock can be wrong; a moment in our future would shut out all readings until then.
+    observed_ms = plausible(headers.get("date"), received_ms) or min(answered_ms, received_ms)
     return fullest(provider_of(provider).read_headers(Answer(headers, observed_ms, "header", model)))
 
 

@@ -118,22 +118,20 @@ def compare(
     if detector is None or not publishing:
         return LossDetector(last=counts), 0
     last, detector.last = detector.last, counts
-    if counts.restarts != last.restarts:
-        # The proxy counts from 0 again, and its queue is gone.
-        detector.silent_looks = detector.silent_attempts = 0
-        return detector, 0
+    restarted = counts.restarts != last.restarts  # the proxy counts from 0 again, and its queue is gone
     steps = _steps(last, counts)
     attempts = sum(step[0] for step in steps.values())
     records = max(0, counts.received - last.received)
-    if may_have_lost:
-        detector.silent_looks = detector.silent_attempts = 0
-        missing = attempts - records
-        return detector, missing if missing >= max(MISSING_AFTER_LOSS, TOLERANCE * attempts) else 0
-    if records:
+    if restarted or may_have_lost or records:
         detector.silent_looks = detector.silent_attempts = 0
     elif attempts:
         detector.silent_looks += 1
         detector.silent_attempts += attempts
+    if restarted:
+        return detector, 0
+    if may_have_lost:
+        missing = attempts - records
+        return detector, missing if missing >= max(MISSING_AFTER_LOSS, TOLERANCE * attempts) else 0
     detector.part.take(attempts, records, steps)
     if detector.part.attempts >= BUNDLE_ATTEMPTS:
         _close(detector)

@@ -1,7 +1,6 @@
 """A proxy's configuration: is usage recorded, how long do records wait, and does a plugin use our metric names?"""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +25,11 @@ class Flags(NamedTuple):
 
     publishing_enabled: bool | None = None
     retention_seconds: int | None = None
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Those that it states, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class _UsageSection(msgspec.Struct):
@@ -74,30 +78,23 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
 
     Raises the errors of ``client`` that concern the whole proxy.
     """
-    sections = _config_sections(client, paths.config)
-    if paths.config != V0.config and None in (_publishing(sections), _retention(sections)):
+    flags = _flags_at(client, paths.config)
+    if paths.config != V0.config and None in flags:
         # v8 shows only what its file says, v0 what is in force.
-        sections += _config_sections(client, V0.config)
-    if _publishing(sections) is None:
-        sections.append(decoded(_read_if_there(client, V0.publishing), _UsageSection) or _UsageSection())
-    return Flags(publishing_enabled=_publishing(sections), retention_seconds=_retention(sections))
+        flags = _flags_at(client, V0.config)._replace(**flags.stated)
+    if flags.publishing_enabled is None:
+        flags = _flags_at(client, V0.publishing)._replace(**flags.stated)
+    return flags
 
 
-def _config_sections(client: ProxyClient, path: str) -> list[_UsageSection]:
+def _flags_at(client: ProxyClient, path: str) -> Flags:
     config = decoded(_read_if_there(client, path), _Config) or _Config()
-    return [config, config.observability.usage]
-
-
-def _publishing(sections: Iterable[_UsageSection]) -> bool | None:
-    return next((each.publishing for each in sections if isinstance(each.publishing, bool)), None)
-
-
-def _retention(sections: Iterable[_UsageSection]) -> int | None:
-    # A bool is an int, too. CPA itself reads the number like this.
-    for each in sections:
-        if isinstance(each.retention, int) and not isinstance(each.retention, bool):
-            return min(each.retention, MAX_RETENTION_SECONDS) if each.retention > 0 else _DEFAULT_RETENTION_SECONDS
-    return None
+    sections = (config, config.observability.usage)
+    publishing = next((each.publishing for each in sections if isinstance(each.publishing, bool)), None)
+    retention = next((each.retention for each in sections if type(each.retention) is int), None)
+    if retention is not None:  # CPA itself reads the number like this
+        retention = min(retention, MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
+    return Flags(publishing, retention)
 
 
 def _read_if_there(client: ProxyClient, path: str) -> bytes | bytearray:

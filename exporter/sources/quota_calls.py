@@ -36,7 +36,7 @@ from exporter.quotas.values import (
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient, Timeouts
 
-TIMEOUTS = Timeouts(connect=5.0, read=20.0, total=30.0)
+TIMEOUTS = Timeouts(total=30.0)
 """CPA itself waits 60 s for a provider. Nobody misses an answer that comes so late."""
 MAX_ANSWER = 2 << 20
 """The most bytes to read of the proxy's answer. Real ones have fewer than 100,000."""
@@ -164,9 +164,7 @@ def _read_provider(call: Call, status: int, headers: Mapping[str, str], content:
         refusal = Refusal.GONE
     if refusal is not None:
         return Report(refusal=refusal, retry_after_s=_retry_after(headers.get("retry-after", ""), received_ms))
-    observed_ms = plausible(headers.get("date"), received_ms)
-    if observed_ms is None:
-        observed_ms = received_ms
+    observed_ms = plausible(headers.get("date"), received_ms) or received_ms
     report = call.read(Answer(content, observed_ms)) if isinstance(content, Mapping) else None
     if report is None:
         return Report(refusal=Refusal.UNREADABLE)

@@ -246,7 +246,10 @@ class UsageSubscription(UsageQueue):
                 with closing(self.connect()) as connection:
                     self._follow(connection, receiver)
             except ProxyError as exc:
-                self._tell_why_not(str(exc))
+                if str(exc) != self._why_not and self._fault is None and not self.stopping.is_set():
+                    self._why_not = str(exc)
+                    message = f"{exc} Its queue is polled until this works."
+                    _log.warning("not_subscribed", proxy=self.client.name, message=message)
             except Exception as exc:  # noqa: BLE001 - as in _tell
                 self._fault = exc
             finally:
@@ -254,13 +257,6 @@ class UsageSubscription(UsageQueue):
                 self._begun.set()
             pause = _FIRST_PAUSE_SECONDS if self._begun_so_far > before else min(2 * pause, _LONGEST_PAUSE_SECONDS)
             self.stopping.wait(pause)
-
-    def _tell_why_not(self, sentence: str) -> None:
-        if sentence != self._why_not and self._fault is None and not self.stopping.is_set():
-            self._why_not = sentence
-            _log.warning(
-                "not_subscribed", proxy=self.client.name, message=f"{sentence} Its queue is polled until this works."
-            )
 
     def _follow(self, connection: RespConnection, receiver: Receiver) -> None:
         """Subscribe, and hand over until the connection or the exporter ends, or the receiver fails.

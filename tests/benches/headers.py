@@ -14,7 +14,7 @@ SPARK = "gpt-5.3-codex-spark"
 
 def read(headers: dict[str, Any], *, provider: str = "claude", model: str = "", **times: int) -> list[Reading]:
     """The windows of a record with these raw headers, received two seconds after they were sent."""
-    at = {"started_ms": NOW_MS - 900, "ttft_ms": 900, "latency_ms": 1900, "received_ms": NOW_MS + 2000} | times
+    at = {"answered_ms": NOW_MS, "received_ms": NOW_MS + 2000} | times
     return read_headers(allowed_headers(headers), provider=provider, model=model, **at)
 
 

@@ -32,7 +32,8 @@ def snapshot_intake(
     ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None, pricer: Pricer | None = None, usd: float = 10.0
 ) -> SnapshotIngest:
     """An intake that prices everything by the default price."""
-    return SnapshotIngest(proxy, parts_of(ledger, clock=clock, pricer=pricer), false_start_usd=usd)
+    parts = parts_of(ledger, clock=clock, pricer=pricer)
+    return SnapshotIngest(proxy, parts, lambda _handles: False, false_start_usd=usd)
 
 
 def take_accounts(ledger: Ledger, version: str, proxy: str = "p") -> None:

@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.limits.model import LimitSet
+from exporter.limits.limit_file import LimitSet
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases

@@ -358,6 +358,20 @@ def test_the_last_of_several_answers_of_one_second_counts(bench: _Bench) -> None
     assert bench.used() == {("claude-0123", "5h", ""): 0.3}
 
 
+@pytest.mark.parametrize(
+    ("ttft_ms", "latency_ms", "after_ms"),
+    [(900, 4000, 900), (0, 4000, 4000), (0, 0, 0)],
+    ids=["the first token", "the end", "the start"],
+)
+def test_without_a_date_an_answer_came_with(bench: _Bench, ttft_ms: int, latency_ms: int, after_ms: int) -> None:
+    answer = _record(bench, u5h="0.2", r5h=str(_FIVE // 1000)) | {"ttft_ms": ttft_ms, "latency_ms": latency_ms}
+    del answer["response_headers"]["Date"]
+    started_ms = bench.now_ms
+    bench.clock.advance(60)
+    bench.take(answer)
+    assert _one(bench.windows()).observed_ms == started_ms + after_ms
+
+
 # --- credentials ------------------------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.limits.limit_file import read_limit_file
-from exporter.limits.model import LimitSet, Per, Plan, Thresholds, Unit
+from exporter.limits.limit_file import LimitSet, read_limit_file
+from exporter.limits.model import Per, Thresholds, Unit
 from exporter.limits.strategies import Strategy
 from exporter.settings.problems import ProblemsError
 from tests.benches.limits import limits_of
@@ -303,14 +303,20 @@ def test_everything_that_a_plan_may_contain_is_read(tmp_path: Path) -> None:
         "- {credential: claude-alice, price_per_month: 200}\n"
         "- {credential: codex-*, price_per_month: 22.99, currency: eur, from: 2026-01-31, to: 2026-11-30}\n",
     ).plans
-    assert first == Plan(credential="claude-alice", nano_price=200 * 10**9, currency="USD")
-    assert second == Plan(
-        credential="codex-*",
-        nano_price=22_990_000_000,
-        currency="EUR",
-        first=date(2026, 1, 31),
-        end=date(2026, 11, 30),
-    )
+    assert dict(first) == {
+        "credential": "claude-alice",
+        "price_per_month": 200 * 10**9,
+        "currency": "USD",
+        "from_": None,
+        "to": None,
+    }
+    assert dict(second) == {
+        "credential": "codex-*",
+        "price_per_month": 22_990_000_000,
+        "currency": "EUR",
+        "from_": date(2026, 1, 31),
+        "to": date(2026, 11, 30),
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.quotas.asking import Call
+from exporter.quotas.asking import Call, Facts
 from tests.benches.asked import ASKED, CALLS
 
 _HOSTS = {
@@ -28,7 +28,9 @@ def test_a_call_reads_a_page_of_the_provider_itself(call: Call) -> None:
     assert "$" not in call.url
     # Google reads by POST; these three methods change nothing.
     reads = ("retrieveUserQuotaSummary", "retrieveUserQuota", "fetchAvailableModels", "loadCodeAssist")
-    assert call.method == "GET" or (call.method == "POST" and call.url.rpartition(":")[2] in reads)
+    request = call.request("i1", Facts(project_id="p1"))
+    assert request is not None
+    assert request["method"] == "GET" or (request["method"] == "POST" and call.url.rpartition(":")[2] in reads)
     assert not any(
         word in call.url.lower() for word in ("consume", "/reset", "completions", "generate", "onboard", "token")
     )

@@ -171,9 +171,7 @@ def _read(name: str, model: str) -> list[Reading]:
         allowed_headers(record["response_headers"]),
         provider=record["provider"],
         model=model,
-        started_ms=0,  # so that a missing Date shows
-        ttft_ms=0,
-        latency_ms=0,
+        answered_ms=0,  # so that a missing Date shows
         received_ms=int(START + 605) * 1000,
     )
     assert all(each.observed_ms == int(START + 600) * 1000 for each in found)

@@ -15,8 +15,8 @@ from exporter.ledger.labels import CredentialLabels
 from exporter.ledger.views.quotas import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
-from exporter.limits.limit_file import watch_limit_file
-from exporter.limits.model import LimitWindow, Plan, ProviderWindow, Thresholds
+from exporter.limits.limit_file import Plan, watch_limit_file
+from exporter.limits.model import LimitWindow, ProviderWindow, Thresholds
 from exporter.limits.pools import Pool, PoolKey
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
@@ -176,7 +176,7 @@ def _listed(web: WebBench, *names: str, proxy: str = "p") -> None:
     web.statuses.append(ProxyStatus(name=proxy, accounts=tuple(web.ledger.take_inventory(proxy, accounts))))
 
 
-_PLAN = Plan(credential="*", nano_price=200 * 10**9, currency="USD")
+_PLAN = Plan.model_construct(credential="*", price_per_month=200 * 10**9, currency="USD")
 
 
 def _worth_of(estimate: float, low: float, high: float) -> WindowWorth:
@@ -189,7 +189,7 @@ def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> N
         plans={
             CredentialLabels("p", "claude-anna", "claude"): PlanValue(_PLAN, 412_300_000_000),
             CredentialLabels("p", "claude-bob", "claude"): PlanValue(
-                Plan(credential="claude-bob", nano_price=22_990_000_000, currency="EUR"), 0
+                Plan.model_construct(credential="claude-bob", price_per_month=22_990_000_000, currency="EUR"), 0
             ),
         },
         worth={
