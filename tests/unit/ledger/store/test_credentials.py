@@ -213,6 +213,15 @@ def test_the_members_of_a_workspace_in_an_older_ledger_part(
         ledger = open_ledger(tmp_path)
 
 
+def test_a_member_whose_file_gets_its_address_later_stays_the_same(tmp_path: Path) -> None:
+    """CPA adds the address to a file of another program when it renews the token."""
+    ledger = open_ledger(tmp_path)
+    for number, email in enumerate((None, _EMAIL, None, _EMAIL), 1):
+        _poll(ledger, _login("team", email=email))
+        _book(ledger, "t")
+        assert list(_shown(ledger).values()) == [number]
+
+
 def test_a_workspace_of_an_older_ledger_that_is_no_longer_listed_is_not_merged(tmp_path: Path) -> None:
     """The account that stays has its address; counters that took over the other's would jump."""
     ledger = open_ledger(tmp_path)
