@@ -37,11 +37,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     ``identity`` is its place as ``(kind, value)``: its file, or its key at its provider. ``account_id`` identifies its
     owner at the provider, across logins; empty if the proxy does not state it. Where the members of a workspace or an
-    organization have one (``shares_id``), ``member_id`` does: the id with the e-mail address. ``names`` are people's
-    names for it, for aliases; several credentials can share an e-mail address or a key. ``status`` is None for API
-    keys: no CPA version states theirs. ``success`` and ``failed`` are the proxy's own counts since its start
-    (CPA >= 6.9.49), else None. ``readings`` are the provider's windows, from builds that list them (later than
-    7.2.140).
+    organization have one (``shares_id``), ``member_id`` does: the id with the e-mail address, empty without one.
+    ``names`` are people's names for it, for aliases; several credentials can share an e-mail address or a key.
+    ``status`` is None for API keys: no CPA version states theirs. ``success`` and ``failed`` are the proxy's own counts
+    since its start (CPA >= 6.9.49), else None. ``readings`` are the provider's windows, from builds that list them
+    (later than 7.2.140).
     """
 
     facts: CredentialFacts
@@ -214,14 +214,14 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     plan = (id_token.plan_type or "").strip().lower()
     organization = _of_organization(file.name or "")
     account_id = organization[1] if organization else (id_token.chatgpt_account_id or "").strip()
-    member_id = f"{account_id} {(file.email or '').strip().lower()}"
+    email = (file.email or "").strip().lower()
     retry_ms = instant(file.next_retry_after or "") or 0
     told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
         facts=CredentialFacts(provider=provider, billing=billing_of(auth_type, provider)),
         identity=("file", name),
         account_id=f"{pseudonym(account_id)}/{provider}" if account_id else "",
-        member_id=f"{pseudonym(member_id)}/{provider}" if account_id else "",
+        member_id=f"{pseudonym(f'{account_id} {email}')}/{provider}" if account_id and email else "",
         shares_id=bool(account_id) and (organization is not None or not _is_personal(plan)),
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",

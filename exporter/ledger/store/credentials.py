@@ -51,18 +51,13 @@ def take_inventory(
 
 
 def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
-    """Note which of the credentials that share a name the proxy lists, and which of them has another name now."""
-    dictionary, listed = change.dictionary, {id_ for id_, _ in credentials}
-    names = {(id_, name) for id_, account in credentials for name in account.names}
-    kinds = {(id_, kind) for id_, (kind, _) in names}
-    for provider, name in {(account.facts.provider, name) for _, account in credentials for name in account.names}:
-        for credential in dictionary.credentials_with(*name):
-            id_ = credential.id
-            if credential.proxy == change.proxy and (whole or id_ in listed):
-                dictionary.change_credential(change.connection, id_, retired=id_ not in listed)
-                has_another = (id_, name[0]) in kinds and (id_, name) not in names
-                if whole and has_another and credential.provider == provider:
-                    dictionary.forget_name(change.connection, *name, id_)
+    """Note which of the credentials that share a name the proxy lists."""
+    listed = {id_ for id_, _ in credentials}
+    for name in {name for _, account in credentials for name in account.names}:
+        for credential in change.dictionary.credentials_with(*name):
+            if credential.proxy == change.proxy and (whole or credential.id in listed):
+                retired = credential.id not in listed
+                change.dictionary.change_credential(change.connection, credential.id, retired=retired)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
@@ -168,6 +163,10 @@ class _Binder:
                 dictionary.bind(connection, self._proxy, kind, value, id_)
             if kind == MEMBER_ID:
                 dictionary.name(connection, ACCOUNT_ID, account.account_id, id_)
+                # Older ledgers have all members as one. Other addresses are those of the others.
+                others = [(EMAIL, value) for value in dictionary.known_as(id_, EMAIL)]
+                for name in set(others).difference(account.names):
+                    dictionary.forget_name(connection, *name, id_)
         row = self._row(account, id_)
         for kind, value in account.names:
             dictionary.name(connection, kind, value, id_)
@@ -237,6 +236,7 @@ class _Binder:
                 row = dictionary.add_credential(connection, own)
             if before is not None and dictionary.resolved(before.id).id != id_:
                 # The file was another account's; the proxy keeps counting.
+                dictionary.forget_name(connection, *file, before.id)
                 connection.execute(
                     "update credential set (success_seen, failed_seen) ="
                     " (select success_seen, failed_seen from credential where id = ?) where id = ?",

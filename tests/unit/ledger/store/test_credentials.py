@@ -213,6 +213,31 @@ def test_the_members_of_a_workspace_in_an_older_ledger_part(
         ledger = open_ledger(tmp_path)
 
 
+def test_the_only_member_left_of_an_older_ledgers_workspace_goes_by_its_own_address(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    alice, bob = _login("team"), _login("team", **_BOB)
+    _poll(ledger, alice, bob | {"email": _EMAIL})
+    _book(ledger, "t")
+    with ledger._database.transaction() as connection:
+        ledger.dictionary.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
+    ledger = _as_older(tmp_path, ledger)
+    aliases = (CredentialAlias(email=SecretStr(bob["email"]), alias="bob"), *_ALIASES.credentials)
+    _poll(ledger, bob, whole=False)
+    assert _shown(ledger, Aliases(credentials=aliases)) == {"bob": 1}
+    _poll(ledger, bob, alice | {"id_token": None})
+    _book(ledger, "t", "t")
+    assert _shown(ledger, Aliases(credentials=aliases)) == {"bob": 1, "dev-account": 2}
+
+
+def test_a_member_whose_file_gets_its_address_later_stays_the_same(tmp_path: Path) -> None:
+    """CPA adds the address to a file of another program when it renews the token."""
+    ledger = open_ledger(tmp_path)
+    for number, email in enumerate((None, _EMAIL, None, _EMAIL), 1):
+        _poll(ledger, _login("team", email=email))
+        _book(ledger, "t")
+        assert list(_shown(ledger).values()) == [number]
+
+
 def test_a_workspace_of_an_older_ledger_that_is_no_longer_listed_is_not_merged(tmp_path: Path) -> None:
     """The account that stays has its address; counters that took over the other's would jump."""
     ledger = open_ledger(tmp_path)
