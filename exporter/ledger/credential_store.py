@@ -125,16 +125,14 @@ class CredentialStore:
         Without a common file, they led here by the same ``auth_index`` under another hash key, so nothing can be
         compared.
         """
-        met = set(met)
-        if met.isdisjoint(("file", value) for value in self.known_as(credential.id, "file")):
+        ours, theirs = _by_kind(self._known_as.get(credential.id, ())), _by_kind(met)
+        if ours["file"].isdisjoint(theirs["file"]):
             return False
-
-        def differs(kind: str) -> bool | None:
-            known, values = self.known_as(credential.id, kind), {value for each, value in met if each == kind}
-            return known.isdisjoint(values) if known and values else None
-
-        by_id = [differs(kind) for kind in (ACCOUNT_ID, MEMBER_ID)]
-        return bool(differs(EMAIL)) if by_id == [None, None] else any(by_id)
+        for kinds in ((ACCOUNT_ID, MEMBER_ID), (EMAIL,)):
+            differ = [ours[kind].isdisjoint(theirs[kind]) for kind in kinds if ours[kind] and theirs[kind]]
+            if differ:
+                return any(differ)
+        return False
 
     def credential_labelled(self, proxy: int, label: str) -> Credential | None:
         """The credential of a proxy with this label, or the one it was merged into."""
@@ -277,6 +275,13 @@ def shared_handle(auth_index: str, provider: str) -> str:
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""
+
+
+def _by_kind(names: Iterable[tuple[str, str]]) -> defaultdict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for kind, value in names:
+        found[kind].add(value)
+    return found
 
 
 def insert_row(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

@@ -5,6 +5,7 @@ continues from the last one: a count that fell is all new, any other adds its di
 """
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from msgspec.structs import asdict, replace
 
@@ -164,9 +165,8 @@ class _Binder:
             if kind == MEMBER_ID:
                 dictionary.name(connection, ACCOUNT_ID, account.account_id, id_)
                 # Older ledgers have all members as one. Other addresses are those of the others.
-                others = [(EMAIL, value) for value in dictionary.known_as(id_, EMAIL)]
-                for name in set(others).difference(account.names):
-                    dictionary.forget_name(connection, *name, id_)
+                for email in dictionary.known_as(id_, EMAIL).difference(value for _, value in account.names):
+                    dictionary.forget_name(connection, EMAIL, email, id_)
         row = self._row(account, id_)
         for kind, value in account.names:
             dictionary.name(connection, kind, value, id_)
@@ -190,35 +190,31 @@ class _Binder:
         return [(kind, value) for kind, value in keys if value]
 
     def _is_anothers(self, credential: Credential, account: Account) -> bool:
+        return self._dictionary.is_another(credential, self._met(account))
+
+    def _met(self, account: Account) -> list[tuple[str, str]]:
+        """All that tells whose it is. The id that a workspace's members share is no key."""
         account_id = [(ACCOUNT_ID, account.account_id)] if account.account_id else []
-        return self._dictionary.is_another(credential, [*account_id, *self._keys(account), *account.names])
+        return [*account_id, *self._keys(account), *account.names]
 
     def _of_address(self, account: Account) -> list[Credential]:
         """The credentials with its e-mail address at its provider, oldest first.
 
         If several accounts share the address, only those with the account's own id.
         """
-        dictionary, provider = self._dictionary, account.facts.provider
-        found = {
-            credential.id: credential
-            for kind, value in account.names
-            if kind == EMAIL
-            for credential in dictionary.credentials_with(kind, value)
-            if (credential.proxy, credential.provider) == (self._proxy, provider)
-        }
-        met = {(ACCOUNT_ID, account.account_id), *self._keys(account)} - {(ACCOUNT_ID, "")}
-        if all(len(self._ids(kind, met, found)) <= 1 for kind in (ACCOUNT_ID, MEMBER_ID)):
-            return [found[id_] for id_ in sorted(found)]
-        return [
-            found[id_]
-            for id_ in sorted(found)
-            if account.account_id in dictionary.known_as(id_, ACCOUNT_ID) and len(self._ids(MEMBER_ID, met, [id_])) <= 1
-        ]
+        dictionary, met = self._dictionary, self._met(account)
 
-    def _ids(self, kind: str, met: Iterable[tuple[str, str]], credentials: Iterable[int]) -> set[str]:
-        """The ids of a kind among ``met``, and of these credentials."""
-        ids = {value for each, value in met if each == kind}
-        return ids.union(*(self._dictionary.known_as(id_, kind) for id_ in credentials))
+        def are_several(kind: str, credentials: Iterable[Credential]) -> bool:
+            own = {value for each, value in met if each == kind}
+            return len(own.union(*(dictionary.known_as(each.id, kind) for each in credentials))) > 1
+
+        emails = [name for name in account.names if name[0] == EMAIL]
+        found = [each for name in emails for each in dictionary.credentials_with(*name)]
+        found = [each for each in found if (each.proxy, each.provider) == (self._proxy, account.facts.provider)]
+        if are_several(ACCOUNT_ID, found) or are_several(MEMBER_ID, found):
+            found = [each for each in found if account.account_id in dictionary.known_as(each.id, ACCOUNT_ID)]
+            found = [each for each in found if not are_several(MEMBER_ID, [each])]
+        return sorted(found, key=attrgetter("id"))
 
     def _row(self, account: Account, id_: int) -> int:
         """The id for a file's counts, merged into its account's credential: the proxy counts each file from 0."""
