@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,7 +47,8 @@ class Site:
                 self.wfile.write(site.body[:middle])
                 self.wfile.flush()
                 site.in_the_middle()
-                self.wfile.write(site.body[middle:])
+                with suppress(ConnectionError):  # whoever asked may have given up
+                    self.wfile.write(site.body[middle:])
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
