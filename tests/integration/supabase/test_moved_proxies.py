@@ -18,20 +18,26 @@ from tests.stack.supabase.gate import Gate
 _ANOTHER_KEY = Pseudonyms(b"the hash key of another installation")
 
 
+def _moved_on(start: Start, first: HistoryBench) -> tuple[HistoryBench, HistoryBench]:
+    """The first exporter again, without the proxy, and the one that the proxy moved to, which has booked four more."""
+    first.close()
+    first = start("first", proxy="home", polled={"home"})
+    assert first.work(10) == "ok"
+    second = start("second", proxy="office")
+    second.book(4, proxy="office", model="another")
+    assert second.work(20) == "ok"
+    return first, second
+
+
 def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supabase_api: SupabaseApi) -> None:
     first = start("first", proxy="home")
     first.ledger.register("office")
     first.book(2, proxy="office")
     assert first.work() == "ok"
     first.book(1, proxy="office")
-    first.close()
 
-    first = start("first", proxy="home", polled={"home"})
-    assert first.work(10) == "ok"
-    second = start("second", proxy="office")
-    second.book(4, proxy="office", model="another")
+    first, _ = _moved_on(start, first)
 
-    assert second.work(20) == "ok"
     assert first.work(60) == "ok"
     assert len(records(supabase_api.database, proxy="office")) == 3 + 4
 
@@ -43,12 +49,7 @@ def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_book
     first = start("first", proxy="office")
     first.book(2, proxy="office")
     assert first.work() == "ok"
-    first.close()
-    first = start("first", proxy="home", polled={"home"})
-    assert first.work(10) == "ok"
-    second = start("second", proxy="office")
-    second.book(4, proxy="office", model="another")
-    assert second.work(20) == "ok"
+    first, second = _moved_on(start, first)
     second.close()
     second = start("second", proxy="laptop", polled={"laptop"})
     assert second.work(30) == "ok"
