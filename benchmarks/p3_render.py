@@ -17,7 +17,7 @@ from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.usage import LedgerText
-from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.settings.proxies import Aliases
 from tests.fakes.client_library import ClientLibrary
 

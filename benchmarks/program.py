@@ -58,7 +58,7 @@ class Program:
 @cache
 def pricer() -> Pricer:
     """The pricer of the bundled lists."""
-    return Pricer([load_catalogue()])
+    return Pricer(load_catalogue())
 
 
 def _accounts() -> list[Account]:

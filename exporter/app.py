@@ -22,7 +22,7 @@ from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QUOTA_FETCHES
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS
@@ -222,7 +222,7 @@ class Exporter:
         return all(ended)
 
 
-def _price_workers(prices: PriceLayers) -> list[Worker]:
+def _price_workers(prices: Pricer) -> list[Worker]:
     user, feed = prices.user, prices.feed
     workers = [Worker("prices-file", user.reload, lambda: UPKEEP_SECONDS)] if user is not None else []
     if feed is not None:

@@ -22,7 +22,7 @@ from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_source import StoredLimits
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
-from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.pricing.pricer import Pricer, open_prices
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.addresses import fingerprints
@@ -76,7 +76,7 @@ class Parts:
         )
 
     @cached_property
-    def prices(self) -> PriceLayers:
+    def prices(self) -> Pricer:
         return open_prices(
             file=self.settings.exporter_prices_file,
             feed_url=self.settings.exporter_prices_url if self.settings.exporter_prices_refresh else None,
@@ -86,7 +86,7 @@ class Parts:
 
     @cached_property
     def intake(self) -> Intake:
-        return Intake(ledger=self.ledger, pricer=self.prices.pricer, pseudonym=self.pseudonym, clock=self.clock)
+        return Intake(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonym, clock=self.clock)
 
     @cached_property
     def limits(self) -> LimitBoard:
@@ -135,7 +135,7 @@ class Parts:
                 config_task(self.remote, self.limits),
                 status_task(self.remote, self.limits),
                 snapshot_task(self.remote, self.clock),
-                price_task(self.remote, self.ledger, self.prices.pricer, self.clock),
+                price_task(self.remote, self.ledger, self.prices, self.clock),
                 prune_task(self.remote, self.ledger, self.clock, zone=zone, days=days),
             ],
         )

@@ -66,7 +66,7 @@ def _book(parts: Parts) -> int:
         *traffic.steady(since=now - _STEADY_SECONDS, until=until),
     ]
     body = msgspec.json.encode([wire_record(event, zone) for event in events])
-    past = PastImport(name, ledger=ledger, pricer=parts.prices.pricer, clock=clock, zone=zone, dry_run=False)
+    past = PastImport(name, ledger=ledger, pricer=parts.prices, clock=clock, zone=zone, dry_run=False)
     past.take(wire for wire in read_batch(body, pseudonym=parts.pseudonym).wires if isinstance(wire, Wire))
     _read_windows(name, accounts, ledger, until=int(until))
     return past.findings.new

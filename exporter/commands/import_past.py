@@ -58,7 +58,7 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
         ledger = stack.enter_context(closing(parts.ledger))
         _check_proxy(settings, ledger, name)
         past = PastImport(
-            name, ledger=ledger, pricer=parts.prices.pricer, clock=parts.clock, zone=settings.zone, dry_run=dry_run
+            name, ledger=ledger, pricer=parts.prices, clock=parts.clock, zone=settings.zone, dry_run=dry_run
         )
         for line in _told(past.take(_source(parts, kind, name, file)), dry_run=dry_run):
             click.echo(line)

@@ -15,8 +15,7 @@ from exporter.ledger.store.price_feed import read_price_feed
 from exporter.pricing.catalogue import models_without_price
 from exporter.pricing.cost import MatchedBy, Price, Tariff, cost, usd_per_million
 from exporter.pricing.feed_format import StoredFeed
-from exporter.pricing.layers import open_prices
-from exporter.pricing.pricer import Pricer
+from exporter.pricing.pricer import Pricer, open_prices
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings
 
@@ -92,7 +91,7 @@ def _pricer(settings: Settings) -> Pricer:
         feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
         store=_StoredOnly(settings),
         clock=Clock(),
-    ).pricer
+    )
 
 
 def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iterator[str]:

@@ -14,7 +14,7 @@ from exporter.jobs.memory import give_back
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 from exporter.sources.proxy_status import Statuses
 
 UPKEEP_SECONDS = 5.0
@@ -34,7 +34,7 @@ class Upkeep:
     ledger: Ledger
     limits: LimitBoard
     labels: Labels
-    prices: PriceLayers
+    prices: Pricer
     statuses: Statuses
     left: Sequence[QueueIngest]
     clock: Clock

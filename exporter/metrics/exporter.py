@@ -16,7 +16,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.metrics.family import Samples, counter, filling, gauge
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 
 _log = structlog.get_logger("exporter.metrics")
 
@@ -107,7 +107,7 @@ def history_families(status: HistoryStatus) -> Samples:
 
 
 @filling(CONFIG_RELOAD)
-def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> Samples:
+def reload_families(prices: Pricer, limits: LimitBoard, labels: Labels) -> Samples:
     """Whether the files that are read again are in use as they are now."""
     yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
 

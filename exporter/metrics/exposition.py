@@ -33,7 +33,7 @@ from exporter.metrics import (
     usage,
 )
 from exporter.metrics.family import families_of
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 from exporter.sources.proxy_status import Statuses
 
 FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, exporter)
@@ -51,7 +51,7 @@ class Exposition:
     ledger: Ledger
     labels: Labels
     statuses: Statuses
-    prices: PriceLayers
+    prices: Pricer
     limits: LimitBoard
     clock: Clock
     registry: CollectorRegistry

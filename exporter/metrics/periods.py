@@ -5,7 +5,7 @@ from exporter.ledger.labels import Labels, RouteLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import PERIODS, used_lately
 from exporter.metrics.family import Samples, filling, gauge
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
 
 _ROUTE = RouteLabels._fields
@@ -56,10 +56,10 @@ def period_families(ledger: Ledger, labels: Labels) -> Samples:
 
 
 @filling(PRICE, PRICE_FEED)
-def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> Samples:
+def price_families(ledger: Ledger, prices: Pricer, clock: Clock) -> Samples:
     """The current prices of models used today or yesterday, and the age of the daily list."""
     for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
-        for bucket, usd in prices.pricer.current(provider, model, at_ms=clock.now_ms()).items():
+        for bucket, usd in prices.current(provider, model, at_ms=clock.now_ms()).items():
             yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
     if prices.feed is not None:
         yield PRICE_FEED.at(prices.feed.stored.fetched_ms)

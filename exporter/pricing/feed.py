@@ -1,14 +1,14 @@
 """Prices of models newer than this version, from llm-prices.com, once a day.
 
-They only fill gaps: the feed never prices a model that the user's file or the catalogue knows, so no reviewed price can
-change behind anybody's back. A failure is harmless: earlier prices stay in use, even across a restart. A changed price
-holds from the moment when the feed first showed it.
+They only fill gaps (see ``Pricer.price_of``), so no reviewed price can change behind anybody's back. A failure is
+harmless: earlier prices stay in use, even across a restart. A changed price holds from the moment when the feed first
+showed it.
 """
 
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -43,17 +43,16 @@ class FeedStore(Protocol):
 
 
 class PriceFeed:
-    """The feed's prices: a ``Catalogue``. Thread-safe; one thread calls ``refresh``.
+    """The feed's ``prices``. Thread-safe; one thread calls ``refresh``.
 
-    ``stored`` is what the ledger has of it. ``problem`` is a sentence for the operator if the last attempt failed, else
-    empty.
+    ``stored`` is what the ledger has of them. ``problem`` is a sentence for the operator if the last attempt failed,
+    else empty.
     """
 
-    def __init__(self, *, url: str, store: FeedStore, known: Callable[[str, str], bool], clock: Clock) -> None:
-        """Load the stored prices. ``known`` says whether a model needs no price from here. Raises LedgerError."""
+    def __init__(self, *, url: str, store: FeedStore, clock: Clock) -> None:
+        """Load the stored prices. Raises LedgerError."""
         self._url = url
         self._store = store
-        self._known = known
         self._clock = clock
         self._stopped = threading.Event()
         self.problem = ""
@@ -63,11 +62,6 @@ class PriceFeed:
     def interval_seconds(self) -> float:
         """Time until the next attempt: a day, or an hour after a failure."""
         return _RETRY_SECONDS if self.problem else _DAY_SECONDS
-
-    def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """See ``Catalogue.find``."""
-        price = self._list.find(provider, model, at_ms=at_ms)
-        return None if price is None or self._known(provider, model) else price
 
     def refresh(self) -> None:
         """Fetch the list and adopt new prices. Never raises PriceFeedError or LedgerError: see ``problem``."""
@@ -99,7 +93,7 @@ class PriceFeed:
         rows: defaultdict[str, defaultdict[str, _FeedRow]] = defaultdict(lambda: defaultdict(_FeedRow))
         for price in stored.prices:
             rows[price.section][price.model].append(price)
-        self._list = PriceList(rows, ways=catalogue_ways)
+        self.prices = PriceList(rows, ways=catalogue_ways)
         self.stored = stored
         self._models = sum(map(len, rows.values()))
 

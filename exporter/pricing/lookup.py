@@ -22,18 +22,6 @@ Ways = Callable[[str, str], Iterator[tuple[str, str, MatchedBy]]]
 """The sections and names to try, in order, for CPA's provider and model."""
 
 
-class Catalogue(Protocol):
-    """Prices of models."""
-
-    def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """The price of a model at a moment (ms since the epoch), or ``None`` if there is none.
-
-        ``provider`` and ``model`` are CPA's names. Every usage record needs a call, so a repeated one must cost next
-        to nothing; the same price is always the same object.
-        """
-        ...
-
-
 class Row(Protocol):
     """One model of a price list over time."""
 
@@ -66,7 +54,10 @@ class PriceList:
         self._matches = lru_cache(maxsize=_REMEMBERED_NAMES)(self._search)
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """See ``Catalogue.find``. A row without a price at that moment leaves it to the next."""
+        """The price of CPA's ``model`` of ``provider`` at a moment (ms since the epoch), or ``None`` if there is none.
+
+        A row without a price at that moment leaves it to the next. The same price is always the same object.
+        """
         for row, matched_by, prices in self._matches(provider, model):
             cell = row.cell(at_ms)
             if cell not in prices:
@@ -102,3 +93,5 @@ def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matched
 
 ANY_PROVIDER = ""
 """The section of rows for every provider."""
+
+NO_PRICES = PriceList({}, ways=override_ways)

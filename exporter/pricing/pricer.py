@@ -1,24 +1,33 @@
 """Prices usage records: every record gets a cost, which states its price and what that price did not cover.
 
-A model that no catalogue knows gets the default price, and its cost says so (``basis``): an obvious guess is more
-useful than a gap, if nobody can mistake it for a known price. Tokens that a known price does not cover are different:
-they add nothing, and the record counts as unpriced, because nobody could find a guess hidden inside an exact sum.
+The price is from the first list that has one: the user's file, the catalogue, the daily list. A model that no list
+knows gets the default price, and its cost says so (``basis``): an obvious guess is more useful than a gap, if nobody
+can mistake it for a known price. Tokens that a known price does not cover are different: they add nothing, and the
+record counts as unpriced, because nobody could find a guess hidden inside an exact sum.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 
+import structlog
+
+from exporter.clock import Clock
+from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.cost import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
-from exporter.pricing.lookup import Catalogue, PriceList, override_ways
+from exporter.pricing.feed import FeedStore, PriceFeed
+from exporter.pricing.lookup import NO_PRICES, PriceList, override_ways
+from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.records import Basis, Cost, Tokens, UsageRecord
+from exporter.sentences import say
+from exporter.settings.watched import WatchedFile
 
 _DEFAULT_INPUT = pico_per_token("0.15")
 _DEFAULT_OUTPUT = pico_per_token("0.60")
 
 DEFAULT_PRICE = Price(
-    origin="_default",
+    origin=DEFAULT_MODEL,
     matched_by=MatchedBy.DEFAULT,
     tariff=Tariff(
         input=_DEFAULT_INPUT,
@@ -34,6 +43,8 @@ _UNNAMED = frozenset({"", "unknown"})
 
 _NO_TOKENS = Tokens()
 
+_log = structlog.get_logger("exporter.pricing")
+
 
 @dataclass(frozen=True, kw_only=True)
 class UserPrices:
@@ -42,7 +53,7 @@ class UserPrices:
     ``one_hour_writes`` are providers, in lower case, whose cache writes live for an hour.
     """
 
-    prices: PriceList = field(default_factory=lambda: PriceList({}, ways=override_ways))
+    prices: PriceList = NO_PRICES
     rows: int = 0
     default: Price = DEFAULT_PRICE
     one_hour_writes: frozenset[str] = frozenset()
@@ -55,18 +66,40 @@ class UserPrices:
         return name in self.one_hour_writes or name.removeprefix(OPENAI_COMPATIBLE) in self.one_hour_writes
 
 
-NO_FILE = UserPrices()
+_NO_FILE = UserPrices()
+
+
+def watch_price_file(path: Path) -> WatchedFile[UserPrices]:
+    """The prices of the user's file. Raises ProblemsError for a mistake in it."""
+    kind, name = say("price file"), say("prices")
+    return WatchedFile(path, _read, kind=kind, name=name, log=_log, size=lambda file: {"rows": file.rows})
+
+
+def _read(path: Path) -> UserPrices:
+    file, default = read_price_file(path), DEFAULT_PRICE
+    if file.default is not None:
+        default = replace(default, origin=f"{path.name} {DEFAULT_MODEL}", tariff=file.default)
+    prices = PriceList(by_name(file.rows, list_name=path.name), ways=override_ways)
+    return UserPrices(prices=prices, rows=len(file.rows), default=default, one_hour_writes=file.one_hour_writes)
 
 
 class Pricer:
     """Finds the price in force at a record's time and computes the cost.
 
-    The ``user``'s prices, which may change at any time, come first; of the catalogues, the first that has a price.
+    ``user`` and ``feed`` change while the program runs; each is ``None`` where there is none.
     """
 
-    def __init__(self, catalogues: Sequence[Catalogue], *, user: Callable[[], UserPrices] = lambda: NO_FILE) -> None:
-        self._catalogues = tuple(catalogues)
-        self._user = user
+    def __init__(
+        self, catalogue: PriceList, *, user: WatchedFile[UserPrices] | None = None, feed: PriceFeed | None = None
+    ) -> None:
+        self.user = user
+        self.feed = feed
+        self._catalogue = catalogue
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the lists, a sentence each. The last good lists stay in use."""
+        return [each.problem for each in (self.user, self.feed) if each is not None and each.problem]
 
     def price(self, record: UsageRecord) -> Cost:
         """What this record costs. Never fails: there is always the default price."""
@@ -86,14 +119,19 @@ class Pricer:
         return Cost(nano_usd=cost(rates, tokens), basis=basis, price=text, unpriced=unpriced)
 
     def price_of(self, provider: str, model: str, *, at_ms: int) -> Price:
-        """What a model costs at a moment (ms since the epoch); the default price if no catalogue has it."""
-        user = self._user()
+        """What a model costs at a moment (ms since the epoch); the default price if no list has it.
+
+        The feed prices only models that the catalogue has never heard of.
+        """
+        user = self.user.content if self.user is not None else _NO_FILE
         if (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
             return price
-        for catalogue in self._catalogues:
-            if (price := catalogue.find(provider, model, at_ms=at_ms)) is not None:
-                return price.with_one_hour_writes if user.has_one_hour_writes(provider) else price
-        return user.default
+        price = self._catalogue.find(provider, model, at_ms=at_ms)
+        if price is None and self.feed is not None and not self._catalogue.knows(provider, model):
+            price = self.feed.prices.find(provider, model, at_ms=at_ms)
+        if price is None:
+            return user.default
+        return price.with_one_hour_writes if user.has_one_hour_writes(provider) else price
 
     def current(self, provider: str, model: str, *, at_ms: int) -> dict[str, Decimal]:
         """USD per million tokens at a moment, by the values of the label ``bucket``, without unpriced buckets.
@@ -115,3 +153,15 @@ def _unpriced(rates: Rates, tokens: Tokens) -> str:
     if tokens.output and rates.output is None:
         return "no_output_price"
     return ""
+
+
+def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, clock: Clock) -> Pricer:
+    """Load the lists. Without ``feed_url`` there is no feed.
+
+    Raises SettingsError for a wrong price file, and LedgerError if ``store`` cannot be read.
+    """
+    return Pricer(
+        load_catalogue(),
+        user=watch_price_file(file) if file is not None else None,
+        feed=PriceFeed(url=feed_url, store=store, clock=clock) if feed_url is not None else None,
+    )

@@ -18,7 +18,7 @@ from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.ledger.views.usage import Usage
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
 from exporter.sentences import Sentence, say
 from exporter.sources.proxy_status import Statuses
@@ -49,7 +49,7 @@ class Page:
 
     overview: Overview
     statuses: Statuses
-    prices: PriceLayers
+    prices: Pricer
     limits: LimitBoard
     history: HistoryState = lambda: None
     unasked: Callable[[], Mapping[str, Sequence[str]]] = dict

@@ -14,7 +14,7 @@ from exporter.history.state import HistoryStatus
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.limits.board import LimitBoard
-from exporter.pricing.layers import PriceLayers
+from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
 from exporter.sentences import counted, pattern, say
 from exporter.sources.proxy_status import STATES, ProxyStatus
@@ -78,7 +78,7 @@ def find_problems(
     credentials: Iterable[CredentialState],
     figures: Figures | None,
     ledger_problem: str,
-    prices: PriceLayers,
+    prices: Pricer,
     limits: LimitBoard,
     labels: Labels,
     folded: int,

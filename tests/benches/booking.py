@@ -14,6 +14,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, CredentialFacts
 from exporter.simulator.world import CREDENTIALS
@@ -47,7 +48,9 @@ def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -
 
 def parts_of(ledger: Ledger, *, clock: Clock | None = None, pricer: Pricer | None = None) -> Intake:
     """What an intake needs. It prices everything by the default price, if no ``pricer`` says otherwise."""
-    return Intake(ledger=ledger, pricer=pricer or Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
+    return Intake(
+        ledger=ledger, pricer=pricer or Pricer(NO_PRICES), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock()
+    )
 
 
 def know_credentials(ledger: Ledger, proxy: str = "p") -> None:

@@ -16,7 +16,7 @@ from exporter.limits.present import LimitRow
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QUOTA_FETCHES
-from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from exporter.sources.proxy_client import Timeouts
@@ -93,7 +93,7 @@ class QuotaBench:
         pseudonym = PSEUDONYMS.of
         self.poller = Poller(
             self._clients[0],
-            parts_of(ledger, clock=clock, pricer=prices.pricer),
+            parts_of(ledger, clock=clock, pricer=prices),
             observer=PollMetrics(registry),
             false_start_usd=10.0,
         )

@@ -17,7 +17,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import LimitSet
 from exporter.metrics.exposition import Exposition
-from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.settings.proxies import Aliases
 from exporter.settings.watched import WatchedFile
 from exporter.sources.proxy_status import ProxyStatus

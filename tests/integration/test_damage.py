@@ -20,7 +20,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import verification
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
-from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.settings.proxies import Aliases
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import intake_of

@@ -14,6 +14,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
 from tests.fakes.steered.traffic import Traffic
@@ -24,7 +25,7 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     clock, pseudonym = Clock(), Pseudonyms(b"k").of
     ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
     batch = Traffic(seed=1, zone=UTC).batch(500, ending=clock.now(), span_seconds=86_400)
-    QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=clock)).take(
+    QueueIngest("p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=clock)).take(
         msgspec.json.encode([attempt.record for attempt in batch])
     )
     past = tmp_path / "past.om"

@@ -79,9 +79,7 @@ def test_an_edit_of_the_price_file_prices_later_requests_and_changes_no_booked_c
         expected = Decimal(0)
         for price in ("1", "4"):
             path.write_text(f"prices:\n  - {{model: house, input: {price}, output: 1}}\n")
-            wait_until(
-                lambda: exporter.parts.prices.pricer.current("codex", "house", at_ms=0)["input"], Decimal(price).__eq__
-            )
+            wait_until(lambda: exporter.parts.prices.current("codex", "house", at_ms=0)["input"], Decimal(price).__eq__)
             proxy.enqueue([used("house")])
             exporter.trigger()
             expected += usd(price)

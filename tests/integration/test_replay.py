@@ -16,6 +16,7 @@ from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
 from tests.stack.running import run_command
 
@@ -32,7 +33,9 @@ def _open(path: Path) -> Ledger:
 
 
 def _intake(ledger: Ledger) -> QueueIngest:
-    return QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=Clock()))
+    return QueueIngest(
+        "p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=Pseudonyms(b"k").of, clock=Clock())
+    )
 
 
 def _flow(ledger: Ledger) -> Flow:

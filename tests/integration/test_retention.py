@@ -41,7 +41,7 @@ def _open(path: Path, clock: Clock) -> Ledger:
 
 
 def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
-    pricer = Pricer([load_catalogue()])
+    pricer = Pricer(load_catalogue())
     return QueueIngest("p", Intake(ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock))
 
 

@@ -18,6 +18,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
 from tests.fakes.steered.traffic import Traffic
@@ -37,7 +38,7 @@ class _Clock(Clock):
 def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     pseudonym = Pseudonyms(b"k").of
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
-    intake = QueueIngest("p", Intake(ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock()))
+    intake = QueueIngest("p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=_Clock()))
     for body in bodies:
         intake.take(body)
     return ledger, Labels(ledger.dictionary, Aliases(), pseudonym)

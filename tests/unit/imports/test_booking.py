@@ -33,7 +33,7 @@ from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.traffic import Traffic
 
-PRICER = Pricer([load_catalogue()])
+PRICER = Pricer(load_catalogue())
 NOW = TurnableClock().now()
 DAY = 86_400
 Records = Sequence[Mapping[str, Any]]

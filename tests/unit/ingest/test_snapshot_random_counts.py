@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import BadAnswerError, LedgerError
 from exporter.ledger.database import FILE_NAME
+from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
 from tests.benches.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
 from tests.benches.snapshots import snapshot_intake, totals_add_up
@@ -21,7 +22,7 @@ from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy, SeriesName
 
 _BELIEVED_TOKENS = 5_000
-_USD = float(Pricer([]).current("unknown", "m", at_ms=0)["input"]) * _BELIEVED_TOKENS / 1e6
+_USD = float(Pricer(NO_PRICES).current("unknown", "m", at_ms=0)["input"]) * _BELIEVED_TOKENS / 1e6
 """The tokens that cost exactly the bound of a first value; one more is a false start."""
 _SIZES = (0, 1, 300, _BELIEVED_TOKENS, _BELIEVED_TOKENS + 1, 70_000)
 

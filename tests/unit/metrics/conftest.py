@@ -18,7 +18,7 @@ from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.normalize.wire import Wire
-from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.sources.proxy_status import ProxyStatus

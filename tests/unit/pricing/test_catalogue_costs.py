@@ -21,7 +21,7 @@ def priced(
     catalogue: PriceList, provider: str, model: str, tokens: Tokens, *, tier: str = "", at_ms: int = AT_MS
 ) -> tuple[int, str]:
     """The cost of one request in nano-USD, and why some of it has no price."""
-    cost = Pricer([catalogue]).price(record(provider, model, tokens, at_ms=at_ms, service_tier=tier))
+    cost = Pricer(catalogue).price(record(provider, model, tokens, at_ms=at_ms, service_tier=tier))
     assert cost.basis is Basis.EXACT
     return cost.nano_usd, cost.unpriced
 

@@ -20,6 +20,7 @@ from exporter.pricing.cost import Price, Tariff, Tier
 from exporter.pricing.feed import PriceFeed
 from exporter.pricing.feed_format import FeedPrice
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.pricer import Pricer
 from tests.benches.books import TurnedClock
 
 DAY_MS = 86_400_000
@@ -93,11 +94,11 @@ def ledger(tmp_path: Path, clock: TurnedClock) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def open_feed(site: Site, ledger: Ledger, catalogue: PriceList, clock: TurnedClock) -> Callable[[], PriceFeed]:
+def open_feed(site: Site, ledger: Ledger, clock: TurnedClock) -> Callable[[], PriceFeed]:
     """A feed right after a start."""
 
     def open_it(url: str = "") -> PriceFeed:
-        return PriceFeed(url=url or site.url, store=ledger.price_feed, known=catalogue.knows, clock=clock)
+        return PriceFeed(url=url or site.url, store=ledger.price_feed, clock=clock)
 
     return open_it
 
@@ -108,7 +109,7 @@ def feed(open_feed: Callable[[], PriceFeed]) -> PriceFeed:
 
 
 def found(feed: PriceFeed, clock: TurnedClock, model: str, *, days: int = 0) -> Price | None:
-    return feed.find("codex", model, at_ms=int(clock.now() * 1000) + days * DAY_MS)
+    return feed.prices.find("codex", model, at_ms=int(clock.now() * 1000) + days * DAY_MS)
 
 
 def input_of(feed: PriceFeed, clock: TurnedClock, model: str, *, days: int = 0) -> int | None:
@@ -130,13 +131,16 @@ def test_a_new_model_gets_its_price_at_the_first_fetch(site: Site, feed: PriceFe
 
 
 def test_models_of_the_catalogue_never_get_their_price_from_the_feed(
-    site: Site, feed: PriceFeed, clock: TurnedClock
+    site: Site, feed: PriceFeed, catalogue: PriceList, clock: TurnedClock
 ) -> None:
     site.lists(gpt_99=1.25, gpt_5=99, o3=99)
     feed.refresh()
-    assert found(feed, clock, "gpt-5") is None
-    assert found(feed, clock, "gpt-5-2025-08-07") is None
-    assert found(feed, clock, "o3", days=-1_000) is None, "not even for a time at which it has no price there"
+    pricer, now_ms = Pricer(catalogue, feed=feed), clock.now_ms()
+    assert pricer.price_of("codex", "gpt-99", at_ms=now_ms).origin == "llm-prices.com openai/gpt-99"
+    assert "llm-prices.com" not in pricer.price_of("codex", "gpt-5", at_ms=now_ms).origin
+    assert "llm-prices.com" not in pricer.price_of("codex", "gpt-5-2025-08-07", at_ms=now_ms).origin
+    for days in (0, 1_000, 3_000):  # not even for a time at which it has no price there
+        assert "llm-prices.com" not in pricer.price_of("codex", "o3", at_ms=now_ms - days * DAY_MS).origin
 
 
 @pytest.mark.parametrize("model", ["gpt-9", "gpt-99-mini", "gpt-990", "gpt"])
@@ -171,7 +175,7 @@ def test_a_changed_price_applies_from_when_the_change_was_seen(
     feed.refresh()
     changed_ms = int(clock.now() * 1000)
     for each in (feed, open_feed()):
-        before, since = (each.find("codex", "gpt-99", at_ms=at_ms) for at_ms in (changed_ms - 1, changed_ms))
+        before, since = (each.prices.find("codex", "gpt-99", at_ms=at_ms) for at_ms in (changed_ms - 1, changed_ms))
         assert before is not None
         assert since is not None
         assert (before.tariff.input, since.tariff.input) == (1_000_000, 3_000_000)

@@ -1,11 +1,16 @@
+from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from exporter.clock import Clock
 from exporter.pricing.cost import MatchedBy, Price, Tariff
-from exporter.pricing.lookup import PriceList
-from exporter.pricing.pricer import DEFAULT_PRICE, Pricer, UserPrices
+from exporter.pricing.feed import PriceFeed
+from exporter.pricing.feed_format import FeedPrice, StoredFeed
+from exporter.pricing.lookup import ANY_PROVIDER, PriceList, override_ways
+from exporter.pricing.pricer import DEFAULT_PRICE, Pricer, watch_price_file
 from exporter.records import Basis, Tokens
 from tests.benches import pricing as benches
 
@@ -16,14 +21,21 @@ record = partial(benches.record, at_ms=AT_MS)
 
 
 class OneRow:
+    """A row with one price at all times."""
+
+    def __init__(self, price: Price) -> None:
+        self.price = price
+
+    def cell(self, _at_ms: int, /) -> int:
+        return 0
+
+    def at(self, at_ms: int) -> Price:  # noqa: ARG002 (the protocol's)
+        return self.price
+
+
+def one_row(model: str, price: Price) -> PriceList:
     """A price list with one model."""
-
-    def __init__(self, model: str, price: Price) -> None:
-        self.model = model
-        self.row = price
-
-    def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:  # noqa: ARG002 (the protocol's)
-        return self.row if model == self.model else None
+    return PriceList({ANY_PROVIDER: {model: OneRow(price)}}, ways=override_ways)
 
 
 def row(*, origin: str = "list row", **prices: int) -> Price:
@@ -38,7 +50,7 @@ def row(*, origin: str = "list row", **prices: int) -> Price:
 
 @pytest.fixture(scope="module")
 def pricer(genai: PriceList) -> Pricer:
-    return Pricer([genai])
+    return Pricer(genai)
 
 
 # Prices are USD per million tokens, so tokens x price x 1,000 are nano-USD.
@@ -155,12 +167,12 @@ def test_an_unknown_model_is_charged_at_the_default_price(pricer: Pricer) -> Non
     ],
 )
 def test_a_bucket_without_a_price_is_unpriced_and_costs_nothing(tokens: Tokens, nano_usd: int, reason: str) -> None:
-    cost = Pricer([OneRow("m", row(input=1_000, output=2_000))]).price(record("p", "m", tokens))
+    cost = Pricer(one_row("m", row(input=1_000, output=2_000))).price(record("p", "m", tokens))
     assert (cost.nano_usd, cost.basis, cost.unpriced) == (nano_usd, Basis.EXACT, reason)
 
 
 def test_output_without_a_price_is_unpriced() -> None:
-    cost = Pricer([OneRow("m", row(input=1_000))]).price(record("p", "m", Tokens(uncached=10, output=10)))
+    cost = Pricer(one_row("m", row(input=1_000))).price(record("p", "m", Tokens(uncached=10, output=10)))
     assert (cost.nano_usd, cost.unpriced) == (10, "no_output_price")
 
 
@@ -218,8 +230,10 @@ def test_reasoning_of_an_image_model_is_charged_as_text(pricer: Pricer) -> None:
     assert cost.nano_usd == 152_400_000
 
 
-def test_cache_writes_cost_twice_the_input_if_the_cache_lives_an_hour(genai: PriceList) -> None:
-    pricer = Pricer([genai], user=lambda: UserPrices(one_hour_writes=frozenset({"claude"})))
+def test_cache_writes_cost_twice_the_input_if_the_cache_lives_an_hour(genai: PriceList, tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text("cache_write_ttl: {claude: 1h}\nprices: [{model: house, input: 1}]\n")
+    pricer = Pricer(genai, user=watch_price_file(file))
     tokens = Tokens(cache_write=37_175)
     by_provider = {
         provider: pricer.price(record(provider, "claude-fable-5", tokens)).nano_usd
@@ -260,10 +274,22 @@ def test_an_alias_that_no_list_has_leads_to_the_default_price(pricer: Pricer) ->
     assert pricer.price(record("claude", "", Tokens(uncached=100), alias="fast")).basis is Basis.DEFAULT
 
 
-def test_the_first_catalogue_with_a_price_wins() -> None:
-    pricer = Pricer([OneRow("a", row(origin="first")), OneRow("a", row(origin="second")), OneRow("b", row())])
-    assert pricer.price_of("p", "a", at_ms=AT_MS).origin == "first"
-    assert pricer.price_of("p", "b", at_ms=AT_MS).origin == "list row"
+class Listed:
+    """A store that has the feed's prices of ``a`` and ``b``."""
+
+    def load(self) -> StoredFeed:
+        tariff = row(output=1).tariff
+        return StoredFeed(prices=tuple(FeedPrice("openai", name, 0, tariff) for name in ("a", "b")))
+
+    def save(self, new: Iterable[FeedPrice], *, fetched_ms: int) -> None:
+        raise NotImplementedError
+
+
+def test_the_first_list_with_a_price_wins() -> None:
+    feed = PriceFeed(url="", store=Listed(), clock=Clock())
+    pricer = Pricer(one_row("a", row(origin="first")), feed=feed)
+    assert pricer.price_of("openai", "a", at_ms=AT_MS).origin == "first"
+    assert pricer.price_of("openai", "b", at_ms=AT_MS).origin == "llm-prices.com openai/b"
     assert pricer.price_of("p", "c", at_ms=AT_MS) is DEFAULT_PRICE
 
 

@@ -12,7 +12,7 @@ from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.ledger.views.usage import Usage
 from exporter.limits.board import LimitBoard
 from exporter.normalize.batch import read_batch
-from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.records import Basis, Billing
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.page import Page

@@ -10,8 +10,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.pricing.cost import MatchedBy
-from exporter.pricing.layers import watch_price_file
-from exporter.pricing.pricer import DEFAULT_PRICE, UserPrices
+from exporter.pricing.pricer import DEFAULT_PRICE, UserPrices, watch_price_file
 from exporter.settings.watched import WatchedFile
 
 AT_MS = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp()) * 1000

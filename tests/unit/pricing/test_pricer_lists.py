@@ -12,8 +12,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice
-from exporter.pricing.layers import PriceLayers, open_prices
-from exporter.pricing.pricer import DEFAULT_PRICE
+from exporter.pricing.pricer import DEFAULT_PRICE, Pricer, open_prices
 from exporter.records import Basis, Cost, Tokens
 from tests.benches.books import TurnedClock
 from tests.benches.pricing import record
@@ -49,7 +48,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def opened(ledger: Ledger, tmp_path: Path, *, file: bool = True, feed: bool = True) -> PriceLayers:
+def opened(ledger: Ledger, tmp_path: Path, *, file: bool = True, feed: bool = True) -> Pricer:
     path = tmp_path / "prices.yaml"
     path.write_text(PRICES)
     return open_prices(
@@ -95,22 +94,22 @@ def opened(ledger: Ledger, tmp_path: Path, *, file: bool = True, feed: bool = Tr
 def test_the_first_list_that_knows_a_price_is_used(
     ledger: Ledger, tmp_path: Path, *, provider: str, model: str, origin: str, matched_by: str
 ) -> None:
-    price = opened(ledger, tmp_path).pricer.price_of(provider, model, at_ms=AT_MS)
+    price = opened(ledger, tmp_path).price_of(provider, model, at_ms=AT_MS)
     assert (price.origin, price.matched_by) == (origin, matched_by)
 
 
 def test_without_file_and_feed_the_catalogue_and_the_default_apply(ledger: Ledger, tmp_path: Path) -> None:
     layers = opened(ledger, tmp_path, file=False, feed=False)
     assert (layers.user, layers.feed) == (None, None)
-    assert layers.pricer.price_of("mine", "gpt-98", at_ms=AT_MS) is DEFAULT_PRICE
+    assert layers.price_of("mine", "gpt-98", at_ms=AT_MS) is DEFAULT_PRICE
     assert (
-        layers.pricer.price_of("codex", "gpt-5.4", at_ms=AT_MS).origin
+        layers.price_of("codex", "gpt-5.4", at_ms=AT_MS).origin
         == f"genai-prices {genai_prices.__version__} openai/gpt-5.4"
     )
 
 
-def priced(layers: PriceLayers, model: str, tokens: Tokens, *, tier: str = "") -> Cost:
-    return layers.pricer.price(record("codex", model, tokens, at_ms=AT_MS, service_tier=tier))
+def priced(layers: Pricer, model: str, tokens: Tokens, *, tier: str = "") -> Cost:
+    return layers.price(record("codex", model, tokens, at_ms=AT_MS, service_tier=tier))
 
 
 def test_a_users_price_is_exact(ledger: Ledger, tmp_path: Path) -> None:
@@ -137,7 +136,7 @@ def test_the_users_default_is_still_a_guess(ledger: Ledger, tmp_path: Path) -> N
 
 
 def test_the_present_price_of_each_bucket_can_be_read(ledger: Ledger, tmp_path: Path) -> None:
-    pricer = opened(ledger, tmp_path).pricer
+    pricer = opened(ledger, tmp_path)
     assert pricer.current("claude", "claude-opus-4-6", at_ms=AT_MS) == {
         "input": Decimal(5),
         "cache_read": Decimal("0.5"),
