@@ -1,4 +1,4 @@
-"""The whole program but its command line: its objects, its start and its stop."""
+"""The whole program but its command line: its objects, its start, its regular upkeep and its stop."""
 
 import math
 import threading
@@ -10,13 +10,15 @@ from prometheus_client import CollectorRegistry, Counter, PlatformCollector, Pro
 
 from exporter import __version__
 from exporter.clock import Clock
+from exporter.days import DAY_MS
+from exporter.errors import LedgerError
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
+from exporter.jobs.memory import give_back
 from exporter.jobs.scheduler import Worker, run_loop
-from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
 from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.exposition import Exposition
@@ -35,6 +37,9 @@ from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
 from exporter.wiring import Parts, connect
 
+_UPKEEP_SECONDS = 5.0
+_RETENTION_SECONDS = 3600.0
+_REJECTED_RETENTION_MS = 30 * DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call in progress before it cuts the connection."""
 _PATIENCE_WITH_POPS_SECONDS = 8.0
@@ -65,7 +70,7 @@ class Exporter:
         polls = PollMetrics(registry)
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        left = [QueueIngest(proxy, parts.intake) for proxy in ledger.dictionary.proxies if proxy not in polled]
+        self._removed = [QueueIngest(proxy, parts.intake) for proxy in ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
                 connect(proxy, ledger, clock),
@@ -85,28 +90,14 @@ class Exporter:
             fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
         history = parts.history
-        upkeep = Upkeep(
-            ledger=ledger,
-            limits=parts.limits,
-            labels=labels,
-            prices=parts.prices,
-            statuses=self.statuses,
-            left=left,
-            clock=clock,
-            birth_seconds=float(settings.exporter_series_birth_seconds),
-            retention_days=settings.exporter_retention_days,
-            sent_only=history is not None,
-            stopping=self._stopping,
-        )
-        self.reload = upkeep.reload
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
         self._historians = [Worker("history", history.work, lambda: INTERVAL_SECONDS)] if history else []
         notifier = parts.notifier(self._stopping.is_set)
         notifiers = [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)] if notifier else []
         days = ledger.days
         self._writers = [
-            Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
-            Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
+            Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS),
+            Worker("retention", self._prune, lambda: _RETENTION_SECONDS),
             Worker("day-sums", lambda: days.refresh(self._stopping.is_set), lambda: days.interval_seconds),
             Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS),
             *self._poll_workers,
@@ -178,6 +169,50 @@ class Exporter:
         for worker in (*self._poll_workers, *self._historians):
             worker.ask()
 
+    def reload(self) -> list[str]:
+        """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
+        labels, limits, prices = self.parts.labels, self.parts.limits, self.parts.prices.user
+        if prices is not None:
+            prices.reload(now=True)
+        labels.reload(now=True)
+        problems = [labels.file_problem, prices.problem if prices is not None else ""]
+        try:
+            limits.refresh(now=True)
+        except LedgerError as exc:
+            problems.append(str(exc))
+        problems = [problem for problem in (*problems, *limits.problems) if problem]
+        _log.info("reloaded", problems=len(problems))
+        return problems
+
+    def _keep_up(self) -> None:
+        """Do what is due by time alone: midnight, limits, edited files, young series, the file's size."""
+        ledger, labels = self.parts.ledger, self.parts.labels
+        give_back()
+        ledger.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
+        ledger.periods.refresh()
+        labels.reload()
+        self.parts.limits.refresh()
+        if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
+            labels.find_misfits()
+        for queue in self._removed:
+            queue.work_off()
+        ledger.measure()
+
+    def _prune(self) -> None:
+        """Delete what has been kept long enough."""
+        retention = self.parts.ledger.retention
+        now_ms = retention.believable_now_ms(self.parts.clock.now_ms())
+        if now_ms is None:
+            return
+        pruned = retention.prune(
+            entries_before_ms=now_ms - self.parts.settings.exporter_retention_days * DAY_MS,
+            rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
+            stopping=self._stopping.is_set,
+            sent_only=self.parts.history is not None,
+        )
+        if pruned.entries or pruned.rejected:
+            _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
+
     def run(self, stop: threading.Event) -> None:
         """Serve and poll until ``stop`` is set, then finish the work in progress."""
         for worker in self._workers:
@@ -224,7 +259,7 @@ class Exporter:
 
 def _price_workers(prices: Pricer) -> list[Worker]:
     user, feed = prices.user, prices.feed
-    workers = [Worker("prices-file", user.reload, lambda: UPKEEP_SECONDS)] if user is not None else []
+    workers = [Worker("prices-file", user.reload, lambda: _UPKEEP_SECONDS)] if user is not None else []
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers
