@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import exporter.ingest.snapshot_details
+import exporter.ingest.snapshot
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from tests.benches.booking import adds_up, check_sums, flow_of, intake_of, take
@@ -333,7 +333,7 @@ def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
 def _take_in(bench: SnapshotBench) -> None:
     code = 1
     try:
-        exporter.ingest.snapshot_details._PER_TRANSACTION = 50
+        exporter.ingest.snapshot._PER_TRANSACTION = 50
         bench.start()
         bench.poll()
         code = 0

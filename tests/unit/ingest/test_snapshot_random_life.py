@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import exporter.ingest.snapshot_details
+import exporter.ingest.snapshot
 from exporter.errors import BadAnswerError, LedgerError
 from exporter.ledger.database import FILE_NAME
 from tests.benches.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
@@ -265,7 +265,7 @@ def test_with_details_the_ledger_is_the_truth(
     steps: list[Any], seed: int, twins: bool, numbered: bool, cap: int | None
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.ingest.snapshot_details, "_PER_TRANSACTION", 3)
+        patch.setattr(exporter.ingest.snapshot, "_PER_TRANSACTION", 3)
         life = _Life(Path(folder), seed=seed, twins=twins, numbered=numbered, cap=cap)
         for step in (*steps, _Life.poll, _Life.poll):
             step(life)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import exporter.ingest.snapshot_details
+import exporter.ingest.snapshot
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.sync.checkpoint import CLIENTS, ExportedLimits, ProxyState
 from tests.benches.booking import check_sums, open_ledger
@@ -103,7 +103,7 @@ _STEPS = (
 
 def _live(steps: list[Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.ingest.snapshot_details, "_PER_TRANSACTION", 2)
+        patch.setattr(exporter.ingest.snapshot, "_PER_TRANSACTION", 2)
         life = _Life(Path(folder) / "0", seed=seed)
         for step in (*steps, _Life.restore, _Life.poll, _Life.shows, _Life.poll, _Life.strips, _Life.poll):
             step(life)
