@@ -12,7 +12,7 @@ from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.settings.model import Settings
 from exporter.settings.problems import did_you_mean
-from exporter.sources.names import Names
+from exporter.sources.credentials import Names
 from exporter.wiring import Parts
 
 

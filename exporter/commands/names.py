@@ -23,8 +23,8 @@ from exporter.normalize.credentials import Account
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
+from exporter.sources.credentials import Names, fetch_names
 from exporter.sources.detect import detect
-from exporter.sources.names import Names, fetch_names
 from exporter.wiring import Parts, connect
 
 _LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join series s on s.id = r.series group by 1, 2"

@@ -9,7 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
@@ -18,13 +18,8 @@ from exporter.sources.proxy_config import Flags, read_flags
 POLL_SECONDS = 15.0
 
 
-class Version(NamedTuple):
-    """A CPA release. Whatever follows the three numbers (commits on top, a fork's suffix) does not count."""
-
-    major: int
-    minor: int
-    patch: int
-
+Version = tuple[int, int, int]
+"""A CPA release. Whatever follows the three numbers (commits on top, a fork's suffix) does not count."""
 
 _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", re.ASCII | re.DOTALL)
 
@@ -32,7 +27,7 @@ _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", re.ASCII 
 def parse_version(text: str) -> Version | None:
     """The release in an ``X-CPA-VERSION`` (``v7.2.140``, ``7.2.140``, ``v7.2.140-3-gabc1234-dirty``), else None."""
     match = _VERSION.fullmatch(text.strip())
-    return Version(*map(int, match.groups())) if match else None
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 @dataclass(frozen=True)

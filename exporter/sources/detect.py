@@ -21,8 +21,8 @@ SOURCES: list[type[Source]] = [
 ]
 """All sources, the preferred one first. Several sources of a proxy have the same records, so only one is read."""
 
-_FIRST_HTTP_QUEUE = Version(6, 10, 8)
-_FIRST_V8 = Version(8, 0, 0)
+_FIRST_HTTP_QUEUE = (6, 10, 8)
+_FIRST_V8 = (8, 0, 0)
 
 _FRONT_PAGE_BYTES = 1024
 

@@ -45,8 +45,8 @@ STARVES = say(
     "While anybody subscribes, programs that poll its usage queue get nothing, and each subscriber gets every record."
 )
 
-_FIRST = Version(7, 0, 7)
-_WITHOUT = Version(7, 1, 17)
+_FIRST = (7, 0, 7)
+_WITHOUT = (7, 1, 17)
 
 _HOLD_SECONDS = 0.1
 """How long a record waits for others, so that a busy proxy does not cost a commit per record."""

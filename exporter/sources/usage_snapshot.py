@@ -16,7 +16,7 @@ _NO_SUBSCRIPTION = say(
     "It cannot be subscribed to, and need not be: reading a snapshot takes nothing from other programs. Set source:"
     " queue (CLIPROXY_SOURCE), or upgrade to CPA 7.0.7 or newer to subscribe."
 )
-_FIRST_WITHOUT = Version(6, 10, 0)
+_FIRST_WITHOUT = (6, 10, 0)
 _BEGINNING = re.compile(rb'\s*\{.*?"usage"\s*:\s*\{', re.DOTALL)
 _PROBE_BYTES = 1024
 
