@@ -20,7 +20,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.normalize.credentials import Account
-from exporter.pricing.vendors import OPENAI_COMPATIBLE
+from exporter.pricing.model_names import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.credentials import Names, fetch_names

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.days import DAY_MS, EPOCH, epoch_ms
 from exporter.pricing.cost import Price, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import Row, Rows
-from exporter.pricing.vendors import SECTIONS
+from exporter.pricing.model_names import SECTIONS
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider, TieredPrices

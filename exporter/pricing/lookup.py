@@ -1,7 +1,7 @@
 """Finds a model's row in a price list, and remembers it.
 
 A list has sections, a section has rows by name, and the requested name has to *equal* one of them. ``model_names.py``
-says what a name may drop first, ``vendors.py`` which sections to search.
+says which sections to search, and what a name may drop first.
 
 Every record needs a price, so a list remembers what it found for a name, or that it found nothing. Clients choose model
 names, so that memory has a bound.
@@ -13,8 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from exporter.pricing.cost import MatchedBy, Price
-from exporter.pricing.model_names import clean, spellings, without_vendor
-from exporter.pricing.vendors import OPENAI_COMPATIBLE, sections
+from exporter.pricing.model_names import OPENAI_COMPATIBLE, clean, sections, spellings
 
 _REMEMBERED_NAMES = 10_000
 
@@ -79,7 +78,7 @@ class PriceList:
 def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
     """The sections that may list a model, and in each the spellings of its name, the whole one first."""
     name = clean(model)
-    for section in sections(provider, name, without_vendor(name)):
+    for section in sections(provider, name):
         for spelling, matched_by in spellings(name):
             yield section, spelling, matched_by
 

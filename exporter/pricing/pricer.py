@@ -17,8 +17,8 @@ from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.cost import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import NO_PRICES, PriceList, override_ways
+from exporter.pricing.model_names import OPENAI_COMPATIBLE
 from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
-from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.records import Basis, Cost, Tokens, UsageRecord
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
