@@ -22,6 +22,7 @@ UNIT = ROOT / "tests" / "unit"
 LAYERS = (
     ("sentences",),
     ("clock", "errors", "records", "days", "formats", "logs"),
+    ("scheduler", "memory"),
     ("settings", "quotas"),
     ("normalize",),
     ("sources",),
@@ -30,7 +31,7 @@ LAYERS = (
     ("limits", "usage"),
     ("ingest", "imports"),
     ("history",),
-    ("metrics", "web", "jobs"),
+    ("metrics", "web"),
     ("wiring",),
     ("app",),
     ("commands",),

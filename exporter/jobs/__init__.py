@@ -1,1 +1,0 @@
-"""What runs beside the polls: when a job is due, and how the process takes less memory."""
