@@ -50,7 +50,8 @@ def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, 
         found = fetch(path, read, Read(accounts=[], unread=0))
         accounts.extend(found.accounts)
         if found.unread:
-            problems.append(f"{client.where} lists {found.unread} credentials in {path} that cannot be read.")
+            noun = "credential" if found.unread == 1 else "credentials"
+            problems.append(f"{client.where} lists {found.unread} {noun} in {path} that cannot be read.")
 
     try:
         uses: KeyUses = fetch(paths.api_key_usage, lambda body: read_key_uses(body, pseudonym), {})

@@ -54,3 +54,17 @@ def test_a_list_that_cannot_be_read_is_reported_and_costs_only_itself(server: St
 def test_a_proxy_without_such_a_list_has_no_clients(server: SteeredServer) -> None:
     server.proxy.fault(path="api-keys", kind="status", status=404, body=b"404 page not found", times=None)
     assert (_fetch(server).clients, _fetch(server).problems) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        pytest.param(b"[7]", "lists 1 credential in /v0/management/auth-files that cannot be read.", id="one"),
+        pytest.param(b"[7, 8]", "lists 2 credentials in /v0/management/auth-files that cannot be read.", id="two"),
+    ],
+)
+def test_accounts_that_cannot_be_read_are_counted(server: SteeredServer, odd: bytes, told: str) -> None:
+    body = b'{"files": ' + odd + b"}"
+    server.proxy.fault(path="auth-files", kind="status", status=200, body=body, times=None)
+    (problem,) = _fetch(server).problems
+    assert problem.endswith(told)
