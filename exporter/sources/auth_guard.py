@@ -91,9 +91,8 @@ class RefusalStore(Protocol):
 class KeyGuard:
     """Allows or forbids each call to one proxy, and learns its result.
 
-    The caller makes one call at a time: ``check``, the call, then either ``accepted`` or ``not_accepted``. Any thread
-    may call ``status`` at any time; it reads only memory. Creating a guard reads the store, and raises LedgerError if
-    that fails.
+    The caller makes one call at a time, each in a block of ``trying``. Any thread may call ``status`` at any time; it
+    reads only memory. Creating a guard reads the store, and raises LedgerError if that fails.
     """
 
     def __init__(
@@ -108,7 +107,6 @@ class KeyGuard:
         self._proxy = proxy
         self._known_as = known_as
         self._fingerprints = known_as()
-        self._turn: threading.Lock | None = None
         self._is_accepted = False
         self._store = store
         self._clock = clock
@@ -116,6 +114,7 @@ class KeyGuard:
         self._held: RefusedKey | None = None
         self._unsaved = False
         self._before_try: RefusedKey | None = None
+        """What was held before the call in progress; None once the proxy has accepted it."""
         self._asked = False
         # Not at the first check: the monotonic clock has to watch over a stored refusal from now on.
         self._recall()
@@ -124,33 +123,43 @@ class KeyGuard:
         """A person asks for a try: the next call need not wait if the budget allows one more."""
         self._asked = True
 
-    def check(self) -> None:
-        """Return if the next call may go out now.
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """A call to the proxy, made in this block. The block calls ``accepted`` if the proxy took the key.
 
-        Raises KeyRefusedError or BannedError if it may not, and LedgerError if the store fails.
+        It raises the ProxyError that the call ends in; without both, the answer may have come without a login. A
+        refusal or ban is stored when the block ends. A repeated try counts, too, if nobody knows what came of it.
+
+        Raises KeyRefusedError or BannedError if no call may go out now, and LedgerError if the store fails.
         """
-        self._take_turn()
-        try:
+        with self._turn():
             asked, self._asked = self._asked, False
-            if (held := self._recall()) is not None:
-                self._begin_repeated_try(held, asked=asked)
-        except BaseException:
-            self._end_turn()
-            raise
+            self._before_try = self._recall()
+            if self._before_try is not None:
+                self._begin_repeated_try(self._before_try, asked=asked)
+            try:
+                yield
+            except ProxyError as exc:
+                self._learn(exc)
+                if isinstance(exc, KeyRefusedError):
+                    raise KeyRefusedError(joined(str(exc), self.status())) from None
+                raise
+            self._learn(None)
 
-    def _take_turn(self) -> None:
-        """Look the server's names up again until it accepts the key: a name may lead elsewhere by now."""
-        if self._is_accepted or self._turn is not None:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let no other proxy of the server call it meanwhile, until it accepts the key."""
+        if self._is_accepted:
+            yield
             return
-        self._fingerprints = self._known_as()
+        self._fingerprints = self._known_as()  # a name may lead elsewhere by now
         turn = self._store.turn(self._fingerprints[-1])
-        if turn.acquire(timeout=_TURN_SECONDS):
-            self._turn = turn
-
-    def _end_turn(self) -> None:
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            turn.release()
+        is_taken = turn.acquire(timeout=_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            if is_taken:
+                turn.release()
 
     def _begin_repeated_try(self, held: RefusedKey, *, asked: bool) -> None:
         blocked_ms = held.blocked_until_ms - self._now_ms()
@@ -162,44 +171,29 @@ class KeyGuard:
         # The proxy has forgotten failures from before the rest, so a person has one more try, given up or not.
         if not (has_rested and asked if held.given_up else has_rested or asked):
             raise KeyRefusedError(self._sentence(held))
-        self._before_try = held
         self._count_refusal(held)
 
     def accepted(self) -> None:
         """The proxy took the key: forget its refusal."""
-        with self._judged():
-            self._is_accepted = True
-            if self._held is not None:
-                self._store.replace(self._fingerprints, self._proxy)
-                self._held = None
-                self._unsaved = False
+        self._is_accepted, self._before_try = True, None
+        if self._held is not None:
+            self._store.replace(self._fingerprints, self._proxy)
+            self._held = None
+            self._unsaved = False
 
-    def not_accepted(self, error: ProxyError | None = None) -> None:
-        """The call ended in ``error``, or in an answer that may come without a login.
-
-        A refusal or ban is stored when this returns. A repeated try counts, too, if nobody knows what came of it.
-        """
-        with self._judged() as before:
-            if isinstance(error, KeyRefusedError):
-                self._is_accepted = False
-                self._count_refusal(before)
-            elif isinstance(error, BannedError):  # the proxy did not look at the key
-                now_ms, wait_ms = self._now_ms(), round((error.retry_after_seconds + _BAN_MARGIN_SECONDS) * 1000)
-                known = before or RefusedKey(self._fingerprints[0], 0, 0, also=tuple(self._fingerprints[1:]))
-                self._hold(msgspec.structs.replace(known, banned_at_ms=now_ms, blocked_until_ms=now_ms + wait_ms))
-            elif error is not None and (error.answer_lost or isinstance(error, ProxyServerError)):
-                pass  # its result is unknown
-            elif before is not None and before is not self._held:
-                self._hold(before)
-
-    @contextmanager
-    def _judged(self) -> Iterator[RefusedKey | None]:
-        """What was held before this try. Lets the server's other proxies go on once its result is stored."""
-        try:
-            before, self._before_try = self._before_try or self._held, None
-            yield before
-        finally:
-            self._end_turn()
+    def _learn(self, error: ProxyError | None) -> None:
+        before = self._before_try
+        if isinstance(error, KeyRefusedError):
+            self._is_accepted = False
+            self._count_refusal(before)
+        elif isinstance(error, BannedError):  # the proxy did not look at the key
+            now_ms, wait_ms = self._now_ms(), round((error.retry_after_seconds + _BAN_MARGIN_SECONDS) * 1000)
+            known = before or RefusedKey(self._fingerprints[0], 0, 0, also=tuple(self._fingerprints[1:]))
+            self._hold(msgspec.structs.replace(known, banned_at_ms=now_ms, blocked_until_ms=now_ms + wait_ms))
+        elif error is not None and (error.answer_lost or isinstance(error, ProxyServerError)):
+            pass  # its result is unknown
+        elif before is not None and before is not self._held:
+            self._hold(before)
 
     def before_first_call(self) -> str | None:
         """A sentence about the remaining tries, None if there will be none or only a ban is known."""

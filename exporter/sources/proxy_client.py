@@ -21,15 +21,8 @@ from dataclasses import dataclass
 import httpx
 
 from exporter import __version__
-from exporter.errors import (
-    BadAnswerError,
-    KeyRefusedError,
-    LedgerError,
-    ProxyError,
-    ProxyUnreachableError,
-    SettingsError,
-)
-from exporter.sentences import joined, say
+from exporter.errors import BadAnswerError, LedgerError, ProxyError, ProxyUnreachableError, SettingsError
+from exporter.sentences import say
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.cancellation import Cancellation
 from exporter.sources.http_errors import Answer, failure, transport_failure
@@ -131,7 +124,7 @@ class ProxyClient:
         return self._ask(path, body, accept=accept, max_bytes=max_bytes)
 
     def _ask(self, path: str, body: bytes | None, *, accept: Collection[int], max_bytes: int) -> Answer:
-        with self._guarded():
+        with self._lock, self.guard.trying():
             answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
             if answer.from_cpa:
                 self.version = _clean(answer.headers["x-cpa-version"])
@@ -140,8 +133,6 @@ class ProxyClient:
                 raise error
             if answer.status in _JUDGED:
                 self._accepted()
-            else:
-                self.guard.not_accepted()
             return answer
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
@@ -155,22 +146,9 @@ class ProxyClient:
 
         It raises a ProxyError if the proxy does not accept the key. Raises the guard's errors if it allows no login.
         """
-        with self._guarded():
+        with self._lock, self.guard.trying():
             yield self._url, self._key
             self._accepted()
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """One call with the key, if the guard allows it; the guard learns how it failed."""
-        with self._lock:
-            self.guard.check()
-            try:
-                yield
-            except ProxyError as exc:
-                self.guard.not_accepted(exc)
-                if isinstance(exc, KeyRefusedError):
-                    raise KeyRefusedError(joined(str(exc), self.guard.status())) from None
-                raise
 
     def _accepted(self) -> None:
         """Tell the guard, but never lose an answer over it: a pop's records are nowhere else."""

@@ -1,5 +1,6 @@
 """The key guard: how often a refused key is tried, whatever happens to the process and its clocks."""
 
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.errors import BannedError, KeyRefusedError, LedgerFullError, ProxyServerError, ProxyUnreachableError
+from exporter.errors import (
+    BannedError,
+    KeyRefusedError,
+    LedgerFullError,
+    ProxyError,
+    ProxyServerError,
+    ProxyUnreachableError,
+)
 from exporter.sources.auth_guard import KeyGuard, RefusedKey
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, keyed_hash, make_guard
 
@@ -26,9 +34,32 @@ def store() -> MemoryRefusals:
     return MemoryRefusals()
 
 
+def _begin(guard: KeyGuard) -> None:
+    """A call whose end nobody learns, as in a crash."""
+    guard.trying().__enter__()
+
+
+def _accept(guard: KeyGuard) -> None:
+    with guard.trying():
+        guard.accepted()
+
+
+def _fail(guard: KeyGuard, error: ProxyError) -> None:
+    """A call that goes out and ends in ``error``."""
+    gone_out = []
+
+    def call() -> None:
+        with guard.trying():
+            gone_out.append(guard)
+            raise error
+
+    with pytest.raises(type(error)):
+        call()
+    assert gone_out
+
+
 def _refuse(guard: KeyGuard) -> None:
-    guard.check()
-    guard.not_accepted(KeyRefusedError())
+    _fail(guard, KeyRefusedError())
 
 
 def test_an_unknown_key_may_be_tried_and_an_accepted_one_stays_in_use(
@@ -36,8 +67,7 @@ def test_an_unknown_key_may_be_tried_and_an_accepted_one_stays_in_use(
 ) -> None:
     guard = make_guard(store=store, clock=clock)
     for _ in range(5):
-        guard.check()
-        guard.accepted()
+        _accept(guard)
     assert guard.status() is None
     assert store.load() == ()
 
@@ -49,28 +79,26 @@ def test_a_refused_key_is_tried_again_once_after_150_minutes_and_three_times_in_
     _refuse(guard)
     for count in ("once", "2 times"):
         with pytest.raises(KeyRefusedError, match=rf"refused {count}, last at 2026-.*is tried again at 2026-"):
-            guard.check()
+            _begin(guard)
         clock.advance(WAIT - 1)
         with pytest.raises(KeyRefusedError):
-            guard.check()
+            _begin(guard)
         clock.advance(1)
         _refuse(guard)
     clock.advance(1000 * HOUR)
     with pytest.raises(KeyRefusedError, match=r"refused 3 times.* will not be tried again: set a new key"):
-        guard.check()
+        _begin(guard)
 
 
 def test_a_person_may_ask_for_a_try_at_once(store: MemoryRefusals, clock: TurnableClock) -> None:
     running = make_guard(store=store, clock=clock)
     _refuse(running)
     with pytest.raises(KeyRefusedError, match="If it was corrected in CPA, the command cliproxy-exporter try-key"):
-        running.check()
+        _begin(running)
     command = make_guard(store=store, clock=clock)
     command.ask()
-    command.check()
-    command.accepted()
-    running.check()  # continues by itself
-    running.accepted()
+    _accept(command)
+    _accept(running)  # continues by itself
     assert running.status() is None
 
 
@@ -81,10 +109,10 @@ def test_asking_is_for_one_try_and_counts(store: MemoryRefusals, clock: Turnable
         guard.ask()
         _refuse(guard)
         with pytest.raises(KeyRefusedError, match=f"refused {count}"):
-            guard.check()
+            _begin(guard)
     guard.ask()
     with pytest.raises(KeyRefusedError, match=r"If it was corrected .* tries it once, from 2026-"):
-        guard.check()
+        _begin(guard)
 
 
 def test_a_key_that_was_given_up_has_one_try_on_request_after_each_rest(
@@ -98,22 +126,21 @@ def test_a_key_that_was_given_up_has_one_try_on_request_after_each_rest(
     for _ in range(3):
         clock.advance(WAIT)
         with pytest.raises(KeyRefusedError, match=r"not be tried again.* tries it once\."):
-            make_guard(store=store, clock=clock).check()
+            _begin(make_guard(store=store, clock=clock))
         asking = make_guard(store=store, clock=clock)
         asking.ask()
         _refuse(asking)
         asking.ask()
         with pytest.raises(KeyRefusedError):
-            asking.check()
+            _begin(asking)
 
 
 def test_a_requested_try_waits_for_a_ban(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
-    guard.check()
-    guard.not_accepted(BannedError("", retry_after_seconds=1800))
+    _fail(guard, BannedError("", retry_after_seconds=1800))
     guard.ask()
     with pytest.raises(BannedError):
-        guard.check()
+        _begin(guard)
 
 
 def test_a_refusal_outlives_the_process(store: MemoryRefusals, clock: TurnableClock) -> None:
@@ -123,9 +150,9 @@ def test_a_refusal_outlives_the_process(store: MemoryRefusals, clock: TurnableCl
     after_restart = make_guard(store=store, clock=clock)
     assert "once" in str(after_restart.status())
     with pytest.raises(KeyRefusedError):
-        after_restart.check()
+        _begin(after_restart)
     clock.advance(1.5 * HOUR)
-    after_restart.check()
+    _begin(after_restart)
 
 
 def test_two_processes_share_one_try(store: MemoryRefusals, clock: TurnableClock) -> None:
@@ -134,19 +161,18 @@ def test_two_processes_share_one_try(store: MemoryRefusals, clock: TurnableClock
     clock.advance(WAIT)
     _refuse(make_guard(store=store, clock=clock))
     with pytest.raises(KeyRefusedError, match="2 times"):
-        running.check()
+        _begin(running)
 
 
 def test_a_success_clears_the_refusal(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
     clock.advance(WAIT)
-    guard.check()
-    guard.accepted()
+    _accept(guard)
     assert guard.status() is None
     _refuse(guard)
     with pytest.raises(KeyRefusedError, match="once"):
-        guard.check()
+        _begin(guard)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +187,9 @@ def test_a_key_that_changes_and_returns_is_still_refused(
 ) -> None:
     _refuse(make_guard(store=store, clock=clock))
     other = make_guard(store=store, clock=clock, **change)
-    other.check()
-    other.accepted()
+    _accept(other)
     with pytest.raises(KeyRefusedError, match="once"):
-        make_guard(store=store, clock=clock).check()  # the first one is still remembered
+        _begin(make_guard(store=store, clock=clock))  # the first one is still remembered
 
 
 @pytest.mark.parametrize(
@@ -180,13 +205,13 @@ def test_setting_the_wall_clock_brings_no_earlier_try(store: MemoryRefusals, clo
     _refuse(guard)
     clock.jump(jump)
     with pytest.raises(KeyRefusedError):
-        guard.check()
+        _begin(guard)
     restarted = make_guard(store=store, clock=clock)
     clock.advance(WAIT - 60)
     with pytest.raises(KeyRefusedError):
-        restarted.check()
+        _begin(restarted)
     clock.advance(60)
-    restarted.check()
+    _begin(restarted)
 
 
 def test_a_stored_time_in_the_future_counts_as_now(store: MemoryRefusals, clock: TurnableClock) -> None:
@@ -194,27 +219,25 @@ def test_a_stored_time_in_the_future_counts_as_now(store: MemoryRefusals, clock:
     clock.jump(-1000 * HOUR)  # while no exporter runs
     guard = make_guard(store=store, clock=clock)
     with pytest.raises(KeyRefusedError):
-        guard.check()
+        _begin(guard)
     clock.advance(WAIT)
-    guard.check()
+    _begin(guard)
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["in one process", "over a restart"])
 def test_a_stated_waiting_time_is_obeyed(store: MemoryRefusals, clock: TurnableClock, restart: bool) -> None:
     guard = make_guard(store=store, clock=clock)
-    guard.check()
-    guard.not_accepted(BannedError("", retry_after_seconds=1798))
+    _fail(guard, BannedError("", retry_after_seconds=1798))
     if restart:
         guard = make_guard(store=store, clock=clock)
     with pytest.raises(BannedError, match="banned this address") as refusal:
-        guard.check()
+        _begin(guard)
     assert refusal.value.retry_after_seconds == pytest.approx(1803)
     clock.advance(1801)
     with pytest.raises(BannedError):
-        guard.check()
+        _begin(guard)
     clock.advance(3)
-    guard.check()
-    guard.accepted()
+    _accept(guard)
     assert guard.status() is None
 
 
@@ -223,14 +246,13 @@ def test_a_ban_lasts_its_time_even_if_the_clock_is_set(
     store: MemoryRefusals, clock: TurnableClock, jump: float
 ) -> None:
     guard = make_guard(store=store, clock=clock)
-    guard.check()
-    guard.not_accepted(BannedError("", retry_after_seconds=1800))
+    _fail(guard, BannedError("", retry_after_seconds=1800))
     clock.jump(jump)
     with pytest.raises(BannedError):
-        guard.check()
+        _begin(guard)
     restarted = make_guard(store=store, clock=clock)
     with pytest.raises(BannedError) as refusal:
-        restarted.check()
+        _begin(restarted)
     assert refusal.value.retry_after_seconds == pytest.approx(1805, abs=0.2)
 
 
@@ -238,11 +260,9 @@ def test_a_ban_uses_up_no_try(store: MemoryRefusals, clock: TurnableClock) -> No
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
     clock.advance(WAIT)
-    guard.check()
-    guard.not_accepted(BannedError("", retry_after_seconds=1800))
+    _fail(guard, BannedError("", retry_after_seconds=1800))
     clock.advance(1806)
-    guard.check()
-    guard.not_accepted(KeyRefusedError())
+    _fail(guard, KeyRefusedError())
     assert "2 times" in str(guard.status())
 
 
@@ -251,8 +271,7 @@ def test_a_repeated_try_that_did_not_arrive_may_be_repeated(store: MemoryRefusal
     _refuse(guard)
     clock.advance(WAIT)
     for _ in range(5):
-        guard.check()
-        guard.not_accepted(ProxyUnreachableError())
+        _fail(guard, ProxyUnreachableError())
     assert "once" in str(guard.status())
 
 
@@ -260,24 +279,32 @@ def test_a_repeated_try_with_a_lost_answer_counts(store: MemoryRefusals, clock: 
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
     clock.advance(WAIT)
-    guard.check()
-    guard.not_accepted(ProxyServerError())
+    _fail(guard, ProxyServerError())
     with pytest.raises(KeyRefusedError, match="2 times"):
-        guard.check()
+        _begin(guard)
 
 
 def test_a_refusal_that_cannot_be_stored_still_stops_this_process(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
-    guard.check()
     store.fail = LedgerFullError("The disk is full.")
+    with pytest.raises(LedgerFullError), guard.trying():
+        raise KeyRefusedError
     with pytest.raises(LedgerFullError):
-        guard.not_accepted(KeyRefusedError())
-    with pytest.raises(LedgerFullError):
-        guard.check()
+        _begin(guard)
     store.fail = None
     with pytest.raises(KeyRefusedError):
-        guard.check()
+        _begin(guard)
     assert store.load() != ()
+
+
+def test_an_unexpected_error_does_not_keep_the_servers_other_proxies_waiting(
+    store: MemoryRefusals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = threading.Lock()
+    monkeypatch.setattr(store, "turn", lambda _fingerprint: turn)
+    with pytest.raises(ZeroDivisionError), make_guard(store=store).trying():
+        raise ZeroDivisionError
+    assert not turn.locked()
 
 
 def test_neither_store_nor_sentence_contains_the_key(store: MemoryRefusals, clock: TurnableClock) -> None:
@@ -285,6 +312,10 @@ def test_neither_store_nor_sentence_contains_the_key(store: MemoryRefusals, cloc
     _refuse(guard)
     assert KEY not in str(store.load())
     assert KEY not in str(guard.status())
+
+
+class _CrashError(BaseException):
+    """The end of the process."""
 
 
 class WrongKeys(RuleBasedStateMachine):
@@ -306,23 +337,24 @@ class WrongKeys(RuleBasedStateMachine):
 
     def _poll(self, outcome: str) -> None:
         try:
-            self.guard.check()
-        except (KeyRefusedError, BannedError):
-            return
-        repeated = self.key in self.tries
+            with self.guard.trying():
+                self._call(outcome)
+        except (KeyRefusedError, BannedError, ProxyServerError, ProxyUnreachableError):
+            pass
+        except _CrashError:
+            self._restart(11.0)
+
+    def _call(self, outcome: str) -> None:
         if outcome == "unreachable":
-            self.guard.not_accepted(ProxyUnreachableError())
-        elif outcome == "banned":
-            self.guard.not_accepted(BannedError("", retry_after_seconds=1800))
-        elif outcome == "refused":
+            raise ProxyUnreachableError
+        if outcome == "banned":
+            raise BannedError("", retry_after_seconds=1800)
+        if outcome == "refused":
             self.tries.setdefault(self.key, []).append(self.real)
-            self.guard.not_accepted(KeyRefusedError())
-        elif repeated:  # the answer, or the exporter, was lost after the proxy had counted the try
+            raise KeyRefusedError
+        if self.key in self.tries:  # the answer, or the exporter, was lost after the proxy had counted the try
             self.tries[self.key].append(self.real)
-            if outcome == "lost answer":
-                self.guard.not_accepted(ProxyServerError())
-            else:
-                self._restart(11.0)
+            raise ProxyServerError if outcome == "lost answer" else _CrashError
 
     def _restart(self, monotonic: float) -> None:
         self.clock.reboot(monotonic)
@@ -390,8 +422,8 @@ def test_a_key_that_loopback_refused_is_refused_under_each_of_its_names(
 ) -> None:
     _refuse(_at("http://localhost:8317", store, clock))
     with pytest.raises(KeyRefusedError, match="once"):
-        _at(url, store, clock, *addresses).check()
-    _at("http://localhost:8318", store, clock).check()
+        _begin(_at(url, store, clock, *addresses))
+    _begin(_at("http://localhost:8318", store, clock))
 
 
 def test_a_host_name_means_each_of_its_addresses_and_itself_when_they_change(
@@ -405,8 +437,8 @@ def test_a_host_name_means_each_of_its_addresses_and_itself_when_they_change(
         ("https://cpa.example:443/base", ()),  # it cannot be resolved now
     ):
         with pytest.raises(KeyRefusedError, match="once"):
-            _at(url, store, clock, *addresses).check()
-    _at("https://192.0.2.3/base", store, clock).check()
+            _begin(_at(url, store, clock, *addresses))
+    _begin(_at("https://192.0.2.3/base", store, clock))
 
 
 def test_refusals_from_before_spellings_were_merged_keep_counting(store: MemoryRefusals, clock: TurnableClock) -> None:
@@ -416,8 +448,8 @@ def test_refusals_from_before_spellings_were_merged_keep_counting(store: MemoryR
         store.replace((), "default", RefusedKey(fingerprint=name, count=1 + number, refused_at_ms=then))
     guard = _at("http://cpa.example", store, clock, "192.0.2.1")
     with pytest.raises(KeyRefusedError, match="once"):
-        guard.check()
+        _begin(guard)
     clock.advance(WAIT)
     _refuse(guard)
     with pytest.raises(KeyRefusedError, match="4 times"):
-        _at("http://192.0.2.1", store, clock).check()
+        _begin(_at("http://192.0.2.1", store, clock))
