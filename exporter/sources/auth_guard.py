@@ -16,14 +16,14 @@ about a clock that was set while no exporter ran.
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
 from exporter.clock import Clock
-from exporter.errors import BannedError, KeyRefusedError, ProxyError, ProxyServerError
+from exporter.errors import BannedError, KeyRefusedError, LedgerError, ProxyError, ProxyServerError
 from exporter.sentences import counted, joined, say
 
 RETRY_SECONDS = 150 * 60.0
@@ -116,7 +116,7 @@ class KeyGuard:
         self._before_try: RefusedKey | None = None
         """What was held before the call in progress; None once the proxy has accepted it."""
         self._asked = False
-        # Not at the first check: the monotonic clock has to watch over a stored refusal from now on.
+        # Not at the first call: the monotonic clock has to watch over a stored refusal from now on.
         self._recall()
 
     def ask(self) -> None:
@@ -174,12 +174,16 @@ class KeyGuard:
         self._count_refusal(held)
 
     def accepted(self) -> None:
-        """The proxy took the key: forget its refusal."""
+        """The proxy took the key: forget its refusal. If the store fails, the next answer tries again.
+
+        Not an error: a pop's records are nowhere else, and would be lost over it.
+        """
         self._is_accepted, self._before_try = True, None
         if self._held is not None:
-            self._store.replace(self._fingerprints, self._proxy)
-            self._held = None
-            self._unsaved = False
+            with suppress(LedgerError):
+                self._store.replace(self._fingerprints, self._proxy)
+                self._held = None
+                self._unsaved = False
 
     def _learn(self, error: ProxyError | None) -> None:
         before = self._before_try

@@ -15,13 +15,13 @@ import re
 import ssl
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 
 from exporter import __version__
-from exporter.errors import BadAnswerError, LedgerError, ProxyError, ProxyUnreachableError, SettingsError
+from exporter.errors import BadAnswerError, ProxyError, ProxyUnreachableError, SettingsError
 from exporter.sentences import say
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.cancellation import Cancellation
@@ -132,7 +132,7 @@ class ProxyClient:
             if error := failure(answer, where=self.where, path=path, accept=accept):
                 raise error
             if answer.status in _JUDGED:
-                self._accepted()
+                self.guard.accepted()
             return answer
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
@@ -148,12 +148,7 @@ class ProxyClient:
         """
         with self._lock, self.guard.trying():
             yield self._url, self._key
-            self._accepted()
-
-    def _accepted(self) -> None:
-        """Tell the guard, but never lose an answer over it: a pop's records are nowhere else."""
-        with suppress(LedgerError):
-            self.guard.accepted()  # after an error, the next answer tries again
+            self.guard.accepted()
 
     def cancel(self) -> None:
         """End a call in progress, in any thread. Later calls fail."""
