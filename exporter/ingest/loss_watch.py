@@ -79,10 +79,20 @@ class LossWatch:
                 except LedgerError as exc:
                     _log.error("pop_not_marked", proxy=self._proxy, message=str(exc))
 
-    def look_for_gap(self, source: Source, status: ProxyStatus) -> None:
-        """Note a gap if the queue, which was just read, went unread for longer than it keeps a record."""
+    def follow(self, source: Source, status: ProxyStatus) -> None:
+        """Note that ``source`` was read: log restarts, and note a gap if records may have expired in its queue.
+
+        What a restart costs depends on the source that was read before.
+        """
+        before = self._ledger.note_source(self._proxy, source.kind) or source.kind
         seconds, retention = self._unread_seconds(), status.retention_seconds
         self.read_at = self._clock.monotonic()
+        consequence = (source_of_kind(before) or source).restart_cost.format(unread=formats.span(seconds))
+        if before != source.kind:
+            # This is another server: its records are younger than the last look, so none has expired.
+            self.detector, self.may_have_lost, retention = None, False, None
+            consequence = f"Its usage is now in a {source.kind}; it was in a {before}. {consequence}"
+        self.restarts.follow(self._ledger.flow(self._proxy).restarts, consequence=consequence)
         if retention is None or seconds <= retention or status.publishing_enabled is False:
             return
         if not source.way.has_rivals:
@@ -123,20 +133,6 @@ class LossWatch:
             publishing=status.publishing_enabled is not False,
             now_ms=self._clock.now_ms(),
         )
-
-    def follow_source(self, source: Source) -> None:
-        """Note which source was read, and log restarts. What each costs depends on the source that was read before."""
-        before = self._ledger.note_source(self._proxy, source.kind) or source.kind
-        unread = formats.span(self._unread_seconds())
-        change = ""
-        if before != source.kind:
-            # This is another server: its records are younger than the last look, so none has expired.
-            self.detector, self.may_have_lost = None, False
-            change = f"Its usage is now in a {source.kind}; it was in a {before}. "
-        if change or source.is_cumulative:
-            self.read_at = self._clock.monotonic()
-        loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)
-        self.restarts.follow(self._ledger.flow(self._proxy).restarts, consequence=change + loss)
 
     def _unread_seconds(self) -> float:
         """Seconds since the source was last read; by the wall clock if an earlier process did so, 0 if none did."""

@@ -197,12 +197,11 @@ class Poller:
         except ProxyError:
             self._losses.may_have_lost = True  # the records of an answer that did not arrive are lost
             raise
-        self._losses.follow_source(source)
-        if not source.is_cumulative:
-            self._losses.look_for_gap(source, self.status)
-            if is_emptied and self._comparable:  # so all records that the last inventory counted have been read
-                self._comparable = False
-                self._losses.compare_counts(self.status)
+        self._losses.follow(source, self.status)
+        if not source.is_cumulative and is_emptied and self._comparable:
+            # All records that the last inventory counted have been read.
+            self._comparable = False
+            self._losses.compare_counts(self.status)
         if self._client.version != source.version:
             self._is_doubtful = True
         self._note_success(source)
