@@ -153,7 +153,7 @@ class SourceGoneError(UnsupportedProxyError):
 class HistoryError(ExporterError):
     """A call to Supabase failed. Booking, limits and metrics go on without it.
 
-    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: one of
+    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: a key of
     ``exporter.history.state.REASONS``.
     """
 

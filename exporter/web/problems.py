@@ -137,7 +137,7 @@ def _of_proxy(
 
 
 def _of_state(status: ProxyStatus) -> Problem:
-    headline = STATES[status.state]
+    headline = STATES[status.state].headline
     if status.state == "starting":
         return _of_proxy(status.name, headline, say("The first poll is on its way."))
     return _of_proxy(status.name, headline, status.sentence, severity="problem")

@@ -11,9 +11,11 @@ from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
 
+from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
 from exporter.settings.model import Declared, Settings, declared
+from exporter.sources.proxy_status import STATES
 
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
 """The rest of ``.env.example``, below this line, is written by hand: its variables are not the exporter's."""
@@ -37,6 +39,18 @@ def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]],
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
+
+
+def _states_markdown(page: str) -> str:
+    rows = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
+    return _with_table(page, ("state", "what it means", "what to do"), rows)
+
+
+def _supabase_markdown(page: str) -> str:
+    states = [(f"`{name}`", meaning) for name, meaning in history.STATES.items()]
+    reasons = [(f"`{name}`", *words) for name, words in history.REASONS.items()]
+    page = _with_table(page, ("state", "what it means"), states)
+    return _with_table(page, ("reason", "what it is", "what to do"), reasons)
 
 
 @cache
@@ -94,7 +108,9 @@ def _example(setting: Declared) -> list[str]:
 
 _PAGES = {
     "docs/metrics.md": _metrics_markdown,
+    "docs/states.md": _states_markdown,
     "docs/settings.md": settings_markdown,
+    "docs/supabase.md": _supabase_markdown,
     ".env.example": env_example,
 }
 

@@ -110,7 +110,7 @@ def test_each_state_of_a_proxy_has_its_headline_and_its_sentence(state: str) -> 
 
     assert (problem.severity, problem.subject, problem.text) == ("problem", "away", "Do this.")
     assert problem.title
-    assert list(STATES.values()).count(problem.title) == 1
+    assert [state.headline for state in STATES.values()].count(problem.title) == 1
 
 
 def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = None) -> CredentialState:
