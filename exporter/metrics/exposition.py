@@ -29,14 +29,13 @@ from exporter.metrics import (
     limits,
     periods,
     proxies,
-    quotas,
     usage,
 )
 from exporter.metrics.family import families_of
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, proxies, exporter)
 """All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -107,7 +106,7 @@ class Exposition:
             "pools": lambda: limits.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
-            "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock),
+            "quotas": lambda: credentials.quota_families(book, labels, statuses, self.clock),
             "attempts": lambda: credentials.attempt_families(
                 book, labels, shown_at_zero, for_prometheus=for_prometheus
             ),

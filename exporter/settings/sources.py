@@ -18,8 +18,7 @@ from dotenv.parser import parse_stream
 from exporter.sentences import say
 from exporter.settings.model import Declared, Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean
-from exporter.settings.written import Items, Node, Place, Text, read_text, single
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.written import Items, Node, Place, Text, read_text, read_yaml, single
 from exporter.settings.yaml_rows import unknown_setting
 
 _DOTENV = ".env"
