@@ -59,7 +59,6 @@ CREDENTIAL_ATTEMPTS = counter(
 
 @filling(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_ROOM, CREDENTIAL_INFO)
 def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
-    """State of the credentials in the last inventory."""
     now_ms = clock.now_ms()
     readings: dict[int, list[Reading]] = defaultdict(list)
     for (id_, _, _), window in ledger.quotas.current().items():
@@ -132,7 +131,6 @@ QUOTAS = (QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE
 
 @filling(*QUOTAS)
 def quota_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
-    """What is known about the accounts in the last inventory."""
     now_ms = clock.now_ms()
     windows = ledger.quotas.current()
     for key, id_, _ in labels.accounts(statuses(), now_ms=now_ms):

@@ -99,8 +99,6 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
 
 
 class _Windows:
-    """An account's windows at a moment."""
-
     def __init__(self, credential: Credential, at: float) -> None:
         self.credential = credential
         self.at = at

@@ -53,7 +53,6 @@ class Report:
     sums: UsageSums
 
     def parts(self, step: Row, names: Sequence[str]) -> list[Usage]:
-        """The use of each of these names in a step."""
         places = [self.question.names.index(name) for name in names]
         found = self.sums.by_group(step.range.span, places)
         return [found.get(place, Usage()) for place in places]

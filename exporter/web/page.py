@@ -45,8 +45,6 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Renders the status page."""
-
     overview: Overview
     statuses: Statuses
     prices: PriceLayers

@@ -265,7 +265,6 @@ def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
 
 
 def span_name(range_: Range, zone: tzinfo) -> Sentence:
-    """The beginning and end of a range."""
     since, until = (formats.moment(ms, zone) for ms in (range_.since_ms, range_.until_ms))
     return say("{since} to {until}", since=since, until=until)
 
