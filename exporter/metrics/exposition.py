@@ -31,12 +31,8 @@ from exporter.metrics import (
     proxies,
     usage,
 )
-from exporter.metrics.family import families_of
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
-
-FAMILIES = families_of(usage, periods, credentials, limits, proxies, exporter)
-"""All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NAME_OF_LINE = re.compile("^(?:# HELP )?([^ {]+)", re.MULTILINE)

@@ -31,7 +31,6 @@ from pydantic import SecretStr
 from exporter.app import Exporter
 from exporter.metrics.credentials import QUOTA_FETCHES, QUOTAS
 from exporter.metrics.exporter import HISTORY
-from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
 from exporter.metrics.periods import PRICE_FEED
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
@@ -43,6 +42,7 @@ from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
+from tests.stack.pages.reference import FAMILIES
 from tests.stack.running import exporter_process, metric_in
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 

@@ -7,10 +7,9 @@ import pytest
 
 from exporter.metrics.credentials import CREDENTIAL_ROOM, QUOTA_FETCHES, QUOTAS
 from exporter.metrics.exporter import HISTORY
-from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
 from exporter.metrics.periods import PRICE_FEED
-from tests.stack.pages.reference import main, pages
+from tests.stack.pages.reference import FAMILIES, main, pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "metrics.txt"
