@@ -23,14 +23,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import (
-    credentials,
-    exporter,
-    limits,
-    periods,
-    proxies,
-    usage,
-)
+from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
