@@ -207,12 +207,8 @@ def same_server(url: str) -> tuple[str, str, int, str]:
     """What all URLs of one server have in common: loopback has one name, and default ports are filled in."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
-    return (
-        parts.scheme,
-        "localhost" if is_loopback(host) else host,
-        parts.port or _DEFAULT_PORTS[parts.scheme],
-        parts.path,
-    )
+    name = "localhost" if is_loopback(host) else host
+    return parts.scheme, name, parts.port or _DEFAULT_PORTS[parts.scheme], parts.path
 
 
 def secret(value: object) -> SecretStr:

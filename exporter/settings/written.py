@@ -127,11 +127,8 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
         line, why, fix = error.line, error.why, error.fix
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, why, fix = (
-            mark.line + 1 if mark else 1,
-            say("This is not YAML: {cause}.", cause=_cause(error)),
-            _hint(error),
-        )
+        line = mark.line + 1 if mark else 1
+        why, fix = say("This is not YAML: {cause}.", cause=_cause(error)), _hint(error)
     except RecursionError:
         line, why, fix = 1, say("Lists or mappings are nested too deeply."), say("Write it flat.")
     except yaml.reader.ReaderError as error:
