@@ -35,8 +35,6 @@ _Word = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{0,40}$")]
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """The columns of the file."""
-
     time: Text
     proxy: Text
     provider: Text

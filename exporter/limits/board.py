@@ -204,9 +204,11 @@ class LimitBoard:
             )
             unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             early_resets[labels] += quota.early_resets
+            if _is_gone(credential, labels.proxy, listed):
+                continue
             if key in self._capacities.current:
                 worth.setdefault(labels, self._capacities.current[key]._replace(unit=unit))
-            if is_current(reading, now_ms) and not _is_gone(credential, labels.proxy, listed):
+            if is_current(reading, now_ms):
                 windows.append(
                     LimitWindow(
                         **labels._asdict(),

@@ -161,7 +161,6 @@ class LimitWindow:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The values of ``LIMIT_LABELS``."""
         return tuple(getattr(self, label) for label in LIMIT_LABELS)
 
     @property

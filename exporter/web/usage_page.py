@@ -19,8 +19,7 @@ from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
-from exporter.usage.report import Report, Row, answer
-from exporter.usage.tables import as_csv, as_json
+from exporter.usage.report import Report, Row, answer, as_csv, as_json
 from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
 
@@ -266,7 +265,6 @@ def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
 
 
 def span_name(range_: Range, zone: tzinfo) -> Sentence:
-    """The beginning and end of a range."""
     since, until = (formats.moment(ms, zone) for ms in (range_.since_ms, range_.until_ms))
     return say("{since} to {until}", since=since, until=until)
 

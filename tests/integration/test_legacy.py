@@ -167,10 +167,10 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
             wait_until(polls)
             assert program.metric("cliproxy_up") == 1
             assert not program.metric("cliproxy_requests_total"), "a baseline"
-            replay.answer(usage, _stripped(OLD, a=(101, 5_100), b=(50, 900), c=(9, 90_000_000)))
+            replay.answer(usage, _stripped(OLD, a=(101, 5_100), b=(50, 900), c=(9, 90_000_000), d=(1, 80_000_000)))
             poll()
             assert program.metric("cliproxy_requests_total") == 1
-            assert program.metric("cliproxy_exporter_false_starts_total") == 1
+            assert program.metric("cliproxy_exporter_false_starts_total") == 2
             assert len(program.logged("False Start detected", "level=warning")) == 1
             replay.answer(usage, _stripped(OLD, a=(120, 6_000), b=(10, 100)))
             poll()
@@ -186,8 +186,9 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
                 EXPORTER_DATA_DIR=str(tmp_path / "data"),
             )
             assert listed.returncode == 0
-            (line,) = listed.stdout.splitlines()
-            assert "model c: 9 requests, 90,000,000 tokens, $13.50" in line
+            one, other = sorted(listed.stdout.splitlines())
+            assert "model c: 9 requests, 90,000,000 tokens, $13.50" in one
+            assert "model d: 1 request, 80,000,000 tokens, $12.00" in other
             assert "sk-planted-client" not in listed.stdout + "".join(program.log)
 
 

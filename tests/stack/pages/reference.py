@@ -10,13 +10,22 @@ from functools import cache
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 
 from exporter.history import state as history
-from exporter.metrics.exposition import FAMILIES
+from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
 from exporter.metrics.family import Family
 from exporter.settings.model import Declared, Settings, declared
 from exporter.sources.proxy_status import STATES
 
+
+def families_of(*modules: ModuleType) -> tuple[Family, ...]:
+    """The families that these modules declare, in order."""
+    return tuple(found for module in modules for found in vars(module).values() if isinstance(found, Family))
+
+
+FAMILIES = families_of(usage, periods, credentials, limits, proxies, exporter)
+"""All families, in the order of the page that lists them."""
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
 """The rest of ``.env.example``, below this line, is written by hand: its variables are not the exporter's."""
 

@@ -15,11 +15,9 @@ from exporter.commands.export import write_csv
 from exporter.errors import ImportFileError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
-from exporter.imports.cpamp import CpampRow
 from exporter.imports.items import Item, misfit
-from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
-from exporter.imports.peer_files import read_peer
+from exporter.imports.peer_files import CpampRow, KeeperRow, read_peer
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger

@@ -8,12 +8,12 @@ from pathlib import Path
 from exporter.errors import ProxyError
 from exporter.ingest import poller
 from exporter.ledger.schema import migrations
-from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from tests.benches.checks import of_each
+from tests.stack.pages.reference import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / name for name in ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
