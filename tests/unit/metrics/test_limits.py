@@ -144,3 +144,10 @@ def test_the_worth_of_a_cap_on_money_has_the_labels_of_its_window(bench: _Bench)
         {**used.labels, "bound": bound} for bound in ("estimate", "low", "high")
     ]
     assert capacity[0].value == pytest.approx(40, rel=0.1)
+
+    bench.families("anna")
+    bench.board.refresh()
+    assert list(bench.board.current.worth), "it is listed"
+    bench.families()
+    bench.board.refresh()
+    assert list(bench.board.current.worth) == [], "it was deleted"

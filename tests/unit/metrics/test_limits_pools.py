@@ -26,7 +26,7 @@ def _retry_ms(bench: Bench, hours: float) -> int:
 def _samples(bench: Bench, *accounts: Account, whole: bool = True) -> dict[str, float]:
     """The samples about pools and room after an inventory: times in hours from now, states without zeros."""
     taken = bench.ledger.take_inventory("p", accounts, whole=whole)
-    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken), lists_all=whole)]
+    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken))]
     bench.limits.refresh()
     found: dict[str, float] = {}
     for name, block, value in re.findall(r"^cliproxy_(pool\w+|credential_room\w+){(.*)} (\S+)$", bench.scrape(), re.M):
@@ -112,7 +112,10 @@ def test_the_windows_of_an_account_go_with_it(bench: Bench) -> None:
     assert _shown(bench) == ["0.25"], "only a key is left"
     _samples(bench)
     assert _shown(bench) == [], "nothing is left"
+    bench.statuses = []
+    assert _shown(bench) == [], "a command, which polls no proxy"
 
+    _samples(bench, full, other, key)
     bench.statuses = [ProxyStatus(name="a new name of the proxy")]
     assert _shown(bench) == []
     bench.statuses = []
