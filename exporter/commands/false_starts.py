@@ -16,9 +16,10 @@ def false_starts() -> None:
     with opened() as at:
         found = at.ledger.snapshots.false_starts()
         for proxy, client, each in found:
+            what = "request" if each.requests == 1 else "requests"
             click.echo(
                 f"{formats.moment(each.at_ms, at.settings.zone)}  proxy {proxy}, client {at.labels.client(client)},"
-                f" model {each.model}: {formats.count(each.requests)} requests, {formats.count(each.tokens)} tokens,"
+                f" model {each.model}: {formats.count(each.requests)} {what}, {formats.count(each.tokens)} tokens,"
                 f" {formats.usd(each.nano_usd)} if they were all input"
             )
         if not found:

@@ -19,7 +19,7 @@ from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
 from exporter.history.supabase_client import Remote, expect
 from exporter.ledger.schema import CLAIMED, RESTORED
-from exporter.sentences import joined, say
+from exporter.sentences import counted, joined, say
 
 SCHEMA_VERSION = 1
 """The version of the functions in supabase/migrations/ that this exporter calls."""
@@ -159,7 +159,11 @@ class History:
                 self._measure()
             self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
-                waiting = say("{number} records are waiting to be written to Supabase.", number=self.status.waiting)
+                waiting = counted(
+                    "{number} record is waiting to be written to Supabase.",
+                    "{number} records are waiting to be written to Supabase.",
+                    self.status.waiting,
+                )
                 self._enter("catching_up", waiting)
         if self._stopping.is_set():
             return
