@@ -20,7 +20,7 @@ from exporter.limits.limit_file import LimitSet, Plan
 from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, ProviderWindow, Unit
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.supabase_source import StoredLimits
-from exporter.quotas.reading import is_current
+from exporter.quotas.reading import OVERAGE, is_current
 from exporter.records import Billing
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
@@ -225,6 +225,7 @@ class LimitBoard:
                         reset_ms=reading.ends_ms,
                         observed_ms=reading.observed_ms,
                         inferred=reading.ratio_inferred,
+                        allows_more=reading.status == OVERAGE,
                         source="signal" if reading.source == "auth_files" else reading.source,
                     )
                 )

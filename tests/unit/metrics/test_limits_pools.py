@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.normalize.credentials import Account
-from exporter.quotas.reading import Reading
+from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import Bench, account
 
@@ -75,6 +76,12 @@ def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_i
     assert _samples(bench, listed)["credential_room claude"] == 0.5
     bench.clock.jump(2 * 3600)
     assert _samples(bench, listed)["credential_room claude"] == -1.5
+
+
+def test_an_account_whose_use_beyond_a_window_is_paid_is_usable(bench: Bench) -> None:
+    paid = replace(_reading(bench, 1.02, resets=3), status=OVERAGE)
+    assert _samples(bench, account("a.json", status="active", readings=(paid,))) == {"claude usable": 1}
+    assert _shown(bench) == ["1.02"]
 
 
 def test_of_two_logins_of_one_account_the_working_one_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
