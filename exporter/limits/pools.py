@@ -44,10 +44,11 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
 
     ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
     """
-    whole = [window for window in windows if not window.scope]
+    bounding = [window for window in windows if not window.allows_more]
+    whole = [window for window in bounding if not window.scope]
     waits = [window.reset_ms for window in whole if window.used_ratio >= 1]
-    if windows and not whole and all(window.used_ratio >= 1 for window in windows):
-        waits = [min((window.reset_ms for window in windows if window.reset_ms is not None), default=None)]
+    if bounding and not whole and all(window.used_ratio >= 1 for window in bounding):
+        waits = [min((window.reset_ms for window in bounding if window.reset_ms is not None), default=None)]
     state: State = "exhausted" if waits else "cooling" if not up else "usable" if windows else "unknown"
     if not up:
         waits.append(retry_ms)

@@ -138,7 +138,7 @@ class ProxyStatus:
 
     ``source_is_cumulative`` and ``source_is_pushed`` are what ``exporter.sources.base.Source`` says of its source.
     ``accounts`` are the credentials of the last inventory with their ids in the ledger; if that lacked a list, those
-    known before are among them. ``lists_all``: there has been an inventory that lacked none.
+    known before are among them.
     """
 
     name: str
@@ -153,7 +153,6 @@ class ProxyStatus:
     publishing_enabled: bool | None = None
     retention_seconds: int | None = None
     accounts: tuple[tuple[int, Account], ...] = field(default=())
-    lists_all: bool = False
 
     @property
     def is_well(self) -> bool:

@@ -225,21 +225,22 @@ def test_while_a_list_is_broken_accounts_may_come_but_none_may_go(tmp_path: Path
         parts, observer = parts_of(ledger, clock=clock), PollMetrics(CollectorRegistry())
         poller = Poller(client, parts, observer=observer, false_start_usd=10.0)
 
-        def seen(files: list[Any], *, broken: bool) -> tuple[set[str], bool]:
+        def seen(files: list[Any], *, broken: bool) -> tuple[set[str], int]:
             keys = Recording("GET", "", 500 if broken else 200, headers, b'{"claude-api-key": []}')
             replay.answer("/v0/management/claude-api-key", keys)
             for path, body in (("auth-files", {"files": files}), ("usage", {"usage": {"apis": {}}})):
                 replay.answer(f"/v0/management/{path}", Recording("GET", "", 200, headers, _bytes(body)))
             clock.advance(60)
             poller.poll()
-            return {account.auth_index for _, account in poller.status.accounts}, poller.status.lists_all
+            gone = {each.label for each in ledger.dictionary.credentials.values() if each.retired}
+            return {account.auth_index for _, account in poller.status.accounts}, len(gone)
 
         first, second, third = ({each["auth_index"]} for each in listed[:3])
-        assert seen(listed[:1], broken=True) == (first, False)
-        assert seen(listed[1:2], broken=True) == (first | second, False)
-        assert seen(listed[:2], broken=False) == (first | second, True)
-        assert seen(listed[2:3], broken=True) == (first | second | third, True)
-        assert seen(listed[2:3], broken=False) == (third, True)
+        assert seen(listed[:1], broken=True) == (first, 0)
+        assert seen(listed[1:2], broken=True) == (first | second, 0)
+        assert seen(listed[:2], broken=False) == (first | second, 0)
+        assert seen(listed[2:3], broken=True) == (first | second | third, 0)
+        assert seen(listed[2:3], broken=False) == (third, 2)
         client.close()
 
 

@@ -168,6 +168,21 @@ def test_repeated_and_overlapping_imports_add_each_request_once(peer: str, sent:
     check_sums(ledger)
 
 
+def test_overlapping_exports_in_one_file_add_each_request_once(sent: Records, tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path / "mixed", sent[200:500])
+    joined = ""
+    for name, records in (("a", sent[:400]), ("b", sent)):
+        items = _csv(tmp_path, _ledger(tmp_path / name, records), ledger)
+        joined += (tmp_path / "export.csv").read_text("utf-8")
+    (tmp_path / "export.csv").write_text(joined, "utf-8")
+
+    findings = _import(ledger, items)
+
+    assert (findings.new, findings.known, findings.rejected) == (300, 700, {})
+    assert len(requests_in(ledger)) == 600
+    check_sums(ledger)
+
+
 def test_files_of_different_programs_add_each_request_once(sent: Records, tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l")
     _import(ledger, _keeper(tmp_path / "keeper.db", sent[:400]))
