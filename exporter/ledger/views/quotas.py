@@ -20,6 +20,7 @@ from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged
 from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.label_store import LabelStore
+from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import (
     ACCOUNT,
     MAX_WINDOWS,
@@ -131,10 +132,7 @@ class Quotas:
         self._windows = windows
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
-        """All windows, ended ones too, by the credential that each one was merged into.
-
-        A refusal of the account as a whole is over once one of its windows is read later.
-        """
+        """The windows, ended ones too, by the credential that each one was merged into, less those that are no more."""
         found: dict[QuotaKey, QuotaWindow] = {}
         for (credential, window, scope), quota in self._windows.items():
             key = (self._dictionary.resolved(credential).id, window, scope)
@@ -143,13 +141,23 @@ class Quotas:
                 quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
         latest: defaultdict[tuple[int, str], int] = defaultdict(int)
-        for (credential, _, scope), quota in found.items():
-            latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
-        return {
-            key: quota
-            for key, quota in found.items()
-            if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
-        }
+        for (credential, window, scope), quota in found.items():
+            if window != ACCOUNT:
+                latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
+        return {key: quota for key, quota in found.items() if not self._is_no_more(key, quota, latest[key[0], key[2]])}
+
+    def _is_no_more(self, key: QuotaKey, quota: QuotaWindow, latest_ms: int) -> bool:
+        """Whether the account lacks a window by now, judging by when a window of its scope was read last.
+
+        A refusal of the account as a whole is over once one of its windows is read later. A new plan may have other
+        windows; but a few answers may leave one out by mistake.
+        """
+        credential, window, _ = key
+        later_ms = latest_ms - quota.reading.observed_ms
+        if window == ACCOUNT:
+            return later_ms > 0
+        provider = provider_of(self._dictionary.credentials[credential].provider)
+        return provider.states_all and later_ms > HOUR * 1000
 
     def join(self, connection: sqlite3.Connection) -> None:
         """Move the windows of merged credentials to the one that each was merged into.
