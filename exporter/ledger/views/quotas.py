@@ -205,6 +205,20 @@ class Quotas:
             _note_point(connection, key, quota.reading)
         return dated_back | changed
 
+    def forget_caps(self, connection: sqlite3.Connection, credential: int, answered: Collection[Reading]) -> None:
+        """Forget the caps on money that the answer to a question leaves out, and that would never end.
+
+        Do it inside the caller's transaction. An answer without any window says nothing about them.
+        """
+        stated = {(credential, reading.window, reading.scope) for reading in answered}
+        endless = [
+            key
+            for key, quota in self._windows.items()
+            if key[0] == credential and quota.reading.limit_nano_usd is not None and quota.reading.ends_ms is None
+        ]
+        if stated:
+            self._forget(connection, [key for key in endless if key not in stated])
+
     def _ahead_ms(self, now_ms: int) -> int:
         """How far the newest reading is in the future, if our clock was ahead when it was made; else 0.
 
@@ -263,10 +277,13 @@ class Quotas:
         if len(own) < MAX_WINDOWS:
             return True
         ended = [key for key, quota in own.items() if key not in changed and not is_current(quota.reading, now_ms)]
-        self._windows = {key: quota for key, quota in self._windows.items() if key not in ended}
-        for table in (*_TABLES, "quota_point"):
-            connection.executemany(f"delete from {table} {_OF_KEY}", ended)
+        self._forget(connection, ended)
         return bool(ended)
+
+    def _forget(self, connection: sqlite3.Connection, keys: Collection[QuotaKey]) -> None:
+        self._windows = {key: quota for key, quota in self._windows.items() if key not in keys}
+        for table in (*_TABLES, "quota_point"):
+            connection.executemany(f"delete from {table} {_OF_KEY}", keys)
 
 
 def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:

@@ -161,3 +161,19 @@ def test_a_plan_is_what_the_provider_reported_last(tmp_path: Path, told: str, li
     assert ledger.quota_asks.plan_of(CREDENTIAL, listed) == plan
     assert ledger.quota_asks.plan_of(CREDENTIAL + 1, listed) == listed
     ledger.close()
+
+
+def test_a_cap_that_the_user_has_switched_off_is_no_more(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    cap = ANSWER.reading(None, "extra-usage", 0.98, name="month", money=(49 * 10**9, 50 * 10**9))
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(*_report(0.4).readings, cap)), now_ms=NOW)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(plan="max"), now_ms=NOW + 1)
+    assert _shares(ledger) == {("5h", ""): 0.4, ("month", "extra-usage"): 0.98}
+
+    ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4), now_ms=NOW + 600_000)
+
+    assert _shares(ledger) == {("5h", ""): 0.4}
+    ledger.close()
+    again = open_ledger(tmp_path)
+    assert _shares(again) == {("5h", ""): 0.4}
+    again.close()
