@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from flask import Response, jsonify
 
 from exporter import formats
-from exporter.days import local_time
+from exporter.days import day_start_ms, local_time
 from exporter.ledger.labels import SeriesLabels
 from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
@@ -270,6 +270,6 @@ def span_name(range_: Range, zone: tzinfo) -> Sentence:
 
 
 def written(ms: int, zone: tzinfo) -> str:
-    """A moment as an address has it: a day if it is midnight, else with its offset."""
+    """A moment as an address has it: a day if that begins then, else with its offset."""
     at = local_time(ms, zone)
-    return f"{at:%Y-%m-%d}" if (at.hour, at.minute) == (0, 0) else at.isoformat(timespec="minutes")
+    return f"{at:%Y-%m-%d}" if ms == day_start_ms(at.date(), zone) else at.isoformat(timespec="minutes")
