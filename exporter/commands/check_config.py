@@ -98,7 +98,8 @@ def _check_machine(loaded: Loaded) -> bool:
     is_set = any(loaded.sources[name] != "default" for name in ("TIMEZONE", "TIMEZONE_OFFSET_HOURS"))
     machines = "the machine's zone" if settings.timezone else "because this machine names no zone: set TIMEZONE"
     click.echo(f"days: begin at midnight in {settings.zone}{'' if is_set else f', {machines}'}")
-    for file in filter(None, (settings.exporter_config, settings.exporter_prices_file, settings.exporter_limits_file)):
+    files = settings.exporter_config, settings.exporter_prices_file, settings.exporter_limits_file
+    for file in filter(None, (*files, settings.exporter_web_config)):
         click.echo(f"file: {file} is valid")
     return works
 

@@ -47,7 +47,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     ),
     "name_taken": (
         "Another exporter owns the name of a proxy; records of other proxies are written.",
-        "[Several exporters](#several-exporters).",
+        "[Several exporters](supabase.md#several-exporters).",
     ),
     "wrong_address": (
         "the server at `SUPABASE_URL` is not a Supabase project",

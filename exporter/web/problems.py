@@ -35,22 +35,22 @@ _BILLING = {
 _OF_CREDENTIALS = {
     "cooling down": (
         pattern("cools down until {moment}"),
-        pattern("Until then the proxy does not use this {provider} credential: it reached a limit, or it failed."),
+        pattern("Until then the proxy does not use this {provider} account: it reached a limit, or it failed."),
     ),
     "disabled": (
         pattern("is disabled"),
-        pattern("The proxy does not use this {provider} credential until somebody enables it there."),
+        pattern("The proxy does not use this {provider} account until somebody enables it there."),
     ),
     "unavailable": (
         pattern("is unavailable"),
         pattern(
-            "The proxy does not use this {provider} credential, and does not say until when. Its log says why; a new"
+            "The proxy does not use this {provider} account, and does not say until when. Its log says why; a new"
             " login helps if the old one has expired."
         ),
     ),
     "partly failing": (
         pattern("fails for some models"),
-        pattern("The proxy uses this {provider} credential for other models. Its log says why."),
+        pattern("The proxy uses this {provider} account for other models. Its log says why."),
     ),
 }
 """Title and text for each state that people should know."""
@@ -101,7 +101,7 @@ def find_problems(
             title = say(title, moment=moment(state.retry_ms or 0))
             subject = f"{state.label}, {state.proxy}" if len(by_name) > 1 else state.label
             text = say(text, provider=state.provider)
-            yield Problem(kind=pattern("Credential"), subject=subject, title=title, text=text)
+            yield Problem(kind=pattern("Account"), subject=subject, title=title, text=text)
     for problem in prices.problems:
         yield Problem(title=say("A price list is not up to date"), text=problem)
     for problem in limits.problems:

@@ -51,13 +51,10 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _states_markdown(page: str) -> str:
-    rows = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
-    return _with_table(page, ("state", "what it means", "what to do"), rows)
-
-
-def _supabase_markdown(page: str) -> str:
+    proxies = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
     states = [(f"`{name}`", meaning) for name, meaning in history.STATES.items()]
     reasons = [(f"`{name}`", *words) for name, words in history.REASONS.items()]
+    page = _with_table(page, ("state", "what it means", "what to do"), proxies)
     page = _with_table(page, ("state", "what it means"), states)
     return _with_table(page, ("reason", "what it is", "what to do"), reasons)
 
@@ -119,7 +116,6 @@ _PAGES = {
     "docs/metrics.md": _metrics_markdown,
     "docs/states.md": _states_markdown,
     "docs/settings.md": settings_markdown,
-    "docs/supabase.md": _supabase_markdown,
     ".env.example": env_example,
 }
 
