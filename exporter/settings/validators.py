@@ -213,8 +213,6 @@ def same_server(url: str) -> tuple[str, str, int, str]:
 
 def secret(value: object) -> SecretStr:
     text = _text(value)
-    if not text:
-        raise wrong(say("It is empty."), say("Give the secret."))
     if not text.isprintable():
         raise wrong(say("It contains a line break or a control character."), say("Give the secret on one line."))
     return SecretStr(text)

@@ -126,8 +126,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
     except _RefusedError as error:
         line, why, fix = error.line, error.why, error.fix
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
         why, fix = say("This is not YAML: {cause}.", cause=_cause(error)), _hint(error)
     except RecursionError:
         line, why, fix = 1, say("Lists or mappings are nested too deeply."), say("Write it flat.")
