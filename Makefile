@@ -18,7 +18,7 @@ run: ## Start the exporter, or the bundled demo while no proxy is configured
 	scripts/make-venv run-venv requirements.txt
 	exec .tools/run-venv/bin/cliproxy-exporter run --or-demo
 
-test: venv ## Run every check: lint, types, and all tests with real Prometheus servers
+test: ## Run every check: lint, types, and all tests with real Prometheus servers
 	scripts/check
 
 test-fast: venv ## Run the unit tests: no servers, no further programs

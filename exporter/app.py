@@ -17,14 +17,14 @@ from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
+from exporter.jobs.memory import give_back
+from exporter.jobs.scheduler import Worker, run_loop
 from exporter.ledger.database import DataDirectoryLock
 from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
-from exporter.memory import give_back
+from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import QUOTA_FETCHES
 from exporter.pricing.pricer import Pricer
-from exporter.scheduler import Worker, run_loop
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS

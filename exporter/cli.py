@@ -1,6 +1,9 @@
 """The command line. Exit codes: 0 fine, 1 failed, 2 wrong use or wrong settings."""
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
+from typing import Any
 
 import click
 
@@ -27,6 +30,11 @@ COMMANDS = {
 
 class _Commands(click.Group):
     """Imports a command when it is used, because most need only a small part of the program."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):  # its encoding may lack a character; files and pipes get UTF-8
+            sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")
+        return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)

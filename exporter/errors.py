@@ -72,79 +72,60 @@ class ProxyError(ExporterError):
     answer_lost = False
     """Whether the request was sent and its answer did not arrive as a whole."""
 
+    def __init_subclass__(cls, reason: str = "") -> None:
+        cls.reason = reason
 
-class ProxyUnreachableError(ProxyError):
+
+class ProxyUnreachableError(ProxyError, reason="unreachable"):
     """No connection, no answer in time, or the connection broke."""
 
-    reason = "unreachable"
 
-
-class ProxyServerError(ProxyError):
+class ProxyServerError(ProxyError, reason="server_error"):
     """The proxy answered with 5xx, or with a status that the protocol does not know."""
 
-    reason = "server_error"
 
-
-class BadAnswerError(ProxyError):
+class BadAnswerError(ProxyError, reason="bad_answer"):
     """The answer is not what CPA sends: HTML, a redirect, no JSON, another shape, or too large."""
 
-    reason = "bad_answer"
 
-
-class KeyRefusedError(ProxyError):
+class KeyRefusedError(ProxyError, reason="key_refused"):
     """401: the management key is missing or wrong. Never retried at once: five failures ban the address."""
 
-    reason = "key_refused"
 
-
-class BannedError(ProxyError):
+class BannedError(ProxyError, reason="banned"):
     """403 with a waiting time: this address is banned. ``retry_after_seconds`` is the time that the proxy stated."""
-
-    reason = "banned"
 
     def __init__(self, text: str, /, *, retry_after_seconds: float, **values: object) -> None:
         super().__init__(text, **values)
         self.retry_after_seconds = retry_after_seconds
 
 
-class RemoteDisabledError(ProxyError):
+class RemoteDisabledError(ProxyError, reason="remote_disabled"):
     """403: ``remote-management.allow-remote`` is off and we are not local to the proxy."""
 
-    reason = "remote_disabled"
 
-
-class NoManagementKeySetError(ProxyError):
+class NoManagementKeySetError(ProxyError, reason="no_key_set"):
     """403: the proxy has no management key at all."""
 
-    reason = "no_key_set"
 
-
-class ManagementOffError(ProxyError):
+class ManagementOffError(ProxyError, reason="management_off"):
     """404 on every management path: management is off, the server is a Home node, or the URL is not CPA's."""
-
-    reason = "management_off"
 
 
 class UnsupportedProxyError(ProxyError):
     """The proxy answers, but has no usage source that this version can read: one of the next three."""
 
 
-class RespOnlyError(UnsupportedProxyError):
+class RespOnlyError(UnsupportedProxyError, reason="resp_only"):
     """The proxy has only the RESP queue (CPA 6.10.0 to 6.10.7)."""
 
-    reason = "resp_only"
 
-
-class UnknownServerError(UnsupportedProxyError):
+class UnknownServerError(UnsupportedProxyError, reason="unknown_server"):
     """The server takes the key and answers, but not as any known CPA does; popping blindly could lose records."""
 
-    reason = "unknown_server"
 
-
-class SourceGoneError(UnsupportedProxyError):
+class SourceGoneError(UnsupportedProxyError, reason="source_gone"):
     """A source that was there answers 404: the proxy was replaced, or its management switched off. Detect again."""
-
-    reason = "source_gone"
 
 
 # --- the history in Supabase ------------------------------------------------------------------------------------------
@@ -153,7 +134,7 @@ class SourceGoneError(UnsupportedProxyError):
 class HistoryError(ExporterError):
     """A call to Supabase failed. Booking, limits and metrics go on without it.
 
-    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: one of
+    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: a key of
     ``exporter.history.state.REASONS``.
     """
 

@@ -113,7 +113,7 @@ def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span
                     out.write(_sample(family, block, total, start))
                 total += number
                 before = end
-                if end > since_ms:
+                if end >= since_ms:
                     out.write(_sample(family, block, total, end))
     out.write("# EOF\n")
 

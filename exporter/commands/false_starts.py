@@ -4,6 +4,7 @@ import click
 
 from exporter import formats
 from exporter.commands.existing_ledger import opened
+from exporter.sentences import counted
 
 
 @click.command("false-starts", epilog="Example: cliproxy-exporter false-starts")
@@ -16,9 +17,10 @@ def false_starts() -> None:
     with opened() as at:
         found = at.ledger.snapshots.false_starts()
         for proxy, client, each in found:
+            requests = counted("{number:,} request", "{number:,} requests", each.requests)
             click.echo(
                 f"{formats.moment(each.at_ms, at.settings.zone)}  proxy {proxy}, client {at.labels.client(client)},"
-                f" model {each.model}: {formats.count(each.requests)} requests, {formats.count(each.tokens)} tokens,"
+                f" model {each.model}: {requests}, {formats.count(each.tokens)} tokens,"
                 f" {formats.usd(each.nano_usd)} if they were all input"
             )
         if not found:

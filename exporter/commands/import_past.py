@@ -12,11 +12,9 @@ from exporter.commands.existing_ledger import check_exists
 from exporter.errors import LedgerError, LedgerLockedError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
-from exporter.imports.cpamp import CpampRow, of_hashes
 from exporter.imports.items import Item
-from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
-from exporter.imports.peer_files import read_peer
+from exporter.imports.peer_files import CpampRow, KeeperRow, of_hashes, read_peer
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED

@@ -12,8 +12,7 @@ from exporter.ledger.views.usage import Usage
 from exporter.records import Billing
 from exporter.usage.question import BY, NAMES, Questions
 from exporter.usage.ranges import PRESETS, QuestionError
-from exporter.usage.report import Report, answer
-from exporter.usage.tables import as_csv, as_json
+from exporter.usage.report import Report, answer, as_csv, as_json
 
 _COST = {Billing.METERED: "spent", Billing.SUBSCRIPTION: "value", Billing.UNKNOWN: "unknown"}
 

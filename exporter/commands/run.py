@@ -16,7 +16,7 @@ from exporter.clock import Clock
 from exporter.commands.common import as_in_demo, exit_codes, ready_settings
 from exporter.commands.machine_defaults import DEMO, announced
 from exporter.errors import ExporterError
-from exporter.memory import load_less, use_one_heap
+from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
 from exporter.settings import validators
 from exporter.settings.flags import setting_flags

@@ -5,34 +5,64 @@ from dataclasses import dataclass, field
 
 from exporter.sentences import say
 
-STATES = (
-    "starting",
-    "ok",
-    "catching_up",
-    "restoring",
-    "away",
-    "misconfigured",
-    "name_taken",
-    "ledger",
-    "internal_error",
-)
-"""All states. The pages in docs/ say what each means."""
+STATES: Mapping[str, str] = {
+    "starting": "Supabase has not been asked yet.",
+    "ok": "All that is booked is there.",
+    "catching_up": "More is waiting than fits into one call; it is on its way.",
+    "restoring": "The exporter reads what Supabase has of a proxy into a new ledger.",
+    "away": "Supabase cannot be used at the moment. The pause between tries grows from seconds to 5 minutes.",
+    "misconfigured": "It cannot be used until somebody changes something. It is tried again every minute.",
+    "name_taken": "Another exporter owns the name of a proxy; records of other proxies are written.",
+    "ledger": "The ledger cannot be read: [a full disk](operations.md#a-full-disk).",
+    "internal_error": "The exporter itself failed and tries again. Please report it with the log line `history_fault`.",
+}
+"""All states, each with its meaning in Markdown for the documentation."""
 
 _WELL = frozenset({"starting", "ok", "catching_up", "restoring"})
 
-REASONS = (
-    "unreachable",
-    "server_error",
-    "too_many_requests",
-    "key_refused",
-    "no_grant",
-    "not_migrated",
-    "name_taken",
-    "wrong_address",
-    "bad_data",
-    "other",
-)
-"""All values of ``HistoryError.reason``. The pages in docs/ say what each means and what to do."""
+REASONS: Mapping[str, tuple[str, str]] = {
+    "unreachable": (
+        "no connection, or no answer within 20 seconds",
+        "If it lasts: check `SUPABASE_URL`, the network, the project's page.",
+    ),
+    "server_error": (
+        "the project answers with an error, or its database is down, busy or paused",
+        "Look at the project's page.",
+    ),
+    "too_many_requests": (
+        "Supabase asks to slow down",
+        "Nothing: the pauses grow.",
+    ),
+    "key_refused": (
+        "the key does not belong to this project, or was revoked",
+        "Put the secret key into `SUPABASE_SECRET_KEY`, and restart.",
+    ),
+    "no_grant": (
+        "the key may not do this",
+        "Check that it is the secret key, then run the migrations again, in the SQL editor or with `psql`.",
+    ),
+    "not_migrated": (
+        "a table or function is missing or outdated",
+        "Apply the migrations.",
+    ),
+    "name_taken": (
+        "Another exporter owns the name of a proxy; records of other proxies are written.",
+        "[Several exporters](supabase.md#several-exporters).",
+    ),
+    "wrong_address": (
+        "the server at `SUPABASE_URL` is not a Supabase project",
+        "Copy the URL from the project's page to `SUPABASE_URL`, and restart.",
+    ),
+    "bad_data": (
+        "the database refused what was sent",
+        "Nothing: the record is set aside. Please report it.",
+    ),
+    "other": (
+        "none of these",
+        "The log at `LOG_LEVEL=debug` has the code.",
+    ),
+}
+"""All values of ``HistoryError.reason``, each with its meaning and what to do, in Markdown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

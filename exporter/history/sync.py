@@ -19,7 +19,7 @@ from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
 from exporter.history.supabase_client import Remote, expect
 from exporter.ledger.schema import CLAIMED, RESTORED
-from exporter.sentences import joined, say
+from exporter.sentences import counted, joined, say
 
 SCHEMA_VERSION = 1
 """The version of the functions in supabase/migrations/ that this exporter calls."""
@@ -159,7 +159,11 @@ class History:
                 self._measure()
             self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
-                waiting = say("{number} records are waiting to be written to Supabase.", number=self.status.waiting)
+                waiting = counted(
+                    "{number} record is waiting to be written to Supabase.",
+                    "{number} records are waiting to be written to Supabase.",
+                    self.status.waiting,
+                )
                 self._enter("catching_up", waiting)
         if self._stopping.is_set():
             return
@@ -190,7 +194,7 @@ class History:
             return False
         self._failures = 0  # a slow server gets small batches, but no long pauses as well
         if not more and proxy not in self._signs:
-            self._give_back(sender.name)
+            self._give_back(proxy, sender.name)
             del self._senders[proxy]
         return more
 
@@ -216,7 +220,7 @@ class History:
         """
         if not self._ledger.backlog.size(proxy):
             if proxy not in self._given_back:
-                self._give_back(proxy)
+                self._give_back(proxy, proxy)
             return
         try:
             self._claim(proxy)
@@ -234,9 +238,13 @@ class History:
                 " records are written under this one",
             )
 
-    def _give_back(self, name: str) -> None:
+    def _give_back(self, proxy: str, name: str) -> None:
+        """Give back the ``name`` that a proxy has in the project."""
         self._remote.call("exporter_release", p_proxy=name, p_owner=self._owner)
         self._given_back.add(name)
+        if self._ledger.snapshots.checkpoint(proxy).had_no_details:
+            # Another exporter may book what it counts from now on.
+            self._ledger.snapshots.forget(proxy)
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
@@ -259,7 +267,7 @@ class History:
         """Whether another exporter has, or had, the name, so that this ledger misses what that one booked.
 
         If the claim will succeed, this is noted in the ledger before: afterwards the name looks as if it had never
-        left. Counts without details have risen by what another exporter booked, so nothing is missing.
+        left. Counts without details that the ledger has not forgotten have risen by what another exporter booked.
         """
         held = self._remote.first("exporter_proxies", "owner,given_back", newest="name", where={"name": proxy})
         if held is None or held["owner"] == self._owner or self._ledger.snapshots.checkpoint(proxy).had_no_details:

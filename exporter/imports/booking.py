@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import msgspec
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.imports.items import Item, LeftOut, Misfit, misfit
+from exporter.imports.items import NEXT_FILE, Item, LeftOut, Misfit, misfit
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
@@ -100,7 +100,10 @@ class _Candidate:
 
 
 class PastImport:
-    """Imports one file into the ledger as records of one registered proxy. Use it once."""
+    """Imports one file into the ledger as records of one registered proxy. Use it once.
+
+    Files that were joined are imported one after the other.
+    """
 
     def __init__(
         self, proxy: str, *, ledger: Ledger, pricer: Pricer, clock: Clock, zone: tzinfo, dry_run: bool
@@ -114,12 +117,7 @@ class PastImport:
         self._dry_run = dry_run
         self._facts = partial(ledger.dictionary.facts, proxy)
         self._proxy_id = ledger.dictionary.proxies[proxy]
-        with ledger.reading() as connection:
-            read = "select ifnull((select max(id) from entry), 0), ifnull(pruned_before_ms, 0) from proxy where id = ?"
-            self._last, self._deleted_before_ms = connection.execute(read, (self._proxy_id,)).fetchone()
         self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)
-        self._matched: set[int] = set()
-        self._equal: Counter[int] = Counter()
         self.findings = Findings()
 
     def take(self, items: Iterable[Item]) -> Findings:
@@ -127,10 +125,19 @@ class PastImport:
 
         Raises LedgerError and the errors of ``items``.
         """
-        source = iter(items)
-        while chunk := list(islice(source, _PER_TRANSACTION)):
-            self._take_chunk(chunk)
+        for is_joint, file in groupby(items, lambda item: item is NEXT_FILE):
+            if not is_joint:
+                self._take_file(file)
         return self.findings
+
+    def _take_file(self, items: Iterator[Item]) -> None:
+        with self._ledger.reading() as connection:
+            read = "select ifnull((select max(id) from entry), 0), ifnull(pruned_before_ms, 0) from proxy where id = ?"
+            self._last, self._deleted_before_ms = connection.execute(read, (self._proxy_id,)).fetchone()
+        self._matched: set[int] = set()
+        self._equal: Counter[int] = Counter()
+        while chunk := list(islice(items, _PER_TRANSACTION)):
+            self._take_chunk(chunk)
 
     def _take_chunk(self, chunk: Sequence[Item]) -> None:
         candidates: list[_Candidate] = []

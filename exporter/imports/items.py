@@ -23,6 +23,9 @@ class LeftOut(NamedTuple):
     requests: int
 
 
+NEXT_FILE = LeftOut("", 0)
+"""Stands between the parts of a file that was joined of several."""
+
 Item = Wire | Misfit | LeftOut | tuple[UsageRecord, Cost]
 """A redacted wire record, a record with the cost that was booked before, or what is neither."""
 

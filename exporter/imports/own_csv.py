@@ -16,7 +16,7 @@ import msgspec
 
 from exporter.days import epoch_ms
 from exporter.errors import ImportFileError
-from exporter.imports.items import Item, LeftOut, misfit
+from exporter.imports.items import NEXT_FILE, Item, LeftOut, misfit
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -35,8 +35,6 @@ _Word = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{0,40}$")]
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """The columns of the file."""
-
     time: Text
     proxy: Text
     provider: Text
@@ -104,7 +102,7 @@ def read_own_csv(path: Path, proxy: str, names: Names) -> Iterator[Item]:
                     f"{path} is not a CSV of cliproxy-exporter export: its header lacks {', '.join(missing)}."
                 )
             for line in lines:
-                yield _item(line, proxy, names)
+                yield NEXT_FILE if line["time"] == "time" else _item(line, proxy, names)
     except (OSError, csv.Error) as exc:
         raise ImportFileError(f"{path} cannot be read ({exc}).") from exc
 

@@ -223,7 +223,7 @@ class Poller:
         listed = {id_ for id_, _ in taken}
         # A partial inventory must not make accounts vanish.
         missing = [] if whole else [each for each in self.status.accounts if each[0] not in listed]
-        self.status = replace(self.status, accounts=(*taken, *missing), lists_all=whole or self.status.lists_all)
+        self.status = replace(self.status, accounts=(*taken, *missing))
 
     def _meet_credentials(self, handles: set[str]) -> bool:
         """Look up credentials that no inventory has named, once, so that their first records get the right labels.

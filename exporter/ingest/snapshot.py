@@ -342,12 +342,13 @@ class SnapshotIngest:
             return
         requests = sum(each.requests for each in false_starts)
         usd = sum(each.nano_usd for each in false_starts) / 1e9
+        what, they_are = ("request", "It is") if requests == 1 else ("requests", "They are")
         many = "" if len(false_starts) == 1 else f" in {len(false_starts)} series"
         dearest = sorted(false_starts, key=lambda each: -each.nano_usd)[:_MODELS_TOLD]
         _log.warning(
             "false_start",
             proxy=self._proxy,
-            message=f"False Start detected: {requests} requests{many} worth {usd:.2f} USD appeared at once. They are"
+            message=f"False Start detected: {requests} {what}{many} worth {usd:.2f} USD appeared at once. {they_are}"
             " kept apart (see cliproxy-exporter false-starts); what follows counts.",
             models=[each.model for each in dearest],
         )

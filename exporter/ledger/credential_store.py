@@ -34,10 +34,10 @@ _LONGEST_PLAN = 20
 class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
     """An account or key of a proxy. ``provider`` is empty until the inventory names it.
 
-    ``label`` names it in the history. ``retired``: the proxy last listed another credential of the same name, and not
-    this one. ``readable`` is the label shown without an alias. It is made from what is known when the credential is
-    first met and never changes, so a plan that changes or becomes known later makes no new series. A credential of an
-    older ledger gets one when the proxy lists it again.
+    ``label`` names it in the history. ``retired``: the proxy's last whole inventory did not list it. ``readable`` is
+    the label shown without an alias. It is made from what is known when the credential is first met and never changes,
+    so a plan that changes or becomes known later makes no new series. A credential of an older ledger gets one when the
+    proxy lists it again.
     """
 
     id: int = 0

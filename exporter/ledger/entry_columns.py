@@ -61,8 +61,9 @@ class Amounts(NamedTuple):
 
     @property
     def failed_share(self) -> float | None:
-        """Between 0 and 1, None without requests."""
-        return self.failed / self.requests if self.requests else None
+        """Between 0 and 1, None without requests; also if all tokens are unclassified: such counts tell no failures."""
+        is_unknown = self.unclassified and not (self.failed or self.input or self.output)
+        return None if is_unknown or not self.requests else self.failed / self.requests
 
     @property
     def cache_share(self) -> float | None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -11,7 +11,6 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.ledger.credential_store import Credential
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
@@ -21,7 +20,7 @@ from exporter.limits.limit_file import LimitSet, Plan
 from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, ProviderWindow, Unit
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.supabase_source import StoredLimits
-from exporter.quotas.reading import is_current
+from exporter.quotas.reading import OVERAGE, is_current
 from exporter.records import Billing
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
@@ -187,8 +186,11 @@ class LimitBoard:
     def _provider_windows(
         self, statuses: Sequence[ProxyStatus], now_ms: int
     ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
-        """The windows that providers report, while they are current; their early resets; their worth."""
-        listed = {status.name: self._listed(status) for status in statuses}
+        """The windows that providers report, while they are current; their early resets; their worth.
+
+        Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
+        """
+        polled = {status.name for status in statuses}  # none by a command
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
@@ -202,11 +204,13 @@ class LimitBoard:
                 scope=reading.scope,
                 window=reading.window,
             )
-            unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             early_resets[labels] += quota.early_resets
+            if (credential.provider and credential.retired) or (polled and labels.proxy not in polled):
+                continue
+            unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             if key in self._capacities.current:
                 worth.setdefault(labels, self._capacities.current[key]._replace(unit=unit))
-            if is_current(reading, now_ms) and not _is_gone(credential, labels.proxy, listed):
+            if is_current(reading, now_ms):
                 windows.append(
                     LimitWindow(
                         **labels._asdict(),
@@ -221,16 +225,11 @@ class LimitBoard:
                         reset_ms=reading.ends_ms,
                         observed_ms=reading.observed_ms,
                         inferred=reading.ratio_inferred,
+                        allows_more=reading.status == OVERAGE,
                         source="signal" if reading.source == "auth_files" else reading.source,
                     )
                 )
         return windows, early_resets, worth
-
-    def _listed(self, status: ProxyStatus) -> set[int] | None:
-        """The credentials that the proxy lists; None while that is not known."""
-        if not status.lists_all:
-            return None
-        return {self.ledger.dictionary.resolved(id_).id for id_, _ in status.accounts}
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
@@ -240,17 +239,6 @@ class LimitBoard:
                 if dictionary.resolved(series.credential).id == credential:
                     return dictionary.routes[series.route].provider
         return ""
-
-
-def _is_gone(credential: Credential, proxy: str, listed: Mapping[str, Collection[int] | None]) -> bool:
-    """Whether an inventory once named the account, and its proxy no longer lists it or is no longer polled.
-
-    ``listed`` are the credentials of each proxy that is polled, None while they are unknown. A command polls no proxy.
-    """
-    if not credential.provider or not listed:
-        return False
-    known = listed.get(proxy, ())
-    return known is not None and credential.id not in known
 
 
 def _usd(nano_usd: int | None) -> float | None:

@@ -137,7 +137,8 @@ class LimitWindow:
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
     has no ``reset_ms``; a session that is not open, and a provider's window that has not started or outlives its
     announced reset, have neither start nor reset. ``inferred``: the share was inferred from a refusal. ``source`` of a
-    provider's window is ``header``, ``signal`` or ``active``. Times are ms since the epoch.
+    provider's window is ``header``, ``signal`` or ``active``. ``allows_more``: requests pass although it is used up,
+    because they are paid as extra usage. Times are ms since the epoch.
     """
 
     proxy: str
@@ -158,10 +159,10 @@ class LimitWindow:
     name: str = ""
     inferred: bool = False
     source: str = ""
+    allows_more: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The values of ``LIMIT_LABELS``."""
         return tuple(getattr(self, label) for label in LIMIT_LABELS)
 
     @property

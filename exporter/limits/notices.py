@@ -30,8 +30,6 @@ _log = structlog.get_logger("exporter.notices")
 
 
 class Kind(StrEnum):
-    """The kind of a notice."""
-
     WARNING = "warning"
     CRITICAL = "critical"
     EARLY = "early"

@@ -23,8 +23,6 @@ _EMPTY = 1e-9
 
 
 class PoolKey(NamedTuple):
-    """Which pool, by label."""
-
     proxy: str
     provider: str
 
@@ -46,10 +44,11 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
 
     ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
     """
-    whole = [window for window in windows if not window.scope]
+    bounding = [window for window in windows if not window.allows_more]
+    whole = [window for window in bounding if not window.scope]
     waits = [window.reset_ms for window in whole if window.used_ratio >= 1]
-    if windows and not whole and all(window.used_ratio >= 1 for window in windows):
-        waits = [min((window.reset_ms for window in windows if window.reset_ms is not None), default=None)]
+    if bounding and not whole and all(window.used_ratio >= 1 for window in bounding):
+        waits = [min((window.reset_ms for window in bounding if window.reset_ms is not None), default=None)]
     state: State = "exhausted" if waits else "cooling" if not up else "usable" if windows else "unknown"
     if not up:
         waits.append(retry_ms)
@@ -97,7 +96,6 @@ def by_account(windows: Iterable[LimitWindow]) -> Mapping[CredentialLabels, Sequ
 
 
 def pool_of(members: Sequence[Member], *, now_ms: int) -> Pool:
-    """These accounts together."""
     return Pool(
         accounts=Counter(member.state for member in members),
         next_back_ms=min((member.back_ms for member in members if member.back_ms is not None), default=None),
@@ -143,13 +141,10 @@ class _Window:
     empty_at: float = inf
 
 
-@dataclass(slots=True)
-class _Account:
-    """From when on it may be used, in ms from now, its windows that are used at a speed, and whether it is used."""
-
-    used_from: float
-    windows: list[_Window]
-    is_used: bool = False
+_Account = Sequence[_Window]
+"""Its windows that are used at a speed. Before them the wait of an account that does not work now, which nothing uses
+up: like a window that is empty until then."""
+_WAIT = ""
 
 
 class _Forecast:
@@ -163,21 +158,19 @@ class _Forecast:
         """``speeds`` are by name of a window what all accounts together use of it in 1 ms."""
         self._speeds = speeds
         self._at = 0.0
-        self._working = 0
-        self._used = dict.fromkeys(speeds, 0.0)
-        self._users = dict.fromkeys(speeds, 0)
+        self._used: defaultdict[str, float] = defaultdict(float)
+        self._users: Counter[str] = Counter()
         self._serial = count()
-        self._empties: dict[str, list[tuple[float, int, _Account, _Window]]] = {name: [] for name in speeds}
-        self._returns: list[tuple[float, int, _Account, _Window | None]] = []
+        self._empties: defaultdict[str, list[tuple[float, int, _Account, _Window]]] = defaultdict(list)
+        self._returns: list[tuple[float, int, _Account, _Window]] = []
         for account in accounts:
-            self._await(account.used_from, account, None)
-            for window in account.windows:
+            for window in account:
                 self._await(window.reset, account, window)
             self._use(account)
 
     def empty(self) -> float | None:
         """When no account works any more; None if that is not within a day."""
-        while self._working:
+        while self._users[_WAIT]:
             at = min([self._returns[0][0] if self._returns else inf, *map(self._next_empty, self._speeds)])
             if at >= _FORECAST_MS:
                 return None
@@ -185,21 +178,21 @@ class _Forecast:
         return self._at
 
     def _go_on(self, at: float) -> None:
-        for name, users in self._users.items():
-            if users:
-                self._used[name] += self._speeds[name] / users * (at - self._at)
+        for name, speed in self._speeds.items():
+            if users := self._users[name]:
+                self._used[name] += speed / users * (at - self._at)
         self._at = at
-        for name, empties in self._empties.items():
+        for name in self._speeds:
+            empties = self._empties[name]
             while empties and empties[0][0] - self._used[name] <= _EMPTY:
                 empty_at, _, account, window = heappop(empties)
                 if window.empty_at == empty_at:
                     self._rest(account)
         while self._returns and self._returns[0][0] <= at:
             _, _, account, returned = heappop(self._returns)
-            if returned is not None:
-                self._rest(account)
-                returned.left = 1.0
-                self._await(at + returned.length, account, returned)
+            self._rest(account)
+            returned.left = 1.0
+            self._await(at + returned.length, account, returned)
             self._use(account)
 
     def _next_empty(self, name: str) -> float:
@@ -210,29 +203,25 @@ class _Forecast:
             return inf
         return self._at + (empties[0][0] - self._used[name]) * self._users[name] / self._speeds[name]
 
-    def _await(self, at: float, account: _Account, window: _Window | None) -> None:
-        """Look at the account again when this window of it is back; None stands for the account itself."""
+    def _await(self, at: float, account: _Account, window: _Window) -> None:
+        """Look at the account again when this window of it is back."""
         if self._at < at < _FORECAST_MS:
             heappush(self._returns, (at, next(self._serial), account, window))
 
     def _use(self, account: _Account) -> None:
-        """Begin to use the account, if it works."""
-        if account.is_used or account.used_from > self._at or any(each.left <= _EMPTY for each in account.windows):
+        """Begin to use the account, if it works and is not used yet."""
+        if account[0].empty_at < inf or any(each.left <= _EMPTY for each in account):
             return
-        account.is_used = True
-        self._working += 1
-        for window in account.windows:
+        for window in account:
             self._users[window.name] += 1
             window.empty_at = self._used[window.name] + window.left
             heappush(self._empties[window.name], (window.empty_at, next(self._serial), account, window))
 
     def _rest(self, account: _Account) -> None:
         """Stop using the account, if it is used."""
-        if not account.is_used:
+        if account[0].empty_at == inf:
             return
-        account.is_used = False
-        self._working -= 1
-        for window in account.windows:
+        for window in account:
             self._users[window.name] -= 1
             window.left = window.empty_at - self._used[window.name]
             window.empty_at = inf
@@ -253,14 +242,14 @@ def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
 
 
 def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, float], now_ms: int) -> _Account:
-    used_from = 0.0
+    back = 0.0
     if member.state in ("cooling", "exhausted"):
-        used_from = inf if member.back_ms is None else float(member.back_ms - now_ms)
-    windows = []
+        back = inf if member.back_ms is None else float(member.back_ms - now_ms)
+    windows = [_Window(_WAIT, 0.0 if back > 0 else 1.0, back, inf)]
     for window in member.whole:
         if window.window in speeds:
             length = lengths[window.window]
             # One without a reset begins with its next use, or ends earlier than that one would.
             reset = length if window.reset_ms is None else float(window.reset_ms - now_ms)
             windows.append(_Window(window.window, max(0.0, 1 - window.used_ratio), reset, length))
-    return _Account(used_from, windows)
+    return windows

@@ -92,7 +92,6 @@ class LimitRow:
 
     @property
     def pace(self) -> str:
-        """Used share over elapsed share."""
         return formats.times(self.window.pace(self.now_ms))
 
     @property

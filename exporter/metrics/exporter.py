@@ -96,7 +96,6 @@ def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
 
 @filling(*HISTORY)
 def history_families(status: HistoryStatus) -> Samples:
-    """How the history in Supabase is doing."""
     for each in STATES:
         yield HISTORY_STATE(status.state == each, state=each)
     yield HISTORY_BACKLOG(status.waiting)
@@ -108,7 +107,6 @@ def history_families(status: HistoryStatus) -> Samples:
 
 @filling(CONFIG_RELOAD)
 def reload_families(prices: Pricer, limits: LimitBoard, labels: Labels) -> Samples:
-    """Whether the files that are read again are in use as they are now."""
     yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
 
 

@@ -23,21 +23,9 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import (
-    credentials,
-    exporter,
-    limits,
-    periods,
-    proxies,
-    quotas,
-    usage,
-)
-from exporter.metrics.family import families_of
+from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
 from exporter.pricing.pricer import Pricer
 from exporter.sources.proxy_status import Statuses
-
-FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, exporter)
-"""All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NAME_OF_LINE = re.compile("^(?:# HELP )?([^ {]+)", re.MULTILINE)
@@ -107,7 +95,7 @@ class Exposition:
             "pools": lambda: limits.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
-            "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock),
+            "quotas": lambda: credentials.quota_families(book, labels, statuses, self.clock),
             "attempts": lambda: credentials.attempt_families(
                 book, labels, shown_at_zero, for_prometheus=for_prometheus
             ),

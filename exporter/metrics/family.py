@@ -7,7 +7,6 @@ and labels are a contract with dashboards and rules.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, wraps
-from types import ModuleType
 from typing import Literal, ParamSpec, TypeVar
 
 from prometheus_client import CollectorRegistry, Metric
@@ -81,11 +80,6 @@ def filling(*families: Family) -> Callable[[Callable[_P, Samples]], Callable[_P,
         return filled
 
     return decorated
-
-
-def families_of(*modules: ModuleType) -> tuple[Family, ...]:
-    """The families that these modules declare, in order."""
-    return tuple(found for module in modules for found in vars(module).values() if isinstance(found, Family))
 
 
 def _escape(value: str) -> str:

@@ -157,7 +157,6 @@ def plan_families(board: LimitBoard) -> Samples:
 
 @filling(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
 def pool_families(board: LimitBoard) -> Samples:
-    """The pools as of the last look."""
     for key, pool in board.current.pools.items():
         for state in STATES:
             yield POOL_ACCOUNTS(pool.accounts[state], **key._asdict(), state=state)

@@ -42,7 +42,6 @@ PRICE_FEED = gauge(
 
 @filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS, PERIOD_START)
 def period_families(ledger: Ledger, labels: Labels) -> Samples:
-    """Cost, tokens and requests of today, yesterday and this month, and when these began."""
     _, routes, starts = ledger.periods.current
     for period in PERIODS:
         yield PERIOD_START.at(starts.get(period), period=period)
@@ -57,7 +56,6 @@ def period_families(ledger: Ledger, labels: Labels) -> Samples:
 
 @filling(PRICE, PRICE_FEED)
 def price_families(ledger: Ledger, prices: Pricer, clock: Clock) -> Samples:
-    """The current prices of models used today or yesterday, and the age of the daily list."""
     for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
         for bucket, usd in prices.current(provider, model, at_ms=clock.now_ms()).items():
             yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)

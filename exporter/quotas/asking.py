@@ -148,7 +148,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case, and
     the test of a value, which gives None for one that does not fit. ``use_suffix`` ends the names of headers that state
     a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to read the
-    headers of usage records, not just the signals. ``counts``: whether use of a model counts in the windows of a scope.
+    headers of usage records, not just the signals. ``states_all``: whether each answer states all windows of a scope.
+    ``counts``: whether use of a model counts in the windows of a scope.
     """
 
     questions: tuple[Question, ...] = ()
@@ -157,4 +158,5 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     read_headers: Callable[[Answer], Iterable[Reading]] = lambda _: ()
     refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
     in_records: bool = False
+    states_all: bool = False
     counts: Callable[[str, str], bool] = lambda _model, _scope: True

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from exporter.quotas.asking import Call, Provider, Question, Report
-from exporter.quotas.reading import ACCOUNT, Answer, Reading
+from exporter.quotas.reading import ACCOUNT, OVERAGE, Answer, Reading
 from exporter.quotas.values import (
     DAY,
     HOUR,
@@ -33,6 +33,8 @@ _WINDOW = re.compile(
 ).fullmatch
 
 _STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
+_OVERAGE_STATUS = f"{_PREFIX}overage-status"
+_is_allowed = re.compile("allowed(?:_warning)?").fullmatch
 _CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day": "7d"}
 """How the slugs of claims begin, in words: ``seven_day_opus`` is ``7d_opus``."""
 
@@ -43,6 +45,7 @@ def _read_headers(headers: Answer) -> list[Reading]:
         claimed = claimed.replace(words, beginning)
     # What is stated without a slug belongs to the window that decides, or to no known one.
     overall, reset = headers.text(f"{_PREFIX}status"), headers.get(f"{_PREFIX}reset")
+    is_paid = _is_allowed(headers.text(_OVERAGE_STATUS)) is not None
     names = (*headers.stated, f"{_PREFIX}{claimed}-status")
     readings: list[Reading] = []
     for slug, match in {match[1]: match for name in names if (match := _WINDOW(name))}.items():
@@ -56,11 +59,13 @@ def _read_headers(headers: Answer) -> list[Reading]:
         at, inferred = headers.get(f"{_PREFIX}{slug}-reset"), False
         if slug == claimed and moment(at, headers.observed_ms) is None:
             at, inferred = reset, moment(reset, headers.observed_ms) is not None
+        if is_paid and status == "rejected":
+            status = OVERAGE
         readings.append(headers.reading(seconds, scope, used_ratio, at, status=status, inferred=inferred))
     # Other requests still work where neither the session nor the week refuses: what refused is a model's window.
     allowed = {reading.window for reading in readings if not reading.scope and reading.status in ("allowed", "warning")}
     explained = allowed >= {"5h", "7d"} or any(reading.status == overall for reading in readings)
-    if overall == "rejected" and not explained:
+    if overall == "rejected" and not explained and not is_paid:
         at = moment(reset, headers.observed_ms) or headers.observed_ms
         readings.append(headers.reading(None, "", None, at, name=ACCOUNT, status=overall))
     return readings
@@ -212,6 +217,7 @@ CLAUDE = Provider(
         rf"{_PREFIX}(?:{_SLUG}-)?reset": instant,
         rf"{_PREFIX}{_SLUG}-(?:utilization|surpassed-threshold)": number,
         rf"{_PREFIX}(?:{_SLUG}-)?status": _STATUS.get,
+        _OVERAGE_STATUS: _is_allowed,
         rf"{_PREFIX}representative-claim": is_word,
     },
     use_suffix="-utilization",

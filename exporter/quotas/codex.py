@@ -177,5 +177,6 @@ CODEX = Provider(
     read_headers=_read_headers,
     refuses=_refuses,
     in_records=True,
+    states_all=True,
     counts=lambda model, scope: _scope_of_model(model) == scope,
 )

@@ -69,6 +69,8 @@ def _window(seconds: int | None, scope: str, used_ratio: float, entry: Answer) -
 
 
 KIMI, KIMI_AI = (
-    Provider(questions=(Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),))
+    Provider(
+        questions=(Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),), states_all=True
+    )
     for host in ("api.kimi.com", "api.kimi.ai")
 )

@@ -33,6 +33,8 @@ SAME_RESET_MS = 120_000
 """Resets stated in seconds from now move a little with each answer."""
 ACCOUNT = "account"
 """The window of an account that is refused without saying which of its windows is full."""
+OVERAGE = "overage"
+"""The status of a full window beyond which requests still pass, and are paid as extra usage."""
 _SAME_MOMENT_MS = 5_000
 """Sources that differ by less saw the same state. The header came with the answer itself, so it wins."""
 _REAL_FALL = 0.01 + 1e-9
@@ -45,9 +47,9 @@ class Reading(msgspec.Struct, frozen=True):
     ``window`` is named after its duration (``5h``, ``7d``, ``month``), never after its position in the answer.
     ``scope`` is empty for the whole account, else a slug such as ``opus``. ``used_ratio`` may exceed 1. ``resets_ms``
     is the announced reset, None where the provider left it out: such a reading cannot expire, so it counts only
-    together with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected``, or empty for "not
-    said". ``inferred``: a value was derived, such as a reset stated in seconds from now; ``ratio_inferred``: the share
-    was derived from a refusal. ``source``: ``header``, ``auth_files`` or ``active``. ``used_nano_usd`` and
+    together with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected``, ``OVERAGE``, or empty
+    for "not said". ``inferred``: a value was derived, such as a reset stated in seconds from now; ``ratio_inferred``:
+    the share was derived from a refusal. ``source``: ``header``, ``auth_files`` or ``active``. ``used_nano_usd`` and
     ``limit_nano_usd``: spent amount and maximum of a cap on money, for example on extra usage.
     """
 

@@ -17,7 +17,7 @@ from exporter.settings import validators
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import ProblemsError
 from exporter.settings.proxies import Aliases, ProxySettings
-from exporter.settings.sources import ROWS, Loaded, read_config, read_dotenv, read_environment, read_flags
+from exporter.settings.sources import ROWS, Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.written import Items, Node, Place, Text
 from exporter.settings.yaml_rows import problems_of
 
@@ -64,7 +64,7 @@ def load_settings(
     """
     loaded = Loaded()
     layers = ChainMap(
-        read_flags(flags or {}, loaded, cwd=cwd),
+        read_environment(flags or {}, loaded, cwd=cwd, source="command line"),
         read_environment(environ, loaded, cwd=cwd),
         read_dotenv(cwd, loaded),
     )

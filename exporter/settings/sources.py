@@ -16,10 +16,9 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from exporter.sentences import say
-from exporter.settings.model import Declared, Settings, declared
+from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean
-from exporter.settings.written import Items, Node, Place, Text, read_text, single
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.written import Items, Node, Place, Text, read_text, read_yaml, single
 from exporter.settings.yaml_rows import unknown_setting
 
 _DOTENV = ".env"
@@ -31,6 +30,7 @@ _EARLIER_NAMES = frozenset(
     {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
 )
 ROWS = ("proxies", "aliases")
+_KNOWN = {name: setting for setting in declared() for name in setting.names}
 
 
 @dataclass(kw_only=True)
@@ -62,18 +62,15 @@ class Loaded:
             self.problems += error.problems
 
 
-def read_flags(flags: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, Node]:
-    """The settings that were given as flags."""
-    return _settings_in((Text(text, Place(name, "command line", cwd)) for name, text in flags.items()), loaded)
-
-
-def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, Node]:
+def read_environment(
+    environ: Mapping[str, str], loaded: Loaded, *, cwd: Path, source: str = "environment"
+) -> dict[str, Node]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
-        value = Text(text.strip(), Place(name, "environment", cwd))
+        value = Text(text.strip(), Place(name, source, cwd))
         if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
-            if name in _known():
+            if name in _KNOWN:
                 service = name.removesuffix("_PORT").lower().replace("_", "-")
                 why = f"Kubernetes injects this value because there is a Service named {service}; it is ignored."
                 fix = "Set enableServiceLinks: false in the pod's spec, or rename the Service."
@@ -106,24 +103,18 @@ def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, Node]:
     return _settings_in(values.values(), loaded)
 
 
-def _known() -> dict[str, Declared]:
-    """The settings, by all their names."""
-    return {name: setting for setting in declared() for name in setting.names}
-
-
 def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
     """The values that are settings and not empty, by name in lower case."""
     found: dict[str, Node] = {}
-    known = _known()
     for given in values:
         name = given.at.name
-        if name in known:
+        if name in _KNOWN:
             if given:
                 found[name.lower()] = given
         elif name in _EARLIER_NAMES or name.startswith("VITE_"):  # of its front end
             loaded.notes.append(given.at.problem("It is a setting of the predecessor and is ignored."))
         elif _OURS.match(name):
-            fix = did_you_mean(name, known) or "If it belongs to another program, ignore this."
+            fix = did_you_mean(name, _KNOWN) or "If it belongs to another program, ignore this."
             loaded.warnings.append(given.at.problem("It is not a setting of this version and is ignored.", fix))
     return found
 
@@ -133,7 +124,7 @@ def read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
     tree: dict[str, Node] = {}
     with loaded.collecting():
         tree = read_yaml(path, setting="EXPORTER_CONFIG")
-    settings = {name.lower(): setting for name, setting in _known().items()}
+    settings = {name.lower(): setting for name, setting in _KNOWN.items()}
     found: dict[str, Node] = {}
     for name, node in tree.items():
         setting = settings.get(name)

@@ -45,7 +45,6 @@ def _text(value: object) -> str:
 
 
 def word(value: object) -> str:
-    """A word in lower case."""
     return _text(value).lower()
 
 
@@ -145,7 +144,6 @@ def host_list(value: object) -> tuple[str, ...]:
 
 
 def proxy_name(value: object) -> str:
-    """The name of a proxy: it becomes the label ``proxy``."""
     text = _text(value)
     if not _PROXY_NAME.fullmatch(text):
         raise wrong("It is not a name for a proxy.", "Use 1 to 64 of the characters A-Z a-z 0-9 _ . - in it.")
@@ -188,7 +186,6 @@ def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None
 
 
 def proxy_url(value: object) -> str:
-    """The base URL of a proxy."""
     why = "It holds user:password@. CPA would take that as the management key: both come in the same header."
     login = (why, "Remove it, and let the exporter reach CPA without basic authentication.")
     return _url(
@@ -197,13 +194,11 @@ def proxy_url(value: object) -> str:
 
 
 def list_url(value: object) -> str:
-    """The address of a file on the web."""
     why = "It holds user:password@, which is not supported here."
     return _url(value, login=(why, "Use an address that needs no password."))
 
 
 def supabase_url(value: object) -> str:
-    """The URL of a Supabase project."""
     login = ("It holds user:password@.", "Remove it; the key goes into SUPABASE_SECRET_KEY.")
     return _url(value, login=login, below=_DATA_API_PATH, names="one of the project's APIs, not the project")
 
@@ -212,19 +207,12 @@ def same_server(url: str) -> tuple[str, str, int, str]:
     """What all URLs of one server have in common: loopback has one name, and default ports are filled in."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
-    return (
-        parts.scheme,
-        "localhost" if is_loopback(host) else host,
-        parts.port or _DEFAULT_PORTS[parts.scheme],
-        parts.path,
-    )
+    name = "localhost" if is_loopback(host) else host
+    return parts.scheme, name, parts.port or _DEFAULT_PORTS[parts.scheme], parts.path
 
 
 def secret(value: object) -> SecretStr:
-    """A secret on one line."""
     text = _text(value)
-    if not text:
-        raise wrong(say("It is empty."), say("Give the secret."))
     if not text.isprintable():
         raise wrong(say("It contains a line break or a control character."), say("Give the secret on one line."))
     return SecretStr(text)
@@ -242,7 +230,6 @@ def management_key(value: object) -> SecretStr:
 
 
 def hash_key(value: object) -> SecretStr:
-    """The key of the hashes that identify clients and credentials."""
     key = secret(value)
     if len(key.get_secret_value()) < _SHORTEST_HASH_KEY:
         raise wrong(
@@ -276,7 +263,6 @@ def _is_anonymous(token: str) -> bool:
 
 
 def alias(value: object) -> str:
-    """A name shown for a client or a credential."""
     text = _text(value)
     if not 1 <= len(text) <= 100 or not text.isprintable():
         raise wrong(say("It is not a name that can be shown."), say("Give 1 to 100 printable characters."))

@@ -19,8 +19,7 @@ from pydantic_core import PydanticCustomError
 from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.validators import zone_name
-from exporter.settings.written import Items, Node, Place, Text
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.written import Items, Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
@@ -159,7 +158,7 @@ def _why_and_fix(error: Any, row: type[Row], field: Sequence[object], subject: s
 
 
 def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
-    """The same for a word or a number; ``field`` bounds the latter."""
+    """The same for a word, or for a number, which ``field`` bounds at least from below."""
     written, kind = shown(str(error["input"])), error["type"]
     if kind in {"literal_error", "bool_parsing"}:
         words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
@@ -170,8 +169,6 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
     why = say("{value} is not {what}.", value=written, what=what)
     if kind.endswith("than_equal"):
         why = say("{value} is out of range.", value=written.strip("'"))
-    if low is None:
-        return why, say("Give {what}.", what=what)
     if high is None:
         return why, say("Give {what} of {low:g} or more.", what=what, low=low)
     return why, say("Give {what} from {low} to {high}.", what=what, low=f"{low:g}", high=high)

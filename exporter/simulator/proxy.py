@@ -56,7 +56,6 @@ class Account:
             self.success += 1
 
     def as_auth_file(self, now: float, zone: tzinfo) -> dict[str, Any]:
-        """An account's entry in ``/auth-files``."""
         credential, retry_at, message = self.credential, self.retry_at, self.message
         if credential.trouble == "cools too long":
             retry_at, message = now // FIVE_HOURS * FIVE_HOURS + _TOO_LONG_SECONDS, "usage limit reached"
@@ -130,7 +129,6 @@ class DemoProxy:
                 self._keep(event)
 
     def _keep(self, event: Event) -> None:
-        """Keep the attempt's record where a client will find it."""
         if self.has_usage_snapshot:
             models = self._details.setdefault(event.client.key, {})
             models.setdefault(event.model, []).append(usage_detail(event, self.zone))
@@ -173,7 +171,6 @@ class DemoProxy:
         return body
 
     def usage_snapshot(self) -> bytes:
-        """The body of ``/usage``."""
         with self._lock:
             apis = {
                 key: {

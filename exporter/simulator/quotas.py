@@ -99,8 +99,6 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
 
 
 class _Windows:
-    """An account's windows at a moment."""
-
     def __init__(self, credential: Credential, at: float) -> None:
         self.credential = credential
         self.at = at
@@ -210,21 +208,20 @@ _ANTHROPIC, _CODEX, _XAI = (
     "https://chatgpt.com/backend-api/wham",
     "https://cli-chat-proxy.grok.com/v1",
 )
-_PAGES: dict[tuple[str, str], Callable[[_Windows], dict[str, Any]]] = {
-    ("claude", f"{_ANTHROPIC}/usage"): _claude_usage,
-    ("claude", f"{_ANTHROPIC}/profile"): _claude_profile,
-    ("codex", f"{_CODEX}/usage"): _codex_usage,
-    ("codex", f"{_CODEX}/rate-limit-reset-credits"): lambda _: {"available_count": 1, "credits": []},
-    ("kimi", "https://api.kimi.com/coding/v1/usages"): _kimi_usage,
-    (
-        "antigravity",
-        "https://daily-cloudcode-pa.googleapis.com/v1internal:retrieveUserQuotaSummary",
-    ): _antigravity_usage,
-    ("antigravity", "https://cloudcode-pa.googleapis.com/v1internal:loadCodeAssist"): _google_tier,
-    ("xai", f"{_XAI}/billing?format=credits"): _xai_usage,
-    ("xai", f"{_XAI}/billing"): _xai_month,
-    ("xai", f"{_XAI}/settings"): lambda _: {"subscription_tier_display": "SuperGrok"},
+_GOOGLE = "cloudcode-pa.googleapis.com/v1internal"
+_PAGES: dict[str, tuple[str, Callable[[_Windows], dict[str, Any]]]] = {
+    f"{_ANTHROPIC}/usage": ("claude", _claude_usage),
+    f"{_ANTHROPIC}/profile": ("claude", _claude_profile),
+    f"{_CODEX}/usage": ("codex", _codex_usage),
+    f"{_CODEX}/rate-limit-reset-credits": ("codex", lambda _: {"available_count": 1, "credits": []}),
+    "https://api.kimi.com/coding/v1/usages": ("kimi", _kimi_usage),
+    f"https://daily-{_GOOGLE}:retrieveUserQuotaSummary": ("antigravity", _antigravity_usage),
+    f"https://{_GOOGLE}:loadCodeAssist": ("antigravity", _google_tier),
+    f"{_XAI}/billing?format=credits": ("xai", _xai_usage),
+    f"{_XAI}/billing": ("xai", _xai_month),
+    f"{_XAI}/settings": ("xai", lambda _: {"subscription_tier_display": "SuperGrok"}),
 }
+"""The provider whose accounts may call a page, and its answer."""
 
 
 def vendor_answer(credential: Credential | None, url: str, at: float) -> tuple[int, str] | None:
@@ -232,10 +229,10 @@ def vendor_answer(credential: Credential | None, url: str, at: float) -> tuple[i
 
     CPA raises no error for an account that it lacks: the vendor sees the literal text ``$TOKEN$`` and answers 401.
     """
-    if url not in {page for _, page in _PAGES}:
+    if url not in _PAGES:
         return None
-    page = _PAGES.get((credential.provider, url)) if credential is not None and credential.kind == "oauth" else None
-    if credential is None or page is None:
+    provider, page = _PAGES[url]
+    if credential is None or (credential.provider, credential.kind) != (provider, "oauth"):
         error = {"type": "authentication_error", "message": "the demo vendor says 401"}
         return 401, json.dumps({"type": "error", "error": error})
     return 200, json.dumps(page(_Windows(credential, at)))

@@ -265,7 +265,7 @@ class KeyGuard:
                 "The ban of this address by proxy {proxy!r} should be over; the next call will show.", proxy=self._proxy
             )
         told = counted(
-            "The management key of proxy {proxy!r} was refused once, last at {last}.",
+            "The management key of proxy {proxy!r} was refused once at {last}.",
             "The management key of proxy {proxy!r} was refused {number} times, last at {last}.",
             held.count,
             proxy=self._proxy,

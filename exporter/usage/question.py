@@ -38,8 +38,6 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """Reads questions about one ledger."""
-
     ledger: Ledger
     labels: Labels
     clock: Clock

@@ -61,8 +61,6 @@ class Tls(Row):
 
 
 class WebConfig(Row):
-    """The whole file."""
-
     tls_server_config: Tls | None = None
     basic_auth_users: dict[str, Annotated[str, BeforeValidator(_hash)]] = Field(default_factory=dict)
 

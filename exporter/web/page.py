@@ -45,8 +45,6 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Renders the status page."""
-
     overview: Overview
     statuses: Statuses
     prices: Pricer
@@ -70,18 +68,24 @@ class Page:
         statuses = list(self.statuses())
         with ledger.totals.lock:
             flows = {labels.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
-        history = self.history()
-        credentials = credential_states(
-            statuses, self.limits.current.windows, ledger=ledger, labels=labels, now_ms=now_ms
-        )
-        worth = worth_rows(self.limits.current, names_proxy=len(statuses) > 1)
-        cards = _cards(
-            [
-                LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
-                for window in self.limits.current.nearest_first()[:LONGEST_TABLE]
-            ],
-            [each for each in credentials if each.up is not None],
-            worth,
+        history, board, several = self.history(), self.limits.current, len(statuses) > 1
+        credentials = credential_states(statuses, board.windows, ledger=ledger, labels=labels, now_ms=now_ms)
+        worth = worth_rows(board, names_proxy=several)
+        rows = [LimitRow(window, int(now_ms), several) for window in board.nearest_first()[:LONGEST_TABLE]]
+        cards = _cards(rows, [each for each in credentials if each.up is not None], worth)
+        problems = find_problems(
+            statuses=statuses,
+            flows=flows,
+            credentials=credentials,
+            figures=figures,
+            ledger_problem=ledger_problem,
+            prices=self.prices,
+            limits=self.limits,
+            labels=labels,
+            folded=ledger.dictionary.folded,
+            moment=moment,
+            now_ms=now_ms,
+            history=history,
         )
         return {
             "refresh_seconds": REFRESH_SECONDS,
@@ -91,33 +95,18 @@ class Page:
             "zone": str(zone),
             "moment": moment,
             "ago": lambda ms: formats.since((now_ms - ms) / 1000),
-            "problems": [
-                *find_problems(
-                    statuses=statuses,
-                    flows=flows,
-                    credentials=credentials,
-                    figures=figures,
-                    ledger_problem=ledger_problem,
-                    prices=self.prices,
-                    limits=self.limits,
-                    labels=labels,
-                    folded=ledger.dictionary.folded,
-                    moment=moment,
-                    now_ms=now_ms,
-                    history=history,
-                )
-            ],
+            "problems": list(problems),
             "figures": figures,
             "month": f"{figures.day:%Y-%m}" if figures else "",
             "periods": _periods(figures) if figures else [],
             "sparks": _sparks(figures) if figures and any(usage.total.requests for usage in figures.spark) else [],
             "meaning": _MEANING,
             "limits": cards,
-            "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
+            "more_limits": max(0, len(board.windows) - LONGEST_TABLE),
             "worth": [row for row in worth if row.name not in {card["owner"] for card in cards}],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
-            "pools": pool_rows(self.limits.current, names_proxy=len(statuses) > 1),
+            "pools": pool_rows(board, names_proxy=several),
             "unasked": [name for names in self.unasked().values() for name in names],
             "without_alias": labels.without_alias,
             "history": history,

@@ -6,7 +6,7 @@ look. Nothing here makes a call: it uses what the page has.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Literal
 
 from exporter import formats
@@ -35,22 +35,22 @@ _BILLING = {
 _OF_CREDENTIALS = {
     "cooling down": (
         pattern("cools down until {moment}"),
-        pattern("Until then the proxy does not use this {provider} credential: it reached a limit, or it failed."),
+        pattern("Until then the proxy does not use this {provider} account: it reached a limit, or it failed."),
     ),
     "disabled": (
         pattern("is disabled"),
-        pattern("The proxy does not use this {provider} credential until somebody enables it there."),
+        pattern("The proxy does not use this {provider} account until somebody enables it there."),
     ),
     "unavailable": (
         pattern("is unavailable"),
         pattern(
-            "The proxy does not use this {provider} credential, and does not say until when. Its log says why; a new"
+            "The proxy does not use this {provider} account, and does not say until when. Its log says why; a new"
             " login helps if the old one has expired."
         ),
     ),
     "partly failing": (
         pattern("fails for some models"),
-        pattern("The proxy uses this {provider} credential for other models. Its log says why."),
+        pattern("The proxy uses this {provider} account for other models. Its log says why."),
     ),
 }
 """Title and text for each state that people should know."""
@@ -101,7 +101,7 @@ def find_problems(
             title = say(title, moment=moment(state.retry_ms or 0))
             subject = f"{state.label}, {state.proxy}" if len(by_name) > 1 else state.label
             text = say(text, provider=state.provider)
-            yield Problem(kind=pattern("Credential"), subject=subject, title=title, text=text)
+            yield Problem(kind=pattern("Account"), subject=subject, title=title, text=text)
     for problem in prices.problems:
         yield Problem(title=say("A price list is not up to date"), text=problem)
     for problem in limits.problems:
@@ -130,17 +130,14 @@ def find_problems(
         )
 
 
-def _of_proxy(
-    name: str, title: str, text: str, *, severity: Literal["problem", "note"] = "note", names: tuple[str, ...] = ()
-) -> Problem:
-    return Problem(severity=severity, kind=pattern("Proxy"), subject=name, title=title, text=text, names=names)
+_of_proxy = partial(Problem, kind=pattern("Proxy"))
 
 
 def _of_state(status: ProxyStatus) -> Problem:
-    headline = STATES[status.state]
+    headline = STATES[status.state].headline
     if status.state == "starting":
-        return _of_proxy(status.name, headline, say("The first poll is on its way."))
-    return _of_proxy(status.name, headline, status.sentence, severity="problem")
+        return _of_proxy(subject=status.name, title=headline, text=say("The first poll is on its way."))
+    return _of_proxy(subject=status.name, title=headline, text=status.sentence, severity="problem")
 
 
 def _waiting(proxy: str, records: int) -> Problem:
@@ -149,7 +146,8 @@ def _waiting(proxy: str, records: int) -> Problem:
         "has {number:,} records that are stored and not booked yet",
         records,
     )
-    return _of_proxy(proxy, title, say("The next poll books them. If they stay, the log says why."))
+    text = say("The next poll books them. If they stay, the log says why.")
+    return _of_proxy(subject=proxy, title=title, text=text)
 
 
 def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
@@ -240,7 +238,7 @@ def _of_losses(
                 "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
                 " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum."
             )
-        yield _of_proxy(proxy, title, text)
+        yield _of_proxy(subject=proxy, title=title, text=text)
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
         title = counted(
@@ -250,7 +248,7 @@ def _of_losses(
             moment=moment(flow.missed_ms),
         )
         text = say("They are missing from all figures. {why} The number is an estimate over all time.", why=why)
-        yield _of_proxy(proxy, title, text)
+        yield _of_proxy(subject=proxy, title=title, text=text)
 
 
 def _of_figures(figures: Figures | None) -> Iterator[Problem]:
@@ -272,7 +270,7 @@ def _of_figures(figures: Figures | None) -> Iterator[Problem]:
             " cliproxy-exporter replay. Reasons:"
         )
         names = tuple(f"{reason} ({formats.count(some)})" for reason, some in sorted(reasons.items()))
-        yield _of_proxy(proxy, title, text, names=names)
+        yield _of_proxy(subject=proxy, title=title, text=text, names=names)
     if figures.unpriced:
         number = sum(figures.unpriced.values())
         yield Problem(

@@ -33,7 +33,7 @@ BRIEF = {
 NOUNS = {
     "model": say("model"),
     "client": say("client"),
-    "credential": say("credential"),
+    "credential": say("account"),
     "provider": say("provider"),
     "proxy": say("proxy"),
     "hour": say("hour"),

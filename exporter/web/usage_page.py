@@ -13,14 +13,13 @@ from urllib.parse import urlencode
 from flask import Response, jsonify
 
 from exporter import formats
-from exporter.days import local_time
+from exporter.days import day_start_ms, local_time
 from exporter.ledger.labels import SeriesLabels
 from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
-from exporter.usage.report import Report, Row, answer
-from exporter.usage.tables import as_csv, as_json
+from exporter.usage.report import Report, Row, answer, as_csv, as_json
 from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
 
@@ -266,12 +265,11 @@ def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
 
 
 def span_name(range_: Range, zone: tzinfo) -> Sentence:
-    """The beginning and end of a range."""
     since, until = (formats.moment(ms, zone) for ms in (range_.since_ms, range_.until_ms))
     return say("{since} to {until}", since=since, until=until)
 
 
 def written(ms: int, zone: tzinfo) -> str:
-    """A moment as an address has it: a day if it is midnight, else with its offset."""
+    """A moment as an address has it: a day if that begins then, else with its offset."""
     at = local_time(ms, zone)
-    return f"{at:%Y-%m-%d}" if (at.hour, at.minute) == (0, 0) else at.isoformat(timespec="minutes")
+    return f"{at:%Y-%m-%d}" if ms == day_start_ms(at.date(), zone) else at.isoformat(timespec="minutes")

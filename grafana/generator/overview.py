@@ -182,7 +182,8 @@ def _failed() -> stat.Panel:
     failed = increase("cliproxy_failed_requests_total", ATTEMPT)
     return big_number(
         "Failed requests, all clients",
-        "The share of requests that failed in the time range. A request that was tried again elsewhere counts twice.",
+        "The share of requests that failed in the time range. A request that was tried again elsewhere counts twice."
+        " Forks that send no details report no failures.",
         {"failed": share(failed, increase("cliproxy_requests_total", ATTEMPT))},
         unit="percentunit",
         steps=_ERROR_STEPS,

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.clock import Clock
-from exporter.scheduler import Worker
+from exporter.jobs.scheduler import Worker
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from tests.stack import loopback

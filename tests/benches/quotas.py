@@ -13,9 +13,9 @@ from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
+from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import QUOTA_FETCHES
 from exporter.pricing.pricer import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential

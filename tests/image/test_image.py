@@ -63,7 +63,7 @@ def test_the_ledger_is_in_the_volume_and_outlives_the_container(engine: Engine, 
     _start(engine, image)
     wait_until(lambda: engine.is_healthy(_NAME))
     before = engine.exec(_NAME, "cat", "/data/demo/hash.key").stdout
-    # The backup of docs/docker.md, while it runs.
+    # The backup of docs/backup.md, while it runs.
     backup = engine.exec(
         _NAME, "python", "-m", "sqlite3", f"/data/demo/{FILE_NAME}", "vacuum into '/data/backup.sqlite3'"
     )

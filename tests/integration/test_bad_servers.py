@@ -5,12 +5,15 @@ there were; the page and the metrics show the state; it never makes a call that 
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporter.normalize.credentials import Account
+from exporter.records import Billing, CredentialFacts
 from exporter.simulator.proxy import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.auth_guard import RETRY_SECONDS
@@ -116,19 +119,32 @@ LISTS = {
 }
 
 
+_GONE = Account(
+    facts=CredentialFacts("codex", Billing.SUBSCRIPTION),
+    identity=("file", "a pseudonym"),
+    names=(("file", "a pseudonym"),),
+    auth_index="index",
+    auth_type="oauth",
+)
+
+
 @pytest.mark.parametrize("path", ["auth-files", "claude-api-key", "config", "api-key-usage"])
 @pytest.mark.parametrize("fault", LISTS.values(), ids=LISTS.keys())
 def test_a_broken_list_does_not_stop_the_reading_of_usage(path: str, fault: dict[str, Any], tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     proxy.fault(path=path, times=None, **fault)
+    (tmp_path / "data").mkdir()
+    with closing(open_ledger(tmp_path / "data")) as ledger:
+        ledger.register("default")
+        ((gone, _),) = ledger.take_inventory("default", [_GONE])
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(60)
         bench.poll(3)
         assert flow_in(bench.data_dir).booked == 60
         assert bench.state == "ok"
-        (status,) = bench.exporter.statuses()
         lists_all = path == "config" or fault["kind"] == "hang"  # which answers in the end
-        assert status.lists_all is lists_all, "an account in no list may be in the one that is broken"
+        is_gone = bench.exporter.parts.ledger.dictionary.credentials[gone].retired
+        assert is_gone is lists_all, "an account in no list may be in the one that is broken"
 
 
 # --- who may ask ------------------------------------------------------------------------------------------------------

@@ -167,10 +167,10 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
             wait_until(polls)
             assert program.metric("cliproxy_up") == 1
             assert not program.metric("cliproxy_requests_total"), "a baseline"
-            replay.answer(usage, _stripped(OLD, a=(101, 5_100), b=(50, 900), c=(9, 90_000_000)))
+            replay.answer(usage, _stripped(OLD, a=(101, 5_100), b=(50, 900), c=(9, 90_000_000), d=(1, 80_000_000)))
             poll()
             assert program.metric("cliproxy_requests_total") == 1
-            assert program.metric("cliproxy_exporter_false_starts_total") == 1
+            assert program.metric("cliproxy_exporter_false_starts_total") == 2
             assert len(program.logged("False Start detected", "level=warning")) == 1
             replay.answer(usage, _stripped(OLD, a=(120, 6_000), b=(10, 100)))
             poll()
@@ -186,8 +186,9 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
                 EXPORTER_DATA_DIR=str(tmp_path / "data"),
             )
             assert listed.returncode == 0
-            (line,) = listed.stdout.splitlines()
-            assert "model c: 9 requests, 90,000,000 tokens, $13.50" in line
+            one, other = sorted(listed.stdout.splitlines())
+            assert "model c: 9 requests, 90,000,000 tokens, $13.50" in one
+            assert "model d: 1 request, 80,000,000 tokens, $12.00" in other
             assert "sk-planted-client" not in listed.stdout + "".join(program.log)
 
 
@@ -224,21 +225,22 @@ def test_while_a_list_is_broken_accounts_may_come_but_none_may_go(tmp_path: Path
         parts, observer = parts_of(ledger, clock=clock), PollMetrics(CollectorRegistry())
         poller = Poller(client, parts, observer=observer, false_start_usd=10.0)
 
-        def seen(files: list[Any], *, broken: bool) -> tuple[set[str], bool]:
+        def seen(files: list[Any], *, broken: bool) -> tuple[set[str], int]:
             keys = Recording("GET", "", 500 if broken else 200, headers, b'{"claude-api-key": []}')
             replay.answer("/v0/management/claude-api-key", keys)
             for path, body in (("auth-files", {"files": files}), ("usage", {"usage": {"apis": {}}})):
                 replay.answer(f"/v0/management/{path}", Recording("GET", "", 200, headers, _bytes(body)))
             clock.advance(60)
             poller.poll()
-            return {account.auth_index for _, account in poller.status.accounts}, poller.status.lists_all
+            gone = {each.label for each in ledger.dictionary.credentials.values() if each.retired}
+            return {account.auth_index for _, account in poller.status.accounts}, len(gone)
 
         first, second, third = ({each["auth_index"]} for each in listed[:3])
-        assert seen(listed[:1], broken=True) == (first, False)
-        assert seen(listed[1:2], broken=True) == (first | second, False)
-        assert seen(listed[:2], broken=False) == (first | second, True)
-        assert seen(listed[2:3], broken=True) == (first | second | third, True)
-        assert seen(listed[2:3], broken=False) == (third, True)
+        assert seen(listed[:1], broken=True) == (first, 0)
+        assert seen(listed[1:2], broken=True) == (first | second, 0)
+        assert seen(listed[:2], broken=False) == (first | second, 0)
+        assert seen(listed[2:3], broken=True) == (first | second | third, 0)
+        assert seen(listed[2:3], broken=False) == (third, 2)
         client.close()
 
 

@@ -17,8 +17,7 @@ import pytest
 import structlog.testing
 
 from exporter.logs import configure_logging
-from exporter.metrics import quotas
-from exporter.metrics.family import families_of
+from exporter.metrics.credentials import QUOTA_FETCHES, QUOTAS
 from exporter.quotas.pacing import RESULTS
 from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.world import Credential
@@ -319,7 +318,7 @@ def test_each_metric_about_asking_has_a_sample(tmp_path: Path) -> None:
         bench.pass_time(10 * MINUTE)
         samples = [line for line in bench.metrics.splitlines() if not line.startswith("#")]
 
-        for family in families_of(quotas):
+        for family in (QUOTA_FETCHES, *QUOTAS):
             labels = [line[len(family.sample_name) :] for line in samples if line.startswith(f"{family.sample_name}{{")]
             assert labels, family.sample_name
             assert all(set(re.findall(r'(\w+)="', each)) == set(family.labels) for each in labels)

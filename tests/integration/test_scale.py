@@ -1,4 +1,4 @@
-"""What docs/scale.md says about many exporters and a central server works with real Prometheus servers."""
+"""What docs/scale.md and docs/backup.md say about several exporters works with real Prometheus servers."""
 
 import re
 import subprocess
@@ -21,8 +21,8 @@ from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_p
 from tests.stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-FILES, FILE, DISCOVERY, MOVED, SENDING, *OTHERS = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)
+PAGES = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("backup.md", "scale.md")]
+MOVED, FILES, FILE, DISCOVERY, SENDING, *OTHERS = re.findall(r"(?ms)^```yaml\n(.*?)^```$", "".join(PAGES))
 INTERVAL = "global: {scrape_interval: 1s}\n"
 
 each_line = pytest.mark.parametrize("line", VERSION_LINES)

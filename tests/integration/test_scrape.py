@@ -29,10 +29,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.metrics import quotas
+from exporter.metrics.credentials import QUOTA_FETCHES, QUOTAS
 from exporter.metrics.exporter import HISTORY
-from exporter.metrics.exposition import FAMILIES
-from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
 from exporter.metrics.periods import PRICE_FEED
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
@@ -44,6 +42,7 @@ from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
+from tests.stack.pages.reference import FAMILIES
 from tests.stack.running import exporter_process, metric_in
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -190,7 +189,7 @@ def test_every_family_is_there_once_with_the_declared_type_help_and_labels(recor
         # tests/integration/test_prices.py covers a price list on the web, and test_quotas.py covers asking providers. A
         # window's worth takes hours of readings: tests/unit/metrics/test_limits.py. These accounts last longer than a
         # pool's forecast reaches: tests/unit/metrics/test_limits_pools.py.
-        told_elsewhere = {PRICE_FEED, POOL_EMPTY, *CAPACITY, *families_of(quotas)}
+        told_elsewhere = {PRICE_FEED, POOL_EMPTY, *CAPACITY, QUOTA_FETCHES, *QUOTAS}
         assert found.samples or family in told_elsewhere, f"{family.name} has no sample"
         for sample in found.samples:
             assert set(sample.labels) - {"le"} == set(family.labels), sample

@@ -1,5 +1,6 @@
 """The command line as its users see it: what it prints, on which stream, and with which exit code."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,27 @@ def test_help_lists_all_commands(tmp_path: Path) -> None:
     lines = done.stdout.partition("Commands:")[2].splitlines()
     for command, (_, sentence) in cli.COMMANDS.items():
         assert f"  {command:12}  {sentence}" in lines
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_character_that_the_terminal_lacks_is_no_error(is_terminal: bool, tmp_path: Path) -> None:
+    settings = {"PYTHONIOENCODING": "latin-1", "EXPORTER_DATA_DIR": str(tmp_path)}
+    reads, writes = os.openpty() if is_terminal else os.pipe()
+    for arguments in (["--help"], ["price", "\N{GREEK SMALL LETTER ALPHA}-model"]):
+        command = [sys.executable, "-m", "exporter", *arguments]
+        subprocess.run(command, cwd=tmp_path, env=environment(settings), stdout=writes, check=arguments == ["--help"])
+    os.close(writes)
+    said = b"".join(iter(lambda: _read(reads), b""))
+    os.close(reads)
+    assert ("KEY=? cliproxy" if is_terminal else "KEY=\N{HORIZONTAL ELLIPSIS} cliproxy").encode() in said
+    assert ("?-model" if is_terminal else "\N{GREEK SMALL LETTER ALPHA}-model").encode() in said
+
+
+def _read(reads: int) -> bytes:
+    try:
+        return os.read(reads, 4096)
+    except OSError:  # what a terminal says at its end
+        return b""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -52,13 +52,11 @@ def take_inventory(
 
 
 def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
-    """Note which of the credentials that share a name the proxy lists."""
+    """Note which credentials the proxy lists."""
     listed = {id_ for id_, _ in credentials}
-    for name in {name for _, account in credentials for name in account.names}:
-        for credential in change.dictionary.credentials_with(*name):
-            if credential.proxy == change.proxy and (whole or credential.id in listed):
-                retired = credential.id not in listed
-                change.dictionary.change_credential(change.connection, credential.id, retired=retired)
+    for id_, credential in list(change.dictionary.credentials.items()):
+        if credential.proxy == change.proxy and (whole or id_ in listed):
+            change.dictionary.change_credential(change.connection, id_, retired=id_ not in listed)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:

@@ -70,6 +70,7 @@ class QuotaAsks:
                 connection.executemany(_SAVE, [(*key, *msgspec.structs.astuple(last)) for key, last in asked.items()])
                 readings = [(credential, reading) for reading in report.readings]
                 quotas = self._quotas.note(connection, readings, now_ms=now_ms)
+                self._quotas.forget_caps(connection, credential, report.readings)
                 if told != before:
                     connection.execute(_SAVE_TOLD, (credential, msgspec.json.encode(told).decode()))
             self._quotas.take_over(quotas)

@@ -14,7 +14,7 @@ import msgspec
 from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.entry_columns import insert, listed
-from exporter.ledger.schema import RESTORED
+from exporter.ledger.schema import CLAIMED, RESTORED
 from exporter.ledger.store.batches import not_kept, reject
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.restarts import record_observation
@@ -204,6 +204,15 @@ class Snapshots:
             )
             changed = {key: mark for key, mark in marks.items() if before.marks.get(key) != mark}
             save_marks(connection, "snapshot_series", change.proxy, changed)
+
+    def forget(self, proxy: str) -> None:
+        """Take the next look at a proxy without details as the first contact, and restore its last snapshot."""
+        with self._changing(proxy) as change:
+            change.connection.execute("delete from snapshot_series where proxy = ?", (change.proxy,))
+            change.connection.execute(
+                f"update proxy set snapshot_ms = null, history_stage = min(history_stage, {CLAIMED}) where id = ?",
+                (change.proxy,),
+            )
 
     def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
         """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then."""

@@ -20,6 +20,7 @@ from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged
 from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.label_store import LabelStore
+from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import (
     ACCOUNT,
     MAX_WINDOWS,
@@ -131,10 +132,7 @@ class Quotas:
         self._windows = windows
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
-        """All windows, ended ones too, by the credential that each one was merged into.
-
-        A refusal of the account as a whole is over once one of its windows is read later.
-        """
+        """The windows, ended ones too, by the credential that each one was merged into, less those that are no more."""
         found: dict[QuotaKey, QuotaWindow] = {}
         for (credential, window, scope), quota in self._windows.items():
             key = (self._dictionary.resolved(credential).id, window, scope)
@@ -143,13 +141,23 @@ class Quotas:
                 quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
         latest: defaultdict[tuple[int, str], int] = defaultdict(int)
-        for (credential, _, scope), quota in found.items():
-            latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
-        return {
-            key: quota
-            for key, quota in found.items()
-            if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
-        }
+        for (credential, window, scope), quota in found.items():
+            if window != ACCOUNT:
+                latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
+        return {key: quota for key, quota in found.items() if not self._is_no_more(key, quota, latest[key[0], key[2]])}
+
+    def _is_no_more(self, key: QuotaKey, quota: QuotaWindow, latest_ms: int) -> bool:
+        """Whether the account lacks a window by now, judging by when a window of its scope was read last.
+
+        A refusal of the account as a whole is over once one of its windows is read later. A new plan may have other
+        windows; but a few answers may leave one out by mistake.
+        """
+        credential, window, _ = key
+        later_ms = latest_ms - quota.reading.observed_ms
+        if window == ACCOUNT:
+            return later_ms > 0
+        provider = provider_of(self._dictionary.credentials[credential].provider)
+        return provider.states_all and later_ms > HOUR * 1000
 
     def join(self, connection: sqlite3.Connection) -> None:
         """Move the windows of merged credentials to the one that each was merged into.
@@ -196,6 +204,20 @@ class Quotas:
         for key, quota in changed.items():
             _note_point(connection, key, quota.reading)
         return dated_back | changed
+
+    def forget_caps(self, connection: sqlite3.Connection, credential: int, answered: Collection[Reading]) -> None:
+        """Forget the caps on money that the answer to a question leaves out, and that would never end.
+
+        Do it inside the caller's transaction. An answer without any window says nothing about them.
+        """
+        stated = {(credential, reading.window, reading.scope) for reading in answered}
+        endless = [
+            key
+            for key, quota in self._windows.items()
+            if key[0] == credential and quota.reading.limit_nano_usd is not None and quota.reading.ends_ms is None
+        ]
+        if stated:
+            self._forget(connection, [key for key in endless if key not in stated])
 
     def _ahead_ms(self, now_ms: int) -> int:
         """How far the newest reading is in the future, if our clock was ahead when it was made; else 0.
@@ -255,10 +277,13 @@ class Quotas:
         if len(own) < MAX_WINDOWS:
             return True
         ended = [key for key, quota in own.items() if key not in changed and not is_current(quota.reading, now_ms)]
-        self._windows = {key: quota for key, quota in self._windows.items() if key not in ended}
-        for table in (*_TABLES, "quota_point"):
-            connection.executemany(f"delete from {table} {_OF_KEY}", ended)
+        self._forget(connection, ended)
         return bool(ended)
+
+    def _forget(self, connection: sqlite3.Connection, keys: Collection[QuotaKey]) -> None:
+        self._windows = {key: quota for key, quota in self._windows.items() if key not in keys}
+        for table in (*_TABLES, "quota_point"):
+            connection.executemany(f"delete from {table} {_OF_KEY}", keys)
 
 
 def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:

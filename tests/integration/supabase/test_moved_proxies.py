@@ -72,7 +72,9 @@ def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_book
     assert "history_restored" not in [entry["event"] for entry in logs], "it comes back once"
 
 
-def test_a_fork_that_comes_back_brings_what_another_exporter_booked_only_by_its_counts(start: Start) -> None:
+def test_a_fork_that_comes_back_brings_what_another_exporter_booked_once(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
     fork = LegacyProxy()
     fork.stripped = "absent"
 
@@ -98,9 +100,16 @@ def test_a_fork_that_comes_back_brings_what_another_exporter_booked_only_by_its_
     first = start("first", proxy="office", polled={"office"}, clock=first.clock)
     look(first, 4)
     assert first.work(40) == "ok"
+    look(first, 5)
+    assert first.work(40) == "ok"
 
     with closing(sqlite3.connect(first.data_dir / FILE_NAME)) as ledger:
-        assert ledger.execute("select sum(counted) from entry").fetchone() == (3 + 50 + 4,)
+        assert ledger.execute("select sum(counted) from entry").fetchone() == (3 + 50 + 4 + 5,)
+    requests = "(select sum(requests) from usage_records where proxy = 'office')"
+    assert int(supabase_api.database.value(requests)) == 3 + 50 + 4 + 5
+    with closing(sqlite3.connect(first.data_dir / FILE_NAME)) as ledger:
+        live = ledger.execute("select sum(counted) from entry where live").fetchone()
+    assert live == (3 + 4 + 5,), "the other exporter's counters have the rest"
 
 
 def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_even_if_nothing_waits(

@@ -10,11 +10,22 @@ from functools import cache
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 
-from exporter.metrics.exposition import FAMILIES
+from exporter.history import state as history
+from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
 from exporter.metrics.family import Family
 from exporter.settings.model import Declared, Settings, declared
+from exporter.sources.proxy_status import STATES
 
+
+def families_of(*modules: ModuleType) -> tuple[Family, ...]:
+    """The families that these modules declare, in order."""
+    return tuple(found for module in modules for found in vars(module).values() if isinstance(found, Family))
+
+
+FAMILIES = families_of(usage, periods, credentials, limits, proxies, exporter)
+"""All families, in the order of the page that lists them."""
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
 """The rest of ``.env.example``, below this line, is written by hand: its variables are not the exporter's."""
 
@@ -37,6 +48,15 @@ def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]],
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
+
+
+def _states_markdown(page: str) -> str:
+    proxies = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
+    states = [(f"`{name}`", meaning) for name, meaning in history.STATES.items()]
+    reasons = [(f"`{name}`", *words) for name, words in history.REASONS.items()]
+    page = _with_table(page, ("state", "what it means", "what to do"), proxies)
+    page = _with_table(page, ("state", "what it means"), states)
+    return _with_table(page, ("reason", "what it is", "what to do"), reasons)
 
 
 @cache
@@ -94,6 +114,7 @@ def _example(setting: Declared) -> list[str]:
 
 _PAGES = {
     "docs/metrics.md": _metrics_markdown,
+    "docs/states.md": _states_markdown,
     "docs/settings.md": settings_markdown,
     ".env.example": env_example,
 }

@@ -87,7 +87,8 @@ def test_check_config_asks_nobody_and_writes_nothing(server: SteeredServer, tmp_
 def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "limits.yaml").write_text("limits:\n- {id: l, strategy: daily, tokens: 5}\n")
-    settings = _settings(tmp_path, server.url) | {"EXPORTER_DATA_DIR": "file/data"}
+    (tmp_path / "web.yaml").write_text("basic_auth_users: {}\n")
+    settings = _settings(tmp_path, server.url) | {"EXPORTER_DATA_DIR": "file/data", "EXPORTER_WEB_CONFIG": "web.yaml"}
     port = server.url.rpartition(":")[2]
     more = {"EXPORTER_PORT": port, "EXPORTER_LIMITS_FILE": "limits.yaml", "TIMEZONE": "Asia/Tokyo"}
     done = run_command("check-config", cwd=tmp_path, **settings, **more)
@@ -96,7 +97,8 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used (Not a directory: " in directory
     assert f"127.0.0.1:{port} cannot be listened on (Address already in use). Is another exporter running?" in taken
     assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
-    assert f"file: {tmp_path / 'limits.yaml'} is valid" in done.stdout
+    for name in ("limits.yaml", "web.yaml"):
+        assert f"file: {tmp_path / name} is valid" in done.stdout
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import defaultdict
 from datetime import UTC
 from pathlib import Path
 
@@ -126,6 +127,13 @@ def test_usage_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) ->
     with ledger.reading() as connection:
         write_openmetrics(connection, labels, _ALL, whole)
         write_openmetrics(connection, labels, (middle * 1000, _ALL[1]), part)
+        read = "select sum(requests) from rollup where bucket >= ?"
+        (requests,) = connection.execute(read, (middle // 900,)).fetchone()
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for sample in _samples(part.getvalue()):
+        if sample.name == "cliproxy_requests_total":
+            values[str(sample.labels)].append(sample.value)
+    assert sum(each[-1] - each[0] for each in values.values()) == requests
     part_lines = [line for line in part.getvalue().splitlines() if not line.startswith("#")]
     assert part_lines
     assert set(part_lines) <= set(whole.getvalue().splitlines())

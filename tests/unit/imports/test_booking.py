@@ -15,11 +15,9 @@ from exporter.commands.export import write_csv
 from exporter.errors import ImportFileError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
-from exporter.imports.cpamp import CpampRow
 from exporter.imports.items import Item, misfit
-from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
-from exporter.imports.peer_files import read_peer
+from exporter.imports.peer_files import CpampRow, KeeperRow, read_peer
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -167,6 +165,21 @@ def test_repeated_and_overlapping_imports_add_each_request_once(peer: str, sent:
     assert (whole.new, whole.known) == (100, 500)
     assert [row[:-1] for row in requests_in(ledger)] == [row[:-1] for row in requests_in(read)]
     assert adds_up(flow_of(ledger))
+    check_sums(ledger)
+
+
+def test_overlapping_exports_in_one_file_add_each_request_once(sent: Records, tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path / "mixed", sent[200:500])
+    joined = ""
+    for name, records in (("a", sent[:400]), ("b", sent)):
+        items = _csv(tmp_path, _ledger(tmp_path / name, records), ledger)
+        joined += (tmp_path / "export.csv").read_text("utf-8")
+    (tmp_path / "export.csv").write_text(joined, "utf-8")
+
+    findings = _import(ledger, items)
+
+    assert (findings.new, findings.known, findings.rejected) == (300, 700, {})
+    assert len(requests_in(ledger)) == 600
     check_sums(ledger)
 
 

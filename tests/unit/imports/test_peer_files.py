@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ImportFileError
-from exporter.imports.cpamp import CpampRow
 from exporter.imports.items import Misfit
-from exporter.imports.keeper import KeeperRow
-from exporter.imports.peer_files import PeerRow, read_peer
+from exporter.imports.peer_files import CpampRow, KeeperRow, PeerRow, read_peer
 from exporter.normalize.wire import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
 from tests.benches.peers import KEEPER_STEPS, cpamp_file, insert, keeper_file

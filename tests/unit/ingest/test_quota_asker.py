@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.quotas import QUOTA_FETCHES
+from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.proxies import Aliases
 from exporter.sources.proxy_client import ProxyClient

@@ -56,6 +56,7 @@ def test_a_sudden_first_value_that_costs_too_much_is_kept_apart_and_later_ones_c
     stripped.request(model="modest", tokens=60_000_000)
     told = _false_starts_told(stripped.poll())
     assert [(event["log_level"], event["models"]) for event in told] == [("warning", ["sudden"])]
+    assert "1 request worth 10.50 USD appeared at once. It is kept apart" in told[0]["message"]
     flow = flow_of(stripped.ledger)
     assert (flow.false_starts, stripped.counted) == (1, 1)
     ((_, _, kept),) = stripped.ledger.snapshots.false_starts()

@@ -50,6 +50,7 @@ def _hours(moment_ms: int | None) -> float | None:
 
 
 _UNSTARTED = replace(_window(0.0), start_ms=None, reset_ms=None)
+_PAID = replace(_window(1.0), allows_more=True)
 _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
 
 
@@ -58,6 +59,8 @@ _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
     [
         pytest.param(_up(_window(0.999)), "usable", None, id="some is left"),
         pytest.param(_up(_UNSTARTED), "usable", None, id="all is left"),
+        pytest.param(_up(_PAID), "usable", None, id="extra usage is paid"),
+        pytest.param(_up(_PAID, _window(1.0)), "exhausted", 3.0, id="extra usage is not paid in all windows"),
         pytest.param(_up(), "unknown", None, id="no window is known"),
         pytest.param(_cooling(1), "cooling", 1, id="the proxy waits"),
         pytest.param(_cooling(None), "cooling", None, id="the proxy does not say until when"),
@@ -111,6 +114,7 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
         pytest.param([_up(_window(0.9)), _up()], None, id="one of which nothing is known"),
         pytest.param([_up(_window(0.9, scope="opus"))], None, id="windows of parts alone"),
         pytest.param([_up(_window(1.0))], 0, id="used up"),
+        pytest.param([_up(_PAID)], None, id="extra usage goes on"),
         pytest.param([_cooling(1), _cooling(None), _up(_window(1.0))], 0, id="none works"),
     ],
 )

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.errors import LedgerError
 from exporter.metrics import credentials, exporter, periods, proxies, usage
-from exporter.metrics.family import families_of
 from exporter.metrics.usage import LedgerText
 from exporter.sources.proxy_status import ProxyStatus
+from tests.stack.pages.reference import families_of
 from tests.stack.waiting import PATIENCE_SECONDS
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench, account
 

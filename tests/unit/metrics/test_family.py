@@ -5,10 +5,10 @@ import re
 import pytest
 
 from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
-from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
 from exporter.metrics.usage import LATENCY_BOUNDS, TTFT_BOUNDS
 from tests.benches.checks import of_each
+from tests.stack.pages.reference import FAMILIES
 
 _ROUTE = "proxy provider model"
 _SERIES = f"{_ROUTE} credential client"

@@ -123,8 +123,8 @@ def test_a_window_shows_its_bounds_and_what_changed(bench: _Bench) -> None:
     ]
 
 
-def test_the_worth_of_a_cap_on_money_has_the_labels_of_its_window(bench: _Bench) -> None:
-    """From these readings the cap of 20 dollars is worth about 40 at API prices."""
+def _book_a_cap(bench: _Bench) -> None:
+    """By these readings the cap of 20 dollars is worth about 40 at API prices."""
     cap = 20 * 10**9
     resets_ms = bench.now_ms + 20 * 86_400_000
     for step in range(8):
@@ -134,6 +134,10 @@ def test_the_worth_of_a_cap_on_money_has_the_labels_of_its_window(bench: _Bench)
         )  # fmt: skip
         bench.book(Use(bench.now_ms, account="anna", nano_usd=4 * 10**9, reading=told))
         bench.clock.jump(3600)
+
+
+def test_the_worth_of_a_cap_on_money_has_the_labels_of_its_window(bench: _Bench) -> None:
+    _book_a_cap(bench)
     bench.board.refresh()
     families = {family.name: family.samples for family in limit_families(bench.board)}
     (used,) = families["cliproxy_limit_used_ratio"]
@@ -144,3 +148,10 @@ def test_the_worth_of_a_cap_on_money_has_the_labels_of_its_window(bench: _Bench)
         {**used.labels, "bound": bound} for bound in ("estimate", "low", "high")
     ]
     assert capacity[0].value == pytest.approx(40, rel=0.1)
+
+    bench.families("anna")
+    bench.board.refresh()
+    assert list(bench.board.current.worth), "it is listed"
+    bench.families()
+    bench.board.refresh()
+    assert list(bench.board.current.worth) == [], "it was deleted"

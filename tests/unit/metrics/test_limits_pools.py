@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.normalize.credentials import Account
-from exporter.quotas.reading import Reading
+from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import Bench, account
 
@@ -26,7 +27,7 @@ def _retry_ms(bench: Bench, hours: float) -> int:
 def _samples(bench: Bench, *accounts: Account, whole: bool = True) -> dict[str, float]:
     """The samples about pools and room after an inventory: times in hours from now, states without zeros."""
     taken = bench.ledger.take_inventory("p", accounts, whole=whole)
-    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken), lists_all=whole)]
+    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken))]
     bench.limits.refresh()
     found: dict[str, float] = {}
     for name, block, value in re.findall(r"^cliproxy_(pool\w+|credential_room\w+){(.*)} (\S+)$", bench.scrape(), re.M):
@@ -77,6 +78,12 @@ def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_i
     assert _samples(bench, listed)["credential_room claude"] == -1.5
 
 
+def test_an_account_whose_use_beyond_a_window_is_paid_is_usable(bench: Bench) -> None:
+    paid = replace(_reading(bench, 1.02, resets=3), status=OVERAGE)
+    assert _samples(bench, account("a.json", status="active", readings=(paid,))) == {"claude usable": 1}
+    assert _shown(bench) == ["1.02"]
+
+
 def test_of_two_logins_of_one_account_the_working_one_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     cooling = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 1))
     working = account("b.json", status="active")
@@ -112,7 +119,10 @@ def test_the_windows_of_an_account_go_with_it(bench: Bench) -> None:
     assert _shown(bench) == ["0.25"], "only a key is left"
     _samples(bench)
     assert _shown(bench) == [], "nothing is left"
+    bench.statuses = []
+    assert _shown(bench) == [], "a command, which polls no proxy"
 
+    _samples(bench, full, other, key)
     bench.statuses = [ProxyStatus(name="a new name of the proxy")]
     assert _shown(bench) == []
     bench.statuses = []

@@ -11,10 +11,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics import usage
-from exporter.metrics.family import families_of
 from exporter.metrics.usage import LedgerText
 from exporter.records import Billing, Tokens
 from tests.fakes.client_library import ClientLibrary
+from tests.stack.pages.reference import families_of
 from tests.unit.metrics.conftest import Bench, account, aliased
 
 HOSTILE = [

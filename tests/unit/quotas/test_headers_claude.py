@@ -187,6 +187,20 @@ def test_a_rejection_is_not_the_accounts_where_its_session_and_its_week_are_allo
     assert named(found) == [("5h", "", 0.21), ("7d", "", 0.21), ("7d", "fable", 1.01)]
 
 
+@pytest.mark.parametrize(
+    ("overage", "status"), [("allowed", "overage"), ("allowed_warning", "overage"), ("rejected", "rejected")]
+)
+def test_a_full_window_allows_requests_that_are_paid_as_extra_usage(overage: str, status: str) -> None:
+    told = _REJECTED | {"Anthropic-Ratelimit-Unified-Overage-Status": overage}
+    found = read(
+        told | claude("5h", status="rejected", utilization="1.02") | claude("7d", status="rejected", utilization="")
+    )
+
+    assert named(found) == [("5h", "", 1.02), ("7d", "", 1.0)]
+    assert [reading.status for reading in found] == [status, status]
+    assert named(read(told)) == ([("account", "", 1.0)] if overage == "rejected" else [])
+
+
 @pytest.mark.parametrize("used", ["-0.0", "-0", "-0.00"])
 def test_a_signed_zero_is_zero(used: str) -> None:
     for reading in (

@@ -17,9 +17,9 @@ import promql_parser
 import pytest
 import yaml
 
-from exporter.metrics.exposition import FAMILIES
 from tests.benches.checks import of_each
 from tests.benches.dashboards import BUILT_IN, FILES, ROOT, Dashboard, Query, filled, load, selectors, variables_in
+from tests.stack.pages.reference import FAMILIES
 
 SCHEMA = ROOT / "tests" / "fixtures" / "grafana" / "schema-13.2.3.json.gz"
 DASHBOARDS = load()

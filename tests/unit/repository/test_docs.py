@@ -2,22 +2,18 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from exporter.errors import ProxyError
-from exporter.history.state import REASONS as HISTORY_REASONS
-from exporter.history.state import STATES as HISTORY_STATES
 from exporter.ingest import poller
 from exporter.ledger.schema import migrations
-from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from tests.benches.checks import of_each
+from tests.stack.pages.reference import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / name for name in ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
@@ -142,22 +138,6 @@ def test_exactly_the_states_that_a_proxy_can_reach_are_declared() -> None:
     entered = set(re.findall(r'_enter\(\s*"(\w+)"', inspect.getsource(poller)))
 
     assert _reasons(ProxyError) | entered | {ProxyStatus(name="any").state} == set(STATES)
-
-
-@pytest.mark.parametrize(
-    ("head", "names"),
-    [
-        pytest.param("state | what it means | what to do", STATES, id="states of a proxy"),
-        pytest.param("state | what it means", HISTORY_STATES, id="states of the history"),
-        pytest.param("reason | what it is | what to do", HISTORY_REASONS, id="reasons of errors of the history"),
-    ],
-)
-def test_the_words_for_states_and_reasons_are_explained(head: str, names: Iterable[str]) -> None:
-    pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("states.md", "supabase.md"))
-    rows = pages.partition(f"| {head} |\n")[2].partition("\n\n")[0].splitlines()[1:]
-
-    assert [row.split("|")[1].strip(" `") for row in rows] == list(names)
-    assert all(cell.strip() for row in rows for cell in row.split("|")[1:-1])
 
 
 def test_the_architecture_page_names_exactly_the_modules() -> None:

@@ -78,6 +78,9 @@ def test_the_tested_packages_are_the_ones_that_run() -> None:
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
+_SET_UP = ("make-venv", "find-node", "fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase")
+"""The scripts that set up what the checks need."""
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -139,7 +142,7 @@ def test_ci_runs_make_test_in_the_checkout_and_nothing_else(
     ],
 )
 def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[str], blamed: list[str]) -> None:
-    for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase"]:
+    for name in _SET_UP:
         _program(checkout / "scripts" / name, f"exit {int(name in failing)}")
     for name in ["ruff", "mypy", "python"]:
         _program(checkout / ".tools/venv/bin" / name, f"exit {int(name in failing)}")
@@ -154,7 +157,7 @@ def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[
 
 
 def test_findings_of_the_type_check_are_shown_after_the_tests(checkout: Path) -> None:
-    for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase"]:
+    for name in _SET_UP:
         _program(checkout / "scripts" / name, "")
     _program(checkout / ".tools/venv/bin/ruff", "")
     _program(checkout / ".tools/venv/bin/mypy", "touch begun; echo 'app.py:1: error: a text is no number'; exit 1")

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from exporter.history.state import STATES as HISTORY_STATES
-from exporter.metrics.exposition import FAMILIES
 from exporter.sources.proxy_status import STATES
 from tests.benches.checks import of_each
+from tests.stack.pages.reference import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"

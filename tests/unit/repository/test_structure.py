@@ -22,7 +22,6 @@ UNIT = ROOT / "tests" / "unit"
 LAYERS = (
     ("sentences",),
     ("clock", "errors", "records", "days", "formats", "logs"),
-    ("scheduler", "memory"),
     ("settings", "quotas"),
     ("normalize",),
     ("sources",),
@@ -31,7 +30,7 @@ LAYERS = (
     ("limits", "usage"),
     ("ingest", "imports"),
     ("history",),
-    ("metrics", "web"),
+    ("metrics", "web", "jobs"),
     ("wiring",),
     ("app",),
     ("commands",),

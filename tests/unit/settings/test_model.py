@@ -4,8 +4,10 @@ import base64
 import datetime
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from annotated_types import Ge
 from pydantic import SecretStr, ValidationError
 
 from exporter.settings.load import load_settings
@@ -263,3 +265,14 @@ def test_no_text_of_settings_shows_a_secret() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().exporter_port = 1
+
+
+def test_each_number_has_a_lower_bound_for_the_message_about_others() -> None:
+    fields = Settings.model_fields.items()
+    numbers = [
+        (name, each.metadata) for name, each in fields if {int, float} & {each.annotation, *get_args(each.annotation)}
+    ]
+    assert [name for name, _ in numbers] == [
+        name for name, bounds in numbers if any(isinstance(each, Ge) for each in bounds)
+    ]
+    assert len(numbers) == 7

@@ -110,7 +110,7 @@ def test_each_state_of_a_proxy_has_its_headline_and_its_sentence(state: str) -> 
 
     assert (problem.severity, problem.subject, problem.text) == ("problem", "away", "Do this.")
     assert problem.title
-    assert list(STATES.values()).count(problem.title) == 1
+    assert [state.headline for state in STATES.values()].count(problem.title) == 1
 
 
 def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = None) -> CredentialState:
@@ -132,14 +132,14 @@ def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = N
         ),
         pytest.param(
             {"credentials": [_credential("cooling down", retry_ms=5)]},
-            "Credential c1 cools down until <5>",
+            "Account c1 cools down until <5>",
             id="cooling down",
         ),
-        pytest.param({"credentials": [_credential("disabled")]}, "Credential c1 is disabled", id="disabled"),
-        pytest.param({"credentials": [_credential("unavailable")]}, "Credential c1 is unavailable", id="unavailable"),
+        pytest.param({"credentials": [_credential("disabled")]}, "Account c1 is disabled", id="disabled"),
+        pytest.param({"credentials": [_credential("unavailable")]}, "Account c1 is unavailable", id="unavailable"),
         pytest.param(
             {"credentials": [_credential("partly failing", up=True)]},
-            "Credential c1 fails for some models",
+            "Account c1 fails for some models",
             id="partly",
         ),
         pytest.param(
@@ -239,7 +239,7 @@ def test_each_state_of_a_credential_is_described(
 
 def test_a_credential_is_named_with_its_proxy_if_there_are_several() -> None:
     notes = _find(statuses=[_WELL, replace(_WELL, name="office")], credentials=[_credential("disabled", up=False)])
-    assert _headlines(notes) == ["Credential c1, home is disabled"]
+    assert _headlines(notes) == ["Account c1, home is disabled"]
 
 
 def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:

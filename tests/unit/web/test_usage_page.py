@@ -92,6 +92,24 @@ def test_the_totals_and_rows_equal_the_answer(bench: UsageBench, client: FlaskCl
     assert formats.usd(answer.expected[Billing.METERED]) in text
 
 
+def test_the_kinds_of_tokens_add_up_to_all_tokens(bench: UsageBench, client: FlaskClient) -> None:
+    total = bench.answer({"range": "7d"}).usage.total
+    page = client.get("/usage?range=7d").text
+    shown = {
+        what: f'<dt>{what}</dt><dd><span title="{formats.count(tokens)}">'
+        for what, tokens in (
+            ("Tokens", total.tokens),
+            ("Input with cache", total.input),
+            ("Output", total.output),
+            ("Unclassified", total.unclassified),
+        )
+    }
+
+    assert total.tokens == total.input + total.output + total.unclassified
+    assert [what for what, line in shown.items() if line not in page] == []
+    assert "Unclassified" not in client.get("/usage?range=7d&client=nobody").text
+
+
 @pytest.mark.usefixtures("bench")
 def test_a_name_that_is_not_in_use_needs_no_day_for_its_forecast(client: FlaskClient) -> None:
     text = client.get("/usage?client=nobody").text

@@ -51,4 +51,8 @@ def test_moments_in_addresses_are_unambiguous() -> None:
     assert written(_ms("2026-10-25T00:00+02:00"), _BERLIN) == "2026-10-25"
     assert written(_ms("2026-10-25T02:00+01:00"), _BERLIN) == "2026-10-25T02:00+01:00"
     assert written(_ms("2026-10-25T00:15+00:00"), UTC) == "2026-10-25T00:15+00:00"
+    azores, cairo = ZoneInfo("Atlantic/Azores"), ZoneInfo("Africa/Cairo")
+    assert written(_ms("2026-10-25T00:00+00:00"), azores) == "2026-10-25"
+    assert written(_ms("2026-10-25T00:00-01:00"), azores) == "2026-10-25T00:00-01:00"  # the second midnight
+    assert written(_ms("2026-04-24T01:00+03:00"), cairo) == "2026-04-24"  # a day without midnight
     assert month_name("2026-11") == "November 2026"

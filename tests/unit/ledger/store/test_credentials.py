@@ -338,7 +338,7 @@ def test_a_retired_credential_leaves_its_alias_to_the_listed_one(tmp_path: Path)
         ledger.close()
         ledger = open_ledger(tmp_path)
     _poll(ledger)
-    assert _shown(ledger, _ALIASES)["dev-account"] == 2, "an empty list retires nobody"
+    assert _shown(ledger, _ALIASES)["dev-account"] == 2, "nobody else is listed in its place"
 
 
 @pytest.mark.parametrize("listed", [("free", "pro"), ("pro", "free"), ("pro",), ("free",)])

@@ -10,7 +10,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account
 from exporter.quotas.asking import AccountState, Balance, Refusal, Report
 from exporter.quotas.pacing import LastAsked
-from exporter.quotas.reading import Answer
+from exporter.quotas.reading import ACCOUNT, Answer
 from exporter.records import CredentialFacts
 from tests.benches import booking
 
@@ -20,12 +20,12 @@ ANSWER = Answer({}, NOW)
 CREDENTIAL = 1
 
 
-def open_ledger(folder: Path) -> Ledger:
+def open_ledger(folder: Path, provider: str = "claude") -> Ledger:
     """The ledger in a folder, which knows the account."""
     ledger = booking.open_ledger(folder)
     if not ledger.dictionary.credentials:
         account = Account(
-            facts=CredentialFacts(provider="claude"), identity=("file", "f"), auth_index="7", auth_type="oauth"
+            facts=CredentialFacts(provider=provider), identity=("file", "f"), auth_index="7", auth_type="oauth"
         )
         assert [id_ for id_, _ in ledger.take_inventory("p", [account])] == [CREDENTIAL]
     return ledger
@@ -82,6 +82,44 @@ def test_a_cap_on_money_keeps_its_amounts(tmp_path: Path) -> None:
     again.close()
 
 
+_MONTH, _WEEK, _SESSION = 30 * 86_400, 7 * 86_400, 5 * 3_600
+
+
+@pytest.mark.parametrize(
+    ("provider", "minutes_later", "second", "shown"),
+    [
+        ("codex", 61, (_SESSION, _WEEK), {"5h", "7d"}),
+        ("kimi", 61, (_SESSION, _WEEK), {"5h", "7d"}),
+        ("codex", 59, (_SESSION,), {"5h", "month"}),  # one answer may leave a value out
+        ("claude", 61, (_WEEK,), {"7d", "month"}),  # an answer lists the windows of one model
+    ],
+)
+def test_the_windows_of_a_former_plan_are_no_more(
+    tmp_path: Path, provider: str, minutes_later: int, second: tuple[int, ...], shown: set[str]
+) -> None:
+    ledger = open_ledger(tmp_path, provider)
+    later_ms = NOW + minutes_later * 60_000
+    for at_ms, lengths in [(NOW, (_MONTH,)), (later_ms, second)]:
+        answer = Answer({}, at_ms, "header")
+        readings = tuple(answer.reading(length, "", 0.9, NOW + _MONTH * 900) for length in lengths)
+        ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=readings), now_ms=at_ms)
+
+    assert {window for window, _ in _shares(ledger)} == shown
+    ledger.close()
+
+
+def test_a_refused_account_keeps_its_windows(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "codex")
+    ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4), now_ms=NOW)
+    later = Answer({}, NOW + 3_599_000 * 2, "header")
+    refusal = later.reading(None, "", None, later.observed_ms, name=ACCOUNT)
+
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(refusal,)), now_ms=later.observed_ms)
+
+    assert _shares(ledger) == {("5h", ""): 0.4, (ACCOUNT, ""): 1.0}
+    ledger.close()
+
+
 @pytest.mark.parametrize("refusal", list(Refusal))
 def test_a_refusal_changes_no_shown_figure(tmp_path: Path, refusal: Refusal) -> None:
     ledger = open_ledger(tmp_path)
@@ -123,3 +161,19 @@ def test_a_plan_is_what_the_provider_reported_last(tmp_path: Path, told: str, li
     assert ledger.quota_asks.plan_of(CREDENTIAL, listed) == plan
     assert ledger.quota_asks.plan_of(CREDENTIAL + 1, listed) == listed
     ledger.close()
+
+
+def test_a_cap_that_the_user_has_switched_off_is_no_more(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    cap = ANSWER.reading(None, "extra-usage", 0.98, name="month", money=(49 * 10**9, 50 * 10**9))
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(*_report(0.4).readings, cap)), now_ms=NOW)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(plan="max"), now_ms=NOW + 1)
+    assert _shares(ledger) == {("5h", ""): 0.4, ("month", "extra-usage"): 0.98}
+
+    ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4), now_ms=NOW + 600_000)
+
+    assert _shares(ledger) == {("5h", ""): 0.4}
+    ledger.close()
+    again = open_ledger(tmp_path)
+    assert _shares(again) == {("5h", ""): 0.4}
+    again.close()

@@ -5,7 +5,7 @@ import sys
 
 _MEASURED = """
 from pathlib import Path
-from exporter.memory import give_back, use_one_heap
+from exporter.jobs.memory import give_back, use_one_heap
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
@@ -22,7 +22,7 @@ print(freed - before, resident_mib() - before)
 
 _LOADED = """
 import sys
-from exporter.memory import load_less
+from exporter.jobs.memory import load_less
 
 load_less()
 import httpx

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.records import Billing
-from exporter.usage.tables import COLUMNS, as_csv, as_json
+from exporter.usage.report import COLUMNS, as_csv, as_json
 from tests.benches.usage import UsageBench, usage_bench
 
 _ZONE = ZoneInfo("Europe/Berlin")

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from exporter.errors import LedgerFullError
+from exporter.jobs.scheduler import Worker, run_loop
 from exporter.logs import configure_logging
-from exporter.scheduler import Worker, run_loop
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.metrics.quotas import quota_families
+from exporter.metrics.credentials import quota_families
 from exporter.quotas.pacing import LastAsked
 from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import Bench, account

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.imports.keeper import KeeperRow
-from exporter.imports.peer_files import read_peer
+from exporter.imports.peer_files import KeeperRow, read_peer
 from exporter.normalize.tokens import tokens_of
 from exporter.normalize.usage_record import milliseconds
 from exporter.normalize.wire import Wire

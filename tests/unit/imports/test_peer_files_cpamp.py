@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.imports.cpamp import CpampRow, of_hashes
-from exporter.imports.peer_files import read_peer
+from exporter.imports.peer_files import CpampRow, of_hashes, read_peer
 from exporter.normalize.tokens import tokens_of
 from exporter.normalize.wire import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
