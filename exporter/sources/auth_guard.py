@@ -174,7 +174,7 @@ class KeyGuard:
         self._count_refusal(held)
 
     def accepted(self) -> None:
-        """The proxy took the key: forget its refusal. If the store fails, the next answer tries again.
+        """The proxy took the key: forget its refusal. If the store fails, a later answer tries again.
 
         Not an error: a pop's records are nowhere else, and would be lost over it.
         """
