@@ -242,9 +242,7 @@ class History:
         """Give back the ``name`` that a proxy has in the project."""
         self._remote.call("exporter_release", p_proxy=name, p_owner=self._owner)
         self._given_back.add(name)
-        if self._ledger.snapshots.checkpoint(proxy).had_no_details:
-            # Another exporter may book what it counts from now on.
-            self._ledger.snapshots.forget(proxy)
+        self._ledger.snapshots.forget(proxy)  # another exporter may book what it counts from now on
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog

@@ -206,11 +206,14 @@ class Snapshots:
             save_marks(connection, "snapshot_series", change.proxy, changed)
 
     def forget(self, proxy: str) -> None:
-        """Take the next look at a proxy without details as the first contact, and restore its last snapshot."""
+        """Take the next look at a proxy's snapshots as the first contact; the history has the last one."""
         with self._changing(proxy) as change:
-            change.connection.execute("delete from snapshot_series where proxy = ?", (change.proxy,))
+            for table in ("snapshot_series", "restored_series", "first_series"):
+                change.connection.execute(f"delete from {table} where proxy = ?", (change.proxy,))
             change.connection.execute(
-                f"update proxy set snapshot_ms = null, history_stage = min(history_stage, {CLAIMED}) where id = ?",
+                "update proxy set snapshot_ms = null, restored_snapshot_ms = null,"
+                f" history_stage = min(history_stage, {CLAIMED}) where id = ?"
+                " and coalesce(snapshot_ms, restored_snapshot_ms, counted_until_ms) is not null",
                 (change.proxy,),
             )
 
@@ -230,9 +233,12 @@ class Snapshots:
                     f"insert into snapshot_series ({columns}) select {columns} from restored_series where proxy = ?",
                     of_proxy,
                 )
-                # If something has already been received, another source was read in between.
-                continued = "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?"
-                connection.execute(continued, of_proxy)
+                # If more than counts has already been received, another source was read in between.
+                connection.execute(
+                    "update proxy set snapshot_ms ="
+                    " iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null) where id = ?",
+                    of_proxy,
+                )
             # What was counted up to the first contact is booked now: details of it must not be.
             connection.execute(
                 "update proxy set counted_from_ms = min(coalesce(counted_from_ms, first_ms),"

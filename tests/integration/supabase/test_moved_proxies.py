@@ -1,7 +1,11 @@
 """A proxy moves between exporters: its name is given up, given back and claimed, and its records follow it."""
 
+import random
 import sqlite3
 from contextlib import closing
+from itertools import count, islice
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import structlog
@@ -10,6 +14,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.history import HistoryBench, Start
 from tests.benches.snapshots import snapshot_intake
+from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import entries, records
@@ -72,44 +77,70 @@ def test_a_proxy_that_comes_back_from_another_exporter_brings_what_that_one_book
     assert "history_restored" not in [entry["event"] for entry in logs], "it comes back once"
 
 
-def test_a_fork_that_comes_back_brings_what_another_exporter_booked_once(
-    start: Start, supabase_api: SupabaseApi
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("stripped", ["absent", ""], ids=["counts", "details"])
+def test_what_moves_between_exporters_at_random_is_booked_once(
+    start: Start, supabase_api: SupabaseApi, stripped: Literal["absent", ""], seed: int
 ) -> None:
-    fork = LegacyProxy()
-    fork.stripped = "absent"
+    """Each exporter has another proxy when it does not have this one. It comes back before or after its history."""
+    fork, rng, numbers = LegacyProxy(), random.Random(seed), count(1)
+    fork.stripped = stripped
+    others = {"first": "home", "second": "laptop", "third": "mine"}
+    clock = TurnableClock()
 
-    def look(bench: HistoryBench, uses: int) -> None:
-        bench.clock.advance(60)
-        for latency_ms in range(uses):
-            fork.record("client", "model", Detail(int(bench.clock.now() * 1000), latency_ms, "index", (10, 1)))
-        snapshot_intake(bench.ledger, "office", clock=bench.clock).take(fork.body(), int(bench.clock.now() * 1000))
+    def use(number: int) -> int:
+        for latency_ms in islice(numbers, number):
+            names = rng.choice(["ann", "bob"]), rng.choice(["a", "b"])
+            fork.record(*names, Detail(int(clock.now() * 1000), latency_ms, "index", (10, 1)))
+        return number
 
-    first = start("first", proxy="office")
-    look(first, 0)
-    look(first, 3)
-    assert first.work() == "ok"
-    first.close()
-    assert start("first", proxy="home", polled={"home"}).work(10) == "ok"
-    second = start("second", proxy="office", clock=first.clock)
-    assert second.work() == "ok"
-    look(second, 50)
-    assert second.work(20) == "ok"
-    second.close()
-    assert start("second", proxy="laptop", polled={"laptop"}).work(30) == "ok"
+    def look() -> None:
+        clock.advance(60)
+        snapshot_intake(bench.ledger, "office", clock=clock).take(fork.body(), int(clock.now() * 1000))
 
-    first = start("first", proxy="office", polled={"office"}, clock=first.clock)
-    look(first, 4)
-    assert first.work(40) == "ok"
-    look(first, 5)
-    assert first.work(40) == "ok"
+    name, bench = "first", start("first", proxy="office", clock=clock)
+    before = use(10)
+    look()
+    assert bench.work() == "ok"
+    used = 0
+    for _ in range(12):
+        used += use(rng.randrange(2))
+        if rng.random() < 0.3:
+            look()
+            fork.restart()
+            look()
+            assert bench.work(10) == "ok"
+        if rng.random() < 0.5:
+            look()
+        if rng.random() < 0.5:
+            bench.close()
+            away = start(name, proxy=others[name], polled={others[name]}, clock=clock)
+            assert away.work(30) == "ok"
+            away.close()
+            used += use(rng.randrange(2))
+            name = rng.choice(list(others))
+            bench = start(name, proxy="office", polled={"office"}, clock=clock)
+            if rng.random() < 0.5:
+                look()
+            assert bench.work(30) == "ok"
+    look()
+    assert bench.work(30) == "ok"
 
-    with closing(sqlite3.connect(first.data_dir / FILE_NAME)) as ledger:
-        assert ledger.execute("select sum(counted) from entry").fetchone() == (3 + 50 + 4 + 5,)
-    requests = "(select sum(requests) from usage_records where proxy = 'office')"
-    assert int(supabase_api.database.value(requests)) == 3 + 50 + 4 + 5
-    with closing(sqlite3.connect(first.data_dir / FILE_NAME)) as ledger:
-        live = ledger.execute("select sum(counted) from entry where live").fetchone()
-    assert live == (3 + 4 + 5,), "the other exporter's counters have the rest"
+    booked = used if stripped else before + used
+    assert (
+        int(supabase_api.database.value("(select sum(requests) from usage_records where proxy = 'office')")) == booked
+    )
+    assert _counted(bench.data_dir, "entry") == booked
+    if stripped:
+        folders = {bench.data_dir.parents[1] / each / "data" for each in others}
+        live = [_counted(folder, "entry where live") for folder in folders if folder.exists()]
+        assert sum(live) == booked, "the counters of all exporters together"
+
+
+def _counted(data_dir: Path, what: str) -> int:
+    with closing(sqlite3.connect(data_dir / FILE_NAME)) as ledger:
+        found: int = ledger.execute(f"select coalesce(sum(counted), 0) from {what}").fetchone()[0]
+    return found
 
 
 def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_even_if_nothing_waits(
