@@ -206,18 +206,22 @@ class Quotas:
         return dated_back | changed
 
     def forget_caps(self, connection: sqlite3.Connection, credential: int, answered: Collection[Reading]) -> None:
-        """Forget the caps on money that the answer to a question leaves out, and that would never end.
+        """Forget the caps on money that would never end, and that no answer to a question has stated for an hour.
 
-        Do it inside the caller's transaction. An answer without any window says nothing about them.
+        ``answered`` are the windows in the latest answer. Do it inside the caller's transaction.
         """
         stated = {(credential, reading.window, reading.scope) for reading in answered}
-        endless = [
+        edge_ms = max((reading.observed_ms for reading in answered), default=0) - HOUR * 1000
+        old = [
             key
             for key, quota in self._windows.items()
-            if key[0] == credential and quota.reading.limit_nano_usd is not None and quota.reading.ends_ms is None
+            if key[0] == credential
+            and key not in stated
+            and quota.reading.limit_nano_usd is not None
+            and quota.reading.ends_ms is None
+            and quota.reading.observed_ms < edge_ms
         ]
-        if stated:
-            self._forget(connection, [key for key in endless if key not in stated])
+        self._forget(connection, old)
 
     def _ahead_ms(self, now_ms: int) -> int:
         """How far the newest reading is in the future, if our clock was ahead when it was made; else 0.

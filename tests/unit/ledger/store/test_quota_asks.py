@@ -163,17 +163,20 @@ def test_a_plan_is_what_the_provider_reported_last(tmp_path: Path, told: str, li
     ledger.close()
 
 
-def test_a_cap_that_the_user_has_switched_off_is_no_more(tmp_path: Path) -> None:
+def test_a_cap_that_the_user_has_switched_off_is_no_more_after_an_hour(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     cap = ANSWER.reading(None, "extra-usage", 0.98, name="month", money=(49 * 10**9, 50 * 10**9))
     ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(*_report(0.4).readings, cap)), now_ms=NOW)
-    ledger.quota_asks.take(CREDENTIAL, {}, Report(plan="max"), now_ms=NOW + 1)
-    assert _shares(ledger) == {("5h", ""): 0.4, ("month", "extra-usage"): 0.98}
+    other = Answer({}, NOW + 3_600_000).reading(18_000, "", 0.5, NOW + 7_200_000)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(other,)), now_ms=NOW + 3_600_000)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(plan="max"), now_ms=NOW + 3_600_001)
+    assert _shares(ledger) == {("5h", ""): 0.5, ("month", "extra-usage"): 0.98}
 
-    ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4), now_ms=NOW + 600_000)
+    later = msgspec.structs.replace(other, observed_ms=NOW + 3_600_001)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(later,)), now_ms=NOW + 3_600_001)
 
-    assert _shares(ledger) == {("5h", ""): 0.4}
+    assert _shares(ledger) == {("5h", ""): 0.5}
     ledger.close()
     again = open_ledger(tmp_path)
-    assert _shares(again) == {("5h", ""): 0.4}
+    assert _shares(again) == {("5h", ""): 0.5}
     again.close()
