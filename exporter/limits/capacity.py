@@ -9,6 +9,7 @@ A reading becomes a point with the use booked before it, once that must have bee
 once; newer use is summed again at each look, every five minutes, because records may be late.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from exporter.quotas.reading import SAME_RESET_MS
 
 _STEP = 0.01
 """Readings are rounded to this, one way or the other."""
-_LEAST_RISE = 0.05
+_LEAST_RISE = 0.05 - 1e-9
 """A smaller rise says little about the capacity, and much about rounding."""
 _LEAST_PROOF = 0.3
 _LEAST_STRETCHES = 5
@@ -176,35 +177,34 @@ def _windows(points: Iterable[Point]) -> list[list[Point]]:
 
 def _of_window(points: Sequence[Point]) -> _Evidence | None:
     first, last = points[0], points[-1]
-    pairs = [pair for start, end in combinations(points, 2) if (pair := _bounds(start, end)) is not None]
-    if not pairs:
+    low, best, high = 0.0, 0.0, math.inf
+    for start, end in combinations(points, 2):
+        rise = end.used_ratio - start.used_ratio
+        if rise < _LEAST_RISE:
+            continue
+        used = end.before - start.before
+        lowest, highest = (used - end.unclear) / (rise + _STEP), (used + start.unclear) / (rise - _STEP)
+        if lowest >= low or low == 0:
+            low, best = max((low, best), (max(0.0, lowest), highest))
+        high = min(high, highest)
+    if high == math.inf:
         return None
-    low, best = max(pairs)
     return _Evidence(
         first_ms=first.at_ms,
         resets_ms=last.resets_ms,
         low=low,
         best=best,
-        high=min(high for _, high in pairs),
+        high=high,
         used=last.before - first.before,
         risen=last.used_ratio - first.used_ratio,
         stretches=_stretches(points),
     )
 
 
-def _bounds(start: Point, end: Point) -> tuple[float, float] | None:
-    """The lowest and highest capacity that a pair allows; None if it is too close."""
-    rise = end.used_ratio - start.used_ratio
-    if rise < _LEAST_RISE - 1e-9:
-        return None
-    used = end.before - start.before
-    return max(0.0, used - end.unclear) / (rise + _STEP), (used + start.unclear) / (rise - _STEP)
-
-
 def _stretches(points: Sequence[Point]) -> int:
     number, start = 0, points[0]
     for _, end in pairwise(points):
-        if _bounds(start, end) is not None:
+        if end.used_ratio - start.used_ratio >= _LEAST_RISE:
             number, start = number + 1, end
     return number
 
