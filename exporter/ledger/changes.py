@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
+from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, encode_key, read_flow
-from exporter.ledger.views.usage_sums import Windows
 
 _ADD_UP = (
     "update proxy set received = received + ?, booked = booked + ?, duplicate = duplicate + ?,"
