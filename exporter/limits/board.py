@@ -204,7 +204,7 @@ class LimitBoard:
                 scope=reading.scope,
                 window=reading.window,
             )
-            if (credential.provider and credential.retired) or (polled and labels.proxy not in polled):
+            if (credential.provider and credential.gone) or (polled and labels.proxy not in polled):
                 continue
             unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             early_resets[labels] += quota.early_resets
