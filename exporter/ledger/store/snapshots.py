@@ -234,11 +234,8 @@ class Snapshots:
                     of_proxy,
                 )
                 # If more than counts has already been received, another source was read in between.
-                connection.execute(
-                    "update proxy set snapshot_ms ="
-                    " iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null) where id = ?",
-                    of_proxy,
-                )
+                continued = "iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null)"
+                connection.execute(f"update proxy set snapshot_ms = {continued} where id = ?", of_proxy)
             # What was counted up to the first contact is booked now: details of it must not be.
             connection.execute(
                 "update proxy set counted_from_ms = min(coalesce(counted_from_ms, first_ms),"
