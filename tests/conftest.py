@@ -76,14 +76,16 @@ if _may_use_memory():  # Syncing thousands of ledgers to a disk takes longer tha
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep each of several test processes, with all that it starts, on one core.
+    """If the test processes outnumber the cores, keep each one, with all that it starts, on one core.
 
     Most tests are a client and a server that wait for each other, and waking a thread on another core costs a tenth of
     their time.
     """
-    if hasattr(config, "workerinput") and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        number = int(config.workerinput["workerid"].removeprefix("gw"))
+    if not hasattr(config, "workerinput") or not hasattr(os, "sched_setaffinity"):
+        return
+    number = int(config.workerinput["workerid"].removeprefix("gw"))
+    cores = sorted(os.sched_getaffinity(0))
+    if config.workerinput["workercount"] > len(cores):
         os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
