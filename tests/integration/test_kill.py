@@ -37,7 +37,7 @@ from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _FORKED_KILLS = 220
 _WHOLE_KILLS = int(os.environ.get("TEST_KILLS", "12"))
-_LOAD_RECORDS = 50
+_LOAD_RECORDS = 100
 _LOAD_PAUSE_SECONDS = 0.05
 _MOST_QUEUED = 3000
 _POP_COUNT = 1000
