@@ -18,6 +18,7 @@ from exporter.clock import Clock
 from exporter.commands.demo_past import book_demo_past
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
+from exporter.simulator.world import CREDENTIALS, TROUBLED
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus
 from tests.stack.running import Process
@@ -156,7 +157,15 @@ def test_a_pool_without_a_working_account_and_a_limit_that_shrank_are_announced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _with_a_limit_that_shrank(tmp_path / "exporter" / "data", monkeypatch)
-    with running_stack(VERSION_LINES[-1], tmp_path, limits=LIMITS, seconds=SECONDS, past=_before_it_shrank) as stack:
+    shrunk = next(each for each in TROUBLED if each.trouble == "shrinks")
+    with running_stack(
+        VERSION_LINES[-1],
+        tmp_path,
+        limits=LIMITS,
+        seconds=SECONDS,
+        accounts=(*CREDENTIALS, shrunk),
+        past=_before_it_shrank,
+    ) as stack:
         stack.prometheus.wait_for('cliproxy_pool_accounts{provider="claude",state="unknown"} == 2')
         accounts = [each for each in stack.proxy.accounts if each.provider == "claude" and each.kind == "oauth"]
         full = {

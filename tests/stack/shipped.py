@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from exporter.simulator.world import MANAGEMENT_KEY
+from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from tests.benches.past import import_past
 from tests.fakes.receivers import WebReceiver, web_receiver
 from tests.fakes.steered.proxy import SteeredProxy
@@ -114,20 +114,21 @@ def running_stack(
     seconds: float | None = None,
     rules: dict[str, str] | None = None,
     source: str = "queue",
+    accounts: tuple[Credential, ...] = CREDENTIALS,
     past: Callable[[Process], str] = lambda _: "",
 ) -> Iterator[Stack]:
     """Run the whole stack with the Prometheus of ``line`` and these limits until the end of the ``with`` block.
 
-    ``seconds`` and ``rules`` are those of ``write_prometheus``; with ``seconds`` Alertmanager is quick, too. ``past``
-    is OpenMetrics text that Prometheus seems to have scraped from this exporter before. The exporter continues an
-    existing ledger in ``folder``/exporter/data.
+    ``seconds`` and ``rules`` are those of ``write_prometheus``; with ``seconds`` Alertmanager is quick, too. The proxy
+    lists ``accounts``. ``past`` is OpenMetrics text that Prometheus seems to have scraped from this exporter before.
+    The exporter continues an existing ledger in ``folder``/exporter/data.
     """
     binary = binaries_of(line)
     (folder / "limits.yaml").write_text(limits)
     folders = {name: folder / name for name in ("exporter", "prometheus", "alertmanager")}
     for each in folders.values():
         each.mkdir(exist_ok=True)
-    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, accounts=accounts)
     server = SteeredServer(proxy)
     server.start()
     try:
