@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,8 +15,8 @@ from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, coun
 from exporter.ledger.views.usage_sums import Windows
 
 _ADD_UP = (
-    "update proxy set received = received + ?, booked = booked + ?, duplicate = duplicate + ?,"
-    " backfilled = backfilled + ?, extra = extra + ? where id = ?"
+    "received = received + ?, booked = booked + ?, duplicate = duplicate + ?, backfilled = backfilled + ?,"
+    " extra = extra + ?"
 )
 
 
@@ -30,42 +30,27 @@ class Change:
 
     The numbers are added to the proxy's flow: ``extra`` of the ``booked`` are second records. ``unbooked`` entries were
     added, or if negative removed, without a booking. ``rows`` are those of the tables of totals, as the ledger now has
-    them. The sums from ``oldest_bucket`` on have changed.
+    them. The sums from the oldest of the ``touched`` buckets on have changed.
     """
 
     connection: sqlite3.Connection
     proxy: int
     dictionary: LabelStore
-    totals: Totals
     received: int = 0
     booked: int = 0
     duplicate: int = 0
     backfilled: int = 0
     extra: int = 0
     unbooked: int = 0
-    oldest_bucket: int | None = None
+    touched: list[int] = field(default_factory=list)
     rows: defaultdict[str, list[tuple[int | str, ...]]] = field(default_factory=lambda: defaultdict(list))
     new_series: list[SeriesKey] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
     attempts: dict[int, Attempts] = field(default_factory=dict)
 
-    def touch(self, buckets: Iterable[int]) -> None:
-        """Note that the sums of these buckets have changed."""
-        known = () if self.oldest_bucket is None else (self.oldest_bucket,)
-        self.oldest_bucket = min((*known, *buckets), default=None)
-
-    def pop(self, records: int) -> None:
-        """Count records that the proxy has handed out.
-
-        This also stores the last success, which is the previous poll's: the current one is not over.
-        """
-        self.received += records
-        flow = self.totals.flows.get(self.proxy)
-        # Another source has been read, so the last snapshot is no longer the last look.
-        self.connection.execute(
-            "update proxy set last_success_ms = ?, snapshot_ms = null where id = ?",
-            (flow.last_success_ms if flow else None, self.proxy),
-        )
+    def set(self, columns: str, *values: object) -> None:
+        """Change columns of the proxy's row: ``columns`` are assignments in SQL."""
+        self.connection.execute(f"update proxy set {columns} where id = ?", (*values, self.proxy))
 
 
 @dataclass(slots=True)
@@ -92,7 +77,7 @@ class Changes:
             with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
                 if self._dictionary_is_stale:
                     self._reload_dictionary(connection)
-                change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
+                change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary)
                 yield change
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
@@ -102,7 +87,7 @@ class Changes:
                     )
                 numbers = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
                 if any(numbers):
-                    connection.execute(_ADD_UP, (*numbers, change.proxy))
+                    change.set(_ADD_UP, *numbers)
                 if change.unbooked:
                     count_unbooked(connection, change.unbooked)
                 flow = read_flow(connection, change.proxy)
@@ -126,6 +111,6 @@ class Changes:
             flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
         self.quotas.take_over(change.quotas)
-        if change.oldest_bucket is not None:
-            self.periods.touched.append(change.oldest_bucket)
-            self.windows.touched.append(change.oldest_bucket)
+        if change.touched:
+            self.periods.touched.append(min(change.touched))
+            self.windows.touched.append(min(change.touched))

@@ -110,7 +110,7 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             self._book(change, found, lines, live=True, at_ms=received_ms)
-            change.pop(len(found.records) + len(found.rejected))
+            self._pop(change, len(found.records) + len(found.rejected))
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -118,13 +118,23 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            change.pop(batch.received)
+            self._pop(change, batch.received)
             for what in batch.unreadable:  # there is nothing to try again
                 reject(change, received_ms, what, what.why)
             if not lines:
                 return None
             id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
             return StoredBatch(id_, proxy, received_ms, lines)
+
+    def _pop(self, change: Change, records: int) -> None:
+        """Count records that the proxy has handed out.
+
+        This also stores the last success, which is the previous poll's: the current one is not over.
+        """
+        change.received += records
+        flow = self.totals.flows.get(change.proxy)
+        # Another source has been read, so the last snapshot is no longer the last look.
+        change.set("last_success_ms = ?, snapshot_ms = null", flow.last_success_ms if flow else None)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
@@ -148,15 +158,14 @@ class Ledger:
             self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
 
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
-        connection, proxy = change.connection, change.proxy
         book_entries(change, found.records, live=live)
-        told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
-        change.quotas.update(self.quotas.note(connection, told, now_ms=self._clock.now_ms()))
+        told = [(self._credential_of(change, record), reading) for record, reading in found.readings]
+        change.quotas.update(self.quotas.note(change.connection, told, now_ms=self._clock.now_ms()))
         for place, why in found.rejected:
             reject(change, at_ms, lines[place], why)
 
-    def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
+    def _credential_of(self, change: Change, record: UsageRecord) -> int:
+        series = self.dictionary.series[self.dictionary.series_of(change.connection, change.proxy, record)]
         return self.dictionary.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:

@@ -135,7 +135,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     forget_days(connection, min(buckets), max(buckets))
     change.booked += len(records)
     change.backfilled += 0 if live else len(records)
-    change.touch(buckets)
+    change.touched += buckets
 
 
 def insert_restored(change: Change, entries: Sequence[dict[str, Any]]) -> None:
@@ -150,7 +150,7 @@ def insert_restored(change: Change, entries: Sequence[dict[str, Any]]) -> None:
     change.unbooked += connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     roll_up(connection, lowest - len(numbered), lowest - 1)
     forget_all_days(connection)
-    change.touch(entry["ts_ms"] // BUCKET_MS for entry in entries)
+    change.touched += [entry["ts_ms"] // BUCKET_MS for entry in entries]
 
 
 def sum_all(connection: sqlite3.Connection) -> None:
@@ -177,7 +177,7 @@ def add_rollups(change: Change, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows, values by column, to the roll-up."""
     change.connection.executemany(_ADD_ROLLUPS, rows)
     forget_all_days(change.connection)
-    change.touch(row["bucket"] for row in rows)
+    change.touched += [row["bucket"] for row in rows]
 
 
 def _count_by_credential(change: Change, series: Sequence[int], records: Sequence[tuple[UsageRecord, Cost]]) -> None:

@@ -39,19 +39,14 @@ class Losses:
             watch, missed = compare(known, counts, may_have_lost=may_have_lost, publishing=publishing)
             text = msgspec.json.encode(watch).decode()
             if text != stored:
-                change.connection.execute(
-                    "update proxy set watch = ?, missed = missed + ?, missed_ms = iif(?, ?, missed_ms) where id = ?",
-                    (text, missed, missed > 0, now_ms, change.proxy),
-                )
+                columns = "watch = ?, missed = missed + ?, missed_ms = iif(?, ?, missed_ms)"
+                change.set(columns, text, missed, missed > 0, now_ms)
         return watch
 
     def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
         """Note that ``proxy`` went unread for longer than it keeps a record, or (None) that a pop was cut."""
         with self._changing(proxy) as change:
-            change.connection.execute(
-                "update proxy set retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ? where id = ?",
-                (ended_ms, seconds, change.proxy),
-            )
+            change.set("retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ?", ended_ms, seconds)
 
     def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
         """Mark the pop under way as one that may be cut, or (None) remove the mark."""

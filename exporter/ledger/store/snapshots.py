@@ -185,19 +185,16 @@ class Snapshots:
                     ],
                 )
             elif without_details:
-                connection.execute(
-                    "update proxy set counted_from_ms = min(coalesce(counted_from_ms, ?1), coalesce(snapshot_ms, ?1)),"
-                    " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
-                    (taken_ms, change.proxy),
+                change.set(
+                    "counted_from_ms = min(coalesce(counted_from_ms, ?1), coalesce(snapshot_ms, ?1)),"
+                    " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1)",
+                    taken_ms,
                 )
             elif not deltas.restarted:
                 # The details tell what those counts were.
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
-            connection.execute(
-                "update proxy set snapshot_ms = ?1, missed = missed + ?2, missed_ms = iif(?2 > 0, ?3, missed_ms)"
-                " where id = ?4",
-                (taken_ms, missed, self._clock.now_ms(), change.proxy),
-            )
+            columns = "snapshot_ms = ?1, missed = missed + ?2, missed_ms = iif(?2 > 0, ?3, missed_ms)"
+            change.set(columns, taken_ms, missed, self._clock.now_ms())
             connection.executemany(
                 "delete from snapshot_series where proxy = ? and client = ? and model = ?",
                 [(change.proxy, *key) for key in before.marks.keys() - marks.keys()],
@@ -234,10 +231,8 @@ class Snapshots:
                     of_proxy,
                 )
                 # If more than counts has already been received, another source was read in between.
-                connection.execute(
-                    "update proxy set snapshot_ms ="
-                    " iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null) where id = ?",
-                    of_proxy,
+                change.set(
+                    "snapshot_ms = iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null)"
                 )
             # What was counted up to the first contact is booked now: details of it must not be.
             connection.execute(
@@ -250,7 +245,7 @@ class Snapshots:
             )
             connection.execute("delete from restored_series where proxy = ?", of_proxy)
             connection.execute("delete from first_series where proxy = ?", of_proxy)
-            connection.execute("update proxy set restored_snapshot_ms = null where id = ?", of_proxy)
+            change.set("restored_snapshot_ms = null")
 
 
 def read_marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:
