@@ -52,11 +52,6 @@ _NEW_LIVE_SHOWN = (
     " where e.id > ? and e.live"
 )
 
-_ADD_TOTALS = (
-    f"insert into total ({listed(TOTAL)}) select coalesce(s.shown, s.id), e.basis, e.billing, {_SUMS_OF_ENTRIES}"
-    " from entry e join series s on s.id = e.series where e.id > ? and e.live"
-    f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
-)
 _ADD_ROLLUP = (
     f"insert into rollup ({listed(ROLLUP)}, dearest)"
     f" select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS_OF_ENTRIES},"
@@ -65,14 +60,6 @@ _ADD_ROLLUP = (
     f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}, dearest = max(dearest, excluded.dearest)"
 )
 _ADD_ROLLUPS = f"{insert_named('rollup', ROLLUP)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
-_ADD_FAILED = (
-    f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
-    " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
-)
-_ADD_UNPRICED = (
-    f"insert into unpriced_total select s.route, e.unpriced, sum(e.counted) {_NEW_LIVE_SHOWN} and e.unpriced <> ''"
-    " group by 1, 2 on conflict do update set requests = requests + excluded.requests returning *"
-)
 
 
 def _add_histogram(what: str, bounds: tuple[int, ...]) -> str:
@@ -86,9 +73,19 @@ def _add_histogram(what: str, bounds: tuple[int, ...]) -> str:
 
 
 _ADD = {
-    "total": _ADD_TOTALS,
-    "failed_total": _ADD_FAILED,
-    "unpriced_total": _ADD_UNPRICED,
+    "total": (
+        f"insert into total ({listed(TOTAL)}) select coalesce(s.shown, s.id), e.basis, e.billing, {_SUMS_OF_ENTRIES}"
+        " from entry e join series s on s.id = e.series where e.id > ? and e.live"
+        f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
+    ),
+    "failed_total": (
+        f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN}"
+        f" and e.code <> '' group by 1, 2, 3 on conflict do update set {_add(('requests',))} returning *"
+    ),
+    "unpriced_total": (
+        f"insert into unpriced_total select s.route, e.unpriced, sum(e.counted) {_NEW_LIVE_SHOWN}"
+        f" and e.unpriced <> '' group by 1, 2 on conflict do update set {_add(('requests',))} returning *"
+    ),
     **{f"{what}_histogram": _add_histogram(what, bounds) for what, bounds in HISTOGRAMS.items()},
 }
 """The statements that add live entries to the tables of totals, and return the rows that these then have."""
