@@ -254,18 +254,18 @@ class Quotas:
         """The points of each window in a span of time, oldest first. Raises LedgerError."""
         found: defaultdict[QuotaKey, list[QuotaPoint]] = defaultdict(list)
         with self._database.reading() as connection:
-            for *key, observed_ms, used_ratio, resets_ms in connection.execute(
+            for row in connection.execute(
                 f"select {listed(_POINT)} from quota_point where observed_ms between ? and ? order by 1, 2, 3, 4",
                 (from_ms, until_ms),
             ):
-                found[key[0], key[1], key[2]].append(QuotaPoint(observed_ms, used_ratio, resets_ms))
+                found[row[:3]].append(QuotaPoint._make(row[3:]))
         return found
 
     def changes(self) -> Mapping[QuotaKey, CapacityChanges]:
         """How often each window's capacity changed, where it did. Raises LedgerError."""
         with self._database.reading() as connection:
             rows = connection.execute(f"select {listed(_CHANGES)} from quota_change")
-            return {(credential, window, scope): CapacityChanges(*rest) for credential, window, scope, *rest in rows}
+            return {row[:3]: CapacityChanges._make(row[3:]) for row in rows}
 
     def note_change(self, key: QuotaKey, *, since_ms: int, shrank: bool) -> None:
         """Count a change of a window's capacity once, and forget the points before it. Raises LedgerError."""
