@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from exporter.clock import Clock
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
@@ -15,8 +16,8 @@ from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, coun
 from exporter.ledger.views.usage_sums import Windows
 
 _ADD_UP = (
-    "received = received + ?, booked = booked + ?, duplicate = duplicate + ?, backfilled = backfilled + ?,"
-    " extra = extra + ?"
+    "received = received + ?1, booked = booked + ?2, duplicate = duplicate + ?3, backfilled = backfilled + ?4,"
+    " extra = extra + ?5, missed = missed + ?6, missed_ms = iif(?6 > 0, ?7, missed_ms)"
 )
 
 
@@ -36,11 +37,13 @@ class Change:
     connection: sqlite3.Connection
     proxy: int
     dictionary: LabelStore
+    now_ms: int
     received: int = 0
     booked: int = 0
     duplicate: int = 0
     backfilled: int = 0
     extra: int = 0
+    missed: int = 0
     unbooked: int = 0
     touched: list[int] = field(default_factory=list)
     rows: defaultdict[str, list[tuple[int | str, ...]]] = field(default_factory=lambda: defaultdict(list))
@@ -64,6 +67,7 @@ class Changes:
     periods: Periods
     windows: Windows
     poll_times: PollTimes
+    clock: Clock
     _dictionary_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
@@ -77,7 +81,8 @@ class Changes:
             with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
                 if self._dictionary_is_stale:
                     self._reload_dictionary(connection)
-                change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary)
+                proxy_id, now_ms = self.dictionary.proxy_id(connection, proxy), self.clock.now_ms()
+                change = Change(connection, proxy_id, self.dictionary, now_ms)
                 yield change
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
@@ -85,9 +90,9 @@ class Changes:
                         "insert into birth (key) values (?) on conflict do nothing",
                         [(encode_key(key),) for key in change.new_series],
                     )
-                numbers = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
-                if any(numbers):
-                    change.set(_ADD_UP, *numbers)
+                added = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
+                if any((*added, change.missed)):
+                    change.set(_ADD_UP, *added, change.missed, now_ms)
                 if change.unbooked:
                     count_unbooked(connection, change.unbooked)
                 flow = read_flow(connection, change.proxy)

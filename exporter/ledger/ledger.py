@@ -54,7 +54,6 @@ class Ledger:
         """
         trusted = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path, alone=alone)
-        self._clock = clock
         self._alone = alone
         if not trusted:
             try:
@@ -77,10 +76,10 @@ class Ledger:
         self.quotas = Quotas(self._database, self.dictionary)
         self.backlog = Backlog(self._database, self.dictionary, zone)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
-        self._changes = changes = Changes(self._database, *memory)
+        self._changes = changes = Changes(self._database, *memory, clock)
         self._changing = changes.changing
         self.losses = Losses(changes)
-        self.snapshots = Snapshots(changes, clock)
+        self.snapshots = Snapshots(changes)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -160,7 +159,7 @@ class Ledger:
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         book_entries(change, found.records, live=live)
         told = [(self._credential_of(change, record), reading) for record, reading in found.readings]
-        change.quotas.update(self.quotas.note(change.connection, told, now_ms=self._clock.now_ms()))
+        change.quotas.update(self.quotas.note(change.connection, told, now_ms=change.now_ms))
         for place, why in found.rejected:
             reject(change, at_ms, lines[place], why)
 
@@ -212,7 +211,7 @@ class Ledger:
             credentials, restarted = take_inventory(change, accounts, whole=whole)
             self.quotas.join(connection)
             readings = [(id_, reading) for id_, account in credentials for reading in account.readings]
-            change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=change.now_ms))
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
         return credentials
@@ -250,7 +249,7 @@ class Ledger:
 
     def restoring(self, proxy: str) -> Restoring:
         """What takes over the past of the registered ``proxy`` from the history."""
-        return Restoring(self._changes, self._clock, proxy)
+        return Restoring(self._changes, proxy)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A read-only connection, for exports and pages. Raises LedgerError."""

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import CLAIMED, RESTORED
@@ -92,10 +91,9 @@ class SnapshotDeltas:
 class Snapshots:
     """Books snapshots of registered proxies, and reads what is remembered of them. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes, clock: Clock) -> None:
+    def __init__(self, changes: Changes) -> None:
         self._database, self._poll_times, self._changing = changes.database, changes.poll_times, changes.changing
         self._dictionary = changes.dictionary
-        self._clock = clock
 
     def checkpoint(self, proxy: str) -> Checkpoint:
         id_ = self._dictionary.proxies[proxy]
@@ -150,7 +148,7 @@ class Snapshots:
             for live in (False, True):
                 book_entries(change, [(record, cost) for record, cost, is_live in new if is_live is live], live=live)
             for line, why in kept:
-                reject(change, self._clock.now_ms(), line, why)
+                reject(change, change.now_ms, line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
             change.received, change.duplicate = len(new) + old + len(kept), old
         return known
@@ -193,8 +191,8 @@ class Snapshots:
             elif not deltas.restarted:
                 # The details tell what those counts were.
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
-            columns = "snapshot_ms = ?1, missed = missed + ?2, missed_ms = iif(?2 > 0, ?3, missed_ms)"
-            change.set(columns, taken_ms, missed, self._clock.now_ms())
+            change.set("snapshot_ms = ?", taken_ms)
+            change.missed = missed
             connection.executemany(
                 "delete from snapshot_series where proxy = ? and client = ? and model = ?",
                 [(change.proxy, *key) for key in before.marks.keys() - marks.keys()],

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
-from exporter.clock import Clock
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.credential_store import LABEL, Credential
@@ -60,9 +59,8 @@ class Progress(msgspec.Struct, frozen=True):
 class Restoring:
     """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes, clock: Clock, proxy: str) -> None:
+    def __init__(self, changes: Changes, proxy: str) -> None:
         self._changes = changes
-        self._clock = clock
         self._changing = partial(changes.changing, proxy)
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
@@ -162,7 +160,7 @@ class Restoring:
             )
             self._take_sessions(change, limits.sessions, precedes=precedes)
             told = [(_credential(change, label), reading) for label, reading in readings]
-            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=self._clock.now_ms()))
+            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=change.now_ms))
             change.set("history_stage = ?, history_restore = null", RESTORED)
             connection.execute(
                 "delete from first_series where proxy = ?1"
