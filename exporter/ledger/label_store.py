@@ -61,7 +61,6 @@ class LabelStore(CredentialStore):
         self._recent_version = -1
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Reload everything."""
         self._recent.clear()
         self.proxies = dict(connection.execute("select name, id from proxy"))
         clients = connection.execute("select id, pseudonym, label from client").fetchall()
