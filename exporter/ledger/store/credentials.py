@@ -45,15 +45,14 @@ def take_inventory(
     if whole:
         for account in accounts:
             binder.join(account)
-    credentials = [(change.dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
-    _retire(change, credentials, whole=whole)
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
+    credentials = [(change.dictionary.resolved(row).id, account) for row, account in logins]
+    _retire(change, {id_ for id_, _ in credentials}, whole=whole)
     return credentials, whole and _count_attempts(change, logins)
 
 
-def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
+def _retire(change: Change, listed: set[int], *, whole: bool) -> None:
     """Note which credentials the proxy lists."""
-    listed = {id_ for id_, _ in credentials}
     for id_, credential in list(change.dictionary.credentials.items()):
         if credential.proxy == change.proxy and (whole or id_ in listed):
             change.dictionary.change_credential(change.connection, id_, retired=id_ not in listed)

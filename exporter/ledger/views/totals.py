@@ -104,9 +104,8 @@ class Totals:
             self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
             proxies = connection.execute("select id from proxy").fetchall()
             self.flows = {proxy: read_flow(connection, proxy) for (proxy,) in proxies}
-            keys = [tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")]
             self.pending_zero = {}
-            self.register(keys)
+            self.register([tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")])
             self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
     def take_over(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> None:
@@ -141,8 +140,7 @@ class Totals:
     def register(self, keys: list[SeriesKey]) -> None:
         """Add new series, shown at 0 for now."""
         now = self._clock.monotonic()
-        for key in keys:
-            self.pending_zero[key] = _PendingZero(since=now)
+        self.pending_zero |= {key: _PendingZero(since=now) for key in keys}
 
     def told(self, keys: list[SeriesKey], scraper: str) -> None:
         """Note that a scraper has seen these series at 0."""
