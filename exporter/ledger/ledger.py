@@ -69,7 +69,7 @@ class Ledger:
         self.limits = LimitStore(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
-        self._noted_sources: dict[int, tuple[str, int]] = {}
+        self._noted_sources: dict[str, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
@@ -190,12 +190,11 @@ class Ledger:
 
         Returns the kind that was read before, None at the first read. A change of kind is a restart of the proxy.
         """
-        proxy_id = self.dictionary.proxies[proxy]
-        if self._noted_sources.get(proxy_id) == (kind, self.flow(proxy).restarts):
+        if self._noted_sources.get(proxy) == (kind, self.flow(proxy).restarts):
             return kind
         with self._changing(proxy) as change:
-            before = note_source(change.connection, proxy_id, kind)
-        self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
+            before = note_source(change.connection, change.proxy, kind)
+        self._noted_sources[proxy] = (kind, self.flow(proxy).restarts)
         return before
 
     def take_inventory(

@@ -7,7 +7,6 @@ the totals differ from both, they are the damaged ones and are replaced.
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -99,8 +98,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
     if not births <= {*exported, *attempts}:
         changed.add("birth")
-    histograms = {f"{what}_histogram": bounds for what, bounds in HISTOGRAMS.items()}
-    changed |= {table for table, bounds in histograms.items() if not _rises(connection, table, bounds)}
+    changed |= {f"{what}_histogram" for what in HISTOGRAMS if not _rises(connection, what)}
     (past,) = connection.execute(_HAS_PAST).fetchone()
     if not small:
         changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
@@ -137,11 +135,12 @@ def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
     return set(connection.execute(f"select * from {table}"))
 
 
-def _rises(connection: sqlite3.Connection, table: str, bounds: Sequence[int]) -> bool:
+def _rises(connection: sqlite3.Connection, what: str) -> bool:
     """Whether no bucket of a histogram holds less than the one below it: all that can be told without its entries."""
-    steps = pairwise(["0", *(f"le_{bound}" for bound in bounds), "observations"])
+    steps = pairwise(["0", *(f"le_{bound}" for bound in HISTOGRAMS[what]), "observations"])
     rising = " and ".join(f"{lower} <= {upper}" for lower, upper in steps)
-    return connection.execute(f"select 1 from {table} where not (sum_ms >= 0 and {rising})").fetchone() is None
+    query = f"select 1 from {what}_histogram where not (sum_ms >= 0 and {rising})"
+    return connection.execute(query).fetchone() is None
 
 
 def _agrees(connection: sqlite3.Connection, table: str, *, past: bool) -> bool:
