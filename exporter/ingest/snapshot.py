@@ -4,26 +4,23 @@ A detail is new if its identity is not booked. So restarts, imports of old expor
 of details need no care. Where a series only grew, only what follows the known details is decoded. What ended while the
 proxy sent no details was counted then, and is not booked again when the details appear.
 
-Of a snapshot without details (forks strip them) the rise of the counts is booked. Counts only rise while the proxy
-runs: if one falls, or a series vanishes, the whole proxy has restarted, and every count is new. A fork can also show a
-new series with the count of a whole life: a false start. The first value of a series beside known ones is kept apart
-and listed if it is too dear to be true, and only what comes after it counts.
+Of a snapshot without details (forks strip them) the rise of the counts is booked: see ``false_starts.py``.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-import msgspec
 import structlog
 
+from exporter.ingest.false_starts import CountDeltas
 from exporter.ingest.intake import Intake, LookUp
-from exporter.ledger.store.snapshots import Checkpoint, FalseStart, Identity, MarkKey, SnapshotDeltas
+from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
-from exporter.normalize.fingerprint import fingerprint_of, fingerprint_of_equal
+from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.snapshot import (
     OTHER_SHAPE,
     Mark,
@@ -33,7 +30,6 @@ from exporter.normalize.snapshot import (
     has_restarted,
     identity_model,
     may_have_moments,
-    model_family,
     read_details,
     read_snapshot,
     rejected_line,
@@ -41,7 +37,7 @@ from exporter.normalize.snapshot import (
 )
 from exporter.normalize.usage_record import duration, milliseconds, normalize
 from exporter.normalize.wire import Wire
-from exporter.records import Billing, Cost, Rejected, Tokens, UsageRecord
+from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000
 """A record that ended this long before the last good poll is from the past: an import, or the first contact."""
@@ -50,7 +46,6 @@ _PER_TRANSACTION = 5_000
 _NOTHING_IS_LIVE = 2**62
 _DATE_MS = 1000
 """The header Date says when a snapshot was taken: in whole seconds, and a moment too late."""
-_MODELS_TOLD = 5
 
 _log = structlog.get_logger("exporter.ingest")
 
@@ -140,7 +135,7 @@ class SnapshotIngest:
         self._look_up = look_up
         self._facts = partial(intake.ledger.dictionary.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
-        self._most_nano_usd = round(false_start_usd * 1e9)
+        self._counts = CountDeltas(proxy, intake.pricer, false_start_usd=false_start_usd)
 
     def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
@@ -281,10 +276,10 @@ class SnapshotIngest:
     def _take_counts(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
         # The first snapshot is a baseline: nobody knows when its counts were used.
         first = before.is_first
-        deltas = SnapshotDeltas() if first else self._count(snapshot, before.marks, at_ms=self._clock.now_ms())
+        deltas = SnapshotDeltas() if first else self._counts.since(before.marks, snapshot, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
         self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)
-        self._tell_false_starts(deltas.false_starts)
+        self._counts.tell(deltas.false_starts)
 
     def _join_restored(self) -> None:
         """Continue from the restored last snapshot, if there is one since the last look."""
@@ -294,64 +289,10 @@ class SnapshotIngest:
         deltas = SnapshotDeltas()
         if restored.first:
             # This ledger began to count later, and what was counted in between must not be lost.
-            deltas = self._count(restored.first, restored.marks, at_ms=min(restored.first_ms, self._clock.now_ms()))
+            at_ms = min(restored.first_ms, self._clock.now_ms())
+            deltas = self._counts.since(restored.marks, restored.first, at_ms=at_ms)
         self._snapshots.join_restored(self._proxy, deltas)
-        self._tell_false_starts(deltas.false_starts)
-
-    def _count(
-        self, snapshot: Sequence[SnapshotSeries], marks: Mapping[MarkKey, Mark], *, at_ms: int
-    ) -> SnapshotDeltas:
-        """What the proxy counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``."""
-        restarted = has_restarted(snapshot, marks)
-        increments: list[tuple[UsageRecord, Cost]] = []
-        false_starts: list[FalseStart] = []
-        for series in snapshot:
-            mark = None if restarted else marks.get((series.key, series.model))
-            requests = series.requests - (mark.requests if mark else 0)
-            tokens = series.tokens - (mark.tokens if mark else 0)
-            if requests <= 0 and tokens <= 0:
-                continue
-            record = UsageRecord(
-                ts_ms=at_ms,
-                fingerprint=fingerprint_of(("increment/1", self._proxy, series.key, series.model, at_ms)),
-                provider=model_family(series.model)[0],
-                model=series.model[:200],
-                alias="",
-                auth_index="",
-                source="",
-                client=series.client,
-                billing=Billing.UNKNOWN,
-                tokens=Tokens(unclassified=max(0, tokens)),
-                counted=max(0, requests),
-            )
-            is_first = mark is None and not restarted
-            if is_first and (worth := self._worth(record)) > self._most_nano_usd:
-                counts = record.counted, record.tokens.unclassified
-                false_starts.append(FalseStart(at_ms, record.client, record.model, *counts, nano_usd=worth))
-            else:
-                increments.append((record, self._pricer.price(record)))
-        return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
-
-    def _worth(self, record: UsageRecord) -> int:
-        """What its tokens cost in nano-USD, all as input: the proxy does not say what kind they are."""
-        tokens = Tokens(uncached=record.tokens.unclassified)
-        return self._pricer.price(msgspec.structs.replace(record, tokens=tokens)).nano_usd
-
-    def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
-        if not false_starts:
-            return
-        requests = sum(each.requests for each in false_starts)
-        usd = sum(each.nano_usd for each in false_starts) / 1e9
-        what, they_are = ("request", "It is") if requests == 1 else ("requests", "They are")
-        many = "" if len(false_starts) == 1 else f" in {len(false_starts)} series"
-        dearest = sorted(false_starts, key=lambda each: -each.nano_usd)[:_MODELS_TOLD]
-        _log.warning(
-            "false_start",
-            proxy=self._proxy,
-            message=f"False Start detected: {requests} {what}{many} worth {usd:.2f} USD appeared at once. {they_are}"
-            " kept apart (see cliproxy-exporter false-starts); what follows counts.",
-            models=[each.model for each in dearest],
-        )
+        self._counts.tell(deltas.false_starts)
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:

@@ -10,10 +10,10 @@ from exporter.clock import Clock
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
+from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, encode_key, read_flow
-from exporter.ledger.views.usage_sums import Windows
 
 _ADD_UP = (
     "received = received + ?1, booked = booked + ?2, duplicate = duplicate + ?3, backfilled = backfilled + ?4,"

@@ -34,10 +34,10 @@ _LONGEST_PLAN = 20
 class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
     """An account or key of a proxy. ``provider`` is empty until the inventory names it.
 
-    ``label`` names it in the history. ``retired``: the proxy's last whole inventory did not list it. ``readable`` is
-    the label shown without an alias. It is made from what is known when the credential is first met and never changes,
-    so a plan that changes or becomes known later makes no new series. A credential of an older ledger gets one when the
-    proxy lists it again.
+    ``label`` names it in the history. ``gone``: the proxy's last whole inventory did not list it; ``retired``: but
+    another one of the same name. ``readable`` is the label shown without an alias. It is made from what is known when
+    the credential is first met and never changes, so a plan that changes or becomes known later makes no new series. A
+    credential of an older ledger gets one when the proxy lists it again.
     """
 
     id: int = 0
@@ -45,6 +45,7 @@ class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
     label: str
     merged_into: int | None = None
     retired: bool = False
+    gone: bool = False
     readable: str = ""
 
     @property

@@ -273,17 +273,14 @@ class Labels:
 
 
 def _rivals(credential: Credential, found: Iterable[Credential]) -> list[Credential]:
-    """The other credentials of the same proxy that share a name.
+    """The other credentials of the same proxy that share a name. One that the proxy no longer lists gives way.
 
-    One person may have several accounts, and joins on (proxy, credential) must stay unique. One that the proxy no
-    longer lists gives way, of several such the older one.
+    One person may have several accounts, and joins on (proxy, credential) must stay unique.
     """
     return [
         other
         for other in found
-        if other.proxy == credential.proxy
-        and other.id != credential.id
-        and (not other.retired or (credential.retired and other.id > credential.id))
+        if other.proxy == credential.proxy and other.id != credential.id and (credential.retired or not other.retired)
     ]
 
 

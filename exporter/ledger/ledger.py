@@ -33,10 +33,10 @@ from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.backlog import Backlog
 from exporter.ledger.sync.restoring import Restoring
+from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, encode_key
-from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.records import UsageRecord

@@ -205,7 +205,7 @@ class LimitBoard:
                 window=reading.window,
             )
             early_resets[labels] += quota.early_resets
-            if (credential.provider and credential.retired) or (polled and labels.proxy not in polled):
+            if (credential.provider and credential.gone) or (polled and labels.proxy not in polled):
                 continue
             unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             if key in self._capacities.current:

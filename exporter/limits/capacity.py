@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from exporter.ledger.label_store import Route
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.limit_windows import WindowSums, sums_between, sums_under_way
 from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
-from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
 from exporter.limits.model import SHARE
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import SAME_RESET_MS

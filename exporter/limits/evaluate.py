@@ -12,9 +12,9 @@ from functools import partial
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.labels import CredentialLabels, Labels, SeriesLabels
-from exporter.ledger.views.usage_sums import WindowLook
+from exporter.ledger.views.limit_windows import WindowLook
 from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
-from exporter.limits.strategies import open_window
+from exporter.limits.strategies import Strategy, calendar_window, open_session
 
 MOST_WINDOWS = 200
 """Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""
@@ -116,8 +116,7 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    session_start = partial(look.session_start, (limit.id, group.key), series=group.series, now_ms=now_ms)
-    start_ms, reset_ms = open_window(limit.strategy, limit.window_ms, now_ms, limit.zone, session_start)
+    start_ms, reset_ms = _open_window(limit, group, look, now_ms)
     if start_ms is not None and anchor_ms is not None:
         start_ms = max(start_ms, anchor_ms)
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)
@@ -125,6 +124,19 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
     requests, tokens, nano_usd = map(sum, zip((0, 0, 0), *parts, strict=True))
     used = {Unit.TOKENS: tokens, Unit.REQUESTS: requests, Unit.USD: nano_usd}
     return Measured(limit=limit, start_ms=start_ms, reset_ms=reset_ms, used=used)
+
+
+def _open_window(limit: Limit, group: _Group, look: WindowLook, now_ms: int) -> tuple[int | None, int | None]:
+    """Start and end of the open window; both None for a session that is not open. A rolling window has no end."""
+    if limit.window_ms is None:
+        return calendar_window(limit.strategy, now_ms, limit.zone)
+    if limit.strategy is Strategy.ROLLING:
+        return now_ms - limit.window_ms, None
+    key = (limit.id, group.key)
+    first_use = partial(look.first_use, key, frozenset(group.series))
+    session = open_session(look.session(key), limit.window_ms, now_ms, first_use)
+    look.keep(key, session)
+    return session.started_ms, None if session.started_ms is None else session.started_ms + limit.window_ms
 
 
 def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterator[LimitWindow]:

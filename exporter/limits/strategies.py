@@ -5,6 +5,7 @@ from datetime import timedelta, tzinfo
 from enum import StrEnum
 
 from exporter.days import day_start_ms, local_date, next_day, next_month
+from exporter.ledger.views.limit_windows import Session
 
 LONGEST_WINDOW_MINUTES = 366 * 24 * 60
 
@@ -33,20 +34,25 @@ class Strategy(StrEnum):
 CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}
 
 
-def open_window(
-    strategy: Strategy, length_ms: int | None, now_ms: int, zone: tzinfo, session_start: Callable[[int], int | None]
-) -> tuple[int | None, int | None]:
-    """Start and end of the window open at ``now_ms``; both None for a session that is not open.
+def open_session(
+    known: Session, length_ms: int, now_ms: int, first_use: Callable[[int, int | None], int | None]
+) -> Session:
+    """The session at ``now_ms``, after the one that was ``known`` last.
 
-    ``length_ms`` is None for a calendar window. A rolling window has no end. ``session_start`` takes the length of a
-    session and returns when the open one began, None if none is open.
+    It ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end, unless the
+    clock was set back to before it. ``first_use`` returns when something was first used from one moment until before
+    another (None: without an end).
     """
-    if length_ms is None:
-        return calendar_window(strategy, now_ms, zone)
-    if strategy is Strategy.ROLLING:
-        return now_ms - length_ms, None
-    started_ms = session_start(length_ms)
-    return started_ms, None if started_ms is None else started_ms + length_ms
+    ended, started = known
+    if ended > now_ms:  # the clock was ahead: that session is open, or nothing is known of this time
+        ended = ended - length_ms if ended - length_ms <= now_ms else 0
+    # An open one stays, even if its entries have been pruned, unless a late record came before it.
+    started = first_use(ended, started) or started
+    while started is not None and started + length_ms <= now_ms:
+        ended = started + length_ms
+        started = first_use(ended, None)
+    # A record from the future opens its session when its time has come.
+    return Session(ended, started if started is not None and started <= now_ms else None)
 
 
 def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int, int]:

@@ -8,6 +8,8 @@ try again, not how much is used.
 import re
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from exporter.quotas.asking import Call, Provider, Question, Report
 from exporter.quotas.reading import ACCOUNT, OVERAGE, Answer, Reading
 from exporter.quotas.values import (
@@ -97,7 +99,10 @@ def _read_usage(answer: Answer) -> Report | None:
     found: dict[tuple[str, str], Reading] = {}
     for reading in [*_listed_windows(answer), *_keyed_windows(answer)]:
         found.setdefault((reading.window, reading.scope), reading)
-    readings = (*found.values(), *_extra_usage(answer))
+    caps = [*_extra_usage(answer)]
+    is_paid = any(cap.used_ratio < 1 for cap in caps)
+    windows = (replace(each, status=OVERAGE) if is_paid and each.used_ratio >= 1 else each for each in found.values())
+    readings = (*windows, *caps)
     elsewhere_ratio = _elsewhere(answer)
     # A window that the account does not have is null. One that cannot be read is something else.
     has_none = "five_hour" in answer.stated and not any(map(answer.get, ("five_hour", "seven_day", "limits")))

@@ -232,7 +232,7 @@ def test_while_a_list_is_broken_accounts_may_come_but_none_may_go(tmp_path: Path
                 replay.answer(f"/v0/management/{path}", Recording("GET", "", 200, headers, _bytes(body)))
             clock.advance(60)
             poller.poll()
-            gone = {each.label for each in ledger.dictionary.credentials.values() if each.retired}
+            gone = {each.label for each in ledger.dictionary.credentials.values() if each.gone}
             return {account.auth_index for _, account in poller.status.accounts}, len(gone)
 
         first, second, third = ({each["auth_index"]} for each in listed[:3])

@@ -75,7 +75,8 @@ def _connect(out: int, err: int) -> None:
     os.dup2(out, 1)
     os.dup2(err, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    sys.stdout = os.fdopen(1, "w", closefd=False)  # the old one still believes that it can seek
+    old = sys.stdout  # which still believes that it can seek
+    sys.stdout = os.fdopen(1, "w", encoding=old.encoding, errors=old.errors, closefd=False)
 
 
 def _become(module: str, arguments: list[str], cwd: str, env: dict[str, str]) -> str:

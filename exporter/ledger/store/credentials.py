@@ -47,15 +47,20 @@ def take_inventory(
             binder.join(account)
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
     credentials = [(change.dictionary.resolved(row).id, account) for row, account in logins]
-    _retire(change, {id_ for id_, _ in credentials}, whole=whole)
+    _retire(change, credentials, whole=whole)
     return credentials, whole and _count_attempts(change, logins)
 
 
-def _retire(change: Change, listed: set[int], *, whole: bool) -> None:
-    """Note which credentials the proxy lists."""
+def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
+    """Note which credentials the proxy lists, and which of those that share a name."""
+    listed = {id_ for id_, _ in credentials}
+    names = {name for _, account in credentials for name in account.names}
+    rivals = {each.id for name in names for each in change.dictionary.credentials_with(*name)}
     for id_, credential in list(change.dictionary.credentials.items()):
         if credential.proxy == change.proxy and (whole or id_ in listed):
-            change.dictionary.change_credential(change.connection, id_, retired=id_ not in listed)
+            gone = id_ not in listed
+            retired = gone if id_ in rivals else credential.retired
+            change.dictionary.change_credential(change.connection, id_, gone=gone, retired=retired)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:

@@ -229,9 +229,8 @@ class Snapshots:
                     of_proxy,
                 )
                 # If more than counts has already been received, another source was read in between.
-                change.set(
-                    "snapshot_ms = iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null)"
-                )
+                may_continue = "received = 0 or counted_until_ms is not null"
+                change.set(f"snapshot_ms = iif({may_continue}, restored_snapshot_ms, null)")
             # What was counted up to the first contact is booked now: details of it must not be.
             connection.execute(
                 "update proxy set counted_from_ms = min(coalesce(counted_from_ms, first_ms),"

@@ -43,7 +43,7 @@ class ExportedClient(NamedTuple):
 
 
 class ExportedSession(NamedTuple):
-    """A session of a limit: see ``exporter.ledger.views.usage_sums``.
+    """A session of a limit: see ``exporter.ledger.views.limit_windows``.
 
     ``scope`` is the kind and value of what has a window of its own: a credential's label, a client's pseudonym or a
     model. Both are empty if one window counts all.

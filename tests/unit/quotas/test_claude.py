@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from exporter.quotas.asking import Refusal
+from exporter.quotas.reading import OVERAGE
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows
 
 _USAGE, _PROFILE = call_of("claude"), call_of("claude", question=1)
@@ -183,6 +184,18 @@ def test_extra_usage_is_a_limit_in_dollars_with_an_inferred_unit() -> None:
 
     assert (reading.used_nano_usd, reading.limit_nano_usd) == (1_200_000_000, 50 * _DOLLAR)
     assert (reading.window_seconds, reading.resets_ms, reading.inferred) == (None, None, True)
+
+
+@pytest.mark.parametrize(("percent", "spent", "status"), [(100, 4999, OVERAGE), (100, 5000, ""), (99, 4999, "")])
+def test_requests_beyond_a_full_window_pass_while_extra_usage_has_money_left(
+    percent: int, spent: int, status: str
+) -> None:
+    extra = {"is_enabled": True, "monthly_limit": 5000, "used_credits": spent}
+    usage = {"five_hour": {"utilization": percent, "resets_at": _RESET}, "extra_usage": extra}
+
+    session, cap = told(_USAGE, usage).readings
+
+    assert (session.window, session.status, cap.status) == ("5h", status, "")
 
 
 def test_extra_usage_in_its_newer_form_is_read_once_and_exactly() -> None:

@@ -338,7 +338,22 @@ def test_a_retired_credential_leaves_its_alias_to_the_listed_one(tmp_path: Path)
         ledger.close()
         ledger = open_ledger(tmp_path)
     _poll(ledger)
-    assert _shown(ledger, _ALIASES)["dev-account"] == 2, "nobody else is listed in its place"
+    assert _shown(ledger, _ALIASES)["dev-account"] == 2, "an empty list retires nobody"
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_labels_of_deleted_accounts_stay_when_the_last_one_of_that_name_is_deleted(
+    last: int, tmp_path: Path
+) -> None:
+    ledger = open_ledger(tmp_path)
+    both, other = [_login("plus"), _login("team", "acc-2")], _login("xai", "acc-3", email="other@invented.example")
+    _poll(ledger, *both, other)
+    _book(ledger, "p", "t", "t")
+    _poll(ledger, both[last], other)
+    shown = _shown(ledger, _ALIASES)
+    assert shown["dev-account"] == last + 1
+    _poll(ledger, other)
+    assert _shown(ledger, _ALIASES) == shown
 
 
 @pytest.mark.parametrize("listed", [("free", "pro"), ("pro", "free"), ("pro",), ("free",)])

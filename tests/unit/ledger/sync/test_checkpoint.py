@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from exporter.ledger.sync.checkpoint import ExportedLimits, ProxyState, checkpoint
-from exporter.ledger.views.usage_sums import Session
+from exporter.ledger.views.limit_windows import Session
 from exporter.normalize.credentials import Account
 from exporter.normalize.snapshot import Mark
 from exporter.records import CredentialFacts

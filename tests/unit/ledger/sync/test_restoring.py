@@ -17,7 +17,7 @@ from exporter.ledger.sync.checkpoint import (
     ExportedSnapshots,
 )
 from exporter.ledger.sync.restoring import Progress
-from exporter.ledger.views.usage_sums import Session
+from exporter.ledger.views.limit_windows import Session
 from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
 from exporter.records import CredentialFacts

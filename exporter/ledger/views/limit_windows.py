@@ -8,7 +8,7 @@ pruning and restarts need no care here.
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -139,32 +139,21 @@ class WindowLook:
             self.kept_sums[key] = sums_between(self._connection, *key) if known is None else known
         return self.kept_sums[key]
 
-    def session_start(
-        self, key: tuple[str, str], length_ms: int, *, series: Collection[int], now_ms: int
-    ) -> int | None:
-        """When ``series`` opened the current session of ``key`` (limit, scope); None if none is open.
+    def session(self, key: tuple[str, str]) -> Session:
+        """The session of ``key`` (limit, scope), as it was when last looked at."""
+        return self._sessions.get(key, Session(0, None))
 
-        A session ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end,
-        unless the clock was set back to before it.
-        """
-        known = ended, started = self._sessions.get(key, Session(0, None))
-        if ended > now_ms:  # the clock was ahead: that session is open, or nothing is known of this time
-            ended = ended - length_ms if ended - length_ms <= now_ms else 0
-        wanted = frozenset(series)
-        before_ms = _EVERYTHING_MS if started is None else started
-        # An open one stays, even if its entries have been pruned, unless a late record came before it.
-        started = self._first_use(key, ended, before_ms, wanted) or started
-        while started is not None and started + length_ms <= now_ms:
-            ended = started + length_ms
-            started = self._first_use(key, ended, _EVERYTHING_MS, wanted)
-        # A record from the future opens its session when its time has come.
-        session = Session(ended, started if started is not None and started <= now_ms else None)
-        if session != known:
+    def keep(self, key: tuple[str, str], session: Session) -> None:
+        """Store the session of ``key`` at the end of the look."""
+        if session != self.session(key):
             self.moved[key] = session
-        return session.started_ms
 
-    def _first_use(self, key: tuple[str, str], since_ms: int, before_ms: int, series: frozenset[int]) -> int | None:
-        """When ``series`` were first used, from ``since_ms`` until before ``before_ms``."""
+    def first_use(
+        self, key: tuple[str, str], series: frozenset[int], since_ms: int, before_ms: int | None
+    ) -> int | None:
+        """When ``series``, which count for ``key``, were first used from ``since_ms`` until before ``before_ms``."""
+        if before_ms is None:
+            before_ms = _EVERYTHING_MS
         quiet = self._quiet.get(key, _Quiet(since_ms, series, since_ms))
         is_same = (quiet.since_ms, quiet.series) == (since_ms, series)
         from_ms = until_ms = min(quiet.until_ms, before_ms) if is_same else since_ms
