@@ -16,8 +16,8 @@ from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, encode_key, read_flow
 
 _ADD_UP = (
-    "received = received + ?1, booked = booked + ?2, duplicate = duplicate + ?3, backfilled = backfilled + ?4,"
-    " extra = extra + ?5, missed = missed + ?6, missed_ms = iif(?6 > 0, ?7, missed_ms)"
+    "received = received + ?, booked = booked + ?, duplicate = duplicate + ?, backfilled = backfilled + ?,"
+    " extra = extra + ?"
 )
 
 
@@ -91,8 +91,10 @@ class Changes:
                         [(encode_key(key),) for key in change.new_series],
                     )
                 added = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
-                if any((*added, change.missed)):
-                    change.set(_ADD_UP, *added, change.missed, now_ms)
+                if any(added):
+                    change.set(_ADD_UP, *added)
+                if change.missed:  # rare, and part of the checksum of the table
+                    change.set("missed = missed + ?, missed_ms = ?", change.missed, now_ms)
                 if change.unbooked:
                     count_unbooked(connection, change.unbooked)
                 flow = read_flow(connection, change.proxy)

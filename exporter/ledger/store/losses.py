@@ -36,11 +36,10 @@ class Losses:
             (stored,) = change.connection.execute("select watch from proxy where id = ?", (change.proxy,)).fetchone()
             # None from another version of the exporter, too: start again.
             known = decoded(stored or "", LossDetector)
-            watch, missed = compare(known, counts, may_have_lost=may_have_lost, publishing=publishing)
+            watch, change.missed = compare(known, counts, may_have_lost=may_have_lost, publishing=publishing)
             text = msgspec.json.encode(watch).decode()
             if text != stored:
                 change.set("watch = ?", text)
-                change.missed = missed
         return watch
 
     def note_gap(self, proxy: str, *, seconds: int | None) -> None:
