@@ -27,7 +27,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.restarts import note_source, record_observation
+from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
@@ -193,7 +193,12 @@ class Ledger:
         if self._noted_sources.get(proxy) == (kind, self.flow(proxy).restarts):
             return kind
         with self._changing(proxy) as change:
-            before = note_source(change.connection, change.proxy, kind)
+            connection, id_ = change.connection, change.proxy
+            before: str | None = connection.execute("select source from proxy where id = ?", (id_,)).fetchone()[0]
+            if before != kind:
+                # The watch over the queue's losses ends with the queue: whatever a snapshot counts is in the snapshot.
+                change.set("source = ?, watch = null", kind)
+            record_observation(connection, id_, "source", restarted=before not in (None, kind))
         self._noted_sources[proxy] = (kind, self.flow(proxy).restarts)
         return before
 
