@@ -204,14 +204,14 @@ class Exporter:
         now_ms = retention.believable_now_ms(self.parts.clock.now_ms())
         if now_ms is None:
             return
-        pruned = retention.prune(
+        entries, rejected = retention.prune(
             entries_before_ms=now_ms - self.parts.settings.exporter_retention_days * DAY_MS,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
             stopping=self._stopping.is_set,
             sent_only=self.parts.history is not None,
         )
-        if pruned.entries or pruned.rejected:
-            _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
+        if entries or rejected:
+            _log.info("pruned", entries=entries, rejected=rejected)
 
     def run(self, stop: threading.Event) -> None:
         """Serve and poll until ``stop`` is set, then finish the work in progress."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError, HistoryError
 from exporter.history.claims import STALE_SECONDS, in_utc, may_succeed, name_taken, owner_of
-from exporter.history.predecessor.raw_key_scan import find_old_keys
+from exporter.history.predecessor.raw_key_scan import PLACES
 from exporter.history.supabase_client import MIGRATE, Remote
 from exporter.history.sync import check_schema
 from exporter.ledger.ledger import Ledger
@@ -138,7 +138,7 @@ def _check_name(remote: Remote, ledger: Ledger, proxy: str, sign: str, clock: Cl
 
 def _check_old_rows(remote: Remote) -> Iterator[Finding]:
     try:
-        places = list(find_old_keys(remote))
+        places = [place for place in PLACES if place.is_there(remote)]
         is_claimed = remote.has_rows("exporter_project")
     except HistoryError as exc:
         yield Finding("warning", f"It is unknown whether rows of the predecessor hold keys. {exc}")

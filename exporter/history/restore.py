@@ -119,8 +119,8 @@ class Restore:
         rows = self.ends.remote.rows(
             "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
-        shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
-        return {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
+        called = {alias: pseudonym for pseudonym, alias in self.ends.labels.aliases_of_clients().items()}
+        return {row["label"]: called.get(row["shown"]) for row in rows if row["shown"] != row["label"]}
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,6 @@ class Restore:
         return progress
 
     def _records_after(self, progress: Progress) -> list[Row]:
-        """The next page."""
         ts_ms, fingerprint = progress.after
         answer = self.ends.remote.call(
             "exporter_records",

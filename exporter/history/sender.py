@@ -73,9 +73,8 @@ class Sender:
         """
         self._refusal = None
         outgoing = self._ledger.backlog.read(self._proxy, limit=self._most_rows)
-        state, news = outgoing.state, None
-        if state is not None:
-            news = checkpoint(state, self._sent_state, key_sign=self._key_sign)
+        state = outgoing.state
+        news = checkpoint(state, self._sent_state, key_sign=self._key_sign)
         named = changed(shown_labels(self._ledger, self._labels, self._proxy), self._sent_labels)
         labels = [{"kind": kind, "label": label, "shown": shown} for (kind, label), shown in named.items()]
         # Without a heartbeat, another exporter could take over the claim.

@@ -63,8 +63,8 @@ class Names:
 
     def __init__(self, ledger: Ledger, labels: Labels, proxy: str, pseudonym: Pseudonym) -> None:
         """Raises LedgerError."""
-        self._labels, self._pseudonym = labels, pseudonym
-        self._clients: dict[str, str] = {}
+        self._pseudonym = pseudonym
+        self._clients = {alias: client for client, alias in labels.aliases_of_clients().items()}
         with ledger.reading() as connection:
             for id_, client, label in connection.execute("select id, pseudonym, label from client"):
                 self._clients[label] = self._clients[labels.client(id_)] = client
@@ -81,9 +81,8 @@ class Names:
         """The pseudonym of a client, empty for anonymous ones."""
         if label == ANONYMOUS:
             return ""
-        known = self._clients.get(label) or self._labels.client_called(label)
-        if known is not None:
-            return known
+        if label in self._clients:
+            return self._clients[label]
         return BY_LABEL + label if _MADE_LABEL.fullmatch(label) else self._pseudonym(label)
 
     def credential(self, label: str) -> tuple[str, str]:

@@ -63,7 +63,7 @@ class LossWatch:
         with self._lock:
             self.is_popping = False
             if answer_lost and not self._marked:
-                self._ledger.losses.note_gap(self._proxy, ended_ms=self._clock.now_ms(), seconds=None)
+                self._ledger.losses.note_gap(self._proxy, seconds=None)
                 self._tell_cut()
             elif self._marked and not answer_lost:
                 self._ledger.losses.mark_pop(self._proxy, at_ms=None)
@@ -128,10 +128,7 @@ class LossWatch:
         """Compare the proxy's counts with what arrived: see ``exporter.sources.loss_detection.compare``."""
         may_have_lost, self.may_have_lost = self.may_have_lost, False
         self.detector = self._ledger.losses.compare(
-            self._proxy,
-            may_have_lost=may_have_lost,
-            publishing=status.publishing_enabled is not False,
-            now_ms=self._clock.now_ms(),
+            self._proxy, may_have_lost=may_have_lost, publishing=status.publishing_enabled is not False
         )
 
     def _unread_seconds(self) -> float:
@@ -143,7 +140,7 @@ class LossWatch:
 
     def _note_gap(self, event: str, seconds: int, what: str, **fields: int) -> None:
         self.may_have_lost = True
-        self._ledger.losses.note_gap(self._proxy, ended_ms=self._clock.now_ms(), seconds=seconds)
+        self._ledger.losses.note_gap(self._proxy, seconds=seconds)
         _log.warning(event, proxy=self._proxy, seconds=seconds, **fields, message=f"{self._where} {what}")
 
     def _tell_cut(self) -> None:

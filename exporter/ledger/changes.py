@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from exporter.clock import Clock
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
@@ -15,8 +16,8 @@ from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, encode_key, read_flow
 
 _ADD_UP = (
-    "update proxy set received = received + ?, booked = booked + ?, duplicate = duplicate + ?,"
-    " backfilled = backfilled + ?, extra = extra + ? where id = ?"
+    "received = received + ?, booked = booked + ?, duplicate = duplicate + ?, backfilled = backfilled + ?,"
+    " extra = extra + ?"
 )
 
 
@@ -30,42 +31,29 @@ class Change:
 
     The numbers are added to the proxy's flow: ``extra`` of the ``booked`` are second records. ``unbooked`` entries were
     added, or if negative removed, without a booking. ``rows`` are those of the tables of totals, as the ledger now has
-    them. The sums from ``oldest_bucket`` on have changed.
+    them. The sums from the oldest of the ``touched`` buckets on have changed.
     """
 
     connection: sqlite3.Connection
     proxy: int
     dictionary: LabelStore
-    totals: Totals
+    now_ms: int
     received: int = 0
     booked: int = 0
     duplicate: int = 0
     backfilled: int = 0
     extra: int = 0
+    missed: int = 0
     unbooked: int = 0
-    oldest_bucket: int | None = None
+    touched: list[int] = field(default_factory=list)
     rows: defaultdict[str, list[tuple[int | str, ...]]] = field(default_factory=lambda: defaultdict(list))
     new_series: list[SeriesKey] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
     attempts: dict[int, Attempts] = field(default_factory=dict)
 
-    def touch(self, buckets: Iterable[int]) -> None:
-        """Note that the sums of these buckets have changed."""
-        known = () if self.oldest_bucket is None else (self.oldest_bucket,)
-        self.oldest_bucket = min((*known, *buckets), default=None)
-
-    def pop(self, records: int) -> None:
-        """Count records that the proxy has handed out.
-
-        This also stores the last success, which is the previous poll's: the current one is not over.
-        """
-        self.received += records
-        flow = self.totals.flows.get(self.proxy)
-        # Another source has been read, so the last snapshot is no longer the last look.
-        self.connection.execute(
-            "update proxy set last_success_ms = ?, snapshot_ms = null where id = ?",
-            (flow.last_success_ms if flow else None, self.proxy),
-        )
+    def set(self, columns: str, *values: object) -> None:
+        """Change columns of the proxy's row: ``columns`` are assignments in SQL."""
+        self.connection.execute(f"update proxy set {columns} where id = ?", (*values, self.proxy))
 
 
 @dataclass(slots=True)
@@ -79,6 +67,7 @@ class Changes:
     periods: Periods
     windows: Windows
     poll_times: PollTimes
+    clock: Clock
     _dictionary_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
@@ -92,7 +81,8 @@ class Changes:
             with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
                 if self._dictionary_is_stale:
                     self._reload_dictionary(connection)
-                change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
+                proxy_id, now_ms = self.dictionary.proxy_id(connection, proxy), self.clock.now_ms()
+                change = Change(connection, proxy_id, self.dictionary, now_ms)
                 yield change
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
@@ -100,9 +90,11 @@ class Changes:
                         "insert into birth (key) values (?) on conflict do nothing",
                         [(encode_key(key),) for key in change.new_series],
                     )
-                numbers = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
-                if any(numbers):
-                    connection.execute(_ADD_UP, (*numbers, change.proxy))
+                added = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
+                if any(added):
+                    change.set(_ADD_UP, *added)
+                if change.missed:  # rare, and part of the checksum of the table
+                    change.set("missed = missed + ?, missed_ms = ?", change.missed, now_ms)
                 if change.unbooked:
                     count_unbooked(connection, change.unbooked)
                 flow = read_flow(connection, change.proxy)
@@ -126,6 +118,6 @@ class Changes:
             flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
         self.quotas.take_over(change.quotas)
-        if change.oldest_bucket is not None:
-            self.periods.touched.append(change.oldest_bucket)
-            self.windows.touched.append(change.oldest_bucket)
+        if change.touched:
+            self.periods.touched.append(min(change.touched))
+            self.windows.touched.append(min(change.touched))

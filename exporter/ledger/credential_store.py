@@ -200,7 +200,6 @@ class CredentialStore:
         return id_
 
     def change_credential(self, connection: sqlite3.Connection, id_: int, **fields: Any) -> None:
-        """Store new values of some fields of a ``Credential``."""
         known = self.credentials[id_]
         changed = replace(known, **fields)
         if changed != known:
@@ -231,7 +230,6 @@ class CredentialStore:
             self._shared_handles.add((proxy, handle))
 
     def unbind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str) -> None:
-        """Let ``value`` find nothing from now on."""
         if self._credential_keys.pop((proxy, kind, value), None) is not None:
             connection.execute(
                 "delete from credential_key where proxy = ? and kind = ? and value = ?", (proxy, kind, value)
@@ -251,7 +249,6 @@ class CredentialStore:
             self.labels_version += 1
 
     def forget_name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
-        """No longer note ``value`` as a name of ``credential``."""
         for id_ in [each for each in self._names[kind, value] if self.resolved(each).id == credential]:
             connection.execute(
                 "delete from credential_name where kind = ? and value = ? and credential = ?", (kind, value, id_)

@@ -131,15 +131,13 @@ class Database:
     def _prepare(self, *, existed: bool) -> None:
         connection = self._connection
         version = int(connection.execute("pragma user_version").fetchone()[0])
-        if existed:
-            # Read before anything is written: a file that is not ours must not even get a WAL.
-            application = int(connection.execute("pragma application_id").fetchone()[0])
-            tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
-            if tables and application != APPLICATION_ID:
-                raise LedgerCorruptError(
-                    f"{self.path} is an SQLite file, but not a ledger of cliproxy-exporter. Move it away, or set"
-                    " EXPORTER_DATA_DIR to another directory."
-                )
+        # Read before anything is written: a file that is not ours must not even get a WAL.
+        application = int(connection.execute("pragma application_id").fetchone()[0])
+        if application != APPLICATION_ID and connection.execute("select 1 from sqlite_master").fetchone():
+            raise LedgerCorruptError(
+                f"{self.path} is an SQLite file, but not a ledger of cliproxy-exporter. Move it away, or set"
+                " EXPORTER_DATA_DIR to another directory."
+            )
         newest = len(migrations())
         if version > newest:
             raise LedgerTooNewError(

@@ -61,7 +61,6 @@ class LabelStore(CredentialStore):
         self._recent_version = -1
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Reload everything."""
         self._recent.clear()
         self.proxies = dict(connection.execute("select name, id from proxy"))
         clients = connection.execute("select id, pseudonym, label from client").fetchall()
@@ -93,16 +92,14 @@ class LabelStore(CredentialStore):
         return _client_label(pseudonym) if id_ is None else self.clients[id_]
 
     def proxy_id(self, connection: sqlite3.Connection, name: str) -> int:
-        id_ = self.proxies.get(name)
-        if id_ is None:
-            id_ = self.proxies[name] = insert_row(connection, "insert into proxy (name) values (?)", (name,))
-        return id_
+        if name not in self.proxies:
+            self.proxies[name] = insert_row(connection, "insert into proxy (name) values (?)", (name,))
+        return self.proxies[name]
 
     def price_id(self, connection: sqlite3.Connection, price: str) -> int:
-        id_ = self._price_ids.get(price)
-        if id_ is None:
-            id_ = self._price_ids[price] = insert_row(connection, "insert into price (price) values (?)", (price,))
-        return id_
+        if price not in self._price_ids:
+            self._price_ids[price] = insert_row(connection, "insert into price (price) values (?)", (price,))
+        return self._price_ids[price]
 
     def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         """Return the id of the record's label set; a new one is created, and shown or folded for good."""
@@ -168,19 +165,17 @@ class LabelStore(CredentialStore):
         plugin's executor), so such records share one credential per provider.
         """
         if record.auth_index:
-            kind, value = "auth_index", record.auth_index
+            kind, value, shown = "auth_index", record.auth_index, record.auth_index
             if (proxy, value) in self._shared_handles:
                 value = shared_handle(value, record.provider)
-            shown = record.auth_index
         elif record.source and record.source != record.client:
             kind, value, shown = "account", record.source, record.source
         else:
-            label = f"{record.provider}-unidentified"
-            return self._keyed_credential(connection, proxy, "provider", record.provider, label=label)
+            kind, value, shown = "provider", record.provider, ""
         if (known := self.bound(proxy, kind, value)) is not None:
             return known
-        label = f"{record.provider}-{shown[:LABEL_DIGITS]}"
-        readable = self.readable_label(proxy, record.provider, "", shown)
+        label = f"{record.provider}-{shown[:LABEL_DIGITS] or 'unidentified'}"
+        readable = shown and self.readable_label(proxy, record.provider, "", shown)
         return self._keyed_credential(connection, proxy, kind, value, label=label, readable=readable)
 
 

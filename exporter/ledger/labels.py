@@ -148,10 +148,6 @@ class Labels:
         self._refresh()
         return self._clients.get(id_) or self._dictionary.clients[id_]
 
-    def client_called(self, alias: str) -> str | None:
-        """The pseudonym of the client that the configuration calls ``alias``."""
-        return next((pseudonym for each, pseudonym in self._of_whom() if each.alias == alias), None)
-
     def credential(self, id_: int) -> str:
         """The label of a credential, or of the one it was merged into."""
         self._refresh()

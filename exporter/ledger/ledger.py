@@ -27,7 +27,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.restarts import note_source, record_observation
+from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
@@ -54,7 +54,6 @@ class Ledger:
         """
         trusted = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path, alone=alone)
-        self._clock = clock
         self._alone = alone
         if not trusted:
             try:
@@ -70,17 +69,17 @@ class Ledger:
         self.limits = LimitStore(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
-        self._noted_sources: dict[int, tuple[str, int]] = {}
+        self._noted_sources: dict[str, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.quotas = Quotas(self._database, self.dictionary)
         self.backlog = Backlog(self._database, self.dictionary, zone)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
-        self._changes = changes = Changes(self._database, *memory)
+        self._changes = changes = Changes(self._database, *memory, clock)
         self._changing = changes.changing
         self.losses = Losses(changes)
-        self.snapshots = Snapshots(changes, clock)
+        self.snapshots = Snapshots(changes)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -110,7 +109,7 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             self._book(change, found, lines, live=True, at_ms=received_ms)
-            change.pop(len(found.records) + len(found.rejected))
+            self._pop(change, len(found.records) + len(found.rejected))
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -118,13 +117,23 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            change.pop(batch.received)
+            self._pop(change, batch.received)
             for what in batch.unreadable:  # there is nothing to try again
                 reject(change, received_ms, what, what.why)
             if not lines:
                 return None
             id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
             return StoredBatch(id_, proxy, received_ms, lines)
+
+    def _pop(self, change: Change, records: int) -> None:
+        """Count records that the proxy has handed out.
+
+        This also stores the last success, which is the previous poll's: the current one is not over.
+        """
+        change.received += records
+        flow = self.totals.flows.get(change.proxy)
+        # Another source has been read, so the last snapshot is no longer the last look.
+        change.set("last_success_ms = ?, snapshot_ms = null", flow.last_success_ms if flow else None)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
@@ -148,15 +157,14 @@ class Ledger:
             self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
 
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
-        connection, proxy = change.connection, change.proxy
         book_entries(change, found.records, live=live)
-        told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
-        change.quotas.update(self.quotas.note(connection, told, now_ms=self._clock.now_ms()))
+        told = [(self._credential_of(change, record), reading) for record, reading in found.readings]
+        change.quotas.update(self.quotas.note(change.connection, told, now_ms=change.now_ms))
         for place, why in found.rejected:
             reject(change, at_ms, lines[place], why)
 
-    def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
+    def _credential_of(self, change: Change, record: UsageRecord) -> int:
+        series = self.dictionary.series[self.dictionary.series_of(change.connection, change.proxy, record)]
         return self.dictionary.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
@@ -182,12 +190,16 @@ class Ledger:
 
         Returns the kind that was read before, None at the first read. A change of kind is a restart of the proxy.
         """
-        proxy_id = self.dictionary.proxies[proxy]
-        if self._noted_sources.get(proxy_id) == (kind, self.flow(proxy).restarts):
+        if self._noted_sources.get(proxy) == (kind, self.flow(proxy).restarts):
             return kind
         with self._changing(proxy) as change:
-            before = note_source(change.connection, proxy_id, kind)
-        self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
+            connection, id_ = change.connection, change.proxy
+            before: str | None = connection.execute("select source from proxy where id = ?", (id_,)).fetchone()[0]
+            if before != kind:
+                # The watch over the queue's losses ends with the queue: whatever a snapshot counts is in the snapshot.
+                change.set("source = ?, watch = null", kind)
+            record_observation(connection, id_, "source", restarted=before not in (None, kind))
+        self._noted_sources[proxy] = (kind, self.flow(proxy).restarts)
         return before
 
     def take_inventory(
@@ -203,7 +215,7 @@ class Ledger:
             credentials, restarted = take_inventory(change, accounts, whole=whole)
             self.quotas.join(connection)
             readings = [(id_, reading) for id_, account in credentials for reading in account.readings]
-            change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=change.now_ms))
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
         return credentials
@@ -241,7 +253,7 @@ class Ledger:
 
     def restoring(self, proxy: str) -> Restoring:
         """What takes over the past of the registered ``proxy`` from the history."""
-        return Restoring(self._changes, self._clock, proxy)
+        return Restoring(self._changes, proxy)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A read-only connection, for exports and pages. Raises LedgerError."""

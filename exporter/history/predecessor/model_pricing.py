@@ -16,8 +16,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import used_lately
 from exporter.pricing.pricer import Pricer
 
-_TABLE = "model_pricing"
-_KIND = "model_pricing"
+_TABLE = _KIND = "model_pricing"
 _LOOK_SECONDS = 60.0
 _AT_LEAST_EVERY_SECONDS = 3600.0
 _DEFAULT = "_default"

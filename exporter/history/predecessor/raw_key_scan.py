@@ -3,7 +3,7 @@
 The exporter only looks for them. They are the user's, whose older front end shows their figures.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.history.supabase_client import Remote
@@ -11,7 +11,10 @@ from exporter.history.supabase_client import Remote
 
 @dataclass(frozen=True, slots=True)
 class OldKeys:
-    """A place with keys or names: the ``table``, ``what`` it holds, and the SQL ``statement`` that cleans it."""
+    """A place for keys or names: the ``table``, ``what`` it may hold, and the SQL ``statement`` that cleans it.
+
+    ``is_there`` tells whether it holds some now. It raises HistoryError.
+    """
 
     table: str
     what: str
@@ -71,8 +74,3 @@ PLACES = (
     ),
 )
 """All places that may hold keys or names."""
-
-
-def find_old_keys(remote: Remote) -> Iterator[OldKeys]:
-    """The places that hold some now. Raises HistoryError."""
-    return (place for place in PLACES if place.is_there(remote))

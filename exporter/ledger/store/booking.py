@@ -52,11 +52,6 @@ _NEW_LIVE_SHOWN = (
     " where e.id > ? and e.live"
 )
 
-_ADD_TOTALS = (
-    f"insert into total ({listed(TOTAL)}) select coalesce(s.shown, s.id), e.basis, e.billing, {_SUMS_OF_ENTRIES}"
-    " from entry e join series s on s.id = e.series where e.id > ? and e.live"
-    f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
-)
 _ADD_ROLLUP = (
     f"insert into rollup ({listed(ROLLUP)}, dearest)"
     f" select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS_OF_ENTRIES},"
@@ -65,14 +60,6 @@ _ADD_ROLLUP = (
     f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}, dearest = max(dearest, excluded.dearest)"
 )
 _ADD_ROLLUPS = f"{insert_named('rollup', ROLLUP)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
-_ADD_FAILED = (
-    f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
-    " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
-)
-_ADD_UNPRICED = (
-    f"insert into unpriced_total select s.route, e.unpriced, sum(e.counted) {_NEW_LIVE_SHOWN} and e.unpriced <> ''"
-    " group by 1, 2 on conflict do update set requests = requests + excluded.requests returning *"
-)
 
 
 def _add_histogram(what: str, bounds: tuple[int, ...]) -> str:
@@ -86,9 +73,19 @@ def _add_histogram(what: str, bounds: tuple[int, ...]) -> str:
 
 
 _ADD = {
-    "total": _ADD_TOTALS,
-    "failed_total": _ADD_FAILED,
-    "unpriced_total": _ADD_UNPRICED,
+    "total": (
+        f"insert into total ({listed(TOTAL)}) select coalesce(s.shown, s.id), e.basis, e.billing, {_SUMS_OF_ENTRIES}"
+        " from entry e join series s on s.id = e.series where e.id > ? and e.live"
+        f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
+    ),
+    "failed_total": (
+        f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN}"
+        f" and e.code <> '' group by 1, 2, 3 on conflict do update set {_add(('requests',))} returning *"
+    ),
+    "unpriced_total": (
+        f"insert into unpriced_total select s.route, e.unpriced, sum(e.counted) {_NEW_LIVE_SHOWN}"
+        f" and e.unpriced <> '' group by 1, 2 on conflict do update set {_add(('requests',))} returning *"
+    ),
     **{f"{what}_histogram": _add_histogram(what, bounds) for what, bounds in HISTOGRAMS.items()},
 }
 """The statements that add live entries to the tables of totals, and return the rows that these then have."""
@@ -135,7 +132,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     forget_days(connection, min(buckets), max(buckets))
     change.booked += len(records)
     change.backfilled += 0 if live else len(records)
-    change.touch(buckets)
+    change.touched += buckets
 
 
 def insert_restored(change: Change, entries: Sequence[dict[str, Any]]) -> None:
@@ -150,7 +147,7 @@ def insert_restored(change: Change, entries: Sequence[dict[str, Any]]) -> None:
     change.unbooked += connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     roll_up(connection, lowest - len(numbered), lowest - 1)
     forget_all_days(connection)
-    change.touch(entry["ts_ms"] // BUCKET_MS for entry in entries)
+    change.touched += [entry["ts_ms"] // BUCKET_MS for entry in entries]
 
 
 def sum_all(connection: sqlite3.Connection) -> None:
@@ -177,7 +174,7 @@ def add_rollups(change: Change, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows, values by column, to the roll-up."""
     change.connection.executemany(_ADD_ROLLUPS, rows)
     forget_all_days(change.connection)
-    change.touch(row["bucket"] for row in rows)
+    change.touched += [row["bucket"] for row in rows]
 
 
 def _count_by_credential(change: Change, series: Sequence[int], records: Sequence[tuple[UsageRecord, Cost]]) -> None:

@@ -45,9 +45,9 @@ def take_inventory(
     if whole:
         for account in accounts:
             binder.join(account)
-    credentials = [(change.dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
-    _retire(change, credentials, whole=whole)
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
+    credentials = [(change.dictionary.resolved(row).id, account) for row, account in logins]
+    _retire(change, credentials, whole=whole)
     return credentials, whole and _count_attempts(change, logins)
 
 

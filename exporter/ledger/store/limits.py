@@ -49,7 +49,6 @@ class LimitStore:
             return dict(connection.execute("select limit_id, anchor_ms from limit_anchor"))
 
     def set_anchor(self, limit: str, anchor_ms: int) -> None:
-        """Remember a manual reset of ``limit``."""
         with self._database.transaction() as connection:
             connection.execute(insert("limit_anchor", ("limit_id", "anchor_ms"), replace=True), (limit, anchor_ms))
 
@@ -60,6 +59,5 @@ class LimitStore:
             return {tuple(json.loads(labels)): Told(level, bool(early), reset) for labels, level, early, reset in rows}
 
     def save_notice(self, labels: tuple[str, ...], told: Told) -> None:
-        """Replace what was told before."""
         with self._database.transaction() as connection:
             connection.execute(insert("notice", ("labels", *Told._fields), replace=True), (json.dumps(labels), *told))

@@ -1,6 +1,6 @@
 """Losses in the ledger: gaps between polls, and the watch over the proxy's counts with what it found missing.
 
-One statement writes the watch and the estimate, so no crash can make a missing record count twice.
+One transaction writes the watch and the estimate, so no crash can make a missing record count twice.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ class Losses:
     def __init__(self, changes: Changes) -> None:
         self._changing, self._database = changes.changing, changes.database
 
-    def compare(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
+    def compare(self, proxy: str, *, may_have_lost: bool, publishing: bool) -> LossDetector | None:
         """Compare what ``proxy`` counted with what arrived: see ``exporter.sources.loss_detection.compare``.
 
         Call it after a whole inventory and a drain that emptied the queue. None if the proxy has never sent any counts.
@@ -36,22 +36,16 @@ class Losses:
             (stored,) = change.connection.execute("select watch from proxy where id = ?", (change.proxy,)).fetchone()
             # None from another version of the exporter, too: start again.
             known = decoded(stored or "", LossDetector)
-            watch, missed = compare(known, counts, may_have_lost=may_have_lost, publishing=publishing)
+            watch, change.missed = compare(known, counts, may_have_lost=may_have_lost, publishing=publishing)
             text = msgspec.json.encode(watch).decode()
             if text != stored:
-                change.connection.execute(
-                    "update proxy set watch = ?, missed = missed + ?, missed_ms = iif(?, ?, missed_ms) where id = ?",
-                    (text, missed, missed > 0, now_ms, change.proxy),
-                )
+                change.set("watch = ?", text)
         return watch
 
-    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
+    def note_gap(self, proxy: str, *, seconds: int | None) -> None:
         """Note that ``proxy`` went unread for longer than it keeps a record, or (None) that a pop was cut."""
         with self._changing(proxy) as change:
-            change.connection.execute(
-                "update proxy set retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ? where id = ?",
-                (ended_ms, seconds, change.proxy),
-            )
+            change.set("retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ?", change.now_ms, seconds)
 
     def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
         """Mark the pop under way as one that may be cut, or (None) remove the mark."""

@@ -29,15 +29,3 @@ def record_observation(
         connection.execute("update proxy set restarts = ? where id = ?", (known, proxy))
     if last != (known,):
         connection.execute(_SAVE_OBSERVATION, (proxy, detector, known))
-
-
-def note_source(connection: sqlite3.Connection, proxy: int, kind: str) -> str | None:
-    """Note that usage was read from a source of this kind; return the kind that was read before, if any.
-
-    The watch over the queue's losses ends with the queue: whatever a snapshot counts is in the snapshot.
-    """
-    before: str | None = connection.execute("select source from proxy where id = ?", (proxy,)).fetchone()[0]
-    if before != kind:
-        connection.execute("update proxy set source = ?, watch = null where id = ?", (kind, proxy))
-    record_observation(connection, proxy, "source", restarted=before is not None and before != kind)
-    return before

@@ -6,7 +6,6 @@ roll-up and periods are sums of their own and stay as they are.
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
@@ -32,14 +31,6 @@ delete from rejected where id in (select id from rejected where received_ms < ?1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """How many rows were deleted."""
-
-    entries: int
-    rejected: int
-
-
 class Retention:
     def __init__(self, database: Database, totals: Totals) -> None:
         self._database = database
@@ -60,8 +51,8 @@ class Retention:
         rejected_before_ms: int,
         stopping: Callable[[], bool],
         sent_only: bool = False,
-    ) -> Pruned:
-        """Delete entries that happened, and rejected records that were received, before these times.
+    ) -> tuple[int, int]:
+        """Delete entries that happened, and rejected records that were received, before these times; count both.
 
         ``sent_only``: entries that are not in the history yet stay. It stops early when ``stopping`` says so; the next
         call continues. Raises LedgerError.
@@ -88,7 +79,7 @@ class Retention:
         rejected = sum(self._steps(lambda connection: _delete(connection, _OLD_REJECTED, rejected_before_ms), stopping))
         if entries or rejected:
             _shrink(self._database, stopping)
-        return Pruned(entries=entries, rejected=rejected)
+        return entries, rejected
 
     def _steps(self, delete: Callable[[sqlite3.Connection], int], stopping: Callable[[], bool]) -> Iterator[int]:
         """Delete in a transaction for each step; yields its number of rows."""

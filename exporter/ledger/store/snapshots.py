@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import CLAIMED, RESTORED
@@ -92,10 +91,9 @@ class SnapshotDeltas:
 class Snapshots:
     """Books snapshots of registered proxies, and reads what is remembered of them. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes, clock: Clock) -> None:
+    def __init__(self, changes: Changes) -> None:
         self._database, self._poll_times, self._changing = changes.database, changes.poll_times, changes.changing
         self._dictionary = changes.dictionary
-        self._clock = clock
 
     def checkpoint(self, proxy: str) -> Checkpoint:
         id_ = self._dictionary.proxies[proxy]
@@ -150,7 +148,7 @@ class Snapshots:
             for live in (False, True):
                 book_entries(change, [(record, cost) for record, cost, is_live in new if is_live is live], live=live)
             for line, why in kept:
-                reject(change, self._clock.now_ms(), line, why)
+                reject(change, change.now_ms, line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
             change.received, change.duplicate = len(new) + old + len(kept), old
         return known
@@ -185,19 +183,16 @@ class Snapshots:
                     ],
                 )
             elif without_details:
-                connection.execute(
-                    "update proxy set counted_from_ms = min(coalesce(counted_from_ms, ?1), coalesce(snapshot_ms, ?1)),"
-                    " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
-                    (taken_ms, change.proxy),
+                change.set(
+                    "counted_from_ms = min(coalesce(counted_from_ms, ?1), coalesce(snapshot_ms, ?1)),"
+                    " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1)",
+                    taken_ms,
                 )
             elif not deltas.restarted:
                 # The details tell what those counts were.
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
-            connection.execute(
-                "update proxy set snapshot_ms = ?1, missed = missed + ?2, missed_ms = iif(?2 > 0, ?3, missed_ms)"
-                " where id = ?4",
-                (taken_ms, missed, self._clock.now_ms(), change.proxy),
-            )
+            change.set("snapshot_ms = ?", taken_ms)
+            change.missed = missed
             connection.executemany(
                 "delete from snapshot_series where proxy = ? and client = ? and model = ?",
                 [(change.proxy, *key) for key in before.marks.keys() - marks.keys()],
@@ -234,8 +229,8 @@ class Snapshots:
                     of_proxy,
                 )
                 # If more than counts has already been received, another source was read in between.
-                continued = "iif(received = 0 or counted_until_ms is not null, restored_snapshot_ms, null)"
-                connection.execute(f"update proxy set snapshot_ms = {continued} where id = ?", of_proxy)
+                may_continue = "received = 0 or counted_until_ms is not null"
+                change.set(f"snapshot_ms = iif({may_continue}, restored_snapshot_ms, null)")
             # What was counted up to the first contact is booked now: details of it must not be.
             connection.execute(
                 "update proxy set counted_from_ms = min(coalesce(counted_from_ms, first_ms),"
@@ -247,7 +242,7 @@ class Snapshots:
             )
             connection.execute("delete from restored_series where proxy = ?", of_proxy)
             connection.execute("delete from first_series where proxy = ?", of_proxy)
-            connection.execute("update proxy set restored_snapshot_ms = null where id = ?", of_proxy)
+            change.set("restored_snapshot_ms = null")
 
 
 def read_marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:

@@ -7,7 +7,6 @@ the totals differ from both, they are the damaged ones and are replaced.
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -45,23 +44,23 @@ _HAS_PAST = (
 _SHOWN = "rollup r join series i on i.id = r.series join series s on s.id = coalesce(i.shown, i.id)"
 _COMPARED = {
     "total": (
-        "series, basis, billing",
+        3,
         f"select {listed(TOTAL)} from total",
         f"select s.id, r.basis, r.billing, {', '.join(f'sum(r.{column})' for column in SUMS)} from {_SHOWN}"
         " group by 1, 2, 3",
     ),
     "failed_total": (
-        "route, credential",
+        2,
         "select route, credential, sum(requests) from failed_total group by 1, 2",
         f"select s.route, s.credential, sum(r.failed) from {_SHOWN} group by 1, 2",
     ),
     "unpriced_total": (
-        "route",
+        1,
         "select route, sum(requests) from unpriced_total group by 1",
         f"select s.route, sum(r.unpriced) from {_SHOWN} group by 1",
     ),
 }
-"""For each table of totals: its key, its rows, and the same rows from the roll-up."""
+"""For each table of totals: how many columns its key has, its rows, and the same rows from the roll-up."""
 
 _log = structlog.get_logger("exporter")
 
@@ -99,61 +98,54 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
     if not births <= {*exported, *attempts}:
         changed.add("birth")
-    histograms = {f"{what}_histogram": bounds for what, bounds in HISTOGRAMS.items()}
-    changed |= {table for table, bounds in histograms.items() if not _rises(connection, table, bounds)}
+    changed |= {f"{what}_histogram" for what in HISTOGRAMS if not _rises(connection, what)}
     (past,) = connection.execute(_HAS_PAST).fetchone()
     if not small:
         changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
-    if changed or not small:
-        _refuse(path, changed)
-        return False
-    before = {table: _rows(connection, table) for table in (*TOTALS, "rollup")}
-    (pruned,) = connection.execute(_PRUNED).fetchone()
-    connection.execute("savepoint sums")
-    for table in before:
-        connection.execute(f"delete from {table}")
-    sum_all(connection)
-    horizon = connection.execute("select coalesce(max(pruned_before_ms), 0) from proxy").fetchone()[0]
-    after = {table: _rows(connection, table) for table in before}
-    connection.execute("rollback to sums")
-    if not connection.execute(f"select 1 from proxy where history_stage = {CLAIMED}").fetchone():
-        first = horizon // BUCKET_MS + 1 if horizon else 0
-        if {row for row in before["rollup"] if row[0] >= first} != {row for row in after["rollup"] if row[0] >= first}:
-            changed.add("rollup")
-    if pruned:
-        changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
-    else:
-        changed |= {table for table in TOTALS if before[table] != after[table]}
-    if changed == {"total"} and not pruned and not past:
-        connection.execute("delete from total")
-        connection.executemany(insert("total", TOTAL), after["total"])
-        return True
-    _refuse(path, changed)
-    return False
-
-
-def _refuse(path: Path, changed: set[str]) -> None:
+    elif not changed:
+        before = {table: _rows(connection, table) for table in (*TOTALS, "rollup")}
+        (pruned,) = connection.execute(_PRUNED).fetchone()
+        connection.execute("savepoint sums")
+        for table in before:
+            connection.execute(f"delete from {table}")
+        sum_all(connection)
+        (horizon,) = connection.execute("select max(pruned_before_ms) from proxy").fetchone()
+        after = {table: _rows(connection, table) for table in before}
+        connection.execute("rollback to sums")
+        if not connection.execute(f"select 1 from proxy where history_stage = {CLAIMED}").fetchone():
+            first = horizon // BUCKET_MS + 1 if horizon else 0
+            if any(row[0] >= first for row in before["rollup"] ^ after["rollup"]):
+                changed.add("rollup")
+        if pruned:
+            changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
+        else:
+            changed |= {table for table in TOTALS if before[table] != after[table]}
+        if changed == {"total"} and not pruned and not past:
+            connection.execute("delete from total")
+            connection.executemany(insert("total", TOTAL), after["total"])
+            return True
     if changed:
         raise LedgerCorruptError(
             damaged(path, f"is damaged: what the tables {', '.join(sorted(changed))} hold is not what was written")
         )
+    return False
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
     return set(connection.execute(f"select * from {table}"))
 
 
-def _rises(connection: sqlite3.Connection, table: str, bounds: Sequence[int]) -> bool:
+def _rises(connection: sqlite3.Connection, what: str) -> bool:
     """Whether no bucket of a histogram holds less than the one below it: all that can be told without its entries."""
-    steps = pairwise(["0", *(f"le_{bound}" for bound in bounds), "observations"])
+    steps = pairwise(["0", *(f"le_{bound}" for bound in HISTOGRAMS[what]), "observations"])
     rising = " and ".join(f"{lower} <= {upper}" for lower, upper in steps)
-    return connection.execute(f"select 1 from {table} where not (sum_ms >= 0 and {rising})").fetchone() is None
+    query = f"select 1 from {what}_histogram where not (sum_ms >= 0 and {rising})"
+    return connection.execute(query).fetchone() is None
 
 
 def _agrees(connection: sqlite3.Connection, table: str, *, past: bool) -> bool:
     """Whether the roll-up agrees with ``table``; with a past it may hold more."""
-    key, shown, summed = _COMPARED[table]
-    width = key.count(",") + 1
+    width, shown, summed = _COMPARED[table]
     totals = {row[:width]: row[width:] for row in connection.execute(shown)}
     rollup = {row[:width]: row[width:] for row in connection.execute(summed)}
     if not past:

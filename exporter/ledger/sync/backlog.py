@@ -54,6 +54,7 @@ cross join credential c on c.id = root.root
 cross join client k on k.id = s.client
 cross join price p on p.id = e.price
 """  # crossed, so that the entries are read in the order of their ids
+_COUNT_WAITING = f"select count(*) from entry where id > (select history_sent from proxy where id = ?1) and {OF_PROXY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,7 @@ class Backlog:
     def size(self, proxy: str) -> int:
         """How many entries of ``proxy`` wait."""
         with self._database.reading() as connection:
-            statement = (
-                f"select count(*) from entry where id > (select history_sent from proxy where id = ?1) and {OF_PROXY}"
-            )
-            waiting: int = connection.execute(statement, (self._dictionary.proxies[proxy],)).fetchone()[0]
-        return waiting
+            return int(connection.execute(_COUNT_WAITING, (self._dictionary.proxies[proxy],)).fetchone()[0])
 
     def refused(self) -> int:
         """How many entries of all proxies were refused."""

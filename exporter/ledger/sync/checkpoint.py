@@ -105,9 +105,9 @@ def changed(now: Mapping[_K, _V], sent: Mapping[_K, _V]) -> dict[_K, _V]:
     return {key: value for key, value in now.items() if sent.get(key) != value}
 
 
-def checkpoint(state: ProxyState, sent: ProxyState | None, *, key_sign: str) -> dict[str, Any] | None:
+def checkpoint(state: ProxyState | None, sent: ProxyState | None, *, key_sign: str) -> dict[str, Any] | None:
     """The checkpoint that ``exporter_book`` takes: what ``state`` has and ``sent`` has not; None if that is nothing."""
-    if state == sent:
+    if state is None or state == sent:
         return None
     known = sent or ProxyState({}, {})
     documents = state.documents if sent is not None else {HASH_KEY: key_sign} | state.documents

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
-from exporter.clock import Clock
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.credential_store import LABEL, Credential
@@ -60,9 +59,8 @@ class Progress(msgspec.Struct, frozen=True):
 class Restoring:
     """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes, clock: Clock, proxy: str) -> None:
+    def __init__(self, changes: Changes, proxy: str) -> None:
         self._changes = changes
-        self._clock = clock
         self._changing = partial(changes.changing, proxy)
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
@@ -117,16 +115,16 @@ class Restoring:
                 _forget(change, from_ms, snapshots)
                 progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
             # For the next look at a snapshot: see ``exporter.ledger.store.snapshots``.
-            connection.execute(
-                "update proxy set restored_snapshot_ms = ?1,"
+            change.set(
+                "restored_snapshot_ms = ?1,"
                 " counted_from_ms = min(coalesce(counted_from_ms, ?2), coalesce(?2, counted_from_ms)),"
-                " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms)) where id = ?4",
-                (*msgspec.structs.astuple(snapshots), change.proxy),
+                " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms))",
+                *msgspec.structs.astuple(snapshots),
             )
             connection.execute("delete from restored_series where proxy = ?", of_proxy)
             save_marks(connection, "restored_series", change.proxy, marks)
             _note(change, progress)
-            change.touch([0])
+            change.touched.append(0)
         return progress
 
     def add_rollups(self, rows: Sequence[Row], progress: Progress) -> None:
@@ -162,10 +160,8 @@ class Restoring:
             )
             self._take_sessions(change, limits.sessions, precedes=precedes)
             told = [(_credential(change, label), reading) for label, reading in readings]
-            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=self._clock.now_ms()))
-            connection.execute(
-                "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, change.proxy)
-            )
+            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=change.now_ms))
+            change.set("history_stage = ?, history_restore = null", RESTORED)
             connection.execute(
                 "delete from first_series where proxy = ?1"
                 " and not exists (select 1 from restored_series where proxy = ?1)"
@@ -214,9 +210,7 @@ class Restoring:
 
 
 def _note(change: Change, progress: Progress) -> None:
-    change.connection.execute(
-        "update proxy set history_restore = ? where id = ?", (msgspec.json.encode(progress).decode(), change.proxy)
-    )
+    change.set("history_restore = ?", msgspec.json.encode(progress).decode())
 
 
 def _forget(change: Change, before_ms: int, snapshots: ExportedSnapshots) -> None:
@@ -232,7 +226,7 @@ def _forget(change: Change, before_ms: int, snapshots: ExportedSnapshots) -> Non
     )
     change.unbooked -= forgotten.rowcount
     roll_up_again(change.connection, change.proxy)
-    change.connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, change.proxy))
+    change.set("pruned_before_ms = ?", before_ms)
 
 
 def _of_entry(change: Change, row: Row) -> Row:

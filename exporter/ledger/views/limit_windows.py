@@ -73,11 +73,10 @@ class Windows:
     @contextmanager
     def look(self) -> Iterator["WindowLook"]:
         """One moment of the ledger; sessions that changed are stored at the end. Raises LedgerError."""
-        touched = min((self.touched.popleft() for _ in range(len(self.touched))), default=None)
-        known = self._sums if touched is None else {}
-        if touched is not None:
-            edge_ms = touched * BUCKET_MS
-            self._quiet = {key: quiet for key, quiet in self._quiet.items() if quiet.until_ms <= edge_ms}
+        touched = [self.touched.popleft() for _ in range(len(self.touched))]
+        known = {} if touched else self._sums
+        edge_ms = min(touched, default=_EVERYTHING_MS) * BUCKET_MS
+        self._quiet = {key: quiet for key, quiet in self._quiet.items() if quiet.until_ms <= edge_ms}
         try:
             with self.held:
                 with self._database.reading() as connection:
@@ -87,8 +86,7 @@ class Windows:
                     with self._database.transaction() as connection:
                         connection.executemany(_SAVE_SESSION, [key + moved for key, moved in look.moved.items()])
         except BaseException:
-            if touched is not None:
-                self.touched.append(touched)  # not processed yet
+            self.touched += touched  # not processed yet
             raise
         self._sums = look.kept_sums
 

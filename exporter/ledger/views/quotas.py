@@ -133,6 +133,14 @@ class Quotas:
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
         """The windows, ended ones too, by the credential that each one was merged into, less those that are no more."""
+        found = self._joined()
+        latest: defaultdict[tuple[int, str], int] = defaultdict(int)
+        for (credential, window, scope), quota in found.items():
+            if window != ACCOUNT:
+                latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
+        return {key: quota for key, quota in found.items() if not self._is_no_more(key, quota, latest[key[0], key[2]])}
+
+    def _joined(self) -> dict[QuotaKey, QuotaWindow]:
         found: dict[QuotaKey, QuotaWindow] = {}
         for (credential, window, scope), quota in self._windows.items():
             key = (self._dictionary.resolved(credential).id, window, scope)
@@ -140,11 +148,7 @@ class Quotas:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
                 quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
-        latest: defaultdict[tuple[int, str], int] = defaultdict(int)
-        for (credential, window, scope), quota in found.items():
-            if window != ACCOUNT:
-                latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
-        return {key: quota for key, quota in found.items() if not self._is_no_more(key, quota, latest[key[0], key[2]])}
+        return found
 
     def _is_no_more(self, key: QuotaKey, quota: QuotaWindow, latest_ms: int) -> bool:
         """Whether the account lacks a window by now, judging by when a window of its scope was read last.
@@ -168,7 +172,7 @@ class Quotas:
         if not merged:
             return
         _join_points(connection, merged)
-        joined = dict(self.current())
+        joined = self._joined()
         for table in _TABLES:
             connection.execute(f"delete from {table}")
         _save(connection, joined)
@@ -254,18 +258,18 @@ class Quotas:
         """The points of each window in a span of time, oldest first. Raises LedgerError."""
         found: defaultdict[QuotaKey, list[QuotaPoint]] = defaultdict(list)
         with self._database.reading() as connection:
-            for *key, observed_ms, used_ratio, resets_ms in connection.execute(
+            for row in connection.execute(
                 f"select {listed(_POINT)} from quota_point where observed_ms between ? and ? order by 1, 2, 3, 4",
                 (from_ms, until_ms),
             ):
-                found[key[0], key[1], key[2]].append(QuotaPoint(observed_ms, used_ratio, resets_ms))
+                found[row[:3]].append(QuotaPoint._make(row[3:]))
         return found
 
     def changes(self) -> Mapping[QuotaKey, CapacityChanges]:
         """How often each window's capacity changed, where it did. Raises LedgerError."""
         with self._database.reading() as connection:
             rows = connection.execute(f"select {listed(_CHANGES)} from quota_change")
-            return {(credential, window, scope): CapacityChanges(*rest) for credential, window, scope, *rest in rows}
+            return {row[:3]: CapacityChanges._make(row[3:]) for row in rows}
 
     def note_change(self, key: QuotaKey, *, since_ms: int, shrank: bool) -> None:
         """Count a change of a window's capacity once, and forget the points before it. Raises LedgerError."""

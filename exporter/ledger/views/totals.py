@@ -94,20 +94,15 @@ class Totals:
         self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Reload everything; new series wait again, for the scrapers that were there."""
-        with self.lock:
-            self._rows, self.series, self.costs = {}, {}, {}
-            self.failed, self.unpriced, self.latency, self.ttft = {}, {}, {}, {}
-            self.take_over({table: connection.execute(f"select * from {table}").fetchall() for table in TOTALS})
-            counted = connection.execute("select id, success, failed from credential where success_seen is not null")
-            self.attempts = {id_: Attempts(success, failed) for id_, success, failed in counted}
-            self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
-            proxies = connection.execute("select id from proxy").fetchall()
-            self.flows = {proxy: read_flow(connection, proxy) for (proxy,) in proxies}
-            keys = [tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")]
-            self.pending_zero = {}
-            self.register(keys)
-            self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
+        """Read everything, before anybody else does; new series wait again, for the scrapers that were there."""
+        self.take_over({table: connection.execute(f"select * from {table}").fetchall() for table in TOTALS})
+        counted = connection.execute("select id, success, failed from credential where success_seen is not null")
+        self.attempts = {id_: Attempts(success, failed) for id_, success, failed in counted}
+        self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
+        proxies = connection.execute("select id from proxy").fetchall()
+        self.flows = {proxy: read_flow(connection, proxy) for (proxy,) in proxies}
+        self.register([tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")])
+        self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
     def take_over(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> None:
         """Show rows of the tables of totals. Call it once they are on disk, holding ``lock``."""
@@ -141,8 +136,7 @@ class Totals:
     def register(self, keys: list[SeriesKey]) -> None:
         """Add new series, shown at 0 for now."""
         now = self._clock.monotonic()
-        for key in keys:
-            self.pending_zero[key] = _PendingZero(since=now)
+        self.pending_zero |= {key: _PendingZero(since=now) for key in keys}
 
     def told(self, keys: list[SeriesKey], scraper: str) -> None:
         """Note that a scraper has seen these series at 0."""

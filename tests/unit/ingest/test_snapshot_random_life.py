@@ -122,8 +122,10 @@ class _Life:
 
     def prune(self) -> None:
         before_ms = int(self.clock.now() * 1000) - self.some.choice((60_000, 3_600_000))
-        pruned = self.ledger.retention.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
-        if pruned.entries:
+        entries, _ = self.ledger.retention.prune(
+            entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False
+        )
+        if entries:
             self.pruned_before_ms = max(self.pruned_before_ms, before_ms)
         for identity in [each for each in self.shown if each[0] < before_ms]:
             del self.shown[identity]

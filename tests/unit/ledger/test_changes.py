@@ -32,7 +32,7 @@ def test_counts_do_not_fall_where_one_thread_is_slow_to_show_what_it_wrote(
     monkeypatch.setattr(Changes, "_follow", follow_late)
     other = threading.Thread(target=book)
     other.start()
-    ledger.losses.note_gap("p", ended_ms=1, seconds=None)
+    ledger.losses.note_gap("p", seconds=None)
     other.join()
 
     assert (ledger.flow("p").received, ledger.flow("p").retention_gaps) == (1, 1)

@@ -101,7 +101,7 @@ def test_an_alias_may_name_a_masked_label(bench: Bench) -> None:
     account, client = bench.shown
     bench.edit_aliases(clients=f"{{label: {client}, alias: ci}}", credentials=f"{{label: {account}, alias: team}}")
     assert bench.shown == ("team", "ci")
-    assert bench.labels.client_called("ci") == PSEUDONYMS.of(_KEY)
+    assert bench.labels.aliases_of_clients() == {PSEUDONYMS.of(_KEY): "ci"}
     assert bench.misfits() == []
 
 

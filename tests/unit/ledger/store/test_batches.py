@@ -64,8 +64,8 @@ def test_records_rejected_while_our_clock_was_far_behind_are_kept_until_they_are
 
     def prune() -> int:
         before_ms = int((clock.now() - 30 * _DAY) * 1000)
-        done = ledger.retention.prune(entries_before_ms=0, rejected_before_ms=before_ms, stopping=lambda: False)
-        return done.rejected
+        _, rejected = ledger.retention.prune(entries_before_ms=0, rejected_before_ms=before_ms, stopping=lambda: False)
+        return rejected
 
     assert prune() == 1, "no clock can have been right about the other one"
     clock.advance(29 * _DAY)

@@ -264,3 +264,22 @@ def test_a_series_is_shown_only_after_that_is_on_disk(tmp_path: Path, monkeypatc
 def test_the_file_is_named_as_documented(tmp_path: Path) -> None:
     open_ledger(tmp_path).close()
     assert (tmp_path / FILE_NAME).read_bytes().startswith(b"SQLite format 3\x00")
+
+
+def test_a_booking_of_known_names_updates_no_checksum(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    intake = intake_of(ledger)
+    take(intake, [GOOD])
+    numbered: list[tuple[object, ...]] = []
+
+    def number(*row: object) -> int:
+        numbered.append(row)
+        return 0
+
+    with ledger._database.transaction() as connection:
+        connection.create_function("number_of_row", -1, number, deterministic=True)
+
+    take(intake, [GOOD | {"request_id": "another"}])
+
+    assert flow_of(ledger).booked == 2
+    assert numbered == []

@@ -11,8 +11,8 @@ from exporter.ledger.store import losses
 from exporter.normalize.credentials import Account, read_auth_files
 from exporter.sources.loss_detection import SILENT_LOOKS, LossDetector
 from tests.benches.booking import GOOD, PSEUDONYMS, flow_of, intake_of, open_ledger, take
+from tests.fakes.guarding import TurnableClock
 
-_NOW_MS = 1_795_000_000_000
 _IMAGE = {"provider": "codex", "executor_type": "CodexExecutor", "model": "gpt-image-2", "alias": "gpt-5"}
 
 
@@ -35,14 +35,14 @@ class _Proxy:
     """A proxy and its ledger: attempts, records and comparisons."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ledger = open_ledger(folder)
+        self.folder, self.clock = folder, TurnableClock()
+        self.ledger = open_ledger(folder, clock=self.clock)
         self.ledger.register("p")
         self._serial = 0
 
     def reopen(self) -> None:
         self.ledger.close()
-        self.ledger = open_ledger(self.folder)
+        self.ledger = open_ledger(self.folder, clock=self.clock)
 
     def records(self, number: int, **more: Any) -> None:
         if number:
@@ -62,7 +62,7 @@ class _Proxy:
     ) -> LossDetector | None:
         self.ledger.take_inventory("p", _accounts(*attempts), whole=whole)
         self.records(records)
-        return self.ledger.losses.compare("p", may_have_lost=may_have_lost, publishing=publishing, now_ms=_NOW_MS)
+        return self.ledger.losses.compare("p", may_have_lost=may_have_lost, publishing=publishing)
 
     @property
     def missed(self) -> int:
@@ -88,7 +88,7 @@ def test_a_suspicion_and_the_estimate_survive_restarts(proxy: _Proxy) -> None:
     assert watch is not None
     assert watch.suspicion == "silence"
     assert proxy.missed == 10 * SILENT_LOOKS, "nothing new, nothing counted again"
-    assert flow_of(proxy.ledger).missed_ms == _NOW_MS
+    assert flow_of(proxy.ledger).missed_ms == proxy.clock.now_ms()
 
 
 def test_a_comparison_that_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,17 +195,18 @@ def test_a_replay_brings_no_missing_record(proxy: _Proxy) -> None:
     proxy.look(100)
     proxy.records(20, timestamp="yesterday")
     proxy.look(120)
-    proxy.ledger.queue_rejected(reason=None, now_ms=_NOW_MS)
+    proxy.ledger.queue_rejected(reason=None, now_ms=proxy.clock.now_ms())
     proxy.look(140, may_have_lost=True)
     assert proxy.missed == 20
 
 
 def test_gaps_are_counted_and_the_last_one_is_remembered(proxy: _Proxy) -> None:
-    proxy.ledger.losses.note_gap("p", ended_ms=_NOW_MS, seconds=100)
-    proxy.ledger.losses.note_gap("p", ended_ms=_NOW_MS + 5, seconds=200)
+    proxy.ledger.losses.note_gap("p", seconds=100)
+    proxy.clock.advance(5)
+    proxy.ledger.losses.note_gap("p", seconds=200)
     proxy.reopen()
     flow = flow_of(proxy.ledger)
-    assert (flow.retention_gaps, flow.gap_ms, flow.gap_seconds) == (2, _NOW_MS + 5, 200)
+    assert (flow.retention_gaps, flow.gap_ms, flow.gap_seconds) == (2, proxy.clock.now_ms(), 200)
 
 
 def test_a_watch_of_another_version_starts_over(proxy: _Proxy) -> None:
@@ -234,7 +235,7 @@ def test_two_logins_of_one_account_are_compared_as_one(proxy: _Proxy) -> None:
         accounts = read_auth_files(json.dumps({"files": told}).encode(), PSEUDONYMS.of, received_ms=0).accounts
         proxy.ledger.take_inventory("p", accounts)
         proxy.records(records, auth_index="1" * 16)
-        watch = proxy.ledger.losses.compare("p", may_have_lost=False, publishing=True, now_ms=_NOW_MS)
+        watch = proxy.ledger.losses.compare("p", may_have_lost=False, publishing=True)
         assert watch is not None
         return watch
 

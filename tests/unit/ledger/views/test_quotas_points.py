@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.database import FILE_NAME
@@ -23,8 +24,11 @@ class _Bench:
     def __init__(self, folder: Path) -> None:
         self.ledger = Ledger(folder / FILE_NAME, clock=TurnableClock(), zone=UTC)
 
-    def note(self, at_ms: int, used_ratio: float, resets_ms: int, *, credential: int = 1, scope: str = "") -> None:
-        reading = Reading("5h", scope, 5 * 3600, used_ratio, resets_ms, "", at_ms, False, "header")
+    def note(
+        self, at_ms: int, used_ratio: float, resets_ms: int, *, credential: int = 1, window: str = "5h", scope: str = ""
+    ) -> None:
+        seconds = {"5h": 5, "7d": 168}[window] * 3600
+        reading = Reading(window, scope, seconds, used_ratio, resets_ms, "", at_ms, False, "header")
         with self.ledger._database.transaction() as connection:
             noted = self.ledger.quotas.note(connection, [(credential, reading)], now_ms=at_ms)
         self.ledger.quotas.take_over(noted)
@@ -125,3 +129,25 @@ def test_a_change_is_counted_once_and_forgets_earlier_points(bench: _Bench) -> N
 
     assert bench.shares() == pytest.approx([0.1 + 2 * STEP, 0.1 + 3 * STEP])
     assert bench.ledger.quotas.changes() == {_KEY: CapacityChanges(shrank=0, grew=1)}
+
+
+def test_a_merge_of_two_logins_forgets_no_window_that_another_account_lacks_for_now(bench: _Bench) -> None:
+    ledger = bench.ledger
+    ledger.dictionary.credentials = {
+        1: Credential(id=1, proxy=1, label="codex-1", provider="codex"),
+        2: Credential(id=2, proxy=1, label="codex-2", provider="codex"),
+        3: Credential(id=3, proxy=1, label="codex-3", provider="codex"),
+    }
+    resets_ms = _START_MS + 100 * _HOUR_MS
+    for minute, used_ratio in enumerate((0.8, 0.1, 0.1)):
+        bench.note(_START_MS + minute * 60_000, used_ratio, resets_ms, window="7d")
+    bench.note(_START_MS + 2 * _HOUR_MS, 0.1, _START_MS + 5 * _HOUR_MS)
+    assert (1, "7d", "") not in ledger.quotas.current()
+    bench.note(_START_MS, 0.1, resets_ms, credential=3)
+
+    ledger.dictionary.credentials[3] = replace(ledger.dictionary.credentials[3], merged_into=2)
+    with ledger._database.transaction() as connection:
+        ledger.quotas.join(connection)
+    bench.note(_START_MS + 3 * _HOUR_MS, 0.2, resets_ms, window="7d")
+
+    assert ledger.quotas.current()[1, "7d", ""].early_resets == 1
