@@ -100,6 +100,7 @@ class Parts:
             stored=StoredLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
             zone=zone,
             clock=self.clock,
+            polled=[proxy.name for proxy in settings.proxies],
             statuses=self.statuses,
         )
 

@@ -121,7 +121,7 @@ class LossWatch:
             "subscription_gap",
             seconds,
             f"was not subscribed to for {formats.span(seconds)}. What waits in its queue is read, but if another"
-            " program subscribed meanwhile, it alone got the records of that time.",
+            " program subscribed or polled the queue meanwhile, it alone got the records of that time.",
         )
 
     def compare_counts(self, status: ProxyStatus) -> None:

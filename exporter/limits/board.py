@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -65,7 +65,7 @@ class LimitBoard:
     """Keeps ``current`` up to date. Safe to use from several threads.
 
     Limits come from the user's ``file``, and from Supabase as ``stored`` in the ledger. Days begin in ``zone``.
-    ``statuses`` list the accounts that are in pools or have plans.
+    ``polled`` are the proxies of the settings, ``statuses`` list their accounts that are in pools or have plans.
     """
 
     ledger: Ledger
@@ -74,6 +74,7 @@ class LimitBoard:
     file: WatchedFile[LimitSet] | None = None
     stored: StoredLimits | None = None
     zone: tzinfo = UTC
+    polled: Collection[str] = ()
     statuses: Statuses = tuple
 
     def __post_init__(self) -> None:
@@ -148,7 +149,7 @@ class LimitBoard:
             account = self.labels.credential(credential)
             _log.warning("limit_capacity_changed", credential=account, window=window, scope=scope, shrank=change.shrank)
         statuses = list(self.statuses())
-        reported, early_resets, worth = self._provider_windows(statuses, now_ms)
+        reported, early_resets, worth = self._provider_windows(now_ms)
         unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
             if id_ not in self.current.unmatched:
@@ -184,13 +185,14 @@ class LimitBoard:
         return found
 
     def _provider_windows(
-        self, statuses: Sequence[ProxyStatus], now_ms: int
+        self, now_ms: int
     ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
         """The windows that providers report, while they are current; their early resets; their worth.
 
         Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
         """
-        polled = {status.name for status in statuses}  # none by a command
+        # None if a command reads a ledger of other proxies, such as the demo's.
+        polled = self.ledger.dictionary.proxies.keys() & self.polled
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}

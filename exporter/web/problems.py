@@ -229,8 +229,8 @@ def _of_losses(
             span = formats.span(flow.gap_seconds)
             title = say("was not subscribed to for {span} until {moment}", span=span, moment=at)
             text = say(
-                "What waited in its queue was read. But if another program subscribed meanwhile, it alone got the"
-                " records of that time, and they are missing from all figures."
+                "What waited in its queue was read. But if another program subscribed or polled the queue meanwhile, it"
+                " alone got the records of that time, and they are missing from all figures."
             )
         else:
             title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)

@@ -95,6 +95,8 @@ def test_one_ledger_keeps_proxies_apart(tmp_path: Path) -> None:
             wait_until(lambda: program.metric(UP, proxy="west") == 1)
             assert program.metric(requests, proxy="east") == program.metric(requests, proxy="west")
             assert program.stop() == 0
+        said = run_command("limits", cwd=tmp_path, EXPORTER_CONFIG="proxies.yaml", EXPORTER_DATA_DIR=str(data_dir))
+        assert ("window, west" in said.stdout, "window, east" in said.stdout) == (True, False)
     with ledger_file(data_dir) as connection:
         (entries,) = connection.execute("select count(*) from entry").fetchone()
         shared = connection.execute("select ts_ms, fingerprint, count(*) from entry group by 1, 2 having count(*) > 1")

@@ -126,8 +126,9 @@ def test_records_that_only_another_subscriber_received_are_reported_and_counted(
         assert booked_in(scene.bench.data_dir) == {identity_of(raw): 1 for raw in got}
         assert scene.bench.metric(_GAPS) == 1
         assert scene.bench.metric(_MISSED) == 150
-        assert scene.bench.logged("event=subscription_gap", "was not subscribed to for")
+        assert scene.bench.logged("event=subscription_gap", "was not subscribed to for", "polled the queue meanwhile")
         assert "was not subscribed to for" in scene.bench.page
+        assert "if another program subscribed or polled the queue meanwhile" in scene.bench.page
         assert scene.bench.state == "ok"
 
 

@@ -123,7 +123,12 @@ def test_the_windows_of_an_account_go_with_it(bench: Bench) -> None:
     assert _shown(bench) == [], "a command, which polls no proxy"
 
     _samples(bench, full, other, key)
-    bench.statuses = [ProxyStatus(name="a new name of the proxy")]
+    bench.ledger.register("a new name of the proxy")
+    bench.limits.polled = ["a new name of the proxy"]
     assert _shown(bench) == []
-    bench.statuses = []
-    assert len(_shown(bench)) == 3, "a command polls no proxy"
+    bench.limits.polled = ["p", "a new name of the proxy"]
+    assert len(_shown(bench)) == 3
+    bench.limits.polled = ["a proxy of another ledger"]
+    assert len(_shown(bench)) == 3, "a command reads the ledger of the demo"
+    bench.limits.polled = []
+    assert len(_shown(bench)) == 3, "a command needs no proxy"
