@@ -118,6 +118,7 @@ class PastImport:
         self._facts = partial(ledger.dictionary.facts, proxy)
         self._proxy_id = ledger.dictionary.proxies[proxy]
         self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)
+        self._would_book: set[tuple[int, int]] = set()
         self.findings = Findings()
 
     def take(self, items: Iterable[Item]) -> Findings:
@@ -153,7 +154,9 @@ class PastImport:
                 candidates.append(outcome)
         self._find_known(candidates)
         new = [each for each in candidates if not each.known]
-        if not self._dry_run:
+        if self._dry_run:  # a file that follows may have the same ones
+            self._would_book.update((each.record.ts_ms, each.record.fingerprint) for each in new)
+        else:
             self._ledger.snapshots.book_details(
                 self._proxy,
                 [(each.record, each.cost or self._pricer.price(each.record), False) for each in new],
@@ -217,7 +220,7 @@ class PastImport:
                         each.known = True
                         break
         identities = [(each.record.ts_ms, each.record.fingerprint) for each in _unknown(candidates)]
-        booked = self._ledger.snapshots.known(self._proxy, identities)
+        booked = self._ledger.snapshots.known(self._proxy, identities) | self._would_book.intersection(identities)
         for each in _unknown(candidates):
             record = each.record
             each.known = (record.ts_ms, record.fingerprint) in booked or (

@@ -175,10 +175,12 @@ def test_overlapping_exports_in_one_file_add_each_request_once(sent: Records, tm
         items = _csv(tmp_path, _ledger(tmp_path / name, records), ledger)
         joined += (tmp_path / "export.csv").read_text("utf-8")
     (tmp_path / "export.csv").write_text(joined, "utf-8")
+    lines = list(items)
 
-    findings = _import(ledger, items)
+    dry, findings = (_import(ledger, lines, dry_run=dry_run) for dry_run in (True, False))
 
     assert (findings.new, findings.known, findings.rejected) == (300, 700, {})
+    assert dry == findings
     assert len(requests_in(ledger)) == 600
     check_sums(ledger)
 
