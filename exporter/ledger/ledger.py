@@ -19,8 +19,8 @@ from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, reject, take_stored
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
-from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
+from exporter.ledger.store.inventory import take_inventory
 from exporter.ledger.store.limits import LimitStore
 from exporter.ledger.store.losses import Losses
 from exporter.ledger.store.poll_times import PollTimes
