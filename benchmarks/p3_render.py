@@ -49,7 +49,7 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
     ledger.totals.told(list(ledger.totals.pending_zero), "a scraper")
     ledger.publish(after_seconds=0)
     ledger.periods.refresh()
-    labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
+    labels = Labels(ledger.label_store, Aliases(), program.pseudonym)
     text = LedgerText(ledger.totals, labels)
     reference = CollectorRegistry(auto_describe=False)
     reference.register(ClientLibrary(ledger, labels))

@@ -31,7 +31,7 @@ _BUDGETS = ((Unit.REQUESTS, 10**9), (Unit.TOKENS, 10**15), (Unit.USD, 10**18))
 
 def add_windows(section: Section, program: Program, directory: Path) -> None:
     """Measure the windows over the ledger of ``program`` in ``directory``, and check them against plain sums."""
-    labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
+    labels = Labels(program.ledger.label_store, Aliases(), program.pseudonym)
     connection = sqlite3.connect(directory / FILE_NAME)
     now_ms = connection.execute("select max(ts_ms) from entry").fetchone()[0] + 1
 
@@ -80,8 +80,8 @@ def _evaluation(
     program: Program, labels: Labels, *, hours: int, limits: int, now_ms: int
 ) -> Callable[[], tuple[int, int, int]]:
     """Evaluate all limits once; return the use of the first one, which matches everything."""
-    evaluator = Evaluator(program.ledger.dictionary, labels)
-    models = sorted({route.model for route in program.ledger.dictionary.routes.values()})
+    evaluator = Evaluator(program.ledger.label_store, labels)
+    models = sorted({route.model for route in program.ledger.label_store.routes.values()})
     all_limits = tuple(
         Limit(
             id=f"limit-{number}",

@@ -58,7 +58,7 @@ def _fill(directory: Path, records: int) -> None:
 
 
 def _sender(program: Program, remote: Remote) -> Sender:
-    labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
+    labels = Labels(program.ledger.label_store, Aliases(), program.pseudonym)
     ends = Ends(
         remote=remote,
         ledger=program.ledger,

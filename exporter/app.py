@@ -70,7 +70,9 @@ class Exporter:
         polls = PollMetrics(registry)
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        self._removed = [QueueIngest(proxy, parts.intake) for proxy in ledger.dictionary.proxies if proxy not in polled]
+        self._removed = [
+            QueueIngest(proxy, parts.intake) for proxy in ledger.label_store.proxies if proxy not in polled
+        ]
         self._pollers = [
             Poller(
                 connect(proxy, ledger, clock),

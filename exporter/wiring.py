@@ -68,7 +68,7 @@ class Parts:
     @cached_property
     def labels(self) -> Labels:
         return Labels(
-            self.ledger.dictionary,
+            self.ledger.label_store,
             self.settings.aliases,
             self.pseudonym,
             file=self.settings.exporter_config,

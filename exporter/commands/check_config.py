@@ -201,9 +201,9 @@ def _compare_names(parts: Parts, asked: Mapping[str, Names]) -> Iterator[str]:
         for proxy, names in asked.items():
             present.register(proxy)
             present.take_inventory(proxy, names.accounts)
-            clients = [(ExportedClient(each, present.dictionary.client_label(each)), each) for each in names.clients]
+            clients = [(ExportedClient(each, present.label_store.client_label(each)), each) for each in names.clients]
             present.restoring(proxy).take_names(credentials=(), clients=clients)
-        labels = Labels(present.dictionary, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
+        labels = Labels(present.label_store, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
         yield from map(_of_alias, labels.look_for_misfits())
         if settings.exporter_limits_file is not None:
             both = [(present, labels), (parts.ledger, parts.labels)]
@@ -225,12 +225,12 @@ def _of_limits(settings: Settings, file: Path, ledgers: Iterable[tuple[Ledger, L
     known: dict[str, set[str]] = {name: set() for name in ("proxy", "provider", "credential", "client")}
     known["proxy"] |= {proxy.name for proxy in settings.proxies}
     for ledger, shown in ledgers:
-        dictionary = ledger.dictionary
-        known["provider"] |= {each.provider for each in dictionary.credentials.values()} - {""}
-        known["provider"] |= {route.provider for route in dictionary.routes.values()}
-        known["credential"] |= {shown.credential(id_) for id_ in dictionary.credentials}
-        known["credential"] |= {each.label for each in dictionary.credentials.values()}
-        known["client"] |= {shown.client(id_) for id_ in dictionary.clients}
+        label_store = ledger.label_store
+        known["provider"] |= {each.provider for each in label_store.credentials.values()} - {""}
+        known["provider"] |= {route.provider for route in label_store.routes.values()}
+        known["credential"] |= {shown.credential(id_) for id_ in label_store.credentials}
+        known["credential"] |= {each.label for each in label_store.credentials.values()}
+        known["client"] |= {shown.client(id_) for id_ in label_store.clients}
     for limit in read_limit_file(file, zone=settings.zone).limits:
         for field, names in known.items():
             wanted = getattr(limit, field)

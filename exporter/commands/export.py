@@ -164,7 +164,7 @@ def export(since: str | None, until: str | None, format_: str) -> None:
             raise click.UsageError("The range ends before it begins: --until must be later than --since.")
         with at.ledger.reading() as connection:
             # The names of the same moment as the entries: a running exporter adds to both.
-            dictionary = LabelStore(max_label_sets=settings.exporter_max_label_sets)
-            dictionary.load(connection)
-            labels = Labels(dictionary, settings.aliases, at.pseudonym)
+            label_store = LabelStore(max_label_sets=settings.exporter_max_label_sets)
+            label_store.load(connection)
+            labels = Labels(label_store, settings.aliases, at.pseudonym)
             _FORMATS[format_](connection, labels, (since_ms, until_ms), sys.stdout)

@@ -83,7 +83,7 @@ def _lock(settings: Settings) -> DataDirectoryLock:
 
 
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
-    if proxy not in ledger.dictionary.proxies or ledger.flow(proxy).last_success_ms is None:
+    if proxy not in ledger.label_store.proxies or ledger.flow(proxy).last_success_ms is None:
         raise LedgerError(
             f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that records find their"
             " accounts and nothing that the proxy still shows counts twice; then stop it and import."

@@ -89,20 +89,20 @@ class _Book:
     """Combines a proxy's names for its credentials and clients with what the ledger knows about them."""
 
     def __init__(self, ledger: Ledger, labels: Labels) -> None:
-        self._dictionary = ledger.dictionary
+        self._label_store = ledger.label_store
         self._labels = labels
         self._client_aliases = labels.aliases_of_clients()
         self._credentials: defaultdict[int, int] = defaultdict(int)
         self._clients: defaultdict[int, int] = defaultdict(int)
         with ledger.reading() as connection:
             for credential, client, bucket in connection.execute(_LAST_USE):
-                id_ = self._dictionary.resolved(credential).id
+                id_ = self._label_store.resolved(credential).id
                 self._credentials[id_] = max(self._credentials[id_], bucket * BUCKET_MS)
                 self._clients[client] = max(self._clients[client], bucket * BUCKET_MS)
 
     def credentials(self, proxy: str, names: Names) -> list[_Named]:
         """The credentials of a proxy: the listed ones, then those that it no longer lists."""
-        proxy_id = self._dictionary.proxies[proxy]
+        proxy_id = self._label_store.proxies[proxy]
         found: list[_Named] = []
         met: set[int] = set()
         emails = [names.of(account, "email") for account in names.accounts]
@@ -136,7 +136,7 @@ class _Book:
             _Named(label(id_), why, last_ms, proxy=proxy, provider=credential.provider)
             for id_, last_ms in self._credentials.items()
             if id_ not in met
-            and (credential := self._dictionary.credentials[id_]).proxy == proxy_id
+            and (credential := self._label_store.credentials[id_]).proxy == proxy_id
             and credential.label != OTHER
         ]
 
@@ -144,20 +144,20 @@ class _Book:
         account_id = "" if account.shares_id else account.account_id
         ids = ((MEMBER_ID, account.member_id), (ACCOUNT_ID, account_id))
         ways = (*ids, account.identity or ("", ""), ("auth_index", account.auth_index))
-        return next((each for way in ways if (each := self._dictionary.find_credential(proxy_id, *way))), None)
+        return next((each for way in ways if (each := self._label_store.find_credential(proxy_id, *way))), None)
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
         """All clients: those whose keys the proxies list, then the others in the ledger."""
         names = {pseudonym: _end_of(each.raw[pseudonym]) for each in asked for pseudonym in each.clients}
         why = _UNREAD if any(each.problems for each in asked) else "not listed by a proxy"
-        for pseudonym, label in self._dictionary.clients_by_pseudonym().items():
+        for pseudonym, label in self._label_store.clients_by_pseudonym().items():
             if label != OTHER:
                 names.setdefault(pseudonym, why if pseudonym else "no key")
         return [self._client(*each) for each in names.items()]
 
     def _client(self, pseudonym: str, name: str) -> _Named:
-        id_ = self._dictionary.client_ids.get(pseudonym)
-        masked = self._dictionary.client_label(pseudonym)
+        id_ = self._label_store.client_ids.get(pseudonym)
+        masked = self._label_store.client_label(pseudonym)
         label = self._client_aliases.get(pseudonym) or masked
         is_open = pseudonym and pseudonym not in self._client_aliases
         suggestion = Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if is_open else None

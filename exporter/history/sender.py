@@ -169,11 +169,11 @@ class Sender:
 
     def _send_quotas(self) -> None:
         """Send the windows that the proxy's providers report, as far as they have changed."""
-        dictionary = self._ledger.dictionary
+        label_store = self._ledger.label_store
         now: dict[tuple[str, str, str], Row] = {}
         for (id_, window, scope), quota in self._ledger.quotas.current().items():
-            credential = dictionary.credentials[id_]
-            if credential.proxy == dictionary.proxies[self._proxy]:
+            credential = label_store.credentials[id_]
+            if credential.proxy == label_store.proxies[self._proxy]:
                 now[credential.label, window, scope] = {
                     **{name: getattr(quota.reading, name) for name in _OF_READING},
                     **{"credential": credential.label, "quota": window, "early_resets": quota.early_resets},
@@ -226,8 +226,8 @@ class Sender:
 
 def shown_labels(ledger: Ledger, labels: Labels, proxy: str) -> dict[tuple[str, str], str]:
     """How the clients and credentials of a proxy are shown, by kind and label."""
-    id_of_proxy = (ledger.dictionary.proxies[proxy],)
-    with ledger.reading() as connection:  # the dictionary may hold names that are not committed, and drop them
+    id_of_proxy = (ledger.label_store.proxies[proxy],)
+    with ledger.reading() as connection:  # the label store may hold names that are not committed, and drop them
         clients = connection.execute(f"select id, label {OF_CLIENTS}", id_of_proxy).fetchall()
         credentials = connection.execute("select id, label from credential where proxy = ?", id_of_proxy).fetchall()
     shown = {("client", label): labels.client(id_) for id_, label in clients}

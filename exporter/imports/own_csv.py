@@ -68,11 +68,11 @@ class Names:
         with ledger.reading() as connection:
             for id_, client, label in connection.execute("select id, pseudonym, label from client"):
                 self._clients[label] = self._clients[labels.client(id_)] = client
-        dictionary = ledger.dictionary
+        label_store = ledger.label_store
         self._credentials: dict[str, tuple[str, str]] = {}
-        for each in [each for each in dictionary.credentials.values() if each.proxy == dictionary.proxies[proxy]]:
-            handles = sorted(dictionary.known_as(dictionary.resolved(each.id).id, "auth_index"))
-            accounts = sorted(dictionary.known_as(each.id, "account"))
+        for each in [each for each in label_store.credentials.values() if each.proxy == label_store.proxies[proxy]]:
+            handles = sorted(label_store.known_as(label_store.resolved(each.id).id, "auth_index"))
+            accounts = sorted(label_store.known_as(each.id, "account"))
             if handles or accounts:
                 found = (handles[0].partition("/")[0] if handles else "", accounts[0] if accounts else "")
                 self._credentials[each.label] = self._credentials[labels.credential(each.id)] = found

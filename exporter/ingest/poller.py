@@ -236,7 +236,7 @@ class Poller:
         if self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
             return False
         new = {handle for handle in handles - self._unlisted if handle}
-        if all(self._ledger.dictionary.is_listed(self.name, handle) for handle in new):
+        if all(self._ledger.label_store.is_listed(self.name, handle) for handle in new):
             return False
         if source.is_pushed:
             self._to_look_up |= new

@@ -166,11 +166,11 @@ class QuotaAsker:
 
     def _lanes(self) -> Mapping[_Lane, int]:
         """When each lane is free; accounts that are no longer listed have used it, too."""
-        dictionary = self._ledger.dictionary
-        networks = {dictionary.proxies[name]: client.network for name, client in self._clients.items()}
+        label_store = self._ledger.label_store
+        networks = {label_store.proxies[name]: client.network for name, client in self._clients.items()}
         lanes: defaultdict[_Lane, int] = defaultdict(int)
         for (credential, _), last in self._asks.asked.items():
-            found = dictionary.credentials.get(credential)
+            found = label_store.credentials.get(credential)
             if found is not None and found.proxy in networks:
                 lane = found.provider, networks[found.proxy]
                 lanes[lane] = max(lanes[lane], last.lane_ms)

@@ -133,7 +133,7 @@ class SnapshotIngest:
         self._clock = intake.clock
         self._snapshots = intake.ledger.snapshots
         self._look_up = look_up
-        self._facts = partial(intake.ledger.dictionary.facts, proxy)
+        self._facts = partial(intake.ledger.label_store.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
         self._counts = CountDeltas(proxy, intake.pricer, false_start_usd=false_start_usd)
 

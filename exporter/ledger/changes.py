@@ -36,7 +36,7 @@ class Change:
 
     connection: sqlite3.Connection
     proxy: int
-    dictionary: LabelStore
+    label_store: LabelStore
     now_ms: int
     received: int = 0
     booked: int = 0
@@ -61,28 +61,28 @@ class Changes:
     """Runs these transactions one at a time, and keeps memory in step with them."""
 
     database: Database
-    dictionary: LabelStore
+    label_store: LabelStore
     totals: Totals
     quotas: Quotas
     periods: Periods
     windows: Windows
     poll_times: PollTimes
     clock: Clock
-    _dictionary_is_stale: bool = field(default=False, init=False)
+    _label_store_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
     def changing(self, proxy: str) -> Iterator[Change]:
         """A transaction that changes ``proxy``, creating it if it is new; memory follows after the commit.
 
-        It may add to the dictionary. A rollback reloads that, to drop ids that exist nowhere. Raises LedgerError if it
+        It may add to the label store. A rollback reloads that, to drop ids that exist nowhere. Raises LedgerError if it
         is not committed, and CommittedError if it is.
         """
         with self.database.lock:
-            with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
-                if self._dictionary_is_stale:
-                    self._reload_dictionary(connection)
-                proxy_id, now_ms = self.dictionary.proxy_id(connection, proxy), self.clock.now_ms()
-                change = Change(connection, proxy_id, self.dictionary, now_ms)
+            with self.database.transaction(on_rollback=self._reload_label_store) as connection:
+                if self._label_store_is_stale:
+                    self._reload_label_store(connection)
+                proxy_id, now_ms = self.label_store.proxy_id(connection, proxy), self.clock.now_ms()
+                change = Change(connection, proxy_id, self.label_store, now_ms)
                 yield change
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
@@ -103,11 +103,11 @@ class Changes:
             except Exception as exc:
                 raise CommittedError("What was written is on disk, but cannot be shown.") from exc
 
-    def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
+    def _reload_label_store(self, connection: sqlite3.Connection) -> None:
         """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""
-        self._dictionary_is_stale = True
-        self.dictionary.load(connection)
-        self._dictionary_is_stale = False
+        self._label_store_is_stale = True
+        self.label_store.load(connection)
+        self._label_store_is_stale = False
 
     def _follow(self, change: Change, flow: Flow) -> None:
         with self.totals.lock:

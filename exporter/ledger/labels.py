@@ -83,7 +83,7 @@ class Labels:
 
     def __init__(
         self,
-        dictionary: LabelStore,
+        label_store: LabelStore,
         aliases: Aliases,
         pseudonym: Pseudonym,
         *,
@@ -91,7 +91,7 @@ class Labels:
         nearest_pseudonym: NearestPseudonym = lambda *_: "",
     ) -> None:
         """``file`` holds the aliases, and is read again when it changes. Raises SettingsError if it cannot be read."""
-        self._dictionary = dictionary
+        self._label_store = label_store
         self._pseudonym = pseudonym
         self._nearest_pseudonym = nearest_pseudonym
         self._file: WatchedFile[Aliases] | None = (
@@ -111,7 +111,7 @@ class Labels:
 
     @property
     def version(self) -> int:
-        return self._dictionary.labels_version + self._taken
+        return self._label_store.labels_version + self._taken
 
     def reload(self, *, now: bool = False) -> None:
         """Use the file's aliases if the file has changed, or ``now``."""
@@ -131,27 +131,27 @@ class Labels:
 
     def proxy(self, id_: int) -> str:
         if id_ not in self._proxies:
-            self._proxies = {id_: name for name, id_ in self._dictionary.proxies.items()}
+            self._proxies = {id_: name for name, id_ in self._label_store.proxies.items()}
         return self._proxies[id_]
 
     def route(self, id_: int) -> RouteLabels:
-        found = self._dictionary.routes[id_]
+        found = self._label_store.routes[id_]
         return RouteLabels(proxy=self.proxy(found.proxy), provider=found.provider, model=found.model)
 
     def series(self, id_: int) -> SeriesLabels:
-        found = self._dictionary.series[id_]
+        found = self._label_store.series[id_]
         return SeriesLabels(
             *self.route(found.route), credential=self.credential(found.credential), client=self.client(found.client)
         )
 
     def client(self, id_: int) -> str:
         self._refresh()
-        return self._clients.get(id_) or self._dictionary.clients[id_]
+        return self._clients.get(id_) or self._label_store.clients[id_]
 
     def credential(self, id_: int) -> str:
         """The label of a credential, or of the one it was merged into."""
         self._refresh()
-        found = self._dictionary.resolved(id_)
+        found = self._label_store.resolved(id_)
         return self._credentials.get(found.id) or found.masked
 
     def accounts(
@@ -176,7 +176,7 @@ class Labels:
         sums: dict[CredentialLabels, Attempts] = {}
         with totals.lock:
             for id_, count in totals.attempts.items():
-                credential = self._dictionary.resolved(id_)
+                credential = self._label_store.resolved(id_)
                 key = CredentialLabels(self.proxy(credential.proxy), self.credential(id_), credential.provider)
                 sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
                 if id_ not in hidden:
@@ -196,11 +196,11 @@ class Labels:
     def without_alias(self) -> bool:
         """Whether any client or credential in use is shown under its masked label."""
         self._refresh()
-        dictionary, masked = self._dictionary, {ANONYMOUS, OTHER}
+        label_store, masked = self._label_store, {ANONYMOUS, OTHER}
         return any(
-            (each.client not in self._clients and dictionary.clients[each.client] not in masked)
-            or ((found := dictionary.resolved(each.credential)).id not in self._credentials and found.label != OTHER)
-            for each in list(dictionary.series.values())
+            (each.client not in self._clients and label_store.clients[each.client] not in masked)
+            or ((found := label_store.resolved(each.credential)).id not in self._credentials and found.label != OTHER)
+            for each in list(label_store.series.values())
         )
 
     def look_for_misfits(self) -> tuple[Misfit, ...]:
@@ -217,17 +217,17 @@ class Labels:
                 _log.warning(event, alias=each.alias, **names)
 
     def _of_credentials(self) -> Iterator[Misfit]:
-        dictionary = self._dictionary
-        for each in self._credential_aliases if dictionary.credentials else ():
-            found = dictionary.credentials_with(each.kind, each.value)
+        label_store = self._label_store
+        for each in self._credential_aliases if label_store.credentials else ():
+            found = label_store.credentials_with(each.kind, each.value)
             rivals = [one for one in found if not one.retired and _rivals(one, found)]
             if rivals or not found:
-                like = "" if found else self._nearest(each, dictionary.called(each.kind))
-                shown = rivals or dictionary.credentials_with(each.kind, like)
+                like = "" if found else self._nearest(each, label_store.called(each.kind))
+                shown = rivals or label_store.credentials_with(each.kind, like)
                 yield Misfit(each.alias, bool(rivals), tuple(sorted(self.credential(one.id) for one in shown)))
 
     def _of_clients(self) -> Iterator[Misfit]:
-        clients = self._dictionary.clients_by_pseudonym()
+        clients = self._label_store.clients_by_pseudonym()
         for each, pseudonym in self._of_whom() if clients else ():
             if pseudonym not in clients:
                 known = set(clients.values()) if each.kind == LABEL else clients.keys()
@@ -241,7 +241,7 @@ class Labels:
 
     def _of_whom(self) -> list[tuple[Alias, str | None]]:
         """The clients' aliases, each with the pseudonym that it is for; None for a label that nobody has."""
-        labelled = {label: pseudonym for pseudonym, label in self._dictionary.clients_by_pseudonym().items()}
+        labelled = {label: pseudonym for pseudonym, label in self._label_store.clients_by_pseudonym().items()}
         return [(each, labelled.get(each.value) if each.kind == LABEL else each.value) for each in self._client_aliases]
 
     def _refresh(self) -> None:
@@ -252,7 +252,7 @@ class Labels:
             self._clients = {
                 id_: alias
                 for pseudonym, alias in self.aliases_of_clients().items()
-                if (id_ := self._dictionary.client_ids.get(pseudonym)) is not None
+                if (id_ := self._label_store.client_ids.get(pseudonym)) is not None
             }
             self._credentials = self._aliased_credentials()
             self._seen = version
@@ -260,7 +260,7 @@ class Labels:
     def _aliased_credentials(self) -> dict[int, str]:
         labels: dict[int, str] = {}
         for kind, value, _, alias in self._credential_aliases:
-            found = self._dictionary.credentials_with(kind, value)
+            found = self._label_store.credentials_with(kind, value)
             for credential in found:
                 others = _rivals(credential, found)
                 if not others:

@@ -72,16 +72,16 @@ class Ledger:
         self._noted_sources: dict[str, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
-        self.dictionary = LabelStore(max_label_sets=max_label_sets)
-        self.quotas = Quotas(self._database, self.dictionary)
-        self.backlog = Backlog(self._database, self.dictionary, zone)
-        memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
+        self.label_store = LabelStore(max_label_sets=max_label_sets)
+        self.quotas = Quotas(self._database, self.label_store)
+        self.backlog = Backlog(self._database, self.label_store, zone)
+        memory = (self.label_store, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory, clock)
         self._changing = changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(changes)
         with self._database.transaction() as connection:
-            self.dictionary.load(connection)
+            self.label_store.load(connection)
             self.totals.load(connection)
             self.quotas.load(connection)
         self.quota_asks = QuotaAsks(self._database, self.quotas)
@@ -164,15 +164,15 @@ class Ledger:
             reject(change, at_ms, lines[place], why)
 
     def _credential_of(self, change: Change, record: UsageRecord) -> int:
-        series = self.dictionary.series[self.dictionary.series_of(change.connection, change.proxy, record)]
-        return self.dictionary.resolved(series.credential).id
+        series = self.label_store.series[self.label_store.series_of(change.connection, change.proxy, record)]
+        return self.label_store.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
         """Remember that a poll of the registered ``proxy`` succeeded at ``at_ms``: see ``PollTimes``.
 
         The time on disk may lag by ``store_every_ms``; 0 writes it to the ledger itself.
         """
-        proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
+        proxy_id, before = self.label_store.proxies[proxy], self.flow(proxy).last_success_ms
         if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
             with self._database.transaction() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
@@ -183,7 +183,7 @@ class Ledger:
     def flow(self, proxy: str) -> Flow:
         """What became of the records of the registered ``proxy``. Callers must not change it."""
         with self.totals.lock:
-            return self.totals.flows[self.dictionary.proxies[proxy]]
+            return self.totals.flows[self.label_store.proxies[proxy]]
 
     def note_source(self, proxy: str, kind: str) -> str | None:
         """Note that usage was read from a source of this kind: see ``store.restarts``. Raises LedgerError.

@@ -82,7 +82,7 @@ class LimitBoard:
             self.stored.reload(self._content.thresholds)
         self.current = Board()
         self._capacities = CapacityWatch(self.ledger)
-        self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
+        self._evaluator = Evaluator(self.ledger.label_store, self.labels)
         self._lock = threading.RLock()
 
     @property
@@ -173,15 +173,15 @@ class LimitBoard:
         """
         day = local_date(now_ms, self.zone)
         plans = self._content.plans
-        dictionary = self.ledger.dictionary
+        label_store = self.ledger.label_store
         used: Counter[int] = Counter()
         for row in self.ledger.periods.current.rows[MONTH] if plans else ():
-            used[dictionary.resolved(dictionary.series[row.series].credential).id] += row.amounts.nano_usd
+            used[label_store.resolved(label_store.series[row.series].credential).id] += row.amounts.nano_usd
         found = {}
         for key, id_, account in self.labels.accounts(statuses, now_ms=now_ms):
             plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)
             if plan is not None and account.facts.billing != Billing.METERED:
-                found[key] = PlanValue(plan, used[dictionary.resolved(id_).id])
+                found[key] = PlanValue(plan, used[label_store.resolved(id_).id])
         return found
 
     def _provider_windows(
@@ -192,13 +192,13 @@ class LimitBoard:
         Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
         """
         # None if a command reads a ledger of other proxies, such as the demo's.
-        polled = self.ledger.dictionary.proxies.keys() & self.polled
+        polled = self.ledger.label_store.proxies.keys() & self.polled
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
         for key, quota in self.ledger.quotas.current().items():
             id_, reading = key[0], quota.reading
-            credential = self.ledger.dictionary.credentials[id_]
+            credential = self.ledger.label_store.credentials[id_]
             labels = ProviderWindow(
                 proxy=self.labels.proxy(credential.proxy),
                 provider=credential.provider or self._recorded_provider(id_),
@@ -235,11 +235,11 @@ class LimitBoard:
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
-        dictionary = self.ledger.dictionary
-        for series in list(dictionary.series.values()):
+        label_store = self.ledger.label_store
+        for series in list(label_store.series.values()):
             with suppress(KeyError):  # a rollback is taking it back
-                if dictionary.resolved(series.credential).id == credential:
-                    return dictionary.routes[series.route].provider
+                if label_store.resolved(series.credential).id == credential:
+                    return label_store.routes[series.route].provider
         return ""
 
 

@@ -289,11 +289,11 @@ class CapacityWatch:
 
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
-        dictionary = self._ledger.dictionary
+        label_store = self._ledger.label_store
         own: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
-        for id_, series in list(dictionary.series.items()):
+        for id_, series in list(label_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                own[dictionary.resolved(series.credential).id].append((id_, dictionary.routes[series.route]))
+                own[label_store.resolved(series.credential).id].append((id_, label_store.routes[series.route]))
         return {
             key: {id_ for id_, route in own[key[0]] if provider_of(route.provider).counts(route.model, key[2])}
             for key in keys

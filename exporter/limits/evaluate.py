@@ -51,8 +51,8 @@ class Measured:
 class Evaluator:
     """Evaluates limits. For one thread at a time."""
 
-    def __init__(self, dictionary: LabelStore, labels: Labels) -> None:
-        self._dictionary = dictionary
+    def __init__(self, label_store: LabelStore, labels: Labels) -> None:
+        self._label_store = label_store
         self._labels = labels
         self._assigned: tuple[int, int, tuple[Limit, ...]] = (-1, -1, ())
         self._groups: dict[str, list[_Group]] = {}
@@ -80,17 +80,17 @@ class Evaluator:
     def unmatched(self) -> tuple[str, ...]:
         """The ids of limits that no usage so far counts against. Empty while there is no usage at all."""
         unused = (id_ for id_, groups in self._groups.items() if not any(group.series for group in groups))
-        return tuple(unused) if self._dictionary.series else ()
+        return tuple(unused) if self._label_store.series else ()
 
     def _assign(self, limits: tuple[Limit, ...]) -> None:
-        assigned = (self._labels.version, len(self._dictionary.series), limits)
+        assigned = (self._labels.version, len(self._label_store.series), limits)
         if assigned == self._assigned:
             return
         usages: list[_Usage] = []
-        for id_, series in list(self._dictionary.series.items()):
+        for id_, series in list(self._label_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                account, labels = self._dictionary.resolved(series.credential), self._labels.series(id_)
-                if self._dictionary.clients[series.client] != OTHER:  # what is folded counts under its own names
+                account, labels = self._label_store.resolved(series.credential), self._labels.series(id_)
+                if self._label_store.clients[series.client] != OTHER:  # what is folded counts under its own names
                     usages.append((id_, series.client, account, labels))
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._assigned = assigned

@@ -71,24 +71,24 @@ HISTORY = (HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS
 def ledger_families(ledger: Ledger, labels: Labels) -> Samples:
     for proxy, requests in _unidentified(ledger, labels).items():
         yield UNIDENTIFIED(requests, proxy=proxy)
-    yield FOLDED(ledger.dictionary.folded)
+    yield FOLDED(ledger.label_store.folded)
     yield LEDGER_BYTES(ledger.bytes_on_disk)
     yield LEDGER_ENTRIES(ledger.totals.entries)
 
 
 def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
     """Requests of credentials that no inventory has named, by proxy."""
-    dictionary = ledger.dictionary
-    found = dict.fromkeys(dictionary.proxies, 0)
+    label_store = ledger.label_store
+    found = dict.fromkeys(label_store.proxies, 0)
     unnamed = {
         id_: labels.proxy(credential.proxy)
-        for id_ in list(dictionary.credentials)
-        if not (credential := dictionary.resolved(id_)).provider and credential.label != OTHER
+        for id_ in list(label_store.credentials)
+        if not (credential := label_store.resolved(id_)).provider and credential.label != OTHER
     }
     if unnamed:  # usually there is none, and no need to walk through the many series
         with ledger.totals.lock:
             for id_, sums in ledger.totals.series.items():
-                proxy = unnamed.get(dictionary.series[id_].credential)
+                proxy = unnamed.get(label_store.series[id_].credential)
                 if proxy is not None:
                     found[proxy] += sums[0]
     return found

@@ -56,7 +56,7 @@ def period_families(ledger: Ledger, labels: Labels) -> Samples:
 
 @filling(PRICE, PRICE_FEED)
 def price_families(ledger: Ledger, prices: Pricer, clock: Clock) -> Samples:
-    for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
+    for provider, model in sorted(used_lately(ledger.periods.current, ledger.label_store)):
         for bucket, usd in prices.current(provider, model, at_ms=clock.now_ms()).items():
             yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
     if prices.feed is not None:

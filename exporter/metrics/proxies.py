@@ -132,7 +132,7 @@ def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> Samples
     polled = {status.name for status in statuses()}
     with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
-        can_miss = {labels.proxy(ledger.dictionary.credentials[each].proxy) for each in ledger.totals.attempts}
+        can_miss = {labels.proxy(ledger.label_store.credentials[each].proxy) for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
             proxy = labels.proxy(id_)
             for family in _FLOW:

@@ -53,7 +53,7 @@ def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "")
     """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
     ``setting`` gave its path. An empty file lacks ``needs``, if that is named. Validators of rows find in their context
-    a dictionary, for what has to be known of earlier rows.
+    a label_store, for what has to be known of earlier rows.
     """
     tree = read_yaml(path, setting=setting)
     if needs and not tree:

@@ -72,7 +72,7 @@ class Questions:
         filters = {name: parameters[name] for name in NAMES if parameters.get(name)}
         names: dict[str, int] = {}
         groups: dict[int, int] = {}
-        for id_, series in list(self.ledger.dictionary.series.items()):  # a copy: a booking may add to it
+        for id_, series in list(self.ledger.label_store.series.items()):  # a copy: a booking may add to it
             labels = self.labels.series(series.shown)
             place = names.setdefault(getattr(labels, by) if by in NAMES else "", len(names))
             if all(getattr(labels, name) == value for name, value in filters.items()):

@@ -104,7 +104,7 @@ class Overview:
             for proxy, reason, number in connection.execute(_REJECTED, (MOST_REJECTED + 1,)):
                 rejected[proxy][reason] = number
         label = cache(self.labels.series)
-        has_several = len(self.ledger.dictionary.proxies) > 1
+        has_several = len(self.ledger.label_store.proxies) > 1
 
         def credential(row: PeriodRow) -> tuple[str, str]:
             return label(row.series).credential, label(row.series).proxy if has_several else ""

@@ -82,7 +82,7 @@ class Page:
             prices=self.prices,
             limits=self.limits,
             labels=labels,
-            folded=ledger.dictionary.folded,
+            folded=ledger.label_store.folded,
             moment=moment,
             now_ms=now_ms,
             history=history,

@@ -65,7 +65,7 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
         raise QuestionError(
             "The bars cannot show {given!r}: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
         )
-    several = len(questions.ledger.dictionary.proxies) > 1
+    several = len(questions.ledger.label_store.proxies) > 1
     return page(
         "usage.html",
         **_common(question, address),
@@ -118,7 +118,7 @@ def list_requests(
         question = questions.read(connection, parameters, default_range=_DEFAULT_RANGE)
         range_ = question.range
         found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST_REQUESTS)
-    series = questions.ledger.dictionary.series
+    series = questions.ledger.label_store.series
     failed, dearest = (
         [(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
     )

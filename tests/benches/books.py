@@ -39,7 +39,7 @@ class Books:
         self.clock = TurnedClock()
         self.ledger = Ledger(path / FILE_NAME, clock=self.clock, zone=_BERLIN, max_label_sets=max_label_sets)
         self.ledger.register("p")
-        self.labels = Labels(self.ledger.dictionary, Aliases(), lambda text: text)
+        self.labels = Labels(self.ledger.label_store, Aliases(), lambda text: text)
         self.overview = self.fresh()
         self._fingerprint = 0
 

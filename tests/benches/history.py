@@ -46,7 +46,7 @@ class HistoryBench:
         self.clock = clock or TurnableClock()
         self.ledger = open_ledger(self.data_dir, clock=self.clock)
         self.ledger.register(proxy)
-        self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), pseudonym)
+        self.labels = Labels(self.ledger.label_store, aliases or Aliases(), pseudonym)
         self.remote = Remote(url, key)
         prune = partial(prune_task, self.remote, self.ledger, self.clock, zone=UTC)
         pruning = [prune(days=history_days)] if history_days else []

@@ -75,7 +75,7 @@ class LimitBench:
         user = watch_limit_file(self.file, zone=self._zone) if self.file.exists() else None
         self.board = LimitBoard(
             ledger=self.ledger,
-            labels=Labels(self.ledger.dictionary, self.aliases, str),
+            labels=Labels(self.ledger.label_store, self.aliases, str),
             clock=self.clock,
             file=user,
             zone=self._zone,

@@ -102,7 +102,7 @@ class QuotaBench:
             for each in self.proxy.accounts
             if each.file_name
         )
-        labels = Labels(ledger.dictionary, Aliases(credentials=aliases), pseudonym)
+        labels = Labels(ledger.label_store, Aliases(credentials=aliases), pseudonym)
         self.limits = LimitBoard(ledger=ledger, labels=labels, clock=clock, statuses=lambda: [self.poller.status])
         self.asker = QuotaAsker(
             statuses=lambda: [self.poller.status],

@@ -53,7 +53,7 @@ class UsageBench:
     _fingerprint: int = 0
 
     def __post_init__(self) -> None:
-        self.labels = Labels(self.ledger.dictionary, Aliases(), lambda text: text)
+        self.labels = Labels(self.ledger.label_store, Aliases(), lambda text: text)
         self.questions = Questions(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=self.zone)
 
     def answer(self, parameters: Mapping[str, str]) -> Report:

@@ -70,7 +70,7 @@ class WebBench:
         self.reload_problems: list[str] = []
         self.limits_file: WatchedFile[LimitSet] | None = None
         self.unasked: dict[str, tuple[str, ...]] = {}
-        self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
+        self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.label_store, Aliases(), str), clock=clock)
         self._clock = clock
 
     @classmethod
@@ -88,7 +88,7 @@ class WebBench:
         is_demo: bool = False,
         language: str = "auto",
     ) -> FlaskClient:
-        labels = Labels(self.ledger.dictionary, Aliases(), str)
+        labels = Labels(self.ledger.label_store, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
         self.limits = LimitBoard(
             ledger=self.ledger,

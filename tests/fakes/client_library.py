@@ -27,15 +27,15 @@ class ClientLibrary(Collector):
     """Looks up all label values at once and makes new families at each scrape."""
 
     def __init__(self, ledger: Ledger, labels: Labels) -> None:
-        dictionary, totals = ledger.dictionary, ledger.totals
-        proxies = {id_: name for name, id_ in dictionary.proxies.items()}
+        label_store, totals = ledger.label_store, ledger.totals
+        proxies = {id_: name for name, id_ in label_store.proxies.items()}
 
         def route(id_: int) -> list[str]:
-            found = dictionary.routes[id_]
+            found = label_store.routes[id_]
             return [proxies[found.proxy], found.provider, found.model]
 
         def series(id_: int) -> list[str]:
-            found = dictionary.series[id_]
+            found = label_store.series[id_]
             return [*route(found.route), labels.credential(found.credential), labels.client(found.client)]
 
         self._series = [(series(id_), numbers) for id_, numbers in totals.series.items()]

@@ -106,7 +106,7 @@ class _Process:
         for proxy in _PROXIES:
             ledger.register(proxy)
         intakes = {proxy: intake_of(ledger, proxy, clock=clock) for proxy in _PROXIES}
-        labels = Labels(ledger.dictionary, Aliases(), PSEUDONYMS.of)
+        labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
         return cls(ledger, intakes, LedgerText(ledger.totals, labels))
 
     def counters(self, *, for_prometheus: bool) -> dict[str, float]:
@@ -402,7 +402,7 @@ class _Life:
 
     def _file_flow(self, proxy: str) -> Flow:
         with self._process.ledger.reading() as connection:
-            return read_flow(connection, self._process.ledger.dictionary.proxies[proxy])
+            return read_flow(connection, self._process.ledger.label_store.proxies[proxy])
 
     def _attempts(self, proxy: str) -> tuple[dict[str, int], dict[str, int]]:
         """The exported attempts of each account, and the proxy's own count at the last read."""
@@ -410,7 +410,7 @@ class _Life:
         with ledger.reading() as connection:
             for account in _ACCOUNTS:
                 file = PSEUDONYMS.of(f"claude-{account}.json")
-                credential = ledger.dictionary.find_credential(ledger.dictionary.proxies[proxy], "file", file)
+                credential = ledger.label_store.find_credential(ledger.label_store.proxies[proxy], "file", file)
                 if credential is None:
                     continue
                 shown[account] = ledger.totals.attempts[credential.id].success

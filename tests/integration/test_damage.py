@@ -77,7 +77,7 @@ def _shown(ledger: Ledger) -> list[str]:
     """All series, for people and for Prometheus, except those about the process and the file."""
     ledger.periods.refresh()
     clock = TurnableClock()
-    labels = Labels(ledger.dictionary, Aliases(), lambda text: text)
+    labels = Labels(ledger.label_store, Aliases(), lambda text: text)
     exposition = Exposition(
         ledger=ledger,
         labels=labels,

@@ -30,7 +30,7 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     )
     past = tmp_path / "past.om"
     with ledger.reading() as connection, past.open("w") as file:
-        labels = Labels(ledger.dictionary, Aliases(), pseudonym)
+        labels = Labels(ledger.label_store, Aliases(), pseudonym)
         write_openmetrics(connection, labels, (0, int(clock.now() * 1000) + 900_000), file)
     samples = sum(not line.startswith("#") for line in past.read_text().splitlines())
 

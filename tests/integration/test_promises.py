@@ -54,7 +54,7 @@ class Life:
             before.close()
         self.intake: QueueIngest = intake_of(self.ledger, clock=self.clock)
         self.ledger.register("p")
-        self.text = LedgerText(self.ledger.totals, Labels(self.ledger.dictionary, Aliases(), PSEUDONYMS.of))
+        self.text = LedgerText(self.ledger.totals, Labels(self.ledger.label_store, Aliases(), PSEUDONYMS.of))
 
     def body(self) -> tuple[bytes, list[Attempt], int]:
         """A body, the attempts in it, and how many of its elements are rubbish."""
@@ -121,7 +121,7 @@ class Life:
         flow = flow_of(self.ledger)
         assert adds_up(flow)
         with self.ledger.reading() as connection:
-            assert read_flow(connection, self.ledger.dictionary.proxies["p"]) == flow, "memory and file agree"
+            assert read_flow(connection, self.ledger.label_store.proxies["p"]) == flow, "memory and file agree"
 
     def check(self) -> None:
         self.check_equation()

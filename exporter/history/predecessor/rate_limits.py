@@ -90,7 +90,7 @@ def _with_others(remote: Remote, board: LimitBoard, owner: str) -> list[Measured
     windows = [{"config_id": id_, "since_ms": each.start_ms} for id_, each in here.items() if each.start_ms is not None]
     if windows:
         ledger = board.ledger
-        known = [proxy for proxy in list(ledger.dictionary.proxies) if ledger.backlog.stage(proxy) != NEVER_CLAIMED]
+        known = [proxy for proxy in list(ledger.label_store.proxies) if ledger.backlog.stage(proxy) != NEVER_CLAIMED]
         used = remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
         for row in expect(list, used):
             each = here[row["config_id"]]

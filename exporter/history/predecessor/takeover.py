@@ -8,7 +8,7 @@ _CLEANED = "old-"
 _NO_KEY = "unknown"
 
 
-def take_over(remote: Remote, dictionary: LabelStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
+def take_over(remote: Remote, label_store: LabelStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
     """Take over the rows of the predecessor's last snapshot, unless that has been done. Raises HistoryError.
 
     They are under the client's raw key there, and under its label here.
@@ -20,7 +20,7 @@ def take_over(remote: Remote, dictionary: LabelStore, pseudonym: Pseudonym, *, p
         return
     rows: list[Row] = [
         {
-            "client": _label(str(row["api_endpoint"]), dictionary, pseudonym),
+            "client": _label(str(row["api_endpoint"]), label_store, pseudonym),
             "model": row["model_name"],
             "requests": row["request_count"],
             "tokens": row["total_tokens"],
@@ -34,7 +34,7 @@ def take_over(remote: Remote, dictionary: LabelStore, pseudonym: Pseudonym, *, p
         remote.call("exporter_take_over", p_proxy=proxy, p_owner=owner, p_rows=rows)
 
 
-def _label(key: str, dictionary: LabelStore, pseudonym: Pseudonym) -> str:
+def _label(key: str, label_store: LabelStore, pseudonym: Pseudonym) -> str:
     if key == _NO_KEY or key.startswith(_CLEANED):
         return key
-    return dictionary.client_label(pseudonym(key))
+    return label_store.client_label(pseudonym(key))

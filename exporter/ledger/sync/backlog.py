@@ -72,10 +72,10 @@ class Outgoing:
 class Backlog:
     """Reads what has to be sent, and stores what was sent. For one thread. All methods raise LedgerError."""
 
-    def __init__(self, database: Database, dictionary: LabelStore, zone: tzinfo) -> None:
+    def __init__(self, database: Database, label_store: LabelStore, zone: tzinfo) -> None:
         """``day`` of an entry is its day in ``zone``."""
         self._database = database
-        self._dictionary = dictionary
+        self._label_store = label_store
         self._zone = zone
 
     def read(self, proxy: str, *, limit: int) -> Outgoing:
@@ -87,7 +87,7 @@ class Backlog:
             entries = self._entries(connection, proxy, "where e.id > ? order by e.id limit ?", sent, limit)
             if len(entries) == limit:
                 return Outgoing(entries, entries[-1][0], None)
-            state = read_state(connection, self._dictionary.proxies[proxy])
+            state = read_state(connection, self._label_store.proxies[proxy])
         return Outgoing(entries, max(sent, last), state)
 
     def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
@@ -96,7 +96,7 @@ class Backlog:
             connection.execute("update proxy set history_sent = ? where name = ?", (until, proxy))
             connection.executemany(
                 "insert or replace into set_aside (entry, proxy, reason, at_ms) values (?, ?, ?, ?)",
-                [(entry, self._dictionary.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
+                [(entry, self._label_store.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
             )
 
     def set_aside(self, proxy: str, *, after: int, limit: int) -> list[SentEntry]:
@@ -113,7 +113,7 @@ class Backlog:
     def size(self, proxy: str) -> int:
         """How many entries of ``proxy`` wait."""
         with self._database.reading() as connection:
-            return int(connection.execute(_COUNT_WAITING, (self._dictionary.proxies[proxy],)).fetchone()[0])
+            return int(connection.execute(_COUNT_WAITING, (self._label_store.proxies[proxy],)).fetchone()[0])
 
     def refused(self) -> int:
         """How many entries of all proxies were refused."""
@@ -151,7 +151,7 @@ class Backlog:
 
     def _entries(self, connection: sqlite3.Connection, proxy: str, chosen: str, *values: int) -> list[SentEntry]:
         connection.create_function("local_day", 1, lambda ts_ms: _day(ts_ms // BUCKET_MS, self._zone))
-        return connection.execute(_ENTRIES + chosen, (self._dictionary.proxies[proxy], *values)).fetchall()
+        return connection.execute(_ENTRIES + chosen, (self._label_store.proxies[proxy], *values)).fetchall()
 
 
 @lru_cache(maxsize=1000)

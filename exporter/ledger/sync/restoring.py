@@ -79,7 +79,7 @@ class Restoring:
             for client, pseudonym in clients:
                 # A client that is new here keeps its label, unless its pseudonym has changed.
                 label = client.label if pseudonym == client.pseudonym else ""
-                id_ = change.dictionary.client_id(change.connection, pseudonym, label=label)
+                id_ = change.label_store.client_id(change.connection, pseudonym, label=label)
                 self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
 
     def begin(
@@ -186,12 +186,12 @@ class Restoring:
             value = str(_credential(change, value))
         elif kind == "client":
             known = self._pseudonyms.get(value)
-            value = str(change.dictionary.client_id(change.connection, value) if known is None else known)
+            value = str(change.label_store.client_id(change.connection, value) if known is None else known)
         return f"{kind}:{value}" if kind else ""
 
     def _ids(self, change: Change, row: Row) -> Row:
         """What the ledger has in place of the names in a row of the history."""
-        series = change.dictionary.series_with(
+        series = change.label_store.series_with(
             change.connection,
             Route(change.proxy, row["provider"], row["model"]),
             _credential(change, row["credential"]),
@@ -202,10 +202,10 @@ class Restoring:
 
     def _client(self, change: Change, label: str) -> int:
         if label not in self._clients:
-            self._clients |= {known: id_ for id_, known in change.dictionary.clients.items() if known == label}
+            self._clients |= {known: id_ for id_, known in change.label_store.clients.items() if known == label}
         if label not in self._clients:
             pseudonym = {OTHER: OTHER, ANONYMOUS: ""}.get(label, BY_LABEL + label)
-            self._clients[label] = change.dictionary.client_id(change.connection, pseudonym, label=label)
+            self._clients[label] = change.label_store.client_id(change.connection, pseudonym, label=label)
         return self._clients[label]
 
 
@@ -232,7 +232,7 @@ def _forget(change: Change, before_ms: int, snapshots: ExportedSnapshots) -> Non
 def _of_entry(change: Change, row: Row) -> Row:
     return {
         "fingerprint": int(row["fingerprint"]),
-        "price": change.dictionary.price_id(change.connection, row["price"]),
+        "price": change.label_store.price_id(change.connection, row["price"]),
         "counted": row["requests"],
         "live": 0,
     }
@@ -240,7 +240,7 @@ def _of_entry(change: Change, row: Row) -> Row:
 
 def _credential(change: Change, label: str) -> int:
     """The credential with a label of the history; if no document tells more, one with the label alone."""
-    found = change.dictionary.find_credential(change.proxy, LABEL, label)
+    found = change.label_store.find_credential(change.proxy, LABEL, label)
     if found is None:
         kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
         return _take_credential(change, kept)
@@ -252,28 +252,28 @@ def _take_credential(change: Change, kept: ExportedCredential) -> int:
 
     What is bound here already stays: it comes from the proxy as it is now.
     """
-    connection, dictionary, proxy = change.connection, change.dictionary, change.proxy
+    connection, label_store, proxy = change.connection, change.label_store, change.proxy
     keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
     labels = [(LABEL, label) for label in kept.labels]
-    found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
-    found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
+    found = [label_store.find_credential(proxy, *key) for key in (*keys, *labels)]
+    found += [label_store.credential_labelled(proxy, label) for label in kept.labels]
     met = (*keys, *kept.names)
-    known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
+    known = next((each for each in found if each is not None and not label_store.is_another(each, met)), None)
     facts = asdict(CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible))
     if known is None:
         # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
-        id_ = dictionary.add_credential(
+        id_ = label_store.add_credential(
             connection, Credential(proxy=proxy, label=kept.labels[0], retired=True, **facts)
         )
     else:
         id_ = known.id
         if not known.provider:
-            dictionary.change_credential(connection, id_, **facts)
-        if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
-            dictionary.change_credential(connection, id_, label=kept.labels[0])
+            label_store.change_credential(connection, id_, **facts)
+        if label_store.credential_labelled(proxy, kept.labels[0]) is None:
+            label_store.change_credential(connection, id_, label=kept.labels[0])
     for kind, value in (*keys, *labels):
-        if dictionary.find_credential(proxy, kind, value) is None:
-            dictionary.bind(connection, proxy, kind, value, id_)
+        if label_store.find_credential(proxy, kind, value) is None:
+            label_store.bind(connection, proxy, kind, value, id_)
     for kind, value in kept.names:
-        dictionary.name(connection, kind, value, id_)
+        label_store.name(connection, kind, value, id_)
     return id_

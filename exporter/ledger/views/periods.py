@@ -101,11 +101,11 @@ class Periods:
         self.current = PeriodTotals(periods, usage_by_period(attrgetter("route"), periods), starts)
 
 
-def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:
+def used_lately(periods: PeriodTotals, label_store: LabelStore) -> dict[tuple[str, str], int]:
     """The requests of today and yesterday by (provider, model), for those in use that are not folded."""
     found: Counter[tuple[str, str]] = Counter()
     for id_, by_period in periods.routes.items():
-        route = dictionary.routes[id_]
+        route = label_store.routes[id_]
         if route.model != OTHER:
             found[(route.provider, route.model)] += sum(by_period[each].total.requests for each in (TODAY, YESTERDAY))
     return +found

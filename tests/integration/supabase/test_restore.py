@@ -373,7 +373,7 @@ def test_a_lost_hash_key_renames_whatever_has_no_alias_and_doubles_nothing(site:
         assert {row[4] for row in site.records()} == {row[4] for row in site.entries()}
         assert len({row[5] for row in site.records()}) > len(old), "the others have new labels"
         attempts = sum(n for (client, *_), n in site.proxy.truth.attempts.items() if client == CLIENTS[0].name)
-        labels = Labels(second.parts.ledger.dictionary, _ALIASES, Parts(site.settings()).pseudonym)
+        labels = Labels(second.parts.ledger.label_store, _ALIASES, Parts(site.settings()).pseudonym)
         with ledger_file(site.data_dir) as connection:
             entries = connection.execute(_CLIENTS_OF_ENTRIES).fetchall()
         aliased = [counted for client, counted in entries if labels.client(client) == _ALIAS]
@@ -460,7 +460,7 @@ def test_a_restore_that_is_cut_anywhere_continues_from_there(site: Site, monkeyp
         ledger = Ledger(site.data_dir / FILE_NAME, clock=clock, zone=UTC)
         ledger.register("default")
         remote.left = 20 + cuts % 3  # more than it takes to see what is there
-        labels = Labels(ledger.dictionary, Aliases(), str)
+        labels = Labels(ledger.label_store, Aliases(), str)
         ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock)
         with suppress(HistoryAwayError):
             list(Restore(ends, "default").steps(retention_ms=24 * 3_600_000, deleted_before=None))

@@ -81,7 +81,7 @@ def test_the_past_is_in_no_counter_and_knows_each_account(past: Settings, clock:
     with _ledger(past, clock) as ledger:
         assert (ledger.totals.series, ledger.flow("demo").backfilled) == ({}, ALL)
         used = [each for each in SHOWN if each.share or each.trouble == "shrinks"]
-        assert len({series.credential for series in ledger.dictionary.series.values()}) == len(used)
+        assert len({series.credential for series in ledger.label_store.series.values()}) == len(used)
     stored = (past.exporter_data_dir / FILE_NAME).read_bytes()
     assert [secret for secret in secrets() if secret.encode() in stored] == []
 
@@ -100,7 +100,7 @@ def test_the_past_shows_it_at_another_hour_too(settings: Settings, clock: Turnab
 
 def _is_known(settings: Settings, clock: TurnableClock) -> None:
     with _ledger(settings, clock) as ledger:
-        board = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, demo_aliases(), str), clock=clock)
+        board = LimitBoard(ledger=ledger, labels=Labels(ledger.label_store, demo_aliases(), str), clock=clock)
         board.refresh()
         worth = {window.window: each for window, each in board.current.worth.items() if each.usd is not None}
         assert worth.keys() == {"5h", "7d"}

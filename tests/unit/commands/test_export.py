@@ -42,7 +42,7 @@ def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     intake = QueueIngest("p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=_Clock()))
     for body in bodies:
         intake.take(body)
-    return ledger, Labels(ledger.dictionary, Aliases(), pseudonym)
+    return ledger, Labels(ledger.label_store, Aliases(), pseudonym)
 
 
 def _traffic(count: int) -> bytes:

@@ -46,7 +46,7 @@ class _Bench:
         self.ledger: Ledger = open_ledger(folder, clock=self.clock)
         take(intake_of(self.ledger), [GOOD])
         self.project = _Project()
-        labels = Labels(self.ledger.dictionary, Aliases(), str)
+        labels = Labels(self.ledger.label_store, Aliases(), str)
         ends = Ends(remote=self.project, ledger=self.ledger, labels=labels, pseudonym=str, clock=self.clock)
         self._sender = Sender(ends, "p", "p", "owner")
 
@@ -69,11 +69,11 @@ def bench(tmp_path: Path) -> Iterator[_Bench]:
 def test_a_name_that_may_be_rolled_back_is_not_sent(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
-    labels = Labels(ledger.dictionary, Aliases(), str)
+    labels = Labels(ledger.label_store, Aliases(), str)
     before = shown_labels(ledger, labels, "p")
     with suppress(RuntimeError), ledger._changes.changing("p") as change:
-        client = change.dictionary.client_id(change.connection, "another")
-        change.dictionary.series_with(change.connection, Route(change.proxy, "provider", "model"), 1, client)
+        client = change.label_store.client_id(change.connection, "another")
+        change.label_store.series_with(change.connection, Route(change.proxy, "provider", "model"), 1, client)
         assert shown_labels(ledger, labels, "p") == before
         raise RuntimeError
     assert shown_labels(ledger, labels, "p") == before
@@ -82,7 +82,7 @@ def test_a_name_that_may_be_rolled_back_is_not_sent(tmp_path: Path) -> None:
 
 def test_of_a_providers_window_only_what_the_project_keeps_is_sent(bench: _Bench) -> None:
     """Its table has no place for what an account has spent, so that stays here."""
-    (credential,) = bench.ledger.dictionary.credentials.values()
+    (credential,) = bench.ledger.label_store.credentials.values()
     reading = Reading(
         window="month",
         scope="extra",

@@ -75,11 +75,11 @@ def _cpamp(path: Path, records: Records) -> Iterable[Item]:
 def _csv(folder: Path, ledger: Ledger, target: Ledger, *, proxy: str = "p") -> Iterable[Item]:
     written = io.StringIO()
     with ledger.reading() as connection:
-        labels = Labels(ledger.dictionary, Aliases(), PSEUDONYMS.of)
+        labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
         write_csv(connection, labels, (0, 2**62), written)
     path = folder / "export.csv"
     path.write_text(written.getvalue(), "utf-8")
-    labels = Labels(target.dictionary, Aliases(), PSEUDONYMS.of)
+    labels = Labels(target.label_store, Aliases(), PSEUDONYMS.of)
     return read_own_csv(path, proxy, Names(target, labels, proxy, PSEUDONYMS.of))
 
 
@@ -131,7 +131,7 @@ def test_our_own_csv_keeps_the_largest_records_the_longest_prices_and_counts_of_
     assert (findings.new, findings.rejected) == (3, {})
     assert requests_in(ledger) == requests_in(read)
     assert [row[-1] for row in requests_in(read)] == [1, 1, 19]
-    assert max(len(price) for price in read.dictionary._price_ids) > 300
+    assert max(len(price) for price in read.label_store._price_ids) > 300
     check_sums(ledger)
 
 

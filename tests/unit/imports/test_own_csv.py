@@ -60,7 +60,7 @@ def _read(folder: Path, *lines: Mapping[str, Any], ledger: Ledger | None = None)
 def _again(folder: Path, *, ledger: Ledger | None = None) -> Iterator[Item]:
     ledger = ledger or open_ledger(folder)
     ledger.register("p")
-    labels = Labels(ledger.dictionary, ALIASES, PSEUDONYMS.of)
+    labels = Labels(ledger.label_store, ALIASES, PSEUDONYMS.of)
     return read_own_csv(folder / "export.csv", "p", Names(ledger, labels, "p", PSEUDONYMS.of))
 
 
@@ -117,7 +117,7 @@ def test_a_client_of_another_ledger_keeps_its_label_and_is_recognized_when_its_k
     ledger.snapshots.book_details("p", [(record, cost, False)])
     take(intake_of(ledger), [GOOD])
 
-    assert list(ledger.dictionary.clients.values()) == [label]
+    assert list(ledger.label_store.clients.values()) == [label]
 
 
 @pytest.mark.parametrize("column", ["client", "credential"])

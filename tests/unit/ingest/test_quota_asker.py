@@ -56,7 +56,7 @@ class _Bench:
             statuses=lambda: self.statuses,
             clients=self.clients,
             ledger=self.ledger,
-            labels=Labels(self.ledger.dictionary, Aliases(), PSEUDONYMS.of),
+            labels=Labels(self.ledger.label_store, Aliases(), PSEUDONYMS.of),
             clock=self.clock,
             fetches=QUOTA_FETCHES.direct(Counter, None),
         )

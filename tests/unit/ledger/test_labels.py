@@ -28,7 +28,7 @@ class Bench:
         self.meet(_file("alice@example.com"))
         take(intake_of(self.ledger), [GOOD | {"auth_index": "aa11", "api_key": _KEY}])
         self.labels = Labels(
-            self.ledger.dictionary,
+            self.ledger.label_store,
             Aliases(),
             PSEUDONYMS.of,
             file=self.file,
@@ -50,7 +50,7 @@ class Bench:
     @property
     def shown(self) -> tuple[str, str]:
         """The labels of the account and the client in use."""
-        (series,) = self.ledger.dictionary.series
+        (series,) = self.ledger.label_store.series
         labels = self.labels.series(series)
         return labels.credential, labels.client
 
@@ -149,7 +149,7 @@ def test_nothing_is_reported_before_anything_was_met(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
     aliases = read_aliases(tmp_path / "c.yaml")
-    labels = Labels(ledger.dictionary, aliases, PSEUDONYMS.of)
+    labels = Labels(ledger.label_store, aliases, PSEUDONYMS.of)
     labels.find_misfits()
     assert labels.misfits == ()
     ledger.close()

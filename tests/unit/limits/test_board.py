@@ -297,7 +297,7 @@ def test_a_label_set_that_a_full_disk_takes_back_meanwhile_is_passed_over(bench:
     bench.clock.jump(600)
     before = {window.labels: window.used_ratio for window in bench.windows()}
     bench.restart()
-    bench.ledger.dictionary.series = {99: gone, **bench.ledger.dictionary.series}
+    bench.ledger.label_store.series = {99: gone, **bench.ledger.label_store.series}
 
     assert {window.labels: window.used_ratio for window in bench.windows()} == before
     assert [key.provider for key in bench.board.current.worth] == ["claude"]

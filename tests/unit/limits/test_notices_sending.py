@@ -30,7 +30,7 @@ class _Bench:
     def __init__(self, folder: Path) -> None:
         self.clock = TurnableClock()
         self.ledger = Ledger(folder / "ledger.sqlite3", clock=self.clock, zone=UTC)
-        labels = Labels(self.ledger.dictionary, Aliases(), str)
+        labels = Labels(self.ledger.label_store, Aliases(), str)
         self.board = LimitBoard(ledger=self.ledger, labels=labels, clock=self.clock)
 
     def show(self, used: float) -> None:

@@ -45,7 +45,7 @@ class Bench:
         """Start again over the same file, as a restarted exporter does."""
         self.ledger = Ledger(self.path, clock=self.clock, zone=UTC)
         self.ledger.register("p")
-        self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), _PSEUDONYM)
+        self.labels = Labels(self.ledger.label_store, aliases or Aliases(), _PSEUDONYM)
         self.limits = LimitBoard(
             ledger=self.ledger, labels=self.labels, clock=self.clock, statuses=lambda: self.statuses
         )

@@ -150,14 +150,14 @@ def test_a_vertex_service_account_is_charged_although_it_is_a_file() -> None:
 
 
 def _labels(ledger: Ledger, aliases: Aliases | None = None) -> Labels:
-    return Labels(ledger.dictionary, aliases or Aliases(), PSEUDONYMS.of)
+    return Labels(ledger.label_store, aliases or Aliases(), PSEUDONYMS.of)
 
 
 def _shown(ledger: Ledger, aliases: Aliases | None = None) -> dict[str, int]:
     """Requests by shown credential."""
     labels, shown = _labels(ledger, aliases), dict[str, int]()
     for series, numbers in ledger.totals.series.items():
-        label = labels.credential(ledger.dictionary.series[series].credential)
+        label = labels.credential(ledger.label_store.series[series].credential)
         shown[label] = shown.get(label, 0) + numbers[0]
     return shown
 
@@ -245,7 +245,7 @@ def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
     take(intake_of(ledger), [old | {"tokens": {"input_tokens": 1000, "cache_read_tokens": 50_000}}])
     (numbers,) = ledger.totals.series.values()
     assert (numbers[1], numbers[3]) == (51_000, 50_000)
-    assert {route.provider for route in ledger.dictionary.routes.values()} == {"claude"}
+    assert {route.provider for route in ledger.label_store.routes.values()} == {"claude"}
     named = CredentialAlias(key=SecretStr("sk-relay"), alias="relay")
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-claude"}
 
@@ -264,8 +264,8 @@ def test_a_handle_of_two_credentials_finds_each_in_any_spelling_of_its_provider(
         ledger.take_inventory("p", both)
         take(intake_of(ledger), [_request("a" * 16, number, provider=name, executor_type="OpenAICompatExecutor")])
     assert list(_shown(ledger).values()) == [5]
-    assert len(ledger.dictionary.series) == 1
-    assert ledger.dictionary.is_listed("p", "a" * 16)
+    assert len(ledger.label_store.series) == 1
+    assert ledger.label_store.is_listed("p", "a" * 16)
     named = CredentialAlias(auth_index="a" * 16, alias="relay")
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-openai-compatible-relay"}
 
@@ -302,7 +302,7 @@ def test_one_handle_at_two_providers_is_two_credentials_and_each_record_finds_it
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), records[2:])
 
-    assert {(route.provider, route.model) for route in ledger.dictionary.routes.values()} == {
+    assert {(route.provider, route.model) for route in ledger.label_store.routes.values()} == {
         ("claude", "claude-sonnet-4-5"),
         ("codex", "gpt-5"),
     }
@@ -319,7 +319,7 @@ def test_a_kimi_account_named_like_claude_is_a_kimi_account_read_like_claude(tmp
     take(intake_of(ledger), [_request("k" * 16, 1, model="kimi-k2.5", tokens=tokens)])
     (numbers,) = ledger.totals.series.values()
     assert numbers[1] == 110, "Claude counts cache reads beside the input"
-    assert {route.provider for route in ledger.dictionary.routes.values()} == {"kimi"}
+    assert {route.provider for route in ledger.label_store.routes.values()} == {"kimi"}
 
 
 def test_a_compatible_upstream_named_claude_is_not_claude(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_compatible_upstream_named_claude_is_not_claude(tmp_path: Path) -> Non
     take(intake_of(ledger), [old | {"auth_type": "apikey", "tokens": {"input_tokens": 110, "cached_tokens": 100}}])
     (numbers,) = ledger.totals.series.values()
     assert (numbers[1], numbers[3]) == (110, 100), "cached tokens are inside the input"
-    assert {route.provider for route in ledger.dictionary.routes.values()} == {"openai-compatible-claude"}
+    assert {route.provider for route in ledger.label_store.routes.values()} == {"openai-compatible-claude"}
     assert {billing for _, _, billing in ledger.totals.costs} == {Billing.METERED}
 
 
@@ -347,7 +347,7 @@ def test_an_upstream_has_one_name_before_and_after_it_is_listed(tmp_path: Path) 
     take(intake_of(ledger), [_request("c" * 16, 1, **record)])
     ledger.take_inventory("p", _keys("openai-compatibility", upstream))
     take(intake_of(ledger), [_request("c" * 16, 2, **record)])
-    assert {route.provider for route in ledger.dictionary.routes.values()} == {"openai-compatible-openrouter"}
+    assert {route.provider for route in ledger.label_store.routes.values()} == {"openai-compatible-openrouter"}
 
 
 def test_an_upstream_that_an_older_version_knew_with_its_capitals_keeps_label_and_counts(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_an_upstream_that_an_older_version_knew_with_its_capitals_keeps_label_an
     place = ("key", f"{PSEUDONYMS.of('sk-1')}/openai-compatible-OpenRouter")
     ledger.take_inventory("p", [replace(listed, facts=typed, identity=place, auth_index="c" * 16, success=5)])
     ledger.take_inventory("p", [replace(listed, auth_index="d" * 16, success=7)])
-    (known,) = ledger.dictionary.credentials.values()
+    (known,) = ledger.label_store.credentials.values()
     assert known.provider == "openai-compatible-openrouter"
     assert ledger.totals.attempts[known.id].success == 7
 
@@ -445,7 +445,7 @@ def test_clients_are_aliased_by_key_masked_otherwise_and_anonymous_without_one(t
         [_request("a", 1, api_key="sk-1"), _request("a", 2, api_key="sk-2"), _request("a", 3, api_key="")],
     )
     labels = _labels(ledger, Aliases(clients=(ClientAlias(key=SecretStr("sk-1"), alias="laptop"),)))
-    shown = {labels.client(series.client) for series in ledger.dictionary.series.values()}
+    shown = {labels.client(series.client) for series in ledger.label_store.series.values()}
     masked = shown - {"laptop", "anonymous"}
     assert len(masked) == 1
     assert masked.pop() == f"client-{PSEUDONYMS.of('sk-2')[:10]}"

@@ -64,9 +64,9 @@ def _book(ledger: Ledger, *handles: str) -> None:
 
 def _shown(ledger: Ledger, aliases: Aliases | None = None) -> dict[str, int]:
     """Requests by shown credential."""
-    labels, shown = Labels(ledger.dictionary, aliases or Aliases(), PSEUDONYMS.of), dict[str, int]()
+    labels, shown = Labels(ledger.label_store, aliases or Aliases(), PSEUDONYMS.of), dict[str, int]()
     for series, numbers in ledger.totals.series.items():
-        label = labels.credential(ledger.dictionary.series[series].credential)
+        label = labels.credential(ledger.label_store.series[series].credential)
         shown[label] = shown.get(label, 0) + numbers[0]
     return shown
 
@@ -193,7 +193,7 @@ def test_the_members_of_a_workspace_in_an_older_ledger_part(
     (label,) = _shown(ledger)
     attempts = _attempts(ledger)
     with ledger._database.transaction() as connection:
-        ledger.dictionary.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
+        ledger.label_store.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
     ledger = _as_older(tmp_path, ledger)
     aliases = Aliases(
         credentials=(
@@ -219,7 +219,7 @@ def test_the_only_member_left_of_an_older_ledgers_workspace_goes_by_its_own_addr
     _poll(ledger, alice, bob | {"email": _EMAIL})
     _book(ledger, "t")
     with ledger._database.transaction() as connection:
-        ledger.dictionary.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
+        ledger.label_store.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
     ledger = _as_older(tmp_path, ledger)
     aliases = (CredentialAlias(email=SecretStr(bob["email"]), alias="bob"), *_ALIASES.credentials)
     _poll(ledger, bob, whole=False)
@@ -286,7 +286,7 @@ def test_a_claude_account_is_one_of_an_organization_where_its_file_names_that(tm
         _poll(ledger, *files)
     _book(ledger, "d", "e", "e", "f", "f", "f")
     assert sorted(_shown(ledger).values()) == [1, 2, 3]
-    assert len(ledger.dictionary.credentials_with("email", PSEUDONYMS.of(_EMAIL))) == 2
+    assert len(ledger.label_store.credentials_with("email", PSEUDONYMS.of(_EMAIL))) == 2
 
 
 def test_a_new_workspace_does_not_replace_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_two_old_credentials_of_one_account_are_merged(tmp_path: Path, listed: t
     """A pointer merges them: no total falls, and the older one's label stays."""
     ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
     before, attempts = _shown(ledger), _attempts(ledger)
-    in_history = [credential.label for credential in ledger.dictionary.credentials.values()]
+    in_history = [credential.label for credential in ledger.label_store.credentials.values()]
     assert sorted(before.values()) == [1, 1]
     older = next(iter(before))
     for _ in range(2):
@@ -369,7 +369,7 @@ def test_two_old_credentials_of_one_account_are_merged(tmp_path: Path, listed: t
         assert _shown(ledger) == {older: 2}
         assert _shown(ledger, _ALIASES) == {"dev-account": 2}
         assert _attempts(ledger) == attempts
-        shown = shown_labels(ledger, Labels(ledger.dictionary, _ALIASES, PSEUDONYMS.of), "p")
+        shown = shown_labels(ledger, Labels(ledger.label_store, _ALIASES, PSEUDONYMS.of), "p")
         credentials = {label: name for (kind, label), name in shown.items() if kind == "credential"}
         assert credentials == dict.fromkeys(in_history, "dev-account"), "what is in the history follows"
         ledger.close()
@@ -435,7 +435,7 @@ def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:
     ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
 
     def read(handle: str, used: float, at_ms: int) -> None:
-        credential = ledger.dictionary.find_credential(1, "auth_index", handle * 16)
+        credential = ledger.label_store.find_credential(1, "auth_index", handle * 16)
         assert credential is not None
         reading = Reading(
             window="7d",
@@ -486,7 +486,7 @@ def test_labels_never_flap_and_totals_never_fall(
     for plans, listed, told, restarts in polls:
         # A new file comes with its id: without it nobody could know which of the two it belongs to.
         files = plans[:listed]
-        known = {plan for plan in files if ledger.dictionary.is_listed("p", plan[0] * 16)}
+        known = {plan for plan in files if ledger.label_store.is_listed("p", plan[0] * 16)}
         _poll(ledger, *(_login(plan, ids[plan] if told or plan not in known else None) for plan in files))
         _book(ledger, *(plan[0] for plan in files))
         booked += len(files)

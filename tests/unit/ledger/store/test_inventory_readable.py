@@ -31,8 +31,8 @@ def _key(endpoint: str, entry: dict[str, Any]) -> Account:
 
 
 def _shown(ledger: Ledger) -> list[str]:
-    labels = Labels(ledger.dictionary, Aliases(), PSEUDONYMS.of)
-    return [labels.credential(id_) for id_ in ledger.dictionary.credentials]
+    labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
+    return [labels.credential(id_) for id_ in ledger.label_store.credentials]
 
 
 def _book(ledger: Ledger, number: int = 1) -> None:

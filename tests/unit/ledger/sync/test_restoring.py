@@ -70,9 +70,9 @@ def test_a_credential_is_one_in_whatever_order_its_names_come(order: tuple[int, 
         steps[step](ledger)
     ledger.restoring("p").add_records([_past(1, "claude-old"), _past(2, "claude-older")], _begin(ledger))
 
-    roots = {ledger.dictionary.resolved(series.credential).label for series in ledger.dictionary.series.values()}
+    roots = {ledger.label_store.resolved(series.credential).label for series in ledger.label_store.series.values()}
     assert roots == {"claude-old"}, "it keeps the label that it has in the history"
-    assert len({series.client for series in ledger.dictionary.series.values()}) == 1
+    assert len({series.client for series in ledger.label_store.series.values()}) == 1
     ledger.close()
 
 
@@ -107,7 +107,7 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
         step()
     (third, _), (first, _) = ledger.take_inventory("p", accounts)
     labels = {
-        label: ledger.dictionary.credential_labelled(ledger.dictionary.proxies["p"], label)
+        label: ledger.label_store.credential_labelled(ledger.label_store.proxies["p"], label)
         for label in ("codex-1", "codex-2")
     }
     assert labels["codex-1"] is not None
@@ -222,7 +222,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
     ledger = open_ledger(tmp_path)
     ledger.register("p")
     _restore_names(ledger)
-    credential = ledger.dictionary.find_credential(ledger.dictionary.proxies["p"], *_FILE)
+    credential = ledger.label_store.find_credential(ledger.label_store.proxies["p"], *_FILE)
     assert credential is not None
     scope = f"credential:{credential.id}"
     _begin(ledger)
@@ -240,7 +240,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
     ledger.limits.set_anchor("a", 9)
     ledger.restoring("p").finish(past, precedes=precedes)
 
-    client = ledger.dictionary.client_ids.get(_PSEUDONYM)
+    client = ledger.label_store.client_ids.get(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
     assert _sessions(ledger) == expected
     assert ledger.limits.anchors() == {"a": 9}, "the newer reset"
