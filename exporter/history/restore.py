@@ -27,7 +27,7 @@ from exporter.ledger.sync.checkpoint import (
 )
 from exporter.ledger.sync.restoring import Progress
 from exporter.normalize.snapshot import Mark
-from exporter.quotas.reading import Reading
+from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
@@ -190,6 +190,6 @@ def _reading(row: Row) -> Reading:
         "window": row["quota"],
         "resets_ms": None if row["resets_at"] is None else moment_ms(row["resets_at"]),
         "observed_ms": moment_ms(row["observed_at"]),
-        "ratio_inferred": row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
+        "ratio_inferred": row["inferred"] and row["status"] in ("rejected", OVERAGE) and row["used_ratio"] == 1,
     }
     return msgspec.convert(row | told, Reading)

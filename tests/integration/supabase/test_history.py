@@ -101,6 +101,28 @@ def test_windows_that_a_provider_reported_are_there(start: Start, supabase_api: 
     assert row == {"quota": "5h", "used_ratio": 0.42, "status": "allowed"}
 
 
+@pytest.mark.parametrize("extra_usage", ["allowed", "rejected"])
+def test_a_share_that_was_inferred_from_a_refusal_is_so_in_a_restored_ledger(
+    start: Start, supabase_api: SupabaseApi, extra_usage: str
+) -> None:
+    bench = start()
+    headers = {
+        "Anthropic-Ratelimit-Unified-5h-Reset": [str(int(bench.clock.now()) + 3600)],
+        "Anthropic-Ratelimit-Unified-5h-Status": ["rejected"],
+        "Anthropic-Ratelimit-Unified-Overage-Status": [extra_usage],
+    }
+    bench.book(response_headers=headers)
+    assert bench.work() == "ok"
+    bench.close()
+    supabase_api.database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
+
+    restored = start("two", clock=bench.clock)
+    assert restored.work() == "ok"
+    windows = [*restored.ledger.quotas.current().values()]
+
+    assert [(each.reading.used_ratio, each.reading.ratio_inferred) for each in windows] == [(1, True)]
+
+
 # --- away -------------------------------------------------------------------------------------------------------------
 
 
