@@ -75,20 +75,6 @@ if _may_use_memory():  # Syncing thousands of ledgers to a disk takes longer tha
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """If the test processes outnumber the cores, keep each one, with all that it starts, on one core.
-
-    Most tests are a client and a server that wait for each other, and waking a thread on another core costs a tenth of
-    their time.
-    """
-    if not hasattr(config, "workerinput") or not hasattr(os, "sched_setaffinity"):
-        return
-    number = int(config.workerinput["workerid"].removeprefix("gw"))
-    cores = sorted(os.sched_getaffinity(0))
-    if config.workerinput["workercount"] > len(cores):
-        os.sched_setaffinity(0, {cores[number % len(cores)]})
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST_FIRST)}
