@@ -119,5 +119,6 @@ class Changes:
             self.totals.flows[change.proxy] = flow
         self.quotas.take_over(change.quotas)
         if change.touched:
-            self.periods.touched.append(min(change.touched))
-            self.windows.touched.append(min(change.touched))
+            oldest = min(change.touched)
+            self.periods.touched.append(oldest)
+            self.windows.touched.append(oldest)

@@ -184,8 +184,7 @@ def _of_window(points: Sequence[Point]) -> _Evidence | None:
             continue
         used = end.before - start.before
         lowest, highest = (used - end.unclear) / (rise + _STEP), (used + start.unclear) / (rise - _STEP)
-        if lowest >= low or low == 0:
-            low, best = max((low, best), (max(0.0, lowest), highest))
+        low, best = max((low, best), (max(0.0, lowest), highest))
         high = min(high, highest)
     if high == math.inf:
         return None
