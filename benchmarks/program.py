@@ -9,7 +9,7 @@ from exporter.ingest.intake import Intake
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer

@@ -25,8 +25,8 @@ from exporter.settings.model import Settings
 from exporter.settings.problems import did_you_mean
 from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Loaded
-from exporter.sources.credentials import Names, fetch_names
 from exporter.sources.detect import detect
+from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_config import other_exporter
 from exporter.sources.resp_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address

@@ -18,8 +18,8 @@ from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
-from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect
+from exporter.sources.inventory import fetch_inventory
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, other_exporter
 from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus

@@ -22,7 +22,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_asks import QuestionKey
 from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.asking import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
 from exporter.quotas.providers import provider_of

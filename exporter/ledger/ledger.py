@@ -38,7 +38,7 @@ from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.normalize.batch import Batch
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import UsageRecord
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.normalize.credentials import read_facts
+from exporter.normalize.inventory import read_facts
 from exporter.normalize.wire import decoded
 from exporter.quotas.asking import Balance, Call, Facts, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped

@@ -12,7 +12,7 @@ from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer

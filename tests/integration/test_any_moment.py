@@ -25,7 +25,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow, read_flow
 from exporter.metrics.usage import LedgerText
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock

@@ -18,7 +18,7 @@ from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.limit_file import Plan, watch_limit_file
 from exporter.limits.model import LimitWindow, ProviderWindow, Thresholds
 from exporter.limits.pools import Pool, PoolKey
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.web import WebBench

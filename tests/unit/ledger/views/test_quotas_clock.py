@@ -10,7 +10,7 @@ import pytest
 from exporter.errors import LedgerFullError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import ACCOUNT, Reading
 from exporter.records import CredentialFacts
 from tests.fakes.full_disk import FullDisk

@@ -12,7 +12,7 @@ from exporter.errors import BadAnswerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account, read_auth_files, read_facts, read_key_list, read_key_uses
+from exporter.normalize.inventory import Account, read_auth_files, read_facts, read_key_list, read_key_uses
 from exporter.records import Billing, CredentialFacts
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
