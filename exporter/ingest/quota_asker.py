@@ -23,7 +23,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_asks import QuestionKey
 from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
 from exporter.normalize.inventory import Account
-from exporter.quotas.asking import Call, Question, Refusal, Report
+from exporter.quotas.base import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import is_current

@@ -11,7 +11,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import Samples, counter, filling, gauge
-from exporter.quotas.asking import AccountState
+from exporter.quotas.base import AccountState
 from exporter.quotas.reading import Reading
 from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses

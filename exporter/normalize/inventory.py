@@ -14,7 +14,7 @@ from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.usage_record import billing_of
 from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
-from exporter.quotas.asking import Facts
+from exporter.quotas.base import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
 from exporter.quotas.values import OTHER, instant, is_word

@@ -18,7 +18,7 @@ import msgspec
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.inventory import read_facts
 from exporter.normalize.wire import decoded
-from exporter.quotas.asking import Balance, Call, Facts, Refusal, Report
+from exporter.quotas.base import Balance, Call, Facts, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped
 from exporter.quotas.reading import Answer, fullest
 from exporter.quotas.values import (

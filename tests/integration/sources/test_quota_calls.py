@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import BannedError, KeyRefusedError
-from exporter.quotas.asking import Facts, Refusal
+from exporter.quotas.base import Facts, Refusal
 from exporter.sources.paths import V0, V8
 from exporter.sources.proxy_client import Timeouts
 from exporter.sources.quota_calls import MAX_ANSWER, ask, find_facts, find_quota_api

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import NEXT_WAY, Facts, Refusal
+from exporter.quotas.base import NEXT_WAY, Facts, Refusal
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, told, told_by, windows
 
 _SUMMARY, _MODELS, _PLAN = call_of("antigravity"), call_of("antigravity", way=3), call_of("antigravity", question=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import Facts, Refusal
+from exporter.quotas.base import Facts, Refusal
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, told, windows
 
 _QUOTA, _PLAN = call_of("gemini-cli"), call_of("gemini-cli", question=1)

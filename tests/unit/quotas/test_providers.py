@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.quotas.asking import Call, Facts
+from exporter.quotas.base import Call, Facts
 from tests.benches.asked import ASKED, CALLS
 
 _HOSTS = {

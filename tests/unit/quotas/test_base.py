@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from exporter.quotas.asking import AccountState, Balance, Facts, Report
+from exporter.quotas.base import AccountState, Balance, Facts, Report
 from tests.benches.asked import call_of
 
 _CODEX, _ANTIGRAVITY = call_of("codex"), call_of("antigravity")

@@ -1,7 +1,8 @@
-"""Asking a provider about an account: the questions, and what an answer may say. Pure; the caller does the waiting.
+"""What a provider is: the headers in which it reports windows, the questions about an account, what answers may say.
 
-The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes here. Hosts and
-paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
+Each provider is a ``Provider`` in a file of its own, and a line in ``exporter.quotas.providers``. Pure; the caller does
+the waiting. The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes here.
+Hosts and paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
 """
 
 import re
