@@ -20,7 +20,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.notices import Notifier, Services
-from exporter.limits.supabase_source import StoredLimits
+from exporter.limits.supabase_limits import SupabaseLimits
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.pricer import Pricer, open_prices
 from exporter.settings.model import Settings
@@ -97,7 +97,7 @@ class Parts:
             ledger=self.ledger,
             labels=self.labels,
             file=watch_limit_file(file, zone=zone) if file is not None else None,
-            stored=StoredLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
+            stored=SupabaseLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
             zone=zone,
             clock=self.clock,
             polled=[proxy.name for proxy in settings.proxies],

@@ -18,7 +18,7 @@ from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
 from exporter.limits.model import Limit, Unit
-from exporter.limits.supabase_source import COLUMNS, TABLE, anchor_of, moment_text
+from exporter.limits.supabase_limits import COLUMNS, TABLE, anchor_of, moment_text
 
 _STATUS = "rate_limit_status"
 _READ_EVERY_SECONDS = 15.0
