@@ -12,8 +12,8 @@ from exporter import __version__
 from exporter.clock import Clock
 from exporter.days import DAY_MS
 from exporter.errors import LedgerError
+from exporter.history.history import INTERVAL_SECONDS
 from exporter.history.state import HistoryStatus
-from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker

@@ -7,11 +7,11 @@ from functools import cached_property, partial
 from exporter.clock import Clock
 from exporter.days import DAY_MS
 from exporter.history.claims import proxy_signs
+from exporter.history.history import History
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limits import config_task, status_task
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
-from exporter.history.sync import History
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ingest.intake import Intake
 from exporter.ledger.database import FILE_NAME

@@ -7,9 +7,9 @@ from datetime import datetime
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError, HistoryError
 from exporter.history.claims import STALE_SECONDS, in_utc, may_succeed, name_taken, owner_of
+from exporter.history.history import check_schema
 from exporter.history.predecessor.raw_key_scan import PLACES
 from exporter.history.supabase_client import MIGRATE, Remote
-from exporter.history.sync import check_schema
 from exporter.ledger.ledger import Ledger
 
 TABLES: Mapping[str, str] = {

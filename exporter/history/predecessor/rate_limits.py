@@ -12,8 +12,8 @@ import structlog
 
 from exporter import formats
 from exporter.errors import HistoryDataError
+from exporter.history.history import Task
 from exporter.history.supabase_client import Remote, Row, expect
-from exporter.history.sync import Task
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
