@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.ledger.changes import Change, Changes
-from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import CLAIMED, RESTORED
+from exporter.ledger.statements import insert, listed
 from exporter.ledger.store.batches import not_kept, reject
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.restarts import record_observation

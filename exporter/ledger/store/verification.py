@@ -16,8 +16,9 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged, explained_opening
-from exporter.ledger.entry_columns import SUMS, TOTAL, insert, listed
+from exporter.ledger.entry_columns import SUMS, TOTAL
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, HISTOGRAMS, RESTORED
+from exporter.ledger.statements import insert, listed
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
 from exporter.ledger.store.day_sums import forget_all_days

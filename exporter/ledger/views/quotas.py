@@ -18,8 +18,8 @@ from msgspec.structs import asdict, replace
 
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged
-from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.label_store import LabelStore
+from exporter.ledger.statements import insert, listed
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import (
     ACCOUNT,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.entry_columns import Amounts
+from exporter.ledger.amounts import Amounts
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.ledger.views.usage import Usage
