@@ -25,7 +25,7 @@ LONGEST_FIRST = (
     "integration/test_cut_answers.py",
     "integration/test_process.py",
     "integration/test_notification.py",
-    "integration/sources/test_resp_subscription.py",
+    "integration/sources/test_usage_subscription.py",
     "integration/test_damage.py",
     "integration/test_bad_servers.py",
     "integration/test_quotas.py",

@@ -28,7 +28,7 @@ from exporter.settings.sources import Loaded
 from exporter.sources.detect import detect
 from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_config import other_exporter
-from exporter.sources.resp_subscription import STARVES
+from exporter.sources.usage_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 from exporter.wiring import HASH_KEY_FILE, Parts, connect
 

@@ -23,7 +23,7 @@ from exporter.sources.inventory import fetch_inventory
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, other_exporter
 from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus
-from exporter.sources.resp_subscription import STARVES
+from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
