@@ -190,7 +190,7 @@ class Exporter:
         """Do what is due by time alone: midnight, limits, edited files, young series, the file's size."""
         ledger, labels = self.parts.ledger, self.parts.labels
         give_back()
-        ledger.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
+        ledger.births.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
         ledger.periods.refresh()
         labels.reload()
         self.parts.limits.refresh()

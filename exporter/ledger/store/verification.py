@@ -94,7 +94,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    exported = Totals(Clock()).unknown({table: _rows(connection, table) for table in TOTALS})
+    exported = Totals().unknown({table: _rows(connection, table) for table in TOTALS})
     attempts = connection.execute("select 'a', id from credential where success_seen is not null")
     births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
     if not births <= {*exported, *attempts}:

@@ -274,7 +274,7 @@ def test_an_incomplete_inventory_makes_no_account_new(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1"}), whole=False)
     ledger.take_inventory("p", _files(_ALICE | {"success": 250_000}))
-    assert not ledger.totals.pending_zero, "it had counted before we met it"
+    assert not ledger.births.pending, "it had counted before we met it"
 
 
 _SHARED = {"api-key": "sk-relay", "base-url": "https://relay.example", "auth-index": "a" * 16}
@@ -403,10 +403,10 @@ def test_attempts_continue_over_restarts_of_both(tmp_path: Path) -> None:
 def test_an_account_is_born_only_at_a_known_proxy(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
-    assert not ledger.totals.pending_zero
+    assert not ledger.births.pending
     bob = _ALICE | {"name": "claude-bob.json", "auth_index": "b" * 16, "success": 3}
     ledger.take_inventory("p", _files(_ALICE, bob))
-    assert [key[0] for key in ledger.totals.pending_zero] == ["a"]
+    assert [key[0] for key in ledger.births.pending] == ["a"]
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
