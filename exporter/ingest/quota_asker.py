@@ -21,7 +21,8 @@ from exporter.errors import ProxyError
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_asks import QuestionKey
-from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
+from exporter.ledger.store.quota_points import QuotaKey
+from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.inventory import Account
 from exporter.quotas.base import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked

@@ -10,10 +10,11 @@ from exporter.clock import Clock
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
+from exporter.ledger.store.quota_points import QuotaKey
 from exporter.ledger.views.births import Births
 from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
+from exporter.ledger.views.quotas import Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, read_flow
 
 _ADD_UP = (

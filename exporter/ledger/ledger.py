@@ -26,6 +26,7 @@ from exporter.ledger.store.losses import Losses
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
+from exporter.ledger.store.quota_points import QuotaPoints
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.store.retention import Retention
@@ -68,6 +69,7 @@ class Ledger:
         self.days = DaySums(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.limits = LimitStore(self._database)
+        self.quota_points = QuotaPoints(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
         self._noted_sources: dict[str, tuple[str, int]] = {}

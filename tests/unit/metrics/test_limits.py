@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client import Metric
 
-from exporter.ledger.views.quotas import CapacityChanges
+from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.model import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.labels import CredentialLabels
-from exporter.ledger.views.quotas import CapacityChanges
+from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.limit_file import Plan, watch_limit_file

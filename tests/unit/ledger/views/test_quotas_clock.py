@@ -70,7 +70,7 @@ class _Bench:
 
     def points(self) -> list[float]:
         """The shares of all points."""
-        points = self.ledger.quotas.points(from_ms=0, until_ms=2**60)
+        points = self.ledger.quota_points.points(from_ms=0, until_ms=2**60)
         return [point.used_ratio for some in points.values() for point in some]
 
     def newest_ms(self) -> int:
