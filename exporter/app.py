@@ -71,12 +71,12 @@ class Exporter:
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
         self._removed = [
-            QueueIngest(proxy, parts.intake) for proxy in ledger.label_store.proxies if proxy not in polled
+            QueueIngest(proxy, parts.ingest) for proxy in ledger.label_store.proxies if proxy not in polled
         ]
         self._pollers = [
             Poller(
                 connect(proxy, ledger, clock),
-                parts.intake,
+                parts.ingest,
                 observer=polls,
                 false_start_usd=settings.false_start_cost_usd,
                 longest_interval_seconds=settings.collector_interval_seconds or math.inf,

@@ -13,7 +13,7 @@ from exporter.history.predecessor.rate_limits import config_task, status_task
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
 from exporter.history.tasks import prune_task, snapshot_task
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -85,8 +85,8 @@ class Parts:
         )
 
     @cached_property
-    def intake(self) -> Intake:
-        return Intake(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonym, clock=self.clock)
+    def ingest(self) -> IngestParts:
+        return IngestParts(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonym, clock=self.clock)
 
     @cached_property
     def limits(self) -> LimitBoard:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from exporter.ingest.false_starts import CountDeltas
-from exporter.ingest.intake import Intake, LookUp
+from exporter.ingest.parts import IngestParts, LookUp
 from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
@@ -125,17 +125,17 @@ class _Rejected(NamedTuple):
 class SnapshotIngest:
     """Books the snapshots of one proxy. For one thread at a time."""
 
-    def __init__(self, proxy: str, intake: Intake, look_up: LookUp, *, false_start_usd: float) -> None:
+    def __init__(self, proxy: str, parts: IngestParts, look_up: LookUp, *, false_start_usd: float) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
-        self._pricer = intake.pricer
-        self._pseudonym = intake.pseudonym
-        self._clock = intake.clock
-        self._snapshots = intake.ledger.snapshots
+        self._pricer = parts.pricer
+        self._pseudonym = parts.pseudonym
+        self._clock = parts.clock
+        self._snapshots = parts.ledger.snapshots
         self._look_up = look_up
-        self._facts = partial(intake.ledger.label_store.facts, proxy)
+        self._facts = partial(parts.ledger.label_store.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
-        self._counts = CountDeltas(proxy, intake.pricer, false_start_usd=false_start_usd)
+        self._counts = CountDeltas(proxy, parts.pricer, false_start_usd=false_start_usd)
 
     def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
