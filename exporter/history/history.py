@@ -268,7 +268,7 @@ class History:
         left. Counts without details that the ledger has not forgotten have risen by what another exporter booked.
         """
         held = self._remote.first("exporter_proxies", "owner,given_back", newest="name", where={"name": proxy})
-        if held is None or held["owner"] == self._owner or self._ledger.snapshots.checkpoint(proxy).had_no_details:
+        if held is None or held["owner"] == self._owner or self._ledger.snapshots.last(proxy).had_no_details:
             return False
         backlog = self._ledger.backlog
         if held["given_back"] and proxy in self._signs and backlog.stage(proxy) == RESTORED:
