@@ -3,7 +3,7 @@
 A new column of an entry takes a word in ``OF_RECORD`` or ``OF_COST``, or a field of ``Tokens``
 (``exporter/records.py``), and a file in ``exporter/ledger/migrations/``. The history sends and restores it without more
 code: a file in ``supabase/migrations/`` adds it to ``usage_records``, ``exporter_book`` and ``exporter_records``, and
-raises the version there and in ``exporter/history/history.py``, because functions that do not know it would drop it.
+raises the version there and in ``exporter/history/preflight.py``, because functions that do not know it would drop it.
 """
 
 from exporter.records import Tokens
