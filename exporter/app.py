@@ -32,9 +32,9 @@ from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.config_file import WebConfig, read_web_config
 from exporter.web.overview import Overview
-from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
+from exporter.web.status_page import StatusPage
 from exporter.wiring import Parts, connect
 
 _UPKEEP_SECONDS = 5.0
@@ -116,7 +116,7 @@ class Exporter:
             clock=clock,
             registry=registry,
         )
-        page = Page(
+        page = StatusPage(
             overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
             statuses=self.statuses,
             prices=parts.prices,

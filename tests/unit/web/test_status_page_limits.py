@@ -22,7 +22,7 @@ from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.web import WebBench
-from tests.unit.web.test_page import HOSTILE
+from tests.unit.web.test_status_page import HOSTILE
 
 _NOW_MS = 1_795_000_000_000
 _HOUR_MS = 3_600_000
