@@ -18,8 +18,8 @@ from exporter.settings.model import Settings, declared
 from exporter.settings.origins import ROWS, Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.problems import ProblemsError
 from exporter.settings.proxies import Aliases, ProxySettings
-from exporter.settings.written import Items, Node, Place, Text
 from exporter.settings.yaml_rows import problems_of
+from exporter.settings.yaml_values import Items, Node, Place, Text
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""

@@ -18,8 +18,8 @@ from dotenv.parser import parse_stream
 from exporter.sentences import say
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean
-from exporter.settings.written import Items, Node, Place, Text, read_text, read_yaml, single
 from exporter.settings.yaml_rows import unknown_setting
+from exporter.settings.yaml_values import Items, Node, Place, Text, read_text, read_yaml, single
 
 _DOTENV = ".env"
 

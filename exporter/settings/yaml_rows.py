@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.validators import zone_name
-from exporter.settings.written import Items, Node, Place, Text, read_yaml
+from exporter.settings.yaml_values import Items, Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
