@@ -30,7 +30,7 @@ LONGEST_FIRST = (
     "integration/supabase/test_restore.py",
     "integration/test_leaks.py",
     "integration/test_names.py",
-    "integration/sources/test_resp_subscription.py",
+    "integration/sources/test_usage_subscription.py",
     "integration/test_usage_browser.py",
     "integration/test_limits_command.py",
     "integration/monitoring/test_rules.py",

@@ -7,8 +7,8 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import DAY_MS, local_date
+from exporter.history.history import Task
 from exporter.history.supabase_client import Remote, Row, expect
-from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 
 _SLOT_SECONDS = 300

@@ -19,7 +19,7 @@ from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.limit_file import LimitSet, Plan
 from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, ProviderWindow, Unit
 from exporter.limits.pools import Pool, PoolKey, pools
-from exporter.limits.supabase_source import StoredLimits
+from exporter.limits.supabase_limits import SupabaseLimits
 from exporter.quotas.reading import OVERAGE, is_current
 from exporter.records import Billing
 from exporter.sentences import say
@@ -72,7 +72,7 @@ class LimitBoard:
     labels: Labels
     clock: Clock
     file: WatchedFile[LimitSet] | None = None
-    stored: StoredLimits | None = None
+    stored: SupabaseLimits | None = None
     zone: tzinfo = UTC
     polled: Collection[str] = ()
     statuses: Statuses = tuple

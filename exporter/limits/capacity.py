@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from exporter.ledger.label_store import Route
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.quota_points import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.limit_windows import WindowSums, sums_between, sums_under_way
-from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.limits.model import SHARE
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import SAME_RESET_MS
@@ -242,17 +242,17 @@ class CapacityWatch:
         """Take in new readings and late records, and return the changes that they reveal. Raises LedgerError."""
         if self._looked_ms is not None and abs(now_ms - self._looked_ms) < _EVERY_MS:
             return {}
-        known = self._ledger.quotas.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
+        known = self._ledger.quota_points.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
         for key, points in self._points(known, now_ms).items():
             tokens, usd = points
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
-                self._ledger.quotas.note_change(key, **change._asdict())
+                self._ledger.quota_points.note_change(key, **change._asdict())
                 self._untold[key] = change
                 tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
-        changes = self._ledger.quotas.changes()
+        changes = self._ledger.quota_points.changes()
         self.current = {
             key: WindowWorth(*worth.get(key, (None, None)), changes.get(key, CapacityChanges()))
             for key in worth.keys() | changes.keys()

@@ -21,7 +21,7 @@ SHARE = "share"
 LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 """The fields that identify a ``LimitWindow``: the labels of its metrics."""
 
-_LEAST_ELAPSED = 0.02
+LEAST_ELAPSED = 0.02
 """Share of a window that must have passed before its pace means anything."""
 
 
@@ -181,7 +181,7 @@ class LimitWindow:
     def pace(self, now_ms: int) -> float | None:
         """Used share over elapsed share: above 1 it runs out before it resets. None if it is too early to say."""
         elapsed = self.elapsed_share(now_ms)
-        return None if elapsed is None or elapsed < _LEAST_ELAPSED else self.used_ratio / elapsed
+        return None if elapsed is None or elapsed < LEAST_ELAPSED else self.used_ratio / elapsed
 
     def exhausted_ms(self, now_ms: int) -> int | None:
         """When the budget runs out at this pace; None if that is not before the reset, or it is used up."""

@@ -18,9 +18,9 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, PriceFeedError
-from exporter.pricing.cost import Price
 from exporter.pricing.feed_format import Feed, FeedPrice, StoredFeed, read_feed
 from exporter.pricing.lookup import PriceList, catalogue_ways
+from exporter.pricing.price import Price
 from exporter.sentences import joined, say
 
 _DAY_SECONDS = 86_400.0

@@ -20,9 +20,9 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import day_start_ms
-from exporter.pricing.cost import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
+from exporter.pricing.price import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
 from exporter.settings.problems import shown, wrong

@@ -5,7 +5,7 @@ none of these pages. The exporter does not ask about an account without a known 
 windows.
 """
 
-from exporter.quotas.asking import Call, Provider, Question, Reader, Report
+from exporter.quotas.base import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import HOUR, scope_of

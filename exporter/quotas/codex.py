@@ -6,7 +6,7 @@ The ``x-ratelimit-*`` headers of API keys are left out: their buckets refill wit
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.base import Call, Provider, Question, Report
 from exporter.quotas.reading import ACCOUNT, Answer, Reading
 from exporter.quotas.values import (
     HOUR,

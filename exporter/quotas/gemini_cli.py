@@ -4,7 +4,7 @@ Since 7.2.21 (June 2026) a CPA plugin serves such accounts; it may answer the pr
 public clients read (August 2026). Google documents neither page.
 """
 
-from exporter.quotas.asking import Call, Provider, Question, Reader, Report
+from exporter.quotas.base import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import one_bucket, read_tier
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import HOUR, scope_of

@@ -7,7 +7,7 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 
 from collections.abc import Iterator
 
-from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.base import Call, Provider, Question, Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import DAY, HOUR, OTHER, amount, moment, near_length, quotient
 

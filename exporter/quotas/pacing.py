@@ -9,7 +9,7 @@ from random import Random
 
 import msgspec
 
-from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
+from exporter.quotas.base import NEXT_WAY, Question, Refusal, Report
 
 OK = "ok"
 RESULTS = (OK, *Refusal)

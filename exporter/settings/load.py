@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from exporter.settings import validators
 from exporter.settings.model import Settings, declared
+from exporter.settings.origins import ROWS, Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.problems import ProblemsError
 from exporter.settings.proxies import Aliases, ProxySettings
-from exporter.settings.sources import ROWS, Loaded, read_config, read_dotenv, read_environment
-from exporter.settings.written import Items, Node, Place, Text
 from exporter.settings.yaml_rows import problems_of
+from exporter.settings.yaml_values import Items, Node, Place, Text
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
@@ -64,7 +64,7 @@ def load_settings(
     """
     loaded = Loaded()
     layers = ChainMap(
-        read_environment(flags or {}, loaded, cwd=cwd, source="command line"),
+        read_environment(flags or {}, loaded, cwd=cwd, origin="command line"),
         read_environment(environ, loaded, cwd=cwd),
         read_dotenv(cwd, loaded),
     )
@@ -78,7 +78,7 @@ def load_settings(
         if older is not None and (value := given.setdefault(setting.yaml_name, older)) != older:
             why = f"It is the older name of {value.at.name} ({value.at}), which has another value."
             loaded.problems.append(older.at.problem(why, "Set only one of the two."))
-        loaded.sources[setting.env_name] = str(_place(given, setting.yaml_name) or "default")
+        loaded.origins[setting.env_name] = str(_place(given, setting.yaml_name) or "default")
     settings, right = _checked(given, loaded)
     found: dict[str, object] = {"proxies": _proxies(settings, given, right, loaded)}
     if "exporter_data_dir" not in given:

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, ModelWrapValidatorHandler, SecretStr, Vali
 from exporter.sentences import pattern
 from exporter.settings import validators
 from exporter.settings.problems import ProblemsError, wrong
-from exporter.settings.written import secret_in_file
 from exporter.settings.yaml_rows import MAY_BE_IN_FILE, Missing, Row, names_in_file
+from exporter.settings.yaml_values import secret_in_file
 
 ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
 Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
-from exporter.settings.written import Text
+from exporter.settings.yaml_values import Text
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"

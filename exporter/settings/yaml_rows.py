@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.validators import zone_name
-from exporter.settings.written import Items, Node, Place, Text, read_yaml
+from exporter.settings.yaml_values import Items, Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
@@ -102,7 +102,7 @@ Zone = Annotated[tzinfo, PlainValidator(_zone)]
 
 
 def problems_of(error: ValidationError, tree: dict[str, Node], model: type[Row], *, setting: str = "") -> list[Problem]:
-    """The mistakes that pydantic found in ``tree``, in the order of the lines of each source.
+    """The mistakes that pydantic found in ``tree``, in the order of the lines of each origin.
 
     Without ``setting``, each problem names its own place, such as ``proxies[0].url``, as the setting.
     """
@@ -120,7 +120,7 @@ def problems_of(error: ValidationError, tree: dict[str, Node], model: type[Row],
         else:
             label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
         found.append((at, Problem(setting=label, place=str(at), why=why, fix=fix)))
-    return [problem for at, problem in sorted(found, key=lambda each: (each[0].source, each[0].line))]
+    return [problem for at, problem in sorted(found, key=lambda each: (each[0].origin, each[0].line))]
 
 
 def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:

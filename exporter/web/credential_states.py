@@ -8,7 +8,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Attempts
 from exporter.limits.model import LimitWindow
 from exporter.limits.pools import by_account, member_of
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.sentences import say
 from exporter.sources.proxy_status import ProxyStatus
 

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice
+from exporter.pricing.price import Tariff
 from tests.benches.books import TurnedClock
 from tests.stack.running import run_command
 

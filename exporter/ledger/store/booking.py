@@ -12,21 +12,9 @@ from operator import attrgetter
 from typing import Any
 
 from exporter.ledger.changes import Change
-from exporter.ledger.entry_columns import (
-    AMOUNTS,
-    ENTRY,
-    OF_COST,
-    OF_PROXY,
-    OF_RECORD,
-    OF_TOKENS,
-    ROLLUP,
-    SUMS,
-    TOTAL,
-    insert,
-    insert_named,
-    listed,
-)
+from exporter.ledger.entry_columns import AMOUNTS, ENTRY, OF_COST, OF_PROXY, OF_RECORD, OF_TOKENS, ROLLUP, SUMS, TOTAL
 from exporter.ledger.schema import BUCKET_MS, HISTOGRAMS
+from exporter.ledger.statements import insert, insert_named, listed
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.records import Cost, UsageRecord

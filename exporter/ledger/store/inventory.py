@@ -20,7 +20,7 @@ from exporter.ledger.credential_store import (
     shared_handle,
 )
 from exporter.ledger.views.totals import Attempts
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 
 _SMALL_COUNT = 20
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.settings.load import read_aliases
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take

@@ -148,7 +148,7 @@ def test_a_smaller_limit_is_logged_even_if_the_disk_fails_once_it_is_counted(
     bench.clock.jump(600)
     with capture_logs() as logged:
         with monkeypatch.context() as patch:
-            patch.setattr(bench.ledger.quotas, "changes", _fail)
+            patch.setattr(bench.ledger.quota_points, "changes", _fail)
             with pytest.raises(LedgerError):
                 bench.board.refresh()
         assert [_worth(bench).changes for _ in range(2)] == [(1, 0)] * 2
@@ -238,7 +238,7 @@ def test_full_ended_and_concluded_windows_are_no_points(
     )
     bench.book(Use(at_ms, reading=reading))
 
-    assert bench.ledger.quotas.points(from_ms=0, until_ms=at_ms) == {}
+    assert bench.ledger.quota_points.points(from_ms=0, until_ms=at_ms) == {}
 
 
 def test_a_window_of_some_models_has_the_worth_of_their_use(bench: LimitBench) -> None:

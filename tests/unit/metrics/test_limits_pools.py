@@ -5,7 +5,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import Bench, account

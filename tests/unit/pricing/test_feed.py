@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.price_feed import read_price_feed
-from exporter.pricing.cost import Price, Tariff, Tier
 from exporter.pricing.feed import PriceFeed
 from exporter.pricing.feed_format import FeedPrice
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.price import Price, Tariff, Tier
 from exporter.pricing.pricer import Pricer
 from tests.benches.books import TurnedClock
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.pricing.cost import Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import PriceList, override_ways
+from exporter.pricing.price import Tariff, Tier, pico_per_token
 from exporter.pricing.price_file import PriceFile, by_name, read_price_file
 from exporter.settings.problems import ProblemsError
 

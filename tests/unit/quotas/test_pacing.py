@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
+from exporter.quotas.base import NEXT_WAY, Question, Refusal, Report
 from exporter.quotas.pacing import LastAsked
 from tests.benches.asked import call_of
 

@@ -18,7 +18,7 @@ def _write(directory: Path, files: dict[str, str]) -> None:
 def test_nothing_set_is_valid_and_has_no_proxy(tmp_path: Path) -> None:
     loaded = load_settings({}, cwd=tmp_path)
     settings = loaded.require()
-    assert (settings.proxies, loaded.warnings, set(loaded.sources.values())) == ((), [], {"default"})
+    assert (settings.proxies, loaded.warnings, set(loaded.origins.values())) == ((), [], {"default"})
     assert settings.exporter_data_dir == tmp_path / "data"
     assert "CLIPROXY_MANAGEMENT_KEY" in NO_PROXY
     assert "cliproxy-exporter demo" in NO_PROXY
@@ -45,8 +45,8 @@ def test_the_environment_overrides_the_env_file_and_the_yaml_file(
     )
     loaded = load_settings({} if environ is None else {"EXPORTER_PORT": environ}, cwd=tmp_path)
     assert loaded.require().exporter_port == port
-    assert loaded.sources["EXPORTER_PORT"] == source
-    assert loaded.sources["EXPORTER_CONFIG"].startswith(".env:")
+    assert loaded.origins["EXPORTER_PORT"] == source
+    assert loaded.origins["EXPORTER_CONFIG"].startswith(".env:")
 
 
 def test_an_empty_flag_counts_as_not_set(tmp_path: Path) -> None:

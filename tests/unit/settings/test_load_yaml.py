@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.settings.load import load_settings
+from exporter.settings.origins import Loaded
 from exporter.settings.proxies import Aliases
-from exporter.settings.sources import Loaded
 
 
 def _load(directory: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.entry_columns import Amounts
+from exporter.ledger.amounts import Amounts
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.ledger.views.usage import Usage
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.base import Source
 from exporter.sources.proxy_status import STATES, ProxyStatus

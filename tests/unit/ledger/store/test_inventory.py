@@ -17,7 +17,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.checksums import number_of_row
-from exporter.normalize.credentials import Account, read_auth_files
+from exporter.normalize.inventory import Account, read_auth_files
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.quotas.reading import Reading
 from exporter.settings.proxies import Aliases, CredentialAlias

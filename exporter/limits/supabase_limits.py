@@ -41,7 +41,7 @@ _MOST_PROBLEMS = 5
 _log = structlog.get_logger("exporter.limits")
 
 
-class StoredLimits:
+class SupabaseLimits:
     """The ``limits`` of ``rate_limit_configs``; a mistake in one row does not affect the others.
 
     ``problems`` says why rows are not in force.

@@ -12,17 +12,17 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.labels import CredentialLabels
-from exporter.ledger.views.quotas import CapacityChanges
+from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.limit_file import Plan, watch_limit_file
 from exporter.limits.model import LimitWindow, ProviderWindow, Thresholds
 from exporter.limits.pools import Pool, PoolKey
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.web import WebBench
-from tests.unit.web.test_page import HOSTILE
+from tests.unit.web.test_status_page import HOSTILE
 
 _NOW_MS = 1_795_000_000_000
 _HOUR_MS = 3_600_000

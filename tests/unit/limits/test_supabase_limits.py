@@ -8,7 +8,7 @@ import pytest
 from exporter.ledger.labels import SeriesLabels
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import Strategy
-from exporter.limits.supabase_source import COLUMNS, anchor_of, limit_of, moment_text
+from exporter.limits.supabase_limits import COLUMNS, anchor_of, limit_of, moment_text
 
 _SEED = {
     "id": 1,

@@ -18,8 +18,8 @@ from dotenv.parser import parse_stream
 from exporter.sentences import say
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean
-from exporter.settings.written import Items, Node, Place, Text, read_text, read_yaml, single
 from exporter.settings.yaml_rows import unknown_setting
+from exporter.settings.yaml_values import Items, Node, Place, Text, read_text, read_yaml, single
 
 _DOTENV = ".env"
 
@@ -37,12 +37,12 @@ _KNOWN = {name: setting for setting in declared() for name in setting.names}
 class Loaded:
     """The outcome of loading. ``settings`` is None if there are problems.
 
-    ``sources`` says where each setting's value came from, by its name in the environment. Besides what is wrong
+    ``origins`` says where each setting's value came from, by its name in the environment. Besides what is wrong
     (``problems``) there is what deserves a look (``warnings``), and what was ignored on purpose (``notes``).
     """
 
     settings: Settings | None = None
-    sources: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
@@ -63,12 +63,12 @@ class Loaded:
 
 
 def read_environment(
-    environ: Mapping[str, str], loaded: Loaded, *, cwd: Path, source: str = "environment"
+    environ: Mapping[str, str], loaded: Loaded, *, cwd: Path, origin: str = "environment"
 ) -> dict[str, Node]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
-        value = Text(text.strip(), Place(name, source, cwd))
+        value = Text(text.strip(), Place(name, origin, cwd))
         if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
             if name in _KNOWN:
                 service = name.removesuffix("_PORT").lower().replace("_", "-")

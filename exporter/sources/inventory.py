@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
+from exporter.normalize.inventory import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import decoded
 from exporter.sources.paths import Paths

@@ -1,7 +1,7 @@
 """Reading the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
 
 The answers hold raw keys, e-mail addresses and file names. Here they become pseudonyms, and no undeclared field is
-decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about an account.
+decoded, so nothing raw can stay. The one exception: ``AccountIds`` for a call about an account.
 """
 
 import re
@@ -14,7 +14,7 @@ from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.usage_record import billing_of
 from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
-from exporter.quotas.asking import Facts
+from exporter.quotas.base import AccountIds
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
 from exporter.quotas.values import OTHER, instant, is_word
@@ -147,7 +147,7 @@ def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> R
     )
 
 
-def read_facts(body: bytes, auth_index: str) -> Facts | None:
+def read_account_ids(body: bytes, auth_index: str) -> AccountIds | None:
     """What a call about the account needs, unredacted; None if this ``/auth-files`` lacks it or has it disabled.
 
     Raises BadAnswerError for another shape.
@@ -156,7 +156,7 @@ def read_facts(body: bytes, auth_index: str) -> Facts | None:
         file = decoded(raw, _Called, strict=False)
         if file is not None and file.auth_index == auth_index and not file.disabled:
             account_id = (file.id_token.chatgpt_account_id if file.id_token else None) or ""
-            return Facts(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
+            return AccountIds(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
     return None
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.simulator.world import CLIENTS, CREDENTIALS
-from exporter.sources.credentials import Names, fetch_names
 from exporter.sources.detect import detect
+from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_client import ProxyClient
 from tests.benches.booking import PSEUDONYMS
 from tests.fakes.guarding import KEY, make_guard

@@ -44,7 +44,7 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StatusPage:
     overview: Overview
     statuses: Statuses
     prices: Pricer

@@ -22,18 +22,18 @@ _SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "times
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was written: under a ``name``, in a ``line`` (0 if there are none) of a ``source``.
+    """Where something was written: under a ``name``, in a ``line`` (0 if there are none) of an ``origin``.
 
     Paths that were written there are relative to ``base``.
     """
 
     name: str
-    source: str
+    origin: str
     base: Path
     line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}" if self.line else self.source
+        return f"{self.origin}:{self.line}" if self.line else self.origin
 
     def problem(self, why: str, fix: str = "") -> Problem:
         """A problem with what was written here."""
