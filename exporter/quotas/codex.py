@@ -19,7 +19,6 @@ from exporter.quotas.values import (
     near_length,
     number,
     scope_named,
-    scope_of,
     used_of_remaining,
     window_seconds,
 )
@@ -131,8 +130,9 @@ def _is_refused(limit: Answer) -> bool:
 
 
 def _limit_scope(limit: Answer) -> str:
-    scope, feature = scope_of(limit.get("limit_name")), limit.text("metered_feature")
-    return scope if scope != OTHER or not is_word(feature) else scope_named(feature)
+    """The same as in headers, which have the same name."""
+    name, feature = limit.text("limit_name"), limit.text("metered_feature")
+    return scope_named(name) if is_title(name) else scope_named(feature) if is_word(feature) else OTHER
 
 
 def _spend_cap(cap: Answer) -> Iterator[Reading]:
