@@ -36,6 +36,7 @@ def _read_headers(headers: Answer) -> Iterable[Reading]:
     own: list[Reading] = []
     grouped: list[Reading] = []
     refused, own_scope = _refuses(headers.stated), _scope_of_model(headers.model)
+    is_full = any((headers.percent(f"{_PREFIX}{place}-used-percent") or 0) >= 1 for place in ("primary", "secondary"))
     for match in filter(None, map(_WINDOW, headers.stated)):
         stem, group = match[1], match[2] or (match[3] and _RESERVE[2:-1])
         scope = own_scope
@@ -43,8 +44,8 @@ def _read_headers(headers: Answer) -> Iterable[Reading]:
             scope = scope_named(headers.text(f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
         used_ratio = headers.percent(f"{stem}-used-percent")
         seconds = window_seconds(headers.text(match[0]))
-        # A refusal concerns the account's own windows; those that state a share keep it.
-        concluded = used_ratio is None and refused and group is None
+        # A refusal concerns the account's own windows, unless one of them states that it is full.
+        concluded = used_ratio is None and refused and not is_full and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
@@ -114,9 +115,10 @@ def _read_usage(answer: Answer) -> Report | None:
 
 
 def _windows(limit: Answer, scope: str) -> Iterator[Reading]:
+    is_full = any((entry.percent("used_percent") or 0) >= 1 for _, entry in limit.entries())
     for key, entry in limit.entries():
         seconds, used_ratio = near_length(entry.amount("limit_window_seconds")), entry.percent("used_percent")
-        concluded = used_ratio is None and _is_refused(limit)
+        concluded = used_ratio is None and not is_full and _is_refused(limit)
         if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = entry.get("reset_at"), entry.get("reset_after_seconds")

@@ -108,6 +108,12 @@ def test_a_refused_account_without_a_percentage_is_exhausted(refusal: dict[str, 
     assert (reading.ratio_inferred, reading.resets_ms) == (True, NOW_MS + HOUR_MS)
 
 
+def test_a_refusal_is_explained_by_a_window_that_is_stated_to_be_full() -> None:
+    limit = _limit(_window(100), _window(None, _WEEK), limit_reached=True)
+
+    assert windows(told(_USAGE, {"rate_limit": limit}).readings) == {("5h", ""): 1}
+
+
 @pytest.mark.parametrize("windows", [{}, {"primary_window": None}, {"primary_window": _window(None, reset_at=None)}])
 def test_a_refused_account_without_a_window_is_exhausted_as_a_whole(windows: dict[str, Any]) -> None:
     reading = one(told(_USAGE, {"rate_limit": {"allowed": False} | windows}))
