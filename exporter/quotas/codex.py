@@ -132,9 +132,11 @@ def _is_refused(limit: Answer) -> bool:
 
 
 def _limit_scope(limit: Answer) -> str:
-    """The same as in headers, which have the same name."""
+    """The same as in headers: by the limit's name, else by its group, which is ``bengalfox`` of ``codex_bengalfox``."""
     name, feature = limit.text("limit_name"), limit.text("metered_feature")
-    return scope_named(name) if is_title(name) else scope_named(feature) if is_word(feature) else OTHER
+    if is_title(name):
+        return scope_named(name)
+    return scope_named(feature.removeprefix("codex_")) if is_word(feature) else OTHER
 
 
 def _spend_cap(cap: Answer) -> Iterator[Reading]:

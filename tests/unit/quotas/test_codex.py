@@ -43,7 +43,7 @@ def test_each_limit_has_its_own_scope() -> None:
             },
             {"limit_name": "gpt-reserve", "metered_feature": "base_model_inference", "rate_limit": _limit(_window(6))},
             {"limit_name": "Something New", "metered_feature": "codex_something", "rate_limit": _limit(_window(7))},
-            {"limit_name": "someone@example.com", "metered_feature": "codex_else", "rate_limit": _limit(_window(9))},
+            {"limit_name": "someone@example.com", "metered_feature": "codex_wombat", "rate_limit": _limit(_window(9))},
             {"limit_name": None, "metered_feature": "An Unknown-Feature", "rate_limit": _limit(_window(8))},
         ],
     }
@@ -56,7 +56,7 @@ def test_each_limit_has_its_own_scope() -> None:
         ("5h", "gpt-5.3-codex-spark"): 0.05,  # the same as in headers
         ("5h", "gpt-reserve"): 0.06,
         ("5h", "something-new"): 0.07,  # likewise
-        ("5h", "codex-else"): 0.09,
+        ("5h", "wombat"): 0.09,  # as the group of such headers is called
         ("5h", "other"): 0.08,
     }
 
