@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitWindow] = ()) -> Member:
-    """An account and the windows that its provider reports and that still run.
+    """An account and the windows that its provider reports; what is known only of ended ones is not enough.
 
     ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
     """
@@ -49,7 +49,8 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
     waits = [window.reset_ms for window in whole if window.used_ratio >= 1]
     if bounding and not whole and all(window.used_ratio >= 1 for window in bounding):
         waits = [min((window.reset_ms for window in bounding if window.reset_ms is not None), default=None)]
-    state: State = "exhausted" if waits else "cooling" if not up else "usable" if windows else "unknown"
+    is_known = any(not window.has_ended for window in windows)
+    state: State = "exhausted" if waits else "cooling" if not up else "usable" if is_known else "unknown"
     if not up:
         waits.append(retry_ms)
     known = [each for each in waits if each is not None]
@@ -74,14 +75,14 @@ def pools(
 ) -> dict[PoolKey, Pool]:
     """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none.
 
-    ``windows`` are those that run at the moment ``now_ms``.
+    ``windows`` are those that run at the moment ``now_ms``, and those that have ended.
     """
-    running = by_account(windows)
+    known = by_account(windows)
     found: dict[PoolKey, list[Member]] = defaultdict(list)
     for key, _, account in labels.accounts(statuses, now_ms=now_ms):
         up = account.is_up(now_ms)
         if up is not None and not account.disabled:
-            member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running.get(key, ()))
+            member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=known.get(key, ()))
             found[PoolKey(key.proxy, key.provider)].append(member)
     return {key: pool_of(each, now_ms=now_ms) for key, each in found.items()}
 
@@ -249,7 +250,7 @@ def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, 
     for window in member.whole:
         if window.window in speeds:
             length = lengths[window.window]
-            # One without a reset begins with its next use, or ends earlier than that one would.
+            # One without a reset begins with its next use, or ends earlier than such a one would.
             reset = length if window.reset_ms is None else float(window.reset_ms - now_ms)
             windows.append(_Window(window.window, max(0.0, 1 - window.used_ratio), reset, length))
     return windows

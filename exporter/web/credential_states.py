@@ -33,14 +33,17 @@ class CredentialState:
 def credential_states(
     statuses: Iterable[ProxyStatus], windows: Iterable[LimitWindow], *, ledger: Ledger, labels: Labels, now_ms: float
 ) -> list[CredentialState]:
-    """The credentials of the last inventories; those that do not work come first. ``windows`` are those that run."""
-    running = by_account(windows)
+    """The credentials of the last inventories; those that do not work come first.
+
+    ``windows`` are those that run, and those that have ended.
+    """
+    known = by_account(windows)
     found: dict[CredentialLabels, CredentialState] = {}
     attempts = labels.attempts(ledger.totals)
     for key, id_, account in labels.accounts(statuses, now_ms=now_ms):
         if key in found:
             continue  # a key with several auth_index
-        state, up, retry_ms = _state(account, running.get(key, ()), now_ms)
+        state, up, retry_ms = _state(account, known.get(key, ()), now_ms)
         found[key] = CredentialState(
             proxy=key.proxy,
             label=key.credential,

@@ -50,6 +50,8 @@ def _hours(moment_ms: int | None) -> float | None:
 
 
 _UNSTARTED = replace(_window(0.0), start_ms=None, reset_ms=None)
+_ENDED = replace(_UNSTARTED, has_ended=True)
+_WEEK = _window(0.2, gone=84, hours=168)
 _PAID = replace(_window(1.0), allows_more=True)
 _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
 
@@ -72,6 +74,8 @@ _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
         pytest.param(_up(_window(0.5), _window(1.0, scope="opus")), "usable", None, id="one model's window is used up"),
         pytest.param(_up(_window(0.5, scope="a"), _window(1.0, scope="b")), "usable", None, id="a part has some left"),
         pytest.param(_up(_window(1.0, scope="a"), _window(1.0, gone=4, scope="b")), "exhausted", 1, id="no part has"),
+        pytest.param(_up(_window(1.0, scope="a"), _ENDED), "usable", None, id="one for all models has ended"),
+        pytest.param(_up(_ENDED), "unknown", None, id="all windows have ended"),
         pytest.param(_up(replace(_STUCK, scope="a")), "exhausted", None, id="no part has, until when nobody knows"),
     ],
 )
@@ -107,6 +111,8 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(2, _UNSTARTED)], 1.333, id="one is back too late"),
         pytest.param([_up(_window(0.9)), _cooling(None, _UNSTARTED)], 0.222, id="one that may never be back"),
         pytest.param([_up(_window(0.9)), _up(_UNSTARTED)], 2.444, id="one that has not begun takes over"),
+        pytest.param([_up(_window(0.9)), _up(_WEEK, _ENDED)], 2.444, id="one that has ended takes over"),
+        pytest.param([_up(_window(0.9)), _up(_ENDED)], None, id="one of which all have ended"),
         # 160 of 168 hours have passed and 99 % is used: the short window has enough left, the long one has not.
         pytest.param([_up(_window(0.2), _window(0.99, gone=160, hours=168))], 1.616, id="the longer window"),
         # It is too early in the window for a pace.

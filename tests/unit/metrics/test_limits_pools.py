@@ -70,6 +70,25 @@ def test_a_window_that_ends_becomes_unknown_at_the_next_evaluation(bench: Bench)
     assert "cliproxy_pool_empty_timestamp_seconds{" not in text
 
 
+def _week(bench: Bench, used: float, *, resets: float, scope: str = "") -> Reading:
+    reading = _reading(bench, used, resets=resets)
+    return replace(reading, window="7d", scope=scope, window_seconds=7 * 86_400)
+
+
+def test_a_window_that_has_ended_begins_again_in_the_forecast(bench: Bench) -> None:
+    busy = account("a.json", status="active", readings=(_reading(bench, 0.9, resets=4.2),))
+    ended = _reading(bench, 0.3, resets=-0.5)
+    idle = account("b.json", status="active", readings=(ended, _week(bench, 0.2, resets=84)))
+    # 90 % in 0.8 hours. Both share it until the busy one has used its 10 %; the other one has 90 % left then.
+    assert _samples(bench, busy, idle) == {"claude usable": 2, "pool_empty claude": 0.98}
+
+
+def test_an_account_whose_main_windows_have_ended_is_usable_although_one_of_a_model_is_used_up(bench: Bench) -> None:
+    ended = _reading(bench, 0.3, resets=-0.5)
+    full = _week(bench, 1.0, resets=20, scope="opus")
+    assert _samples(bench, account("a.json", status="active", readings=(ended, full))) == {"claude usable": 1}
+
+
 def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_it(bench: Bench) -> None:
     reading = _reading(bench, 1.0, resets=0.5)
     listed = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 9), readings=(reading,))
