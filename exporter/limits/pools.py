@@ -88,10 +88,10 @@ def pools(
 
 
 def by_account(windows: Iterable[LimitWindow]) -> Mapping[CredentialLabels, Sequence[LimitWindow]]:
-    """The windows that providers report, by account; caps on money are not among them."""
+    """The windows that providers report, by account; caps on money, which have no start, are not among them."""
     found: defaultdict[CredentialLabels, list[LimitWindow]] = defaultdict(list)
     for window in windows:
-        if window.kind == PROVIDER and window.unit == SHARE:
+        if window.kind == PROVIDER and (window.unit == SHARE or window.start_ms is not None):
             found[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
     return found
 
@@ -111,8 +111,8 @@ def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
     """
     moments: list[float] = []
     for reading in readings:
-        if reading.limit_nano_usd is not None:
-            continue
+        if reading.limit_nano_usd is not None and reading.window_seconds is None:
+            continue  # a cap on money
         is_full = reading.used_ratio >= 1
         if reading.ends_ms is None:
             moments += [inf] if is_full else []

@@ -163,7 +163,8 @@ _READING = Reading(
         ),
         pytest.param({"resets_ms": None}, None, id="used up without a reset"),
         pytest.param({"used_ratio": 0.5, "resets_ms": None}, None, id="a part is used, without a reset"),
-        pytest.param({"limit_nano_usd": 1}, None, id="a cap on money"),
+        pytest.param({"limit_nano_usd": 1, "window_seconds": None}, None, id="a cap on money"),
+        pytest.param({"limit_nano_usd": 1}, -1, id="a window that counts money"),
     ],
 )
 def test_a_window_has_room_from_its_reset_on(changes: dict[str, float], hours: float | None) -> None:

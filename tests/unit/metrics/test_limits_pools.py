@@ -83,6 +83,24 @@ def test_a_window_that_has_ended_begins_again_in_the_forecast(bench: Bench) -> N
     assert _samples(bench, busy, idle) == {"claude usable": 2, "pool_empty claude": 0.98}
 
 
+def test_a_week_that_counts_dollars_uses_up_its_account_like_any_other(bench: Bench) -> None:
+    """The plans of companies."""
+    week = replace(_week(bench, 1.0009, resets=20), used_nano_usd=100_090_000_000, limit_nano_usd=100_000_000_000)
+    retry_ms = _retry_ms(bench, 30)
+    cooling = account("b.json", status="error", unavailable=True, retry_ms=retry_ms, readings=(week,))
+    assert _samples(bench, account("a.json", status="active", readings=(week,)), cooling) == {
+        "claude exhausted": 2,
+        "pool_next_back claude": 20,
+        "pool_empty claude": 0,
+        "credential_room claude": 20,
+    }
+
+
+def test_a_cap_on_money_of_no_known_length_uses_up_no_account(bench: Bench) -> None:
+    cap = replace(_week(bench, 1.0, resets=20), window="month", window_seconds=None, limit_nano_usd=1)
+    assert _samples(bench, account("a.json", status="active", readings=(cap,))) == {"claude unknown": 1}
+
+
 def test_an_account_whose_main_windows_have_ended_is_usable_although_one_of_a_model_is_used_up(bench: Bench) -> None:
     ended = _reading(bench, 0.3, resets=-0.5)
     full = _week(bench, 1.0, resets=20, scope="opus")
