@@ -165,7 +165,7 @@ class LimitBoard:
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,
-            pools=pools([*windows, *ended], self.labels, statuses, now_ms=now_ms),
+            pools=pools(_distinct([*windows, *ended]), self.labels, statuses, now_ms=now_ms),
             plans=self._plans(statuses, now_ms),
         )
 
