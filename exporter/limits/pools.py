@@ -189,7 +189,7 @@ class _Forecast:
                 empty_at, _, account, window = heappop(empties)
                 if window.empty_at == empty_at:
                     self._rest(account)
-        while self._returns and self._returns[0][0] <= at:
+        while self._returns and self._returns[0][0] < at + 1:  # less than 1 ms is rounding
             _, _, account, returned = heappop(self._returns)
             self._rest(account)
             returned.left = 1.0
@@ -231,15 +231,33 @@ class _Forecast:
 def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
     if any(member.state == "unknown" for member in members):
         return None
-    speeds: dict[str, float] = defaultdict(float)
-    lengths: dict[str, float] = {}
-    for told in (window for member in members for window in member.whole):
-        if told.start_ms is not None and told.reset_ms is not None:
-            length = lengths[told.window] = told.reset_ms - told.start_ms
-            if pace := told.pace(now_ms):
-                speeds[told.window] += pace / length
+    speeds, lengths = _speeds(members, now_ms)
     empty = _Forecast([_account(member, speeds, lengths, now_ms) for member in members], speeds).empty()
     return None if empty is None else now_ms + int(empty)
+
+
+def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """By name of a window: what all accounts together use of it in 1 ms, and its length in ms.
+
+    The accounts that work go on at the pace of their windows. Those that do not have left their use to the others,
+    whose windows may be too old to show it all: so it is at least what all have used since the first window began.
+    """
+    lengths: dict[str, float] = {}
+    paces: defaultdict[str, float] = defaultdict(float)
+    used: defaultdict[str, float] = defaultdict(float)
+    since: dict[str, int] = {}
+    for member in members:
+        for window in member.whole:
+            if window.start_ms is None or window.reset_ms is None:
+                continue
+            name, pace = window.window, window.pace(now_ms)
+            length = lengths[name] = window.reset_ms - window.start_ms
+            used[name] += window.used_ratio
+            if pace is not None:
+                since[name] = min(since.get(name, now_ms), window.start_ms)
+                paces[name] += pace / length if member.state == "usable" else 0.0
+    speeds = {name: max(paces[name], used[name] / (now_ms - at)) for name, at in since.items() if used[name]}
+    return speeds, lengths
 
 
 def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, float], now_ms: int) -> _Account:

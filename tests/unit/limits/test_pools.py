@@ -106,6 +106,10 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
         pytest.param([_up(_window(0.9)), _up(_window(0.9))], 0.222, id="two at the same pace"),
         # 60 % an hour: the first has 10 %; the second has 70 % and works alone from 20 minutes on.
         pytest.param([_up(_window(0.9)), _up(_window(0.3))], 1.333, id="the emptier one bears all in the end"),
+        # 50 % an hour: all of the first in two hours, then 25 % of the second in half an hour.
+        pytest.param([_up(_window(1.0, gone=2.5)), _up(_window(0.25, gone=0.5))], 1.5, id="used one after the other"),
+        # 40 % an hour: 80 % of the first in two hours. It waits since then, and the second has borne all for an hour.
+        pytest.param([_cooling(9, _window(0.8, gone=3)), _up(_window(0.4, gone=1))], 1.5, id="one waits"),
         # As before, but a third one is back in an hour with a window that begins then.
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(1, _UNSTARTED)], None, id="one is back in time"),
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(2, _UNSTARTED)], 1.333, id="one is back too late"),
