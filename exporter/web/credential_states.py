@@ -64,12 +64,14 @@ def _state(account: Account, windows: Sequence[LimitWindow], now_ms: float) -> t
         return say("not reported"), None, None
     if account.disabled:
         return say("disabled"), False, None
-    if not up:
-        until = account.waits_until(now_ms)
-        return (say("unavailable") if until is None else say("cooling down")), False, until
-    member = member_of(up=True, windows=windows)
-    if member.state == "exhausted":  # CPA finds out when it uses the account
+    until = account.waits_until(now_ms)
+    if not up and until is None:
+        return say("unavailable"), False, None
+    member = member_of(up=up, retry_ms=until, windows=windows)
+    if member.state == "exhausted":  # CPA finds out when it uses the account, and may try again before the reset
         return say("used up"), False, member.back_ms
+    if not up:
+        return say("cooling down"), False, until
     # CPA reports "error" for a credential that works for some models and waits for others.
     failing = account.status == "error" and not account.unavailable
     return (say("partly failing") if failing else say("up")), True, None
