@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from exporter.ledger.label_store import Route
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_points import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.limit_windows import WindowSums, sums_between, sums_under_way
@@ -289,12 +288,13 @@ class CapacityWatch:
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
         label_store = self._ledger.label_store
-        own: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
+        own: defaultdict[int, list[tuple[int, str, str]]] = defaultdict(list)
         for id_, series in list(label_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                own[label_store.resolved(series.credential).id].append((id_, label_store.routes[series.route]))
+                account, route = label_store.resolved(series.credential), label_store.routes[series.route]
+                own[account.id].append((id_, account.provider or route.provider, route.model))
         return {
-            key: {id_ for id_, route in own[key[0]] if provider_of(route.provider).counts(route.model, key[2])}
+            key: {id_ for id_, provider, model in own[key[0]] if provider_of(provider).counts(model, key[2])}
             for key in keys
         }
 

@@ -138,7 +138,8 @@ class LimitWindow:
     has no ``reset_ms``; a session that is not open, and a provider's window that has not started or outlives its
     announced reset, have neither start nor reset. ``inferred``: the share was inferred from a refusal. ``source`` of a
     provider's window is ``header``, ``signal`` or ``active``. ``allows_more``: requests pass although it is used up,
-    because they are paid as extra usage. Times are ms since the epoch.
+    because they are paid as extra usage. ``has_ended``: it is over, so nothing of it is used, and it begins with the
+    next use. Times are ms since the epoch.
     """
 
     proxy: str
@@ -160,6 +161,7 @@ class LimitWindow:
     inferred: bool = False
     source: str = ""
     allows_more: bool = False
+    has_ended: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     the test of a value, which gives None for one that does not fit. ``use_suffix`` ends the names of headers that state
     a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to read the
     headers of usage records, not just the signals. ``states_all``: whether each answer states all windows of a scope.
-    ``counts``: whether use of a model counts in the windows of a scope.
+    ``counts``: whether use of a model certainly counts in the windows of a scope.
     """
 
     questions: tuple[Question, ...] = ()
@@ -159,4 +159,4 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
     in_records: bool = False
     states_all: bool = False
-    counts: Callable[[str, str], bool] = lambda _model, _scope: True
+    counts: Callable[[str, str], bool] = lambda _model, scope: not scope

@@ -36,5 +36,6 @@ GEMINI_CLI = Provider(
     questions=(
         Question(900, (_call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}'),)),
         Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data=_TIER),)),
-    )
+    ),
+    counts=lambda model, scope: scope in ("", scope_of(model)),
 )

@@ -3,6 +3,8 @@
 Only metrics of the exporter are asked, no recorded ones, so that the dashboards work with any Prometheus.
 """
 
+from collections.abc import Callable
+
 ROUTE = 'proxy=~"$proxy",provider=~"$provider",model=~"$model"'
 """Selects by the variables, for metrics that know neither credential nor client."""
 ATTEMPT = f'{ROUTE},credential=~"$credential"'
@@ -41,6 +43,13 @@ def _sum(*by: str) -> str:
 def or_zero(expr: str, *, if_there_is: str) -> str:
     """0 in place of nothing, but only where ``if_there_is`` gives something: what is not known is not 0."""
     return f"({expr} or 0 * {if_there_is})"
+
+
+def all_tokens(of: Callable[..., str], *by: str) -> str:
+    """All tokens, as ``rate`` or ``increase``. An imported past has no unclassified ones."""
+    kinds = ("input", "output", "unclassified")
+    read, written, other = (of(f"cliproxy_{kind}_tokens_total", SERIES, *by) for kind in kinds)
+    return f"({read} + {written} + {or_zero(other, if_there_is=read)})"
 
 
 def share(part: str, whole: str) -> str:

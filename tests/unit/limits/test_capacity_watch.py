@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
 from exporter.limits.capacity import Capacity, WindowWorth
+from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
-from exporter.records import Tokens
+from exporter.records import Billing, CredentialFacts, Tokens
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
 
@@ -265,6 +266,57 @@ def test_a_model_with_its_own_limit_does_not_count_in_the_main_window(bench: Lim
         )
         bench.clock.jump(3600)
     assert _usd(_worth(bench)).estimate == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    ("provider", "scope", "model", "other"),
+    [
+        ("antigravity", "claude-gpt", "claude-sonnet-4-6", "gemini-3-flash"),
+        ("antigravity", "claude-gpt", "gemini-claude-sonnet-4-5", "gemini-3-flash"),
+        ("antigravity", "gemini", "gemini-3-pro-high", "claude-sonnet-4-6"),
+        ("gemini-cli", "gemini-2.5-flash", "gemini-2.5-flash", "gemini-2.5-flash-lite"),
+        ("kimi", "code", "kimi-for-coding", ""),
+    ],
+)
+def test_a_window_of_a_group_of_models_has_the_worth_of_their_use(
+    bench: LimitBench, provider: str, scope: str, model: str, other: str
+) -> None:
+    resets_ms = _START_MS + _WEEK_MS
+    for step in range(11):
+        at_ms = _START_MS + step * _HOUR_MS
+        group = _reading(at_ms, step * 0.05, resets_ms, scope=scope)
+        bench.book(Use(at_ms, provider=provider, model=model, nano_usd=10 * 10**9, reading=group))
+        if other:
+            bench.book(Use(at_ms + 1000, provider=provider, model=other, nano_usd=7 * 10**9))
+        bench.clock.jump(3600)
+    assert _usd(_worth(bench, scope=scope)).estimate == pytest.approx(200)
+
+
+def test_use_counts_by_the_accounts_own_provider(bench: LimitBench) -> None:
+    """A Kimi account that is called through ``/v1/messages`` is recorded as Claude's."""
+    facts = CredentialFacts(provider="kimi", billing=Billing.SUBSCRIPTION)
+    account = Account(facts=facts, identity=None, auth_index="account-1", auth_type="oauth")
+    bench.ledger.take_inventory("p", [account])
+    resets_ms = _START_MS + _WEEK_MS
+    for step in range(11):
+        at_ms = _START_MS + step * _HOUR_MS
+        told = _reading(at_ms, step * 0.05, resets_ms, scope="code")
+        bench.book(Use(at_ms, provider="claude", model="kimi-k2.5", nano_usd=10 * 10**9, reading=told))
+        bench.clock.jump(3600)
+    assert _usd(_worth(bench, scope="code")).estimate == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    ("provider", "scope"), [("antigravity", "gemini-3-flash"), ("antigravity", "other"), ("a-plugin", "agents")]
+)
+def test_a_window_of_nobody_knows_which_models_has_no_worth(bench: LimitBench, provider: str, scope: str) -> None:
+    resets_ms = _START_MS + _WEEK_MS
+    for step in range(11):
+        at_ms = _START_MS + step * _HOUR_MS
+        told = _reading(at_ms, step * 0.05, resets_ms, scope=scope)
+        bench.book(Use(at_ms, provider=provider, model="gemini-3-flash", nano_usd=10 * 10**9, reading=told))
+        bench.clock.jump(3600)
+    assert _worth(bench, scope=scope).usd is None
 
 
 def test_each_account_has_its_own_worth(bench: LimitBench) -> None:

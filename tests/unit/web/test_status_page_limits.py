@@ -294,6 +294,17 @@ def test_an_account_whose_window_is_used_up_is_not_called_up_whatever_its_proxy_
     assert of_carl == "claude-carl up"
 
 
+def test_an_account_that_waits_less_long_than_its_window_is_used_up_until_that_resets(web: WebBench) -> None:
+    _listed(web, "anna")
+    status = web.statuses[0]
+    ((id_, account),) = status.accounts
+    waits = msgspec.structs.replace(account, status="error", unavailable=True, retry_ms=_NOW_MS + _HOUR_MS // 2)
+    web.statuses[:] = [replace(status, accounts=((id_, waits),))]
+    full = replace(_WINDOW, kind="provider", name="", proxy="p", credential="claude-anna", unit="share", used_ratio=1.0)
+    [card] = _cards(web, Board(at_ms=_NOW_MS, windows=(replace(full, reset_ms=_NOW_MS + 30 * _HOUR_MS),)))
+    assert card.startswith("claude-anna used up until 2026-11-19 ")
+
+
 # --- the accounts of a provider together ------------------------------------------------------------------------------
 
 
