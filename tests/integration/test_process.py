@@ -235,6 +235,7 @@ def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: 
         (line,) = program.logged("records_lost")
     assert "level=error" in line
     assert "records=300" in line
+    assert "an exporter that still runs then goes on" in line, "not that nothing was lost"
 
 
 def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: SteeredServer, tmp_path: Path) -> None:
