@@ -16,7 +16,8 @@ from exporter.ledger.views.totals import Flow
 from exporter.limits.board import LimitBoard
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
-from exporter.sentences import counted, pattern, say
+from exporter.sentences import counted, joined, pattern, say
+from exporter.sources.proxy_config import MAX_RETENTION_SECONDS
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
@@ -216,7 +217,7 @@ def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterator[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
-    if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
+    if flow.gap_ms is not None and _is_recent(flow.gap_ms, now_ms):
         at = moment(flow.gap_ms)
         if flow.gap_seconds is None:
             title = say("lost the answer to a read of its usage queue at {moment}", moment=at)
@@ -236,10 +237,14 @@ def _of_losses(
             title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)
             text = say(
                 "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
-                " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum."
+                " unless it was off."
             )
+            if status is None or status.retention_seconds != MAX_RETENTION_SECONDS:
+                text = joined(
+                    text, say("Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum.")
+                )
         yield _of_proxy(subject=proxy, title=title, text=text)
-    if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
+    if flow.missed and flow.missed_ms is not None and _is_recent(flow.missed_ms, now_ms):
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
         title = counted(
             "counted about {number:,} record that never arrived, the last ones at {moment}",
@@ -249,6 +254,11 @@ def _of_losses(
         )
         text = say("They are missing from all figures. {why} The number is an estimate over all time.", why=why)
         yield _of_proxy(subject=proxy, title=title, text=text)
+
+
+def _is_recent(at_ms: int, now_ms: float) -> bool:
+    """Whether it was within the last day. A time in the future is of a clock that was ahead: it says nothing."""
+    return 0 <= now_ms - at_ms < _TOLD_FOR_MS
 
 
 def _of_figures(figures: Figures | None) -> Iterator[Problem]:
