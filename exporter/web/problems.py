@@ -28,6 +28,7 @@ _WHY_MISSED = say("Either another program read them, or nobody did in time, or a
 _WHY_MISSED_IN_SNAPSHOT = say(
     "The proxy shows only its newest requests, and more came between two reads: set COLLECTOR_INTERVAL_SECONDS lower."
 )
+_LONGEST_RETENTION = say("Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum.")
 _BILLING = {
     Billing.METERED: say("of metered cost"),
     Billing.SUBSCRIPTION: say("of subscription value"),
@@ -217,6 +218,7 @@ def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterator[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
+    text: str
     if flow.gap_ms is not None and _is_recent(flow.gap_ms, now_ms):
         at = moment(flow.gap_ms)
         if flow.gap_seconds is None:
@@ -235,14 +237,14 @@ def _of_losses(
             )
         else:
             title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)
-            text = say(
-                "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
-                " unless it was off."
+            is_longest = status is not None and status.retention_seconds == MAX_RETENTION_SECONDS
+            text = joined(
+                say(
+                    "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
+                    " unless it was off."
+                ),
+                None if is_longest else _LONGEST_RETENTION,
             )
-            if status is None or status.retention_seconds != MAX_RETENTION_SECONDS:
-                text = joined(
-                    text, say("Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum.")
-                )
         yield _of_proxy(subject=proxy, title=title, text=text)
     if flow.missed and flow.missed_ms is not None and _is_recent(flow.missed_ms, now_ms):
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
