@@ -139,7 +139,7 @@ class _Tls(Adapter):
                 self._context = self._tls.context()
             except OSError as exc:  # until a renewed certificate has its key
                 why = f"The new certificate cannot be used ({exc.strerror or exc}); the one from before it is in use."
-                _log.warning("web_server", message=why)
+                _log.error("certificate_not_reloaded", message=why)
         wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return wrapped, self.get_environ()
 
