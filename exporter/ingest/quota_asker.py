@@ -143,14 +143,15 @@ class QuotaAsker:
         client = self._clients.get(status.name)
         if client is None or not status.up or self._stopping:
             return
-        known = self._look_at(client, status)
-        for credential, account in _askable(status, self._clock.now_ms()).items():
+        known, now_ms = self._look_at(client, status), self._clock.now_ms()
+        for credential, account in _askable(status, now_ms).items():
             provider = account.facts.provider
             questions = _questions(provider, known)
             for result in RESULTS if questions else ():
                 self._fetches.labels(status.name, provider, result)  # at 0, so that its first rise shows
             for number, question in enumerate(questions):
-                due_ms = self._last((credential, number)).next_ms
+                last = self._last((credential, number))
+                due_ms = last.due_ms(question, renewed_ms=account.renewed_ms, now_ms=now_ms)
                 if number == _WINDOWS and credential in last_told:
                     due_ms = max(due_ms, last_told[credential] + question.every_seconds * 1000)
                 yield _Turn(client, status, credential, account, number, questions, due_ms)

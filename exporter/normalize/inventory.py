@@ -40,8 +40,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     organization have one (``shares_id``), ``member_id`` does: the id with the e-mail address, empty without one.
     ``names`` are people's names for it, for aliases; several credentials can share an e-mail address or a key.
     ``status`` is None for API keys: no CPA version states theirs. ``success`` and ``failed`` are the proxy's own counts
-    since its start (CPA >= 6.9.49), else None. ``readings`` are the provider's windows, from builds that list them
-    (later than 7.2.140).
+    since its start (CPA >= 6.9.49), else None. ``renewed_ms`` is when its login was last made or refreshed, 0 if the
+    proxy does not state it. ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
     """
 
     facts: CredentialFacts
@@ -57,6 +57,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool = False
     unavailable: bool = False
     retry_ms: int | None = None
+    renewed_ms: int = 0
     success: int | None = None
     failed: int | None = None
     readings: tuple[Reading, ...] = ()
@@ -100,6 +101,7 @@ class _AuthFile(msgspec.Struct):
     disabled: bool | None = None
     unavailable: bool | None = None
     next_retry_after: str | None = None
+    last_refresh: str | None = None
     id_token: _IdToken | None = None
     success: int | None = None
     failed: int | None = None
@@ -232,6 +234,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
         unavailable=bool(file.unavailable),
         # Year 1 is Go's "no time"; no page can show a time centuries away in every zone.
         retry_ms=retry_ms if 0 < retry_ms < _FAR_MS else None,
+        renewed_ms=instant(file.last_refresh or "") or 0,
         success=file.success,
         failed=file.failed,
         readings=tuple(read_signals(told, received_ms=received_ms)),

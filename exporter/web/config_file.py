@@ -45,19 +45,18 @@ class Tls(Row):
     min_version: Annotated[ssl.TLSVersion, _one_of(_VERSIONS, "min_version")] = ssl.TLSVersion.TLSv1_2
 
     def context(self) -> ssl.SSLContext:
-        """The TLS context. Raises OSError, which includes ssl.SSLError."""
+        """A TLS context with what the files hold now. Raises OSError, which includes ssl.SSLError.
+
+        It is new each time: one in use that fails to load a certificate has none afterwards.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = self.min_version
-        self.load(context)
+        # Without a password, OpenSSL asks for one on the terminal, which a service does not have.
+        context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
         if self.client_ca_file is not None:
             context.load_verify_locations(self.client_ca_file)
         context.verify_mode = self.client_auth_type
         return context
-
-    def load(self, context: ssl.SSLContext) -> None:
-        """Make ``context`` use the certificate that is on disk now. Raises OSError."""
-        # Without it, OpenSSL asks for a password on the terminal, which a service does not have.
-        context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
 
 
 class WebConfig(Row):

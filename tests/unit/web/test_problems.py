@@ -78,6 +78,19 @@ def test_a_gap_is_shown_for_a_day() -> None:
     assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
 
 
+def test_a_longer_retention_is_advised_only_where_there_is_one() -> None:
+    flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
+    for seconds in (60, 3600):
+        [gap] = _find(statuses=[replace(_WELL, retention_seconds=seconds)], flows={"home": flow}, now_ms=_NOW_MS)
+        assert "unless it was off." in gap.text
+        assert ("Set redis-usage-queue-retention-seconds" in gap.text) == (seconds < 3600)
+
+
+def test_a_loss_in_the_future_was_noted_by_a_clock_that_was_ahead() -> None:
+    flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000, missed=5, missed_ms=_NOW_MS)
+    assert _find(flows={"home": flow}, now_ms=_NOW_MS - 1) == []
+
+
 def test_a_time_without_a_subscription_has_its_own_words() -> None:
     status = replace(_WELL, source_is_pushed=True)
     flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
