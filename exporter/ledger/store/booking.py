@@ -108,7 +108,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
         [
             (
                 *(id_, label_store.price_id(connection, cost.price), int(live)),
-                *(int(record.counted), int(record.billing), int(cost.basis)),
+                *(record.counted, int(record.billing), int(cost.basis)),
                 *_of_record(record),
                 *_of_tokens(record.tokens),
                 *_of_cost(cost),
