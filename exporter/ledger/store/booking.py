@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from msgspec.structs import astuple
+
 from exporter.ledger.changes import Change
 from exporter.ledger.entry_columns import (
     AMOUNTS,
@@ -18,7 +20,6 @@ from exporter.ledger.entry_columns import (
     OF_COST,
     OF_PROXY,
     OF_RECORD,
-    OF_TOKENS,
     ROLLUP,
     SUMS,
     TOTAL,
@@ -31,7 +32,7 @@ from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.records import Cost, UsageRecord
 
-_of_record, _of_tokens, _of_cost = attrgetter(*OF_RECORD), attrgetter(*OF_TOKENS), attrgetter(*OF_COST)
+_of_record, _of_cost = attrgetter(*OF_RECORD), attrgetter(*OF_COST)
 _FILLED = ENTRY[1:]
 """The columns of an entry that booking fills: all but its id."""
 
@@ -110,7 +111,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
                 *(id_, label_store.price_id(connection, cost.price), int(live)),
                 *(record.counted, int(record.billing), int(cost.basis)),
                 *_of_record(record),
-                *_of_tokens(record.tokens),
+                *astuple(record.tokens),
                 *_of_cost(cost),
             )
             for id_, (record, cost) in zip(series, records, strict=True)
