@@ -146,5 +146,5 @@ def _service_tier(wire: Wire, billing: Billing) -> tuple[str, bool]:
 
 
 def _tier(name: str | None) -> str:
-    tier = (name or "").strip().lower()
+    tier = name.strip().lower() if name else ""
     return "" if tier in BASE_TIERS else tier[:40]

@@ -123,7 +123,7 @@ class Pricer:
         The feed prices only models that the catalogue has never heard of.
         """
         user = self.user.content if self.user is not None else _NO_FILE
-        if (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
+        if user.rows and (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
             return price
         price = self._catalogue.find(provider, model, at_ms=at_ms)
         if price is None and self.feed is not None and not self._catalogue.knows(provider, model):
