@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Self
 
-from exporter.records import Tokens
+from exporter.records import Basis, Tokens
 
 _PICO_PER_USD = 1_000_000
 BUCKETS = ("input", "cache_read", "cache_write", "output")
@@ -140,6 +140,10 @@ class Price:
         """
         texts = self._texts
         return texts.get(service_tier) or texts[""]
+
+    @cached_property
+    def basis(self) -> Basis:
+        return Basis.DEFAULT if self.matched_by is MatchedBy.DEFAULT else Basis.EXACT
 
     @cached_property
     def with_one_hour_writes(self) -> "Price":

@@ -20,7 +20,7 @@ from exporter.pricing.lookup import NO_PRICES, PriceList, override_ways
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
 from exporter.pricing.price import MatchedBy, Price, Tariff, pico_per_token, usd_per_million
 from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
-from exporter.records import Basis, Cost, Tokens, UsageRecord
+from exporter.records import Cost, Tokens, UsageRecord
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
 
@@ -106,8 +106,7 @@ class Pricer:
         """What this record costs. Never fails: there is always the default price."""
         model = record.model if record.model.strip().lower() not in _UNNAMED else record.alias
         price = self.price_of(record.provider, model, at_ms=record.ts_ms)
-        basis = Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT
-        text = price.text(record.service_tier)
+        basis, text = price.basis, price.text(record.service_tier)
         tokens = record.tokens
         if tokens == _NO_TOKENS:
             is_success = record.counted and not record.code
@@ -126,7 +125,7 @@ class Pricer:
         The feed prices only models that the catalogue has never heard of.
         """
         user = self.user.content if self.user is not None else _NO_FILE
-        if (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
+        if user.rows and (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
             return price
         price = self._catalogue.find(provider, model, at_ms=at_ms)
         if price is None and self.feed is not None and not self._catalogue.knows(provider, model):
