@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
 from exporter.limits.capacity import Capacity, WindowWorth
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts, Tokens
 from tests.benches.limits import LimitBench, Use
