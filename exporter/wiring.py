@@ -10,9 +10,10 @@ from exporter.history.claims import proxy_signs
 from exporter.history.history import History
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limits import config_task, status_task
+from exporter.history.predecessor.usage_snapshots import snapshot_task
+from exporter.history.pruning import prune_task
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
-from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ingest.parts import IngestParts
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels

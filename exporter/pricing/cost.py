@@ -9,15 +9,16 @@ Part = tuple[str, int, int | None]
 
 def parts(rates: Rates, tokens: Tokens) -> tuple[Part, ...]:
     """The parts of a request's cost, in the order of ``Rates.by_bucket``."""
-    prompt = (
+    found = (
         ("input", tokens.uncached, rates.input),
         ("cache_read", tokens.cache_read, rates.cache_read),
         ("cache_write", tokens.cache_write, rates.cache_write),
+        ("output", tokens.output, rates.output),
     )
     if rates.reasoning is None:
-        return (*prompt, ("output", tokens.output, rates.output))
+        return found
     rest = tokens.output - tokens.reasoning
-    return (*prompt, ("output", rest, rates.output), ("reasoning", tokens.reasoning, rates.reasoning))
+    return (*found[:-1], ("output", rest, rates.output), ("reasoning", tokens.reasoning, rates.reasoning))
 
 
 def cost(rates: Rates, tokens: Tokens) -> tuple[int, str]:
