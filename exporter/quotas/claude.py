@@ -130,7 +130,9 @@ def _scope(scope: Answer) -> str:
 
 def _keyed_windows(answer: Answer) -> Iterator[Reading]:
     for key, entry in answer.entries():
-        used, limit = nano_usd(entry.get("used_dollars")), nano_usd(entry.get("limit_dollars"))
+        used, limit, left = (nano_usd(entry.get(f"{name}_dollars")) for name in ("used", "limit", "remaining"))
+        if used is None and limit is not None and left is not None:
+            used = max(0, limit - left)
         used_ratio = entry.percent("utilization")
         if used_ratio is None:
             used_ratio = quotient(used, limit)

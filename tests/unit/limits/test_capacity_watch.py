@@ -307,14 +307,20 @@ def test_use_counts_by_the_accounts_own_provider(bench: LimitBench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "scope"), [("antigravity", "gemini-3-flash"), ("antigravity", "other"), ("a-plugin", "agents")]
+    ("provider", "scope", "model"),
+    [
+        ("antigravity", "gemini-3-flash", "gemini-3-flash"),
+        ("antigravity", "other", "gemini-3-flash"),
+        ("gemini-cli", "other", "gemini-4-hydrogen"),
+        ("a-plugin", "agents", "gemini-3-flash"),
+    ],
 )
-def test_a_window_of_nobody_knows_which_models_has_no_worth(bench: LimitBench, provider: str, scope: str) -> None:
+def test_a_window_of_unknown_models_has_no_worth(bench: LimitBench, provider: str, scope: str, model: str) -> None:
     resets_ms = _START_MS + _WEEK_MS
     for step in range(11):
         at_ms = _START_MS + step * _HOUR_MS
         told = _reading(at_ms, step * 0.05, resets_ms, scope=scope)
-        bench.book(Use(at_ms, provider=provider, model="gemini-3-flash", nano_usd=10 * 10**9, reading=told))
+        bench.book(Use(at_ms, provider=provider, model=model, nano_usd=10 * 10**9, reading=told))
         bench.clock.jump(3600)
     assert _worth(bench, scope=scope).usd is None
 

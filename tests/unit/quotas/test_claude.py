@@ -176,6 +176,16 @@ def test_a_window_that_counts_dollars_has_its_amounts() -> None:
     )
 
 
+@pytest.mark.parametrize("utilization", [40, None])
+def test_a_window_may_state_the_dollars_that_remain(utilization: int | None) -> None:
+    dollars = {"limit_dollars": 50, "remaining_dollars": 30}
+    usage = {"seven_day": {"utilization": utilization, "resets_at": _RESET} | dollars}
+
+    reading = one(told(_USAGE, usage))
+
+    assert (reading.used_ratio, reading.used_nano_usd, reading.limit_nano_usd) == (0.4, 20 * _DOLLAR, 50 * _DOLLAR)
+
+
 # --- money ------------------------------------------------------------------------------------------------------------
 
 
