@@ -51,6 +51,14 @@ def test_a_list_that_cannot_be_read_is_reported_and_costs_only_itself(server: St
     assert "sk-secret" not in problem
 
 
+@pytest.mark.parametrize("path", ["auth-files", "claude-api-key", "openai-compatibility", "api-key-usage"])
+def test_a_list_of_another_shape_is_named_with_its_proxy(server: SteeredServer, path: str) -> None:
+    server.proxy.fault(path=path, kind="status", status=200, body=b"[]", times=None)
+    (problem,) = _fetch(server).problems
+    assert problem.startswith("Proxy 'default' at ")
+    assert problem.endswith(f"answered /v0/management/{path} with something that is not CPA's.")
+
+
 def test_a_proxy_without_such_a_list_has_no_clients(server: SteeredServer) -> None:
     server.proxy.fault(path="api-keys", kind="status", status=404, body=b"404 page not found", times=None)
     assert (_fetch(server).clients, _fetch(server).problems) == ([], [])
