@@ -71,27 +71,6 @@ Node = Text | Items | Mapping
 """``at`` is where its name stands or, in a list, where it begins."""
 
 
-def single(node: Node) -> Text:
-    """The text that stands there. Raises ProblemsError for a list or a mapping."""
-    if not isinstance(node, Text):
-        raise ProblemsError(node.at.problem("It is not a single value.", f"Write it as {node.at.name}: value."))
-    return node
-
-
-def secret_in_file(file: Node, *, plain: Node | None) -> Text:
-    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
-
-    Line breaks at the end of the file do not belong to it.
-    """
-    at, name = file.at, single(file)
-    if plain is not None:
-        raise ProblemsError(at.problem(f"{plain.at.name} ({plain.at}) is set too.", "Set only one of the two."))
-    text = read_text(at.base / name, at).rstrip("\r\n")
-    if not text.strip():
-        raise ProblemsError(at.problem("The file is empty.", "Put the secret into it."))
-    return Text(text, at)
-
-
 def read_text(path: Path, named: Place) -> str:
     """The text of a file without byte order mark; ``named`` is where its path was written. Raises ProblemsError."""
     try:

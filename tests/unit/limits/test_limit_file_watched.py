@@ -106,7 +106,7 @@ def test_at_the_start_a_mistake_is_an_error_with_all_problems(tmp_path: Path) ->
     with pytest.raises(SettingsError) as raised:
         LimitBench(tmp_path, _BAD)
     assert "'-5' is not a budget" in str(raised.value)
-    assert "Did you mean daily?" in str(raised.value)
+    assert "'dayly' is not accepted. Use 'daily', " in str(raised.value)
 
 
 # --- limits that match nothing ----------------------------------------------------------------------------------------
