@@ -22,6 +22,7 @@ from exporter.settings.proxies import (
     ProxySettings,
     Quotas,
     Secret,
+    SecretText,
     SettingsRow,
     Source,
     or_file,
@@ -160,7 +161,7 @@ class Settings(SettingsRow):
     """YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. docs/limits.md
     shows the format. An edit takes effect within seconds; one with a mistake is not used.
     """
-    exporter_notify_urls: Secret | None = setting(
+    exporter_notify_urls: SecretText | None = setting(
         names=or_file("exporter_notify_urls"),
         kind="URLs of Apprise, separated by spaces or line breaks",
         unset="no messages but those of Alertmanager",

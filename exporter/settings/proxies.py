@@ -18,7 +18,8 @@ from exporter.settings.problems import wrong
 from exporter.settings.written import Place
 from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, names_of
 
-Secret = Annotated[SecretStr, BeforeValidator(validators.text_of_file), AfterValidator(validators.one_line)]
+SecretText = Annotated[SecretStr, BeforeValidator(validators.text_of_file)]
+Secret = Annotated[SecretText, AfterValidator(validators.one_line)]
 ManagementKey = Annotated[Secret, AfterValidator(validators.management_key)]
 _Shown = Annotated[str, AfterValidator(validators.alias)]
 

@@ -74,6 +74,12 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     assert loaded.require().secret_values() == ["planted-0123456789"]
 
 
+def test_urls_for_notices_may_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    _write(tmp_path, {"urls": "json://a\n\njson://b\n"})
+    urls = load_settings({"EXPORTER_NOTIFY_URLS_FILE": "urls"}, cwd=tmp_path).require().notify_urls
+    assert urls == ["json://a", "json://b"]
+
+
 @pytest.mark.parametrize(
     ("files", "environ", "says"),
     [
