@@ -237,10 +237,14 @@ def test_each_mistake_is_reported_with_its_line_and_what_to_do(tmp_path: Path, f
             "'a' is already the id of the limit in line 1.",
         ),
         (f"{_GOOD}\ttokens: 7\n", 5, "This is not YAML: a tab stands where only spaces may indent."),
-        (f"{_GOOD}  name: 'open\n", 6, "This is not YAML: found unexpected end of stream. Put quotes"),
+        (
+            f"{_GOOD}  name: 'open\n",
+            6,
+            "This is not YAML: found unexpected end of stream. Check the indentation, and put quotes",
+        ),
         (f"{_GOOD}  name: !!python/object:os.system x\n", 5, "The value has a tag"),
-        ("limits: " + "[" * 1000 + "]" * 1000, 1, "nested too deeply. Write it flat."),
-        ("limits: &a [*a]\n", 1, "A value contains itself. Remove the alias."),
+        ("limits: " + "[" * 1000 + "]" * 1000, 1, "nested too deeply, or contain themselves. Write it flat"),
+        ("limits: &a [*a]\n", 1, "contain themselves. Write it flat, without aliases."),
     ],
 )
 def test_each_mistake_of_the_whole_file_is_reported_with_its_line(

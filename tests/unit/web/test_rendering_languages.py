@@ -105,8 +105,8 @@ def test_parts_of_a_sentence_are_translated_too() -> None:
             read_aliases,
             "aliases:\n  clients:\n  - {label: client-{0}, alias: a}",
             "EXPORTER_CONFIG (file.yaml:3): This is not YAML: expected ',' or '}', but got '{'."
-            " Check the indentation and quotes, also of the line before.",
-            "请检查缩进和引号",
+            " Check the indentation, and put quotes around special characters, also in the line before.",
+            "并给特殊字符加引号",
         ),
         (
             read_aliases,
