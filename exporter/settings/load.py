@@ -8,6 +8,7 @@ import datetime
 import zoneinfo
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -78,7 +79,7 @@ def load_settings(
         if older is not None and (value := given.setdefault(setting.yaml_name, older)) != older:
             why = f"It is the older name of {value.at.name} ({value.at}), which has another value."
             loaded.problems.append(older.at.problem(why, "Set only one of the two."))
-        loaded.sources[setting.env_name] = str(_place(given, setting.yaml_name) or "default")
+        loaded.sources[setting.names[0]] = str(_place(given, setting.yaml_name) or "default")
     seen: dict[object, Place] = {}
     default = _default_proxy(given, seen)
     settings, right = _checked(given, loaded, seen)
@@ -137,14 +138,12 @@ def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list
     key = _place(given, "cliproxy_management_key")
     if key is None:
         return []
-    row: dict[str, Node] = {"name": Text(DEFAULT_PROXY, key), "url": Text(Settings().cliproxy_url, key)}
-    for name in ("url", "source", "management_key", "management_key_file"):
-        if (node := given.get(f"cliproxy_{name}")) is not None:
-            row[name] = node
-    try:
+    row = {name.removeprefix("cliproxy_"): node for name, node in given.items() if name.startswith("cliproxy_")}
+    row.pop("localhost", None)
+    row = {"name": Text(DEFAULT_PROXY, key), "url": Text(Settings().cliproxy_url, key), **row}
+    with suppress(ValidationError):
         return [ProxySettings.model_validate(row, context=seen)]
-    except ValidationError:
-        return []
+    return []
 
 
 def _elsewhere(proxy: ProxySettings, localhost: str | None) -> ProxySettings:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from exporter.settings import validators
 from exporter.settings.proxies import (
@@ -27,7 +27,7 @@ from exporter.settings.proxies import (
     Source,
     or_file,
 )
-from exporter.settings.yaml_rows import IN_LOWER_CASE
+from exporter.settings.yaml_rows import IN_LOWER_CASE, names_of_field
 
 _MOST = 999_999_999
 """The bound of numbers that are calculated with and have no other: no float holds every number."""
@@ -37,16 +37,9 @@ _HashKey = Annotated[Secret, AfterValidator(validators.hash_key)]
 _SupabaseKey = Annotated[Secret, AfterValidator(validators.supabase_key)]
 
 
-def setting(
-    default: object = None,
-    *,
-    names: AliasChoices | None = None,
-    ge: float | None = None,
-    le: float | None = None,
-    **said: str | bool,
-) -> Any:
-    """A field with what ``Declared`` says of it. A number may be from ``ge`` to ``le``."""
-    return Field(default, validation_alias=names, ge=ge, le=le, json_schema_extra={**said})
+def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: Any) -> Any:
+    """A field with what ``Declared`` says of it, and its ``names``. A number may be from ``ge`` to ``le``."""
+    return Field(default, validation_alias=said.pop("names", None), ge=ge, le=le, json_schema_extra=said)
 
 
 class Settings(SettingsRow):
@@ -236,12 +229,13 @@ class Settings(SettingsRow):
 class Declared:
     """One setting. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none.
 
+    ``names`` are its names in the environment. A secret has ``<NAME>_FILE`` too, and ``also`` is an older name.
     ``section`` is its part of the reference page; the settings below the first of a section belong to it too. ``kind``
-    says in words what a value looks like, ``unset`` what applies without one, ``also`` is an older name of the same
-    setting. A secret may also be given as ``<NAME>_FILE``.
+    says in words what a value looks like, ``unset`` what applies without one.
     """
 
     yaml_name: str
+    names: tuple[str, ...]
     default: str
     section: str
     kind: str
@@ -249,20 +243,6 @@ class Declared:
     also: str = ""
     secret: bool = False
     in_yaml: bool = True
-
-    @property
-    def env_name(self) -> str:
-        return self.yaml_name.upper()
-
-    @property
-    def file_name(self) -> str:
-        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
-        return f"{self.env_name}_FILE" if self.secret else ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names in the environment."""
-        return tuple(name for name in (self.env_name, self.also, self.file_name) if name)
 
 
 def declared() -> Iterator[Declared]:
@@ -276,10 +256,6 @@ def declared() -> Iterator[Declared]:
         default = "" if field.default in (None, (), Path()) else str(field.default)
         if isinstance(field.default, bool):
             default = default.lower()
-        known = {
-            "yaml_name": name,
-            "default": default,
-            "section": section,
-            "secret": field.validation_alias is not None,
-        }
-        yield Declared(**said | known)
+        names = tuple(each.upper() for each in (*names_of_field(name, field), said.get("also")) if each)
+        known = {"yaml_name": name, "names": names, "default": default, "section": section}
+        yield Declared(**said | known, secret=field.validation_alias is not None)

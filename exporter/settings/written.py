@@ -77,14 +77,12 @@ def read_text(path: Path, named: Place) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         why, fix = say("The file does not exist."), say("Create it, or correct the path in {name}.", name=named.name)
-    except IsADirectoryError:
-        why = say("It is a directory.")
-        fix = say("Put a file there, or correct the path in {name}.", name=named.name)
     except UnicodeDecodeError:
         why, fix = say("The file is not UTF-8 text."), say("Save it as UTF-8.")
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or "not a path"
-        why, fix = say("The file cannot be read: {cause}.", cause=cause), say("Let the exporter's user read it.")
+        why = say("The file cannot be read: {cause}.", cause=cause)
+        fix = say("Let the exporter's user read it, or correct the path in {name}.", name=named.name)
     raise ProblemsError(named.problem(why, fix))
 
 

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from exporter.sentences import pattern, say
@@ -177,5 +178,9 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
 
 def names_of(row: type[Row]) -> list[str]:
     """What the fields of a row are called in a file."""
-    names = [field.validation_alias or name for name, field in row.model_fields.items()]
-    return [str(name) for each in names for name in (each.choices if isinstance(each, AliasChoices) else [each])]
+    return [each for name, field in row.model_fields.items() for each in names_of_field(name, field)]
+
+
+def names_of_field(name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias or name
+    return [str(each) for each in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]

@@ -88,7 +88,7 @@ def test_a_folder_in_place_of_the_file_is_reported_until_it_is_gone(bench: Limit
     bench.file.unlink()
     bench.file.mkdir()
     bench.tick()
-    assert "It is a directory." in bench.board.problems[0]
+    assert "The file cannot be read: Is a directory." in bench.board.problems[0]
     bench.file.rmdir()
     bench.edit(_DAY)
     assert (bench.board.problems, _budgets(bench)) == ([], {"day": 1000})

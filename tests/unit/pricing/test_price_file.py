@@ -354,7 +354,7 @@ def test_all_mistakes_are_reported_at_once(path: Path) -> None:
     ("prepare", "says"),
     [
         pytest.param(lambda _: None, "The file does not exist. Create it, or correct the path in", id="no file"),
-        pytest.param(lambda path: path.mkdir(), "It is a directory", id="a directory"),
+        pytest.param(lambda path: path.mkdir(), "cannot be read: Is a directory. ", id="a directory"),
         pytest.param(lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8", id="a binary file"),
     ],
 )

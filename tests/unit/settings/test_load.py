@@ -85,7 +85,7 @@ def test_urls_for_notices_may_stand_on_lines_of_their_own(tmp_path: Path) -> Non
     [
         pytest.param({}, {}, "The file does not exist.", id="missing"),
         pytest.param({"token": "\n"}, {}, "The file is empty.", id="empty"),
-        pytest.param({"token/x": ""}, {}, "It is a directory. Put a file there", id="a directory"),
+        pytest.param({"token/x": ""}, {}, "cannot be read: Is a directory.", id="a directory"),
         pytest.param({"token": "planted\nplanted"}, {}, "line break or a control character", id="two lines"),
         pytest.param(
             {"token": "planted"},

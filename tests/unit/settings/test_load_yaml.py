@@ -345,7 +345,11 @@ def test_missing_file_is_a_problem(tmp_path: Path) -> None:
     ("content", "says"),
     [
         pytest.param(b"a: \xff", "not UTF-8", id="not text"),
-        pytest.param(None, "It is a directory. Put a file there, or correct the path in", id="a directory"),
+        pytest.param(
+            None,
+            "cannot be read: Is a directory. Let the exporter's user read it, or correct the path in",
+            id="a directory",
+        ),
     ],
 )
 def test_unreadable_file_is_a_problem(tmp_path: Path, content: bytes | None, says: str) -> None:
