@@ -20,6 +20,7 @@ from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import say
 from exporter.settings.problems import shown, wrong
+from exporter.settings.validators import one_or_list, printable
 from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_rows import IN_LOWER_CASE, Day, Row, Zone, read_by, read_rows, text
 
@@ -27,7 +28,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST = 10**18
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
-_LONGEST_TEXT = 200
 
 
 def read_limit_file(path: Path, *, zone: tzinfo) -> "LimitSet":
@@ -74,16 +74,6 @@ def _id(value: object, info: ValidationInfo[dict[str, Any]]) -> str:
     return id_
 
 
-def _short(value: object, info: ValidationInfo) -> str:
-    found = text(value)
-    if not found.isprintable():
-        raise wrong("{name} holds a line break or control character.", "Remove it.", name=info.field_name)
-    if len(found) > _LONGEST_TEXT:
-        name = info.field_name
-        raise wrong("{name} is longer than {most} characters.", "Shorten it.", name=name, most=_LONGEST_TEXT)
-    return found
-
-
 def _count(written: str) -> int | None:
     return count if 0 < (count := int(written)) <= _MOST else None
 
@@ -121,23 +111,13 @@ def _fits_the_strategy(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _models(value: object) -> tuple[str, ...]:
-    names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(name, str) and 0 < len(name) <= _LONGEST_TEXT for name in names):
-        raise wrong(
-            "models is not a list of names.",
-            "Write exact names or globs such as claude-*, one after each dash, or leave it out for all models.",
-        )
-    return tuple(map(str, names))
-
-
 def _not_above_critical(share: float, info: ValidationInfo) -> float:
     if share > (info.data.get("critical") or 1):
         raise wrong("The threshold warning is above critical.", "Give warning the smaller share.")
     return share
 
 
-_Text = Annotated[str, PlainValidator(_short)]
+_Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 _Tokens = Annotated[int, _budget(Unit.TOKENS, _count, "5_000_000")]
 _Requests = Annotated[int, _budget(Unit.REQUESTS, _count, "5_000_000")]
 _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
@@ -195,7 +175,7 @@ class _Limit(Row):
     model_pattern: _Text = ""
     credential: _Text = ""
     client: _Text = ""
-    models: Annotated[tuple[str, ...], PlainValidator(_models)] = ()
+    models: Annotated[tuple[_Text, ...], BeforeValidator(one_or_list), Field(min_length=1)] = ()
     tokens: _Tokens | None = None
     requests: _Requests | None = None
     usd: Annotated[_Usd | None, BeforeValidator(_has_a_budget), Field(validate_default=True)] = None

@@ -22,7 +22,7 @@ from exporter.limits.limit_file import WindowMs
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import Strategy
 from exporter.sentences import counted, joined, say
-from exporter.settings.problems import wrong
+from exporter.settings.validators import printable
 from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, read_by
 
 TABLE = "rate_limit_configs"
@@ -83,19 +83,13 @@ class StoredLimits:
             self.problems = [*self.problems, others]
 
 
-def _text(text: str) -> str:
-    if not text.isprintable():
-        raise wrong("It holds a line break or control character.", "Remove it.")
-    return text
-
-
 def _counts(minutes: object, info: ValidationInfo) -> object:
     """The length of a window; the calendar ignores it."""
     strategy = info.data.get("reset_strategy")
     return minutes if strategy is None or strategy.has_length else None
 
 
-_Text = Annotated[str, Field(max_length=255), AfterValidator(_text)]
+_Text = Annotated[str, Field(max_length=255), AfterValidator(printable)]
 _Budget = Annotated[int, Field(ge=0)]
 _Moment = Annotated[
     int,

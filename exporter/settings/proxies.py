@@ -21,7 +21,7 @@ from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, names_of
 SecretText = Annotated[SecretStr, BeforeValidator(validators.text_of_file)]
 Secret = Annotated[SecretText, AfterValidator(validators.one_line)]
 ManagementKey = Annotated[Secret, AfterValidator(validators.management_key)]
-_Shown = Annotated[str, AfterValidator(validators.alias)]
+_Shown = Annotated[str, Field(max_length=100), AfterValidator(validators.printable)]
 
 Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
 Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
@@ -79,7 +79,7 @@ class ProxySettings(SettingsRow):
 class _AliasRow(SettingsRow):
     """The name shown for what exactly one of the other fields identifies."""
 
-    alias: Annotated[str, AfterValidator(validators.alias)]
+    alias: _Shown
 
     @model_validator(mode="wrap")
     @classmethod

@@ -130,7 +130,8 @@ def read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
             fix = f"Set {name.upper()} in the environment."
             loaded.problems.append(node.at.problem("It cannot be set in this file.", fix))
         elif name == "proxies" and node in ("", []):
-            loaded.problems.append(node.at.problem(say("The list is empty."), say("Add a proxy, or remove the line.")))
+            why, fix = say("{name} is empty.", name=name), say("Add an entry, or remove the line.")
+            loaded.problems.append(node.at.problem(why, fix))
         elif node != "":
             found[name] = node
     return found

@@ -182,9 +182,14 @@ def text_of_file(value: object) -> object:
     return text
 
 
+def printable(text: str) -> str:
+    if not text.isprintable():
+        raise wrong(say("It holds a line break or control character."), say("Remove it."))
+    return text
+
+
 def one_line(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value().isprintable():
-        raise wrong(say("It contains a line break or a control character."), say("Give the secret on one line."))
+    printable(secret.get_secret_value())
     return secret
 
 
@@ -227,9 +232,3 @@ def _is_anonymous(token: str) -> bool:
     except (IndexError, ValueError):
         return False
     return b'"role":"anon"' in claims.replace(b" ", b"")
-
-
-def alias(text: str) -> str:
-    if not 1 <= len(text) <= 100 or not text.isprintable():
-        raise wrong(say("It is not a name that can be shown."), say("Give 1 to 100 printable characters."))
-    return text

@@ -164,6 +164,8 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
             return PydanticCustomError("unknown", "{why} {fix}", said.context)
         case "model_type" | "dict_type":
             why, fix = pattern("{name} is not a mapping."), pattern("Write one name: value a line.")
+        case "too_short":
+            why, fix = pattern("{name} is empty."), pattern("Add an entry, or remove the line.")
         case "tuple_type":
             why, fix = pattern("{name} is not a list."), pattern("Begin each entry with a dash.")
         case kind if kind == "string_type" or not isinstance(given, str):

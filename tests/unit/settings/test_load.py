@@ -86,7 +86,9 @@ def test_urls_for_notices_may_stand_on_lines_of_their_own(tmp_path: Path) -> Non
         pytest.param({}, {}, "The file does not exist.", id="missing"),
         pytest.param({"token": "\n"}, {}, "The file is empty.", id="empty"),
         pytest.param({"token/x": ""}, {}, "cannot be read: Is a directory.", id="a directory"),
-        pytest.param({"token": "planted\nplanted"}, {}, "line break or a control character", id="two lines"),
+        pytest.param(
+            {"token": "planted\nplanted"}, {}, "It holds a line break or control character. Remove it.", id="two lines"
+        ),
         pytest.param(
             {"token": "planted"},
             {"EXPORTER_TOKEN": "planted-too"},

@@ -138,8 +138,12 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
         pytest.param("<<: {[a]: planted}", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a merged name"),
         pytest.param("proxies: &a [*a]", 1, "EXPORTER_CONFIG", "contain themselves", id="a list in itself"),
-        pytest.param("proxies: []", 1, "proxies", "The list is empty", id="no proxies"),
-        pytest.param("proxies:", 1, "proxies", "The list is empty", id="nothing below proxies"),
+        pytest.param(
+            "proxies: []", 1, "proxies", "proxies is empty. Add an entry, or remove the line.", id="no proxies"
+        ),
+        pytest.param(
+            "proxies:", 1, "proxies", "proxies is empty. Add an entry, or remove the line.", id="nothing below proxies"
+        ),
         pytest.param("proxies: {a: planted}", 1, "proxies", "not a list", id="a mapping of proxies"),
         pytest.param("proxies: [planted]", 1, "proxies[0]", "not a mapping", id="a text as a proxy"),
         pytest.param(
@@ -263,14 +267,14 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             f"aliases:\n  clients:\n  - {{key: planted, alias: {'a' * 101}}}",
             3,
             "aliases.clients[0].alias",
-            "1 to 100 printable characters",
+            "a text of 101 characters is not accepted. String should have at most 100 characters.",
             id="a long alias",
         ),
         pytest.param(
             'aliases:\n  clients:\n  - {key: planted, alias: "a\\nb"}',
             3,
             "aliases.clients[0].alias",
-            "1 to 100 printable characters",
+            "It holds a line break or control character. Remove it.",
             id="a line break in an alias",
         ),
         pytest.param(

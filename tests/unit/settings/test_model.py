@@ -100,7 +100,7 @@ def test_a_good_value_is_accepted(tmp_path: Path, name: str, text: str, field: s
         ("EXPORTER_SERIES_BIRTH_SECONDS", "9" * 400, "Input should be less than or equal to 999999999."),
         ("FALSE_START_COST_USD", "1e300", "'1e300' is not accepted. Input should be less than or equal to 999999999."),
         ("EXPORTER_HASH_KEY", "short-planted", "shorter than 16 characters"),
-        ("EXPORTER_TOKEN", "planted\nsecond", "line break or a control character"),
+        ("EXPORTER_TOKEN", "planted\nsecond", "It holds a line break or control character. Remove it."),
         ("LOG_LEVEL", "verbose", "Use 'debug', 'info', 'warning' or 'error'."),
         ("LOG_FORMAT", "xml", "Use 'logfmt' or 'json'."),
         ("SUPABASE_URL", "abc.supabase.co", "Write it like http://localhost:8317 or https://example.com."),
