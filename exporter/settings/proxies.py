@@ -50,7 +50,8 @@ class SettingsRow(Row):
     def _once(cls, name: str, value: object, at: Place, seen: dict[object, Place]) -> None:
         """Refuse what an earlier row has too."""
         if (before := seen.setdefault((cls, name, value), at)) is not at:
-            raise wrong("Another one has the same {name} ({place}).", "Use each once.", name, name=name, place=before)
+            values = {"name": name, "place": str(before)}
+            raise wrong("Another one has the same {name} ({place}).", "Use each once.", name, **values)
 
 
 class ProxySettings(SettingsRow):
