@@ -121,7 +121,7 @@ _Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(print
 _Tokens = Annotated[int, _budget(Unit.TOKENS, _count, "5_000_000")]
 _Requests = Annotated[int, _budget(Unit.REQUESTS, _count, "5_000_000")]
 _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
-WindowMs = Annotated[
+_WindowMs = Annotated[
     int,
     read_by(
         lambda written: window_length_ms(int(written)),
@@ -180,7 +180,9 @@ class _Limit(Row):
     requests: _Requests | None = None
     usd: Annotated[_Usd | None, BeforeValidator(_has_a_budget), Field(validate_default=True)] = None
     strategy: Annotated[Strategy, IN_LOWER_CASE]
-    window_minutes: Annotated[WindowMs | None, BeforeValidator(_fits_the_strategy), Field(validate_default=True)] = None
+    window_minutes: Annotated[_WindowMs | None, BeforeValidator(_fits_the_strategy), Field(validate_default=True)] = (
+        None
+    )
     per: Annotated[Per, IN_LOWER_CASE] | None = None
     critical: _Share | None = None
     warning: _Warning | None = None

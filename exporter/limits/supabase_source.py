@@ -18,9 +18,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
-from exporter.limits.limit_file import WindowMs
 from exporter.limits.model import Limit, Thresholds, Unit
-from exporter.limits.strategies import Strategy
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import counted, joined, say
 from exporter.settings.validators import printable
 from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, read_by
@@ -91,6 +90,7 @@ def _counts(minutes: object, info: ValidationInfo) -> object:
 
 _Text = Annotated[str, Field(max_length=255), AfterValidator(printable)]
 _Budget = Annotated[int, Field(ge=0)]
+_Minutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
 _Moment = Annotated[
     int,
     read_by(
@@ -110,16 +110,16 @@ class _Config(Row):
     token_limit: _Budget = 0
     request_limit: _Budget = 0
     reset_strategy: Annotated[Strategy, IN_LOWER_CASE]
-    window_minutes: Annotated[WindowMs | None, BeforeValidator(_counts), Field(default="0", validate_default=True)]
+    window_minutes: Annotated[_Minutes | None, BeforeValidator(_counts), Field(default="0", validate_default=True)]
     reset_anchor_timestamp: _Moment | None = None
 
 
 def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds) -> Limit | str:
     """The limit of a row, or a sentence on what is wrong with it."""
     id_ = int(str(row["id"]))
-    texts = {name: str(value).strip() for name, value in row.items() if name != "id" and value is not None}
+    texts = {column: str(row[column]).strip() for column in COLUMNS[1:] if row[column] is not None}
     try:
-        found = _Config.model_validate({name: text for name, text in texts.items() if text})
+        found = _Config.model_validate({column: text for column, text in texts.items() if text})
     except ValidationError as error:
         first = error.errors()[0]
         problem = joined(first["ctx"]["why"], first["ctx"]["fix"])
@@ -140,7 +140,7 @@ def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds)
         strategy=found.reset_strategy,
         zone=zone,
         budgets=tuple((unit, budget) for unit, budget in budgets if budget),
-        window_ms=found.window_minutes,
+        window_ms=found.window_minutes and window_length_ms(found.window_minutes),
         thresholds=thresholds,
         anchor_ms=found.reset_anchor_timestamp,
     )
