@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Generic, Self, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
@@ -66,12 +66,6 @@ def _service_tier(name: str) -> str:
     return name
 
 
-def _lifetime(value: object) -> str:
-    if value not in ("5m", "1h"):
-        raise wrong("This lifetime of cache writes is not known.", "Write 5m or 1h.")
-    return str(value)
-
-
 _Text = Annotated[str, PlainValidator(text)]
 _Name = Annotated[
     str,
@@ -112,7 +106,6 @@ _Hours = Annotated[
     ),
 ]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]
-_Lifetime = Annotated[str, PlainValidator(_lifetime)]
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -279,7 +272,7 @@ class OverlayRow(PriceRow):
 class PriceFile(Row):
     """The content of a file."""
 
-    cache_write_ttl: dict[str, _Lifetime] = Field(default_factory=dict)
+    cache_write_ttl: dict[str, Literal["5m", "1h"]] = Field(default_factory=dict)
     prices: tuple[PriceRow, ...] = ()
 
     @property

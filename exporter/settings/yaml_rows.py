@@ -168,7 +168,10 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
             why, fix = pattern("{name} is empty."), pattern("Add an entry, or remove the line.")
         case "tuple_type":
             why, fix = pattern("{name} is not a list."), pattern("Begin each entry with a dash.")
-        case kind if kind == "string_type" or not isinstance(given, str):
+        case "string_too_long":
+            why, fix = pattern("{value} is not accepted."), pattern("Give at most {known} characters.")
+            known = [str(error["ctx"]["max_length"])]
+        case kind if kind in {"string_type", "string_too_short"} or not isinstance(given, str):
             why, fix = pattern("{name} is not a single value."), pattern("Write one value there.")
         case "literal_error" | "enum" | "bool_parsing":
             why, fix = pattern("{value} is not accepted."), pattern("Use {known}.")

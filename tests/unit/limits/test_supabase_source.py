@@ -117,7 +117,7 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
         ({"provider": "\x1b[2J"}, "provider: It holds a line break or control character. Remove it."),
         (
             {"tier_name": "x" * 256},
-            "tier_name: a text of 256 characters is not accepted. String should have at most 255 characters.",
+            "tier_name: a text of 256 characters is not accepted. Give at most 255 characters.",
         ),
         ({"token_limit": -1}, "token_limit: '-1' is not accepted. Input should be greater than or equal to 0."),
         ({"request_limit": -1}, "request_limit: '-1' is not accepted. Input should be greater than or equal to 0."),

@@ -285,7 +285,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             id="a service tier with a bucket more",
         ),
         pytest.param(ROW + "cache_write_ttl: 1h\n", 4, "not a mapping", id="a lifetime without a provider"),
-        pytest.param(ROW + "cache_write_ttl:\n  claude: 2h\n", 5, "5m or 1h", id="another lifetime"),
+        pytest.param(
+            ROW + "cache_write_ttl:\n  claude: 2h\n",
+            5,
+            "'2h' is not accepted. Use '5m' or '1h'.",
+            id="another lifetime",
+        ),
         pytest.param(ROW + "    service_tiers: [flex]\n", 4, "not a mapping", id="service tiers that are a list"),
         pytest.param(ROW + "    service_tiers:\n      Flex: {input: 2}\n", 5, "lower case", id="a tier in capitals"),
         pytest.param(

@@ -267,7 +267,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             f"aliases:\n  clients:\n  - {{key: planted, alias: {'a' * 101}}}",
             3,
             "aliases.clients[0].alias",
-            "a text of 101 characters is not accepted. String should have at most 100 characters.",
+            "a text of 101 characters is not accepted. Give at most 100 characters.",
             id="a long alias",
         ),
         pytest.param(
