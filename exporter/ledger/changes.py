@@ -17,10 +17,8 @@ from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, read_flow
 
-_ADD_UP = (
-    "received = received + ?, booked = booked + ?, duplicate = duplicate + ?, backfilled = backfilled + ?,"
-    " extra = extra + ?"
-)
+_NUMBERS = ("received", "booked", "duplicate", "backfilled", "extra")
+_ADD_UP = ", ".join(f"{name} = {name} + ?" for name in _NUMBERS)
 
 
 class CommittedError(Exception):
@@ -90,7 +88,7 @@ class Changes:
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
                     self.births.save(connection, change.new_series)
-                added = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
+                added = [getattr(change, name) for name in _NUMBERS]
                 if any(added):
                     change.set(_ADD_UP, *added)
                 if change.missed:  # rare, and part of the checksum of the table

@@ -9,16 +9,20 @@ alone decides what counts. A row with a mistake is left out, with a sentence tha
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, timedelta, tzinfo
+from typing import Annotated
 
 import structlog
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
-from exporter.sentences import counted, say
-from exporter.settings.problems import shown
+from exporter.sentences import counted, joined, say
+from exporter.settings.validators import printable
+from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, read_by
 
 TABLE = "rate_limit_configs"
 COLUMNS = (
@@ -35,7 +39,6 @@ COLUMNS = (
 
 _PROVIDERS = {"anthropic": "claude", "google": "gemini"}
 """Labels of providers for which the predecessor's form has another name."""
-_LONGEST_TEXT = 255
 _MOST_PROBLEMS = 5
 
 _log = structlog.get_logger("exporter.limits")
@@ -79,109 +82,77 @@ class SupabaseLimits:
             self.problems = [*self.problems, others]
 
 
-class _WrongError(Exception):
-    """A mistake in a row, and what to do about it."""
+def _counts(minutes: object, info: ValidationInfo) -> object:
+    """The length of a window; the calendar ignores it."""
+    strategy = info.data.get("reset_strategy")
+    return minutes if strategy is None or strategy.has_length else None
+
+
+_Text = Annotated[str, Field(max_length=255), AfterValidator(printable)]
+_Budget = Annotated[int, Field(ge=0)]
+_Minutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
+_Moment = Annotated[
+    int,
+    read_by(
+        lambda text: moment_ms(text, UTC),  # a column created by hand has no zone; it holds UTC
+        "{value} is not a moment.",
+        "Write one such as 2026-11-24T18:30:00+01:00, or leave it empty for none.",
+    ),
+]
+
+
+class _Config(Row):
+    """A row, of which empty columns are left out. Users created some columns by hand, so it has texts."""
+
+    model_pattern: _Text
+    provider: _Text = ""
+    tier_name: _Text = ""
+    token_limit: _Budget = 0
+    request_limit: _Budget = 0
+    reset_strategy: Annotated[Strategy, IN_LOWER_CASE]
+    window_minutes: Annotated[_Minutes | None, BeforeValidator(_counts), Field(default="0", validate_default=True)]
+    reset_anchor_timestamp: _Moment | None = None
 
 
 def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds) -> Limit | str:
     """The limit of a row, or a sentence on what is wrong with it."""
     id_ = int(str(row["id"]))
+    texts = {column: str(row[column]).strip() for column in COLUMNS[1:] if row[column] is not None}
     try:
-        provider, tier, pattern = _text(row, "provider"), _text(row, "tier_name"), _pattern(row)
-        strategy = _strategy(row)
-        budgets = [(Unit.TOKENS, _budget(row, "token_limit")), (Unit.REQUESTS, _budget(row, "request_limit"))]
-        return Limit(
-            id=str(id_),
-            config_id=id_,
-            name=": ".join(part for part in (f"{provider} {tier}".strip(), pattern) if part),
-            shown_provider=_PROVIDERS.get(provider.lower(), provider.lower()),
-            model_pattern=pattern,
-            strategy=strategy,
-            zone=zone,
-            budgets=tuple((unit, budget) for unit, budget in budgets if budget),
-            window_ms=_window_ms(row, strategy) if strategy.has_length else None,
-            thresholds=thresholds,
-            anchor_ms=_anchor(row),
+        found = _Config.model_validate({column: text for column, text in texts.items() if text})
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = joined(first["ctx"]["why"], first["ctx"]["fix"])
+        return say(
+            "Row {row} of {table} is not in force: {column}: {problem}",
+            row=id_,
+            table=TABLE,
+            column=str(first["loc"][0]),
+            problem=problem,
         )
-    except _WrongError as wrong:
-        return say("Row {row} of {table} is not in force: {wrong}", row=id_, table=TABLE, wrong=str(wrong))
+    budgets = ((Unit.TOKENS, found.token_limit), (Unit.REQUESTS, found.request_limit))
+    return Limit(
+        id=str(id_),
+        config_id=id_,
+        name=": ".join(filter(None, (f"{found.provider} {found.tier_name}".strip(), found.model_pattern))),
+        shown_provider=_PROVIDERS.get(found.provider.lower(), found.provider.lower()),
+        model_pattern=found.model_pattern,
+        strategy=found.reset_strategy,
+        zone=zone,
+        budgets=tuple((unit, budget) for unit, budget in budgets if budget),
+        window_ms=found.window_minutes and window_length_ms(found.window_minutes),
+        thresholds=thresholds,
+        anchor_ms=found.reset_anchor_timestamp,
+    )
 
 
 def anchor_of(row: Mapping[str, object]) -> int | None:
     """The moment of a manual reset in ms since the epoch; None if there is none or it is unreadable."""
-    try:
-        return _anchor(row)
-    except _WrongError:
-        return None
+    with suppress(ValueError):
+        return moment_ms(str(row["reset_anchor_timestamp"]), UTC)
+    return None
 
 
 def moment_text(ms: int) -> str:
     """A moment in the table's notation."""
     return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
-
-
-def _text(row: Mapping[str, object], column: str) -> str:
-    value = row[column]
-    text = "" if value is None else str(value).strip()
-    if not text.isprintable():
-        raise _WrongError(f"{column} holds a line break or control character. Remove it.")
-    if len(text) > _LONGEST_TEXT:
-        raise _WrongError(f"{column} is longer than {_LONGEST_TEXT} characters. Shorten it.")
-    return text
-
-
-def _pattern(row: Mapping[str, object]) -> str:
-    if pattern := _text(row, "model_pattern"):
-        return pattern
-    raise _WrongError("it has no model_pattern. Write a part of the models' names, or % for all models.")
-
-
-def _strategy(row: Mapping[str, object]) -> Strategy:
-    text = _text(row, "reset_strategy").lower()
-    try:
-        return Strategy(text)
-    except ValueError:
-        raise _WrongError(f"{shown(text)} is not a reset_strategy. Use one of: {', '.join(Strategy)}.") from None
-
-
-def _whole(row: Mapping[str, object], column: str) -> int | None:
-    """The number in a column. Users created some columns by hand, so it may have any type."""
-    value = row[column]
-    if value is None:
-        return None
-    try:
-        number = float(str(value))
-        if number == int(number):
-            return value if isinstance(value, int) else int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise _WrongError(f"{shown(str(value))} is not a valid {column}. Write a whole number.")
-
-
-def _budget(row: Mapping[str, object], column: str) -> int:
-    """0 for none."""
-    budget = _whole(row, column) or 0
-    if budget < 0:
-        raise _WrongError(f"its {column} is below 0. Write a budget above 0, or leave it empty for none.")
-    return budget
-
-
-def _window_ms(row: Mapping[str, object], strategy: Strategy) -> int:
-    minutes = _whole(row, "window_minutes") or 0
-    length_ms = window_length_ms(minutes)
-    if length_ms is None:
-        raise _WrongError(
-            f"a {strategy} limit needs window_minutes from 1 to {LONGEST_WINDOW_MINUTES} (366 days), not {minutes}."
-        )
-    return length_ms
-
-
-def _anchor(row: Mapping[str, object]) -> int | None:
-    text = _text(row, "reset_anchor_timestamp")
-    if not text:
-        return None
-    try:
-        return moment_ms(text, UTC)  # a column created by hand has no zone; it holds UTC
-    except ValueError:
-        why = f"{shown(text)} is not a reset_anchor_timestamp. Write a moment, or leave it empty for none."
-        raise _WrongError(why) from None

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv.parser import parse_stream
@@ -18,8 +18,7 @@ from dotenv.parser import parse_stream
 from exporter.sentences import say
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean
-from exporter.settings.yaml_rows import unknown_setting
-from exporter.settings.yaml_values import Items, Node, Place, Text, read_text, read_yaml, single
+from exporter.settings.yaml_values import Node, Place, Text, read_text, read_yaml
 
 _DOTENV = ".env"
 
@@ -124,20 +123,15 @@ def read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
     tree: dict[str, Node] = {}
     with loaded.collecting():
         tree = read_yaml(path, setting="EXPORTER_CONFIG")
-    settings = {name.lower(): setting for name, setting in _KNOWN.items()}
     found: dict[str, Node] = {}
     for name, node in tree.items():
-        setting = settings.get(name)
-        if setting is None and name not in ROWS:
-            label, why, fix = unknown_setting(name, (*settings, *ROWS))
-            loaded.problems.append(replace(node.at, name=label).problem(why, fix))
-        elif setting is not None and not setting.in_yaml:
+        setting = _KNOWN.get(name.upper())
+        if setting is not None and not setting.in_yaml:
             fix = f"Set {name.upper()} in the environment."
             loaded.problems.append(node.at.problem("It cannot be set in this file.", fix))
         elif name == "proxies" and node in ("", []):
-            loaded.problems.append(node.at.problem(say("The list is empty."), say("Add a proxy, or remove the line.")))
+            why, fix = say("{name} is empty.", name=name), say("Add an entry, or remove the line.")
+            loaded.problems.append(node.at.problem(why, fix))
         elif node != "":
-            with loaded.collecting():
-                is_node = setting is None or (setting.is_list and isinstance(node, Items))
-                found[name] = node if is_node else single(node)
+            found[name] = node
     return found

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from exporter.settings.problems import Problem, ProblemsError, wrong
-from exporter.settings.yaml_rows import Missing, Row, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_by, read_rows, text
 
 _SETTING = "EXPORTER_WEB_CONFIG"
 _HASH = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
@@ -32,14 +32,14 @@ def _hash(value: object) -> str:
     return str(value)
 
 
-_File = Annotated[Path, BeforeValidator(lambda value, info: value.at.base / text(value, info))]
+_File = Annotated[Path, BeforeValidator(lambda value: value.at.base / text(value))]
 
 
 class Tls(Row):
     """``tls_server_config``."""
 
-    cert_file: Annotated[_File, Missing("cert_file is missing.", "Add the certificate (PEM).")]
-    key_file: Annotated[_File, Missing("key_file is missing.", "Add the private key (PEM).")]
+    cert_file: _File
+    key_file: _File
     client_ca_file: _File | None = None
     client_auth_type: Annotated[ssl.VerifyMode, _one_of(_CLIENT_AUTH, "client_auth_type")] = ssl.CERT_NONE
     min_version: Annotated[ssl.TLSVersion, _one_of(_VERSIONS, "min_version")] = ssl.TLSVersion.TLSv1_2

@@ -74,13 +74,21 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     assert loaded.require().secret_values() == ["planted-0123456789"]
 
 
+def test_urls_for_notices_may_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    _write(tmp_path, {"urls": "json://a\n\njson://b\n"})
+    urls = load_settings({"EXPORTER_NOTIFY_URLS_FILE": "urls"}, cwd=tmp_path).require().notify_urls
+    assert urls == ["json://a", "json://b"]
+
+
 @pytest.mark.parametrize(
     ("files", "environ", "says"),
     [
         pytest.param({}, {}, "The file does not exist.", id="missing"),
         pytest.param({"token": "\n"}, {}, "The file is empty.", id="empty"),
-        pytest.param({"token/x": ""}, {}, "It is a directory. Put a file there", id="a directory"),
-        pytest.param({"token": "planted\nplanted"}, {}, "line break or a control character", id="two lines"),
+        pytest.param({"token/x": ""}, {}, "cannot be read: Is a directory.", id="a directory"),
+        pytest.param(
+            {"token": "planted\nplanted"}, {}, "It holds a line break or control character. Remove it.", id="two lines"
+        ),
         pytest.param(
             {"token": "planted"},
             {"EXPORTER_TOKEN": "planted-too"},
