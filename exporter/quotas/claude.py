@@ -138,6 +138,8 @@ def _keyed_windows(answer: Answer) -> Iterator[Reading]:
             used_ratio = quotient(used, limit)
         if used_ratio is None or key in _NO_WINDOWS or not _CODE_NAME(key):
             continue
+        if limit and not key.startswith(("five_hour", "seven_day")):
+            continue  # credits that were given once, for another use: they expire instead of starting again
         seconds: int | None = _WEEK
         scope = scope_named(key.removeprefix("seven_day").removeprefix("_"))
         if key == "five_hour":

@@ -249,12 +249,12 @@ def _tokens() -> timeseries.Panel:
 
 
 def _cache_hits() -> timeseries.Panel:
-    read = rate("cliproxy_cache_read_tokens_total", SERIES, "provider")
+    read, whole = (rate(f"cliproxy_{kind}_tokens_total", SERIES, "provider") for kind in ("cache_read", "input"))
     return (
         graph(
             "Input read from cache, by provider",
             "The share of input tokens that came from the provider's cache, which costs a fraction of new input.",
-            {"{{provider}}": share(read, rate("cliproxy_input_tokens_total", SERIES, "provider"))},
+            {"{{provider}}": f"{read} / ({whole} > 0)"},
             unit="percentunit",
         )
         .max(1)

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import stat, table
 
 from grafana.generator.parts import ACCOUNTS, OVERVIEW, USD, Column, big_number, joined, leads_to, listing
-from grafana.generator.queries import SERIES, all_tokens, increase, share
+from grafana.generator.queries import SERIES, all_tokens, increase
 
 _LEADS_TO = {"model": OVERVIEW, "client": OVERVIEW, "credential": ACCOUNTS}
 
@@ -32,7 +32,7 @@ def table_of(label: str, title: str) -> table.Panel:
         cost = increase("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', label)
         return f"{cost} > 0"
 
-    read = increase("cliproxy_cache_read_tokens_total", SERIES, label)
+    read, whole = (increase(f"cliproxy_{kind}_tokens_total", SERIES, label) for kind in ("cache_read", "input"))
     return joined(
         listing(
             title,
@@ -40,7 +40,7 @@ def table_of(label: str, title: str) -> table.Panel:
             " money, value what the use of accounts with a login would have cost by API key. A click selects a name.",
             f"{increase('cliproxy_requests_total', SERIES, label)} > 0",
             f"{all_tokens(increase, label)} > 0",
-            share(read, increase("cliproxy_input_tokens_total", SERIES, label)),
+            f"{read} / ({whole} > 0)",
             of("metered"),
             of("subscription"),
         ),

@@ -84,7 +84,7 @@ _COUNTED = {
 """The increases of half an hour ago."""
 _USED = f'{_ALICE},model="m",client="c"'
 _IMPORTED = f'{_BOB},model="old",client="d"'
-"""Of an imported past, which has no unclassified tokens."""
+"""Of an imported past, which has neither unclassified tokens nor caches."""
 _GROWING = {
     "cliproxy_exporter_poll_failures_total": ['proxy="home",reason="timeout"'],
     "cliproxy_quota_fetches_total": ['proxy="home",provider="claude",result="ok"'],
@@ -94,6 +94,7 @@ _GROWING = {
     "cliproxy_input_tokens_total": [_USED, _IMPORTED],
     "cliproxy_output_tokens_total": [_USED, _IMPORTED],
     "cliproxy_unclassified_tokens_total": [_USED],
+    "cliproxy_cache_read_tokens_total": [_USED],
 }
 """Counters that grow by one a second."""
 
@@ -251,6 +252,19 @@ def test_tokens_include_unclassified_ones(shown: _Shown, where: str, label: str,
     tokens = {each.labels[label]: each.value for each in shown(where)}
 
     assert tokens == pytest.approx(dict(zip(names, (3 * 3600, 2 * 3600), strict=True)), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("where", "label", "names"),
+    [
+        ("cliproxy-overview: Models: C", "model", {"m": 1}),
+        ("cliproxy-overview: Input read from cache, by provider: A", "provider", {"claude": 1}),
+    ],
+)
+def test_what_an_imported_past_read_from_caches_is_not_known(
+    shown: _Shown, where: str, label: str, names: dict[str, float]
+) -> None:
+    assert {each.labels[label]: each.value for each in shown(where)} == pytest.approx(names, rel=0.02)
 
 
 def test_the_graph_of_all_tokens_has_unclassified_ones(shown: _Shown) -> None:

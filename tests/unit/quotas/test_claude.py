@@ -176,6 +176,20 @@ def test_a_window_that_counts_dollars_has_its_amounts() -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["iguana_necktie", "velvet_otter"])
+def test_credits_that_were_given_once_are_no_window(key: str) -> None:
+    # Read by public clients in October 2026: they expire after weeks, and pay for sessions in the cloud.
+    given = {
+        "utilization": 1.4,
+        "resets_at": iso(NOW_MS + 30 * 24 * HOUR_MS),
+        "limit_dollars": 250,
+        "used_dollars": 3.5,
+    }
+    usage = {"five_hour": {"utilization": 8, "resets_at": _RESET}, key: given}
+
+    assert windows(told(_USAGE, usage).readings) == {("5h", ""): 0.08}
+
+
 @pytest.mark.parametrize("utilization", [40, None])
 def test_a_window_may_state_the_dollars_that_remain(utilization: int | None) -> None:
     dollars = {"limit_dollars": 50, "remaining_dollars": 30}
