@@ -27,6 +27,7 @@ _OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
 _MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_QUOTED = ('""', "''", "“”", "\u2018\u2019")
 _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 """Keys of projects: ``sb_secret_`` with letters and digits, or the older tokens (JWT)."""
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
@@ -42,6 +43,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise wrong(say("It is not a single value."), say("Write it as name: value."))
     return value.strip()
+
+
+def _unquoted(text: str) -> str:
+    """The text of a value that has no quotation marks around it."""
+    if len(text) > 1 and text[0] + text[-1] in _QUOTED:
+        raise wrong("It has quotation marks around it, which would be part of the value.", "Remove them.")
+    return text
 
 
 def word(value: object) -> str:
@@ -156,20 +164,18 @@ def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None
     ``login`` is why it must not hold user and password, and what to do about that. If it is the base of other URLs, it
     loses its trailing slash; ``names`` is what a URL with a path ``below`` the right one names.
     """
-    text = _text(value)
+    text = _unquoted(_text(value))
     like = "Write it like http://localhost:8317 or https://example.com."
-    bad = wrong("It is not a URL with a host.", like)
+    bad = wrong("It is not a URL with a valid host and port.", like)
     if any(character.isspace() or not character.isprintable() for character in text):
         raise bad
-    if "://" not in text:
-        raise wrong("It does not start with http:// or https://.", like)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise bad from None
     if parts.scheme not in _DEFAULT_PORTS:
-        raise wrong("It does not start with http:// or https://.", "Only these two are supported.")
+        raise wrong("It does not start with http:// or https://.", like)
     if not parts.hostname or not _looks_like_host(parts.hostname) or port == 0:
         raise bad
     if "?" in text or "#" in text:
@@ -221,7 +227,8 @@ def secret(value: object) -> SecretStr:
 def management_key(value: object) -> SecretStr:
     """CPA's management key in plain text."""
     key = secret(value)
-    if _BCRYPT.fullmatch(key.get_secret_value()):
+    text = _unquoted(key.get_secret_value())
+    if _BCRYPT.fullmatch(text):
         raise wrong(
             "It is the hash that CPA writes back to its config.yaml, not the key.",
             "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",

@@ -122,7 +122,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
             return Mapping({}, replace(top, line=1))
         if isinstance(root, yaml.MappingNode):
             return _mapping(root, replace(top, line=1), ())
-        line, why, fix = 1, say("The file is not a mapping."), say("Write one setting a line, as name: value.")
+        line, why, fix = 1, say("The file is not a mapping."), say("Begin it with a name and a colon.")
     except _RefusedError as error:
         line, why, fix = error.line, error.why, error.fix
     except yaml.MarkedYAMLError as error:
@@ -151,12 +151,16 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or "it cannot be parsed")
     if "'\\t'" in problem:
         return say("a tab stands where only spaces may indent")
+    if problem.startswith("found character"):
+        return say("a value begins with a character that has a meaning in YAML")
     if isinstance(error, yaml.parser.ParserError) and problem.startswith("expected"):
         return problem  # quotes kinds of tokens, and nothing of the file
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 
 
 def _hint(error: yaml.MarkedYAMLError) -> Sentence:
+    if "'\\t'" in str(error.problem):
+        return say("Replace it with spaces.")
     if isinstance(error, yaml.composer.ComposerError | yaml.scanner.ScannerError):
         return say("Put quotes around values with special characters, and check the line before it too.")
     return say("Check the indentation and quotes, also of the line before.")

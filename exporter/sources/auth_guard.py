@@ -210,9 +210,9 @@ class KeyGuard:
             return None
         left = BAN_TRIES - (held.count if held else 0)
         return (
-            f"{known}, so at most {left} of {BAN_TRIES} tries are left, and a wrong key takes one. Failures of other"
-            " programs at this address, or with another data directory, count, too, and cannot be seen from here: after"
-            f" {BAN_TRIES} CPA bans the address for 30 minutes."
+            f"{known}, so at most {left} of {BAN_TRIES} tries are left, and a wrong key takes one. After {BAN_TRIES}"
+            " failures CPA bans this address for 30 minutes. It also counts those of other programs and of other data"
+            " directories, which cannot be seen from here."
         )
 
     def status(self) -> str | None:
