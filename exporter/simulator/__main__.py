@@ -1,5 +1,6 @@
 """``python -m exporter.simulator``: the demo proxy with live traffic in its own process."""
 
+import os
 import signal
 import sys
 import threading
@@ -36,7 +37,7 @@ def main(*, host: str, port: int, version: str, upgrade_to: str, **play: Any) ->
             click.echo(f"Demo proxy {version} at {server.url}, management key: {play['key']}")
             ended.wait()
     except OSError as error:
-        click.echo(f"Cannot listen on {host}:{port}: {error.strerror}.", err=True)
+        click.echo(f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}.", err=True)
         sys.exit(1)
 
 
