@@ -157,5 +157,5 @@ def _moment(text: str, zone: tzinfo) -> int:
 def _check_year(year: int) -> None:
     if not _FIRST_YEAR <= year <= _LAST_YEAR:
         raise QuestionError(
-            "The year {year} is not from {first} to {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR
+            "The year {year} is not between {first} and {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR
         )
