@@ -160,7 +160,7 @@ class Settings(SettingsRow):
     exporter_quotas: Quotas = setting("passive", kind="passive or active")
     """How the exporter learns of the windows that providers report. passive: from their answers to your requests, as
     Claude, Codex and Meta send them. active: it also asks about idle accounts and those at other providers,
-    seldom and through the proxy; docs/accounts.md says how.
+    rarely and through the proxy; docs/accounts.md says how.
     """
     exporter_max_label_sets: int = setting(5000, ge=1, section="Metrics", kind="number, 1 or more")
     """The most combinations of labels that are exported. Later ones are counted under the label value other."""

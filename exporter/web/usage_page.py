@@ -99,7 +99,7 @@ def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Respons
     return page(
         "requests.html",
         **_common(question, address),
-        lists=(("failed", say("Last failed"), failed), ("dearest", say("Dearest"), dearest)),
+        lists=(("failed", say("Last failed"), failed), ("dearest", say("Most expensive"), dearest)),
         most=MOST_REQUESTS,
         second=partial(formats.second, zone=questions.zone),
         duration=formats.duration,

@@ -368,7 +368,7 @@ def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_not_
 ) -> None:
     _listed(web, "anna")
     web.unasked = {"p": names}
-    assert sentence.format("with EXPORTER_QUOTAS=active ", ", seldom and through the proxy.") in _accounts(web, Board())
+    assert sentence.format("with EXPORTER_QUOTAS=active ", ", rarely and through the proxy.") in _accounts(web, Board())
     assert "The windows of" not in web.client().get("/").text.partition('id="limits"')[0]
 
 
