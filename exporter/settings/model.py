@@ -50,8 +50,8 @@ class Settings(SettingsRow):
     cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
         "http://localhost:8317", section="Proxy", kind="URL"
     )
-    """Base URL of the CLIProxyAPI server, without /v0/management. A container that docker-compose.yml did not start
-    reaches this machine as host.docker.internal.
+    """Base URL of the CLIProxyAPI server, without /v0/management or /v1. A container that docker-compose.yml did not
+    start reaches this machine as host.docker.internal.
     """
     cliproxy_management_key: Annotated[ManagementKey | None, MAY_BE_IN_FILE] = setting(
         kind="text", unset="no proxy named default"

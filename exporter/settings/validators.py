@@ -24,7 +24,8 @@ _HOST_NAME = re.compile(
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
-_MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
+_API_PATH = re.compile(r"/(v[0-9]+(beta)?|v[0-9]+/management(/.*)?|management\.html)\Z")
+"""The base of an API, as clients of models have it, and the Management API with its page."""
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _QUOTED = ('""', "''", "“”", "\u2018\u2019")
@@ -194,9 +195,7 @@ def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None
 def proxy_url(value: object) -> str:
     why = "It holds user:password@. CPA would take that as the management key: both come in the same header."
     login = (why, "Remove it, and let the exporter reach CPA without basic authentication.")
-    return _url(
-        value, login=login, below=_MANAGEMENT_PATH, names="the Management API or its page, not the proxy itself"
-    )
+    return _url(value, login=login, below=_API_PATH, names="one of the proxy's APIs or a page, not the proxy itself")
 
 
 def list_url(value: object) -> str:

@@ -151,6 +151,11 @@ def test_a_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
         ("http://host/a/v8/management/", "Write http://host/a."),
         ("http://host/v0/management/usage-queue", "Write http://host."),
         ("http://host:8317/management.html", "Write http://host:8317."),
+        (
+            "http://host:8317/v1",
+            "It names one of the proxy's APIs or a page, not the proxy itself. Write http://host:8317.",
+        ),
+        ("http://host/a/v1beta/", "Write http://host/a."),
     ],
 )
 def test_a_bad_proxy_url_is_refused_with_what_to_do(tmp_path: Path, url: str, says: str) -> None:
