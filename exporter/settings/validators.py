@@ -254,7 +254,7 @@ def supabase_key(value: object) -> SecretStr:
     if not _SUPABASE_KEY.fullmatch(text):
         raise wrong(
             "It has characters that no key has. The project's page shows dots in place of most of a key until it is"
-            " revealed, and quotes are no part of it.",
+            " revealed, and quotes are not part of it.",
             _COPY_IT,
         )
     return key

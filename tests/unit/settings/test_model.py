@@ -207,7 +207,7 @@ def test_a_management_key_in_quotation_marks_is_refused_before_it_costs_a_login(
         pytest.param(
             SUPABASE | {"SUPABASE_SECRET_KEY": '"sb_secret_planted"'},
             "SUPABASE_SECRET_KEY",
-            "quotes are no part of it",
+            "quotes are not part of it",
             id="a key in quotes",
         ),
         pytest.param(
