@@ -168,7 +168,7 @@ def _check_proxy(proxy: ProxySettings, parts: Parts, asked: dict[str, Names]) ->
     if flags.retention_seconds is not None:
         click.echo(
             f"proxy {proxy.name}: keeps unread records for {flags.retention_seconds} s"
-            " (redis-usage-queue-retention-seconds; 3600 is the most, and survives a longer restart)"
+            " (redis-usage-queue-retention-seconds; with 3600, the most, an hour without the exporter loses nothing)"
         )
     return flags.publishing_enabled is not False
 

@@ -11,8 +11,8 @@ from exporter.sentences import counted
 def false_starts() -> None:
     """List false starts, the newest first.
 
-    They are sudden first values of a proxy that sends no single requests, and in no total, window or period.
-    FALSE_START_COST_USD says how much is too much.
+    A false start is a sudden first value of a proxy that sends no single requests. It is in no total, window or
+    period. FALSE_START_COST_USD says how much is too much.
     """
     with opened() as at:
         found = at.ledger.snapshots.false_starts()

@@ -49,7 +49,7 @@ def reset(id_: str) -> None:
                 f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
                 " in Supabase."
             )
-        click.echo(f"The limit {id_} starts now.")
+        click.echo(f"The limit {id_} counts from now on.")
 
 
 def _cells(row: LimitRow) -> tuple[str, ...]:

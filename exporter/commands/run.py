@@ -89,7 +89,9 @@ def _run_demo(settings: Settings, *, proxy_port: int = 0, upgrade_to: str = DEFA
                 )
             )
         except OSError as exc:
-            raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
+            why = os.strerror(exc.errno or 0)  # exc's own text repeats the address
+            sentence = f"The demo proxy cannot listen on port {proxy_port} ({why}): set --proxy-port."
+            raise ExporterError(sentence) from exc
         _run_demo_exporter(settings, server.url)
 
 

@@ -187,7 +187,7 @@ def read_peer(path: Path, peer: type[PeerRow], pseudonym: Pseudonym) -> Iterator
                 yield _item(peer, row, pseudonym)
     except sqlite3.Error as exc:
         raise ImportFileError(
-            f"{path} cannot be read as an SQLite file ({exc}). If {peer.program} runs, stop it, or copy the file by"
+            f"{path} cannot be read as an SQLite file ({exc}). If {peer.program} runs, stop it, or copy the file with"
             " sqlite3's .backup; a copy needs its -wal file beside it and a folder that can be written."
         ) from exc
 

@@ -85,14 +85,14 @@ def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:
 
 
 def title_of(kind: Kind, window: LimitWindow) -> str:
-    """The summary of the alert rule."""
+    """The summary of the alert rule, with the limit's name in place of its id."""
     scope = f" for {window.scope}" if window.scope else ""
     if window.kind == PROVIDER:
         what = f"{window.credential or window.provider}: {window.limit} limit{scope}"
         if kind is Kind.BACK:
             return f"{what} is available again"
         return f"{what} runs out before it resets" if kind is Kind.EARLY else f"{what} {_used(window)} used"
-    what = f"{window.limit}{f' of {window.credential}' if window.credential else ''}{scope}"
+    what = f"{window.name or window.limit}{f' of {window.credential}' if window.credential else ''}{scope}"
     if kind is Kind.BACK:
         return f"{what}: {_unit(window)} are available again"
     if kind is Kind.EARLY:

@@ -124,7 +124,7 @@ def worth_rows(board: Board, *, names_proxy: bool) -> list[WorthRow]:
     for key, found in board.plans.items():
         price = _price(found.plan)
         row(*key).plan = say(
-            "used for {worth} this month, at {price} a month", worth=formats.usd(found.nano_usd), price=price
+            "worth {worth} this month, costs {price} a month", worth=formats.usd(found.nano_usd), price=price
         )
     for window in sorted(board.worth):
         usd = board.worth[window].usd

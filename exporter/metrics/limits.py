@@ -92,9 +92,9 @@ PLAN_VALUE = gauge(
 POOL_ACCOUNTS = gauge(
     "cliproxy_pool_accounts",
     (*PoolKey._fields, "state"),
-    "Accounts of a provider at a proxy, each in one state. exhausted: a window for all its use is used up; cooling: the"
-    " proxy does not use it for another reason; usable: something is left; unknown: the proxy would use it, but none"
-    " of its windows is known. API keys and disabled accounts do not count.",
+    "Accounts of a provider at a proxy, each in one state. exhausted: a window for all its use, or each of its windows"
+    " for single models, is used up; cooling: the proxy does not use it for another reason; usable: something is left;"
+    " unknown: the proxy would use it, but none of its windows is known. API keys and disabled accounts do not count.",
 )
 POOL_NEXT_BACK = gauge(
     "cliproxy_pool_next_back_timestamp_seconds",

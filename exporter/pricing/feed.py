@@ -145,7 +145,7 @@ class PriceFeed:
             if len(body) > _LARGEST_BODY:
                 raise PriceFeedError("The price feed answered with more than {most} bytes.", most=_LARGEST_BODY)
             if self._stopped.is_set():
-                raise PriceFeedError("The price feed was not read to its end, because the exporter stops.")
+                raise PriceFeedError("The price feed was not read to its end, because the exporter is stopping.")
             if self._clock.monotonic() > deadline:
                 raise PriceFeedError(
                     "The price feed took more than {seconds:.0f} seconds to answer.", seconds=_WHOLE_SECONDS

@@ -106,7 +106,7 @@ def read_feed(body: bytes) -> Feed:
         tariff = Tariff(**_rates(row), tiers=tuple(above_sizes))
         feed |= {(_SECTIONS[vendor], name): tariff for name in _API_NAMES.get(id_, (id_,))}
     if not feed:
-        raise PriceFeedError("The price list has no price of a model that CPA could serve.")
+        raise PriceFeedError("The price list has no price for any model that CPA could serve.")
     return feed
 
 

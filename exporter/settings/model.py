@@ -51,8 +51,8 @@ class Settings(SettingsRow):
     cliproxy_url: Annotated[str, AfterValidator(validators.proxy_url)] = setting(
         "http://localhost:8317", section="Proxy", kind="URL"
     )
-    """Base URL of the CLIProxyAPI server, without /v0/management. A container that docker-compose.yml did not start
-    reaches this machine as host.docker.internal.
+    """Base URL of the CLIProxyAPI server, without /v0/management or /v1. A container that docker-compose.yml did not
+    start reaches this machine as host.docker.internal.
     """
     cliproxy_management_key: ManagementKey | None = setting(
         names=or_file("cliproxy_management_key"), kind="text", unset="no proxy named default"
@@ -165,7 +165,7 @@ class Settings(SettingsRow):
     exporter_quotas: Quotas = setting("passive", kind="passive or active")
     """How the exporter learns of the windows that providers report. passive: from their answers to your requests, as
     Claude, Codex and Meta send them. active: it also asks about idle accounts and those at other providers,
-    seldom and through the proxy; docs/accounts.md says how.
+    rarely and through the proxy; docs/accounts.md says how.
     """
     exporter_max_label_sets: int = setting(5000, ge=1, section="Metrics", kind="number, 1 or more")
     """The most combinations of labels that are exported. Later ones are counted under the label value other."""

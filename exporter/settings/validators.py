@@ -20,9 +20,11 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
+_API_PATH = re.compile(r"/(v[0-9]+(beta)?|v[0-9]+/management(/.*)?|management\.html)\Z")
+"""The base of an API, as clients of models have it, and the Management API with its page."""
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_QUOTED = ('""', "''", "“”", "\u2018\u2019")
 _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 """Keys of projects: ``sb_secret_`` with letters and digits, or the older tokens (JWT)."""
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
@@ -116,6 +118,13 @@ def proxy_name(text: str) -> str:
     return text
 
 
+def _unquoted(text: str) -> str:
+    """The text of a value that has no quotation marks around it."""
+    if len(text) > 1 and text[0] + text[-1] in _QUOTED:
+        raise wrong("It has quotation marks around it, which would be part of the value.", "Remove them.")
+    return text
+
+
 def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = None, names: str = "") -> str:
     """A URL.
 
@@ -123,7 +132,7 @@ def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = N
     loses its trailing slash; ``names`` is what a URL with a path ``below`` the right one names.
     """
     like = "Write it like http://localhost:8317 or https://example.com."
-    if not text.lower().startswith(("http://", "https://")):
+    if not _unquoted(text).lower().startswith(("http://", "https://")):
         raise wrong("It does not start with http:// or https://.", like)
     try:
         parts = urlsplit(text)
@@ -131,7 +140,7 @@ def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = N
     except ValueError:
         has_host = False
     if not has_host or " " in text or not text.isprintable():
-        raise wrong("It is not a URL with a host.", like)
+        raise wrong("It is not a URL with a valid host and port.", like)
     if "?" in text or "#" in text:
         raise wrong("It has a query or a fragment.", "Remove everything from the ? or # on.")
     if "@" in parts.netloc:
@@ -148,7 +157,7 @@ def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = N
 def proxy_url(text: str) -> str:
     why = "It holds user:password@. CPA would take that as the management key: both come in the same header."
     login = (why, "Remove it, and let the exporter reach CPA without basic authentication.")
-    return _url(text, login=login, below=_MANAGEMENT_PATH, names="the Management API or its page, not the proxy itself")
+    return _url(text, login=login, below=_API_PATH, names="one of the proxy's APIs or a page, not the proxy itself")
 
 
 def list_url(text: str) -> str:
@@ -195,7 +204,7 @@ def one_line(secret: SecretStr) -> SecretStr:
 
 def management_key(key: SecretStr) -> SecretStr:
     """CPA's management key in plain text."""
-    if _BCRYPT.fullmatch(key.get_secret_value()):
+    if _BCRYPT.fullmatch(_unquoted(key.get_secret_value())):
         raise wrong(
             "It is the hash that CPA writes back to its config.yaml, not the key.",
             "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",
@@ -220,7 +229,7 @@ def supabase_key(key: SecretStr) -> SecretStr:
     if not _SUPABASE_KEY.fullmatch(text):
         raise wrong(
             "It has characters that no key has. The project's page shows dots in place of most of a key until it is"
-            " revealed, and quotes are no part of it.",
+            " revealed, and quotes are not part of it.",
             _COPY_IT,
         )
     return key

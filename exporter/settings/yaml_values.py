@@ -99,13 +99,15 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
             return Mapping({}, replace(top, line=1))
         if isinstance(root, yaml.MappingNode):
             return _mapping(root, replace(top, line=1))
-        raise _refused(root, say("The file is not a mapping."), say("Write one setting a line, as name: value."))
+        raise _refused(root, say("The file is not a mapping."), say("Begin it with a name and a colon."))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         why, fix = error.problem or "", error.note or ""
         if not fix:
             why = say("This is not YAML: {cause}.", cause=_cause(error))
             fix = say("Check the indentation, and put quotes around special characters, also in the line before.")
+            if "'\\t'" in str(error.problem):
+                fix = say("Replace it with spaces.")
     except RecursionError:
         line, why = 1, say("Lists or mappings are nested too deeply, or contain themselves.")
         fix = say("Write it flat, without aliases.")
@@ -124,6 +126,8 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or "it cannot be parsed")
     if "'\\t'" in problem:
         return say("a tab stands where only spaces may indent")
+    if problem.startswith("found character"):
+        return say("a value begins with a character that has a meaning in YAML")
     if isinstance(error, yaml.parser.ParserError) and problem.startswith("expected"):
         return problem  # quotes kinds of tokens, and nothing of the file
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"

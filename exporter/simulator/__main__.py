@@ -1,5 +1,6 @@
 """``python -m exporter.simulator``: the demo proxy with live traffic in its own process."""
 
+import os
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from exporter.simulator.options import play_options
 from exporter.simulator.world import MANAGEMENT_KEY
 
 
-@click.command(epilog="example: python -m exporter.simulator --port 8317 --rate 2 --version 6.9 --upgrade-after 120")
+@click.command(epilog="Example: python -m exporter.simulator --port 8317 --rate 2 --version 6.9 --upgrade-after 120")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8317, show_default=True, help="Port; 0: any free one.")
 @click.option("--key", default=MANAGEMENT_KEY, show_default=True, help="Management key.")
@@ -36,7 +37,7 @@ def main(*, host: str, port: int, version: str, upgrade_to: str, **play: Any) ->
             click.echo(f"Demo proxy {version} at {server.url}, management key: {play['key']}")
             ended.wait()
     except OSError as error:
-        click.echo(f"Cannot listen on {host}:{port}: {error.strerror}.", err=True)
+        click.echo(f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}.", err=True)
         sys.exit(1)
 
 

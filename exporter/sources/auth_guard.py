@@ -203,16 +203,16 @@ class KeyGuard:
         """A sentence about the remaining tries, None if there will be none or only a ban is known."""
         held = self._held
         if held is None:
-            known = "no failed login is known here"
+            known = "this key has never been refused here"
         elif held.count and not held.given_up:
             known = f"{held.count} failed here so far"
         else:
             return None
         left = BAN_TRIES - (held.count if held else 0)
         return (
-            f"{known}, so at most {left} of {BAN_TRIES} tries are left, and a wrong key takes one. Failures of other"
-            " programs at this address, or with another data directory, count, too, and cannot be seen from here: after"
-            f" {BAN_TRIES} CPA bans the address for 30 minutes."
+            f"{known}, so at most {left} of {BAN_TRIES} tries are left, and a wrong key takes one. After {BAN_TRIES}"
+            " failures CPA bans this address for 30 minutes. It also counts failures with other keys, of other programs"
+            " and of other data directories."
         )
 
     def status(self) -> str | None:
@@ -276,16 +276,16 @@ class KeyGuard:
         if held.given_up:
             once = say("once") if has_rested else say("once, from {moment} on", moment=_moment(again_ms))
             advice = say(
-                "It will not be tried again: set a new key. If it was corrected in CPA, the command"
-                " cliproxy-exporter try-key tries it {once}.",
+                "It will not be tried again: set a new key, and restart the exporter. If it was corrected in CPA, the"
+                " command cliproxy-exporter try-key tries it {once}.",
                 once=once,
             )
             return joined(told, advice)
         when = say("with the next call") if has_rested else say("at {moment}", moment=_moment(again_ms))
         advice = say(
             "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
-            " new key is tried at once. If it was corrected in CPA, the command cliproxy-exporter try-key"
-            " tries this one now.",
+            " new key is tried when the exporter restarts. If it was corrected in CPA, the command"
+            " cliproxy-exporter try-key tries this one now.",
             when=when,
         )
         return joined(told, advice)

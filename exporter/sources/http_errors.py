@@ -58,7 +58,7 @@ _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (
         httpx.ConnectTimeout,
-        say("did not take the connection in time. Is it running, and does a firewall let us through?"),
+        say("did not take the connection in time. Is it running, and does a firewall let the exporter through?"),
     ),
     (httpx.TimeoutException, say("did not answer in time.")),
     (httpx.ProxyError, say("is called through the environment's HTTP proxy (HTTP_PROXY, HTTPS_PROXY), which refused.")),

@@ -50,7 +50,7 @@ class Questions:
         """
         if unknown := sorted(set(parameters) - set(PARAMETERS)):
             raise QuestionError(
-                "There is no parameter {given!r}: there are {known}.",
+                "There is no parameter {given!r}: use one of {known}.",
                 given=unknown[0][:40],
                 known=", ".join(PARAMETERS),
             )

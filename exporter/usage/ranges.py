@@ -53,7 +53,9 @@ def named_range(name: str, *, now_ms: int, zone: tzinfo) -> Range:
     try:
         month = date.fromisoformat(f"{name}-01" if _MONTH.fullmatch(name) else "")
     except ValueError as exc:
-        raise QuestionError("{given!r} is no range: use 24h, 7d, 30d, or a month as 2026-11.", given=name[:40]) from exc
+        raise QuestionError(
+            "{given!r} is not a range: use 24h, 7d, 30d, or a month as 2026-11.", given=name[:40]
+        ) from exc
     _check_year(month.year)
     return Range(_start(month, zone), _start(next_month(month), zone), name)
 
@@ -155,5 +157,5 @@ def _moment(text: str, zone: tzinfo) -> int:
 def _check_year(year: int) -> None:
     if not _FIRST_YEAR <= year <= _LAST_YEAR:
         raise QuestionError(
-            "The year {year} is none of {first} to {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR
+            "The year {year} is not between {first} and {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR
         )

@@ -52,7 +52,7 @@ class Access:
         if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not is_loopback(name):
             raise Forbidden(
                 say(
-                    "This name is not known here. If a reverse proxy on this machine passes it on, add the name to"
+                    "This host name is not known here. If a reverse proxy on this machine passes it on, add it to"
                     " EXPORTER_ALLOWED_HOSTS."
                 ),
             )

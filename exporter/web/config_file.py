@@ -23,7 +23,7 @@ _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
 
 def _one_of(values: Mapping[str, object], name: str) -> PlainValidator:
-    return read_by(values.get, "{value} is no {name}.", "Use one of: {known}.", name=name, known=", ".join(values))
+    return read_by(values.get, "{value} is not a {name}.", "Use one of: {known}.", name=name, known=", ".join(values))
 
 
 def _hash(value: object) -> str:

@@ -101,7 +101,7 @@ def find_problems(
         title, text = _OF_CREDENTIALS.get(state.state, ("", ""))
         if title:
             title = say(title, moment=moment(state.retry_ms or 0))
-            subject = f"{state.label}, {state.proxy}" if len(by_name) > 1 else state.label
+            subject = f"{state.label} ({state.proxy})" if len(by_name) > 1 else state.label
             text = say(text, provider=state.provider)
             yield Problem(kind=pattern("Account"), subject=subject, title=title, text=text)
     for problem in prices.problems:

@@ -41,7 +41,7 @@ class AddressInUseError(ExporterError):
         advice = "Set EXPORTER_HOST to an address of this machine, and EXPORTER_PORT to a port that this user may open."
         if exc.errno == errno.EADDRINUSE:
             advice = "Is another exporter running? Set EXPORTER_PORT or EXPORTER_HOST to an address that is free."
-        super().__init__(f"{host}:{port} cannot be listened on ({exc.strerror}). {advice}")
+        super().__init__(f"The exporter cannot listen on {host}:{port} ({exc.strerror}). {advice}")
 
 
 def check_address(host: str, port: int) -> None:

@@ -124,7 +124,7 @@ def make_app(site: Site) -> Flask:
         problems = site.reload()
         if problems:
             return _text("\n".join(problems), 500)
-        return _text("The files of aliases, limits and prices are in use as they are now.", 200)
+        return _text("The files of aliases, limits and prices were read again and are in use.", 200)
 
     @app.get("/api/collector/health")
     def collector_health() -> Response:

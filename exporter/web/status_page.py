@@ -4,7 +4,7 @@ It shows what this process and the ledger know; a view calls no proxy. The page 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -124,17 +124,15 @@ class StatusPage:
 def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[dict[str, Any]]:
     """The windows of each account, with its state at each proxy and its worth; or the windows of each limit.
 
-    They are in the order of the first of their rows.
+    They are in the order of the first of their rows. Rows name no proxy below the one that the account has.
     """
-    return [
-        {
-            "owner": owner,
-            "rows": [row for row in rows if row.owner == owner],
-            "accounts": [each for each in accounts if each.label == owner],
-            "worth": [each for each in worth if each.name == owner],
-        }
-        for owner in dict.fromkeys(row.owner for row in rows)
-    ]
+    cards = []
+    for owner in dict.fromkeys(row.owner for row in rows):
+        own = [each for each in accounts if each.label == owner]
+        shown = [replace(row, names_proxy=row.names_proxy and len(own) != 1) for row in rows if row.owner == owner]
+        of_owner = [each for each in worth if each.name == owner]
+        cards.append({"owner": owner, "rows": shown, "accounts": own, "worth": of_owner})
+    return cards
 
 
 def _periods(figures: Figures) -> list[tuple[Sentence, Sentence, Any]]:

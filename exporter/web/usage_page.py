@@ -99,7 +99,7 @@ def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Respons
     return page(
         "requests.html",
         **_common(question, address),
-        lists=(("failed", say("Last failed"), failed), ("dearest", say("Dearest"), dearest)),
+        lists=(("failed", say("Last failed"), failed), ("dearest", say("Most expensive"), dearest)),
         most=MOST_REQUESTS,
         second=partial(formats.second, zone=questions.zone),
         duration=formats.duration,
@@ -130,7 +130,7 @@ def usage_for_programs(questions: Questions, arguments: Mapping[str, str]) -> Re
     asked, own = _split(arguments, ("format",))
     form = own.get("format") or "json"
     if form not in ("json", "csv"):
-        raise QuestionError(f"{form[:40]!r} is no format: use json or csv.")
+        raise QuestionError(f"{form[:40]!r} is not a format: use json or csv.")
     report = answer(questions, asked)
     if form == "json":
         return jsonify(as_json(report))

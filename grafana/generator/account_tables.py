@@ -83,7 +83,7 @@ def windows() -> table.Panel:
     return joined(
         listing(
             "Windows, with age and source",
-            "Every window that a provider reports. Age is how long ago the share was true. Source: header is an"
+            "Every window that a provider reports. Age is how long ago it was reported. Source: header is an"
             " answer to a request, signal is what the proxy keeps of such answers, active is an answer to a question"
             " about the account. Refused: the provider refused a request without saying what share is used.",
             per_limit(limit("used_ratio", OF_PROVIDER)),

@@ -75,7 +75,7 @@ def _number(title: str, description: str, count: str, steps: Steps = ((None, RED
     return (
         big_number(
             title,
-            f"{description} Of accounts with a login; API keys have no such state.",
+            f"{description} Only accounts with a login count; API keys have no such state.",
             {title.lower(): or_zero(count, if_there_is=f"count({_UP})")},
             unit="short",
             steps=steps,

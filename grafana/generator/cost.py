@@ -6,10 +6,10 @@ from grafana.generator.parts import amounts, big_number
 from grafana.generator.queries import ANY_EXPORTER, ROUTE, SERIES, or_zero, rate
 
 MONEY = "What API keys cost: real money."
-VALUE = "What the use of accounts with a login would have cost by API key. No money is spent for it."
+VALUE = "What the use of accounts with a login would have cost by API key. No money is spent on it."
 EITHER = (
-    "Money, or the value of a subscription: the proxy did not say which. A fork that sends no single requests never"
-    " does."
+    "Money, or the value of a subscription: the proxy did not say which, because it lists no account or key that"
+    " the use matches."
 )
 _BEGAN = 'cliproxy_period_start_timestamp_seconds{period="month"}'
 _OF_THE_MONTH = f"86400 * days_in_month({_BEGAN} + 15 * 86400) / clamp_min(time() - {_BEGAN}, 86400)"

@@ -62,7 +62,7 @@ def errors() -> timeseries.Panel:
     """Why it lacks something."""
     return amounts(
         "Failed calls to Supabase per hour",
-        "By reason. The exporter repeats them by itself; docs/supabase.md says what to do about each reason.",
+        "By reason. The exporter repeats them by itself; docs/states.md says what to do about each reason.",
         {"{{reason}}": f"3600 * {rate('cliproxy_exporter_history_errors_total', '', 'reason')} > 0"},
         unit="short",
     ).no_value("No call failed")

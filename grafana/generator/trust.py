@@ -223,7 +223,7 @@ def _prices() -> table.Panel:
     return matrix(
         listing(
             "Prices now, in dollars per million tokens",
-            "Of the models used today or yesterday, of a short prompt without a service tier. Empty: it has no price.",
+            "For models used today or yesterday: the price of a short prompt without a service tier. Empty: no price.",
             joined_labels(f"max by (provider, model, bucket) ({price})", "name", "provider", "model"),
             unit="currencyUSD",
         ),

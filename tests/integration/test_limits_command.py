@@ -88,7 +88,7 @@ def test_the_table_shows_the_limits_nearest_to_exhaustion_first_and_what_matches
 def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folder: Path) -> None:
     assert _used(program, "quiet") == _counted(folder)
     code, lines, notes = _run("limits", "reset", "quiet", folder=folder)
-    assert (code, lines) == (0, ["The limit quiet starts now."]), notes
+    assert (code, lines) == (0, ["The limit quiet counts from now on."]), notes
     wait_until(lambda: _used(program, "quiet"), lambda used: used == 0)
     assert _used(program, "all") == _counted(folder), "the others go on"
 

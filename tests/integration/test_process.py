@@ -69,7 +69,7 @@ def test_a_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -> Non
         with _program(tmp_path, server, EXPORTER_PORT=str(port)) as program:
             assert program.wait() == 1
             (sentence,) = program.log
-    assert f"127.0.0.1:{port} cannot be listened on (Address already in use)." in sentence
+    assert f"The exporter cannot listen on 127.0.0.1:{port} (Address already in use)." in sentence
     assert "EXPORTER_PORT" in sentence
 
 

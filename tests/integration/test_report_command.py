@@ -116,9 +116,9 @@ def test_a_misspelt_filter_is_noted(folder: Path) -> None:
 def test_a_question_that_makes_no_sense_is_wrong_use(program: Process, folder: Path) -> None:
     done = run_command("report", "--range", "soon", cwd=folder, CLIPROXY_MANAGEMENT_KEY="unused")
     assert done.returncode == 2
-    assert "'soon' is no range: use 24h, 7d, 30d" in " ".join(done.stderr.split())
+    assert "'soon' is not a range: use 24h, 7d, 30d" in " ".join(done.stderr.split())
 
-    for path, words in {"/api/usage?range=soon": "no range", "/api/usage?format=xml": "json or csv"}.items():
+    for path, words in {"/api/usage?range=soon": "not a range", "/api/usage?format=xml": "json or csv"}.items():
         answer = loopback.get(f"{program.url}{path}")
         assert (answer.status_code, words in answer.json()["error"]) == (400, True)
 

@@ -394,7 +394,7 @@ def test_over_ipv6_it_is_reached_at_the_url_that_it_names(tmp_path: Path) -> Non
     if not loopback.has_ipv6():
         with exporter_process(tmp_path, proxy_url="http://127.0.0.1:9", key="k", EXPORTER_HOST="::1") as program:
             assert program.wait() == 1
-            assert "::1:0 cannot be listened on" in program.log[0]
+            assert "The exporter cannot listen on ::1:0" in program.log[0]
         return
     settings = settings_for(tmp_path, proxy_url="http://127.0.0.1:9", key=MANAGEMENT_KEY, exporter_host="::1")
     with running(settings) as exporter:

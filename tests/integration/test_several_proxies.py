@@ -133,6 +133,6 @@ def test_other_spellings_of_an_address_give_check_config_no_further_tries(fine: 
         assert checked.returncode == 1, checked.stdout + checked.stderr
         told.append(checked.stdout)
     assert fine.proxy.counts().refused_logins == 1
-    assert "no failed login is known here, so at most 5 of 5 tries are left" in told[0]
+    assert "this key has never been refused here, so at most 5 of 5 tries are left" in told[0]
     assert told[0].index("at most 5 of 5") < told[0].index("problem:")
     assert all("1 failed here so far, so at most 4 of 5 tries are left" in each for each in told[1:])

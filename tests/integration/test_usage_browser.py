@@ -152,7 +152,7 @@ def test_a_reader_drills_down_and_back_without_javascript(browser: Browser, busy
         page.get_by_role("navigation", name="Sum by").get_by_role("link", name="Client", exact=True).click()
         page.locator("#table tbody a").first.click()
         assert 0 < _requests(page) < of_model
-        page.get_by_role("link", name="Single requests: failed and dearest").click()
+        page.get_by_role("link", name="Single requests: failed and most expensive").click()
         expect(page.locator("#dearest tbody tr").first).to_contain_text("gpt-5.4")
         page.get_by_role("link", name="Remove the filter by client").click()
         page.get_by_role("link", name="The sums of this range").click()

@@ -241,7 +241,7 @@ def test_a_demo_port_in_use_is_reported(server: SteeredServer, tmp_path: Path) -
     done = run_command("demo", "--proxy-port", str(server.port), cwd=tmp_path, EXPORTER_PORT="0")
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
-    assert f"Port {server.port} cannot be listened on" in sentence
+    assert f"The demo proxy cannot listen on port {server.port} (Address already in use): set" in sentence
     assert "--proxy-port" in sentence
 
 

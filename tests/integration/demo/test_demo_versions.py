@@ -122,7 +122,7 @@ def test_a_taken_port_is_an_error_of_the_caller() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--help"], 0, "example: python -m exporter.simulator"),
+        (["--help"], 0, "Example: python -m exporter.simulator"),
         (["--version", "newest"], 2, "not one of '6.9', '7.2', '8'"),
         (["--port", "taken"], 1, "Cannot listen on 127.0.0.1"),
     ],

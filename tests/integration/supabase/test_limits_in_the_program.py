@@ -153,7 +153,7 @@ def test_the_command_line_shows_them_and_resets_them_beside_a_running_exporter(p
     assert "OpenAI Plus: %" in said
 
     code, said, notes = program.command("limits", "reset", "1")
-    assert (code, said) == (0, "The limit 1 starts now.\n"), notes
+    assert (code, said) == (0, "The limit 1 counts from now on.\n"), notes
     program.turn()
     program.waits_for(0, "cliproxy_limit_used", limit="1")
     program.turn()
@@ -162,7 +162,7 @@ def test_the_command_line_shows_them_and_resets_them_beside_a_running_exporter(p
 
     program.api.kill()
     code, said, notes = program.command("limits", "reset", "1")
-    assert (code, said) == (0, "The limit 1 starts now.\n"), "it asks nobody"
+    assert (code, said) == (0, "The limit 1 counts from now on.\n"), "it asks nobody"
     code, said, notes = program.command("limits", "reset", "7")
     assert (code, said) == (1, "")
     assert "No limit has the id '7'. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs" in notes

@@ -95,7 +95,8 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert (done.returncode, done.stderr) == (1, "")
     directory, taken = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
     assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used (Not a directory: " in directory
-    assert f"127.0.0.1:{port} cannot be listened on (Address already in use). Is another exporter running?" in taken
+    said = f"The exporter cannot listen on 127.0.0.1:{port} (Address already in use). Is another exporter running?"
+    assert said in taken
     assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
     for name in ("limits.yaml", "web.yaml"):
         assert f"file: {tmp_path / name} is valid" in done.stdout

@@ -193,3 +193,15 @@ def test_a_users_own_budget_is_named_with_its_unit() -> None:
     assert text == (
         "80.5% used of 10 USD (warning from 80% on). No reset: use that is older than 24h no longer counts. Only maria."
     )
+
+
+def test_a_limit_has_the_name_that_people_gave_it() -> None:
+    window = _window(
+        0.96, kind=CONFIGURED, limit="7", name="OpenAI Pro: gpt", unit="tokens", used=96.0, budget=100.0, credential="",
+        provider="", proxy="",
+    )  # fmt: skip
+    assert [title_of(kind, window) for kind in (Kind.CRITICAL, Kind.EARLY, Kind.BACK)] == [
+        "OpenAI Pro: gpt: 96% of its tokens used",
+        "OpenAI Pro: gpt: tokens run out before it resets",
+        "OpenAI Pro: gpt: tokens are available again",
+    ]

@@ -296,7 +296,7 @@ def test_a_stop_ends_a_fetch_in_progress(site: Site, feed: PriceFeed) -> None:
     site.lists(gpt_99=1)
     feed.stop()
     feed.refresh()
-    assert "exporter stops" in feed.problem
+    assert "exporter is stopping" in feed.problem
 
 
 def test_a_price_survives_being_stored(ledger: Ledger) -> None:

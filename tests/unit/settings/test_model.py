@@ -82,7 +82,7 @@ def test_a_good_value_is_accepted(tmp_path: Path, name: str, text: str, field: s
         ("EXPORTER_HOST", "http://localhost", "not an IP address or a host name"),
         ("EXPORTER_HOST", "[::1]", "without port and brackets"),
         ("EXPORTER_HOST", f"a.{'b' * 64}.example", "not an IP address or a host name"),
-        ("EXPORTER_PRICES_URL", f"https://{'a' * 64}/list.json", "not a URL with a host"),
+        ("EXPORTER_PRICES_URL", f"https://{'a' * 64}/list.json", "not a URL with a valid host and port"),
         ("EXPORTER_HOST", "*", "0.0.0.0 for all interfaces"),
         ("EXPORTER_PORT", "65536", "'65536' is not accepted. Input should be less than or equal to 65535."),
         ("EXPORTER_PORT", "-1", "'-1' is not accepted. Input should be greater than or equal to 0."),
@@ -135,13 +135,15 @@ def test_a_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
     [
         ("localhost:8317", "does not start with http:// or https://"),
         ("ftp://localhost", "does not start with http:// or https://"),
-        ("http://", "not a URL with a host"),
-        ("http://:8317", "not a URL with a host"),
-        ("http://[::1", "not a URL with a host"),
-        ("http://host:99999", "not a URL with a host"),
-        ("http://host:0", "not a URL with a host"),
-        ("http://ho st", "not a URL with a host"),
-        ("http://host\tx", "not a URL with a host"),
+        ('"http://localhost:8317"', "It has quotation marks around it"),
+        ("“http://localhost:8317”", "It has quotation marks around it"),
+        ("http://", "not a URL with a valid host and port"),
+        ("http://:8317", "not a URL with a valid host and port"),
+        ("http://[::1", "not a URL with a valid host and port"),
+        ("http://host:99999", "not a URL with a valid host and port"),
+        ("http://host:0", "not a URL with a valid host and port"),
+        ("http://ho st", "not a URL with a valid host and port"),
+        ("http://host\tx", "not a URL with a valid host and port"),
         ("http://planted:planted@host", "CPA would take that as the management key"),
         ("http://host/?key=planted", "has a query or a fragment"),
         ("http://host/#planted", "has a query or a fragment"),
@@ -149,6 +151,11 @@ def test_a_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
         ("http://host/a/v8/management/", "Write http://host/a."),
         ("http://host/v0/management/usage-queue", "Write http://host."),
         ("http://host:8317/management.html", "Write http://host:8317."),
+        (
+            "http://host:8317/v1",
+            "It names one of the proxy's APIs or a page, not the proxy itself. Write http://host:8317.",
+        ),
+        ("http://host/a/v1beta/", "Write http://host/a."),
     ],
 )
 def test_a_bad_proxy_url_is_refused_with_what_to_do(tmp_path: Path, url: str, says: str) -> None:
@@ -163,6 +170,14 @@ def test_the_hash_from_the_proxys_configuration_is_not_the_key(tmp_path: Path) -
     loaded = load_settings({"CLIPROXY_MANAGEMENT_KEY": "$2a$10$" + "planted" * 7 + "abcd"}, cwd=tmp_path)
     (problem,) = loaded.problems
     assert "the hash that CPA writes back to its config.yaml" in str(problem)
+    assert "planted" not in str(problem)
+
+
+@pytest.mark.parametrize("key", ['"planted"', "'planted'", "“planted”", "\u2018planted\u2019"])
+def test_a_management_key_in_quotation_marks_is_refused_before_it_costs_a_login(tmp_path: Path, key: str) -> None:
+    loaded = load_settings({"CLIPROXY_MANAGEMENT_KEY": key}, cwd=tmp_path)
+    (problem,) = loaded.problems
+    assert "It has quotation marks around it, which would be part of the value. Remove them." in str(problem)
     assert "planted" not in str(problem)
 
 
@@ -192,7 +207,7 @@ def test_the_hash_from_the_proxys_configuration_is_not_the_key(tmp_path: Path) -
         pytest.param(
             SUPABASE | {"SUPABASE_SECRET_KEY": '"sb_secret_planted"'},
             "SUPABASE_SECRET_KEY",
-            "quotes are no part of it",
+            "quotes are not part of it",
             id="a key in quotes",
         ),
         pytest.param(

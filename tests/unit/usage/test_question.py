@@ -47,7 +47,7 @@ def test_filters_are_labels(questions: Questions) -> None:
     ("parameters", "words"),
     [
         ({"by": "colour"}, "Usage cannot be summed by 'colour': use one of model, client"),
-        ({"modle": "opus"}, "no parameter 'modle': there are range, since"),
+        ({"modle": "opus"}, "no parameter 'modle': use one of range, since"),
         ({"range": "7d", "since": "2026-11-01"}, "not both"),
         ({"x" * 5000: "1"}, "no parameter"),
         ({"by": "x" * 5000}, "cannot be summed by"),

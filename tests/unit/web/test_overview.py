@@ -230,13 +230,13 @@ def test_an_unreadable_ledger_costs_the_figures_and_not_the_page(books: Books, t
 def test_the_last_day_is_drawn_once_there_is_a_request(books: Books) -> None:
     app, page = _page(books)
     with app.test_request_context():
-        assert "No request." in page.answer().get_data(as_text=True)
+        assert "No requests." in page.answer().get_data(as_text=True)
 
     books.book(books.record(nano_usd=2 * 10**9), books.record(hours_ago=12))
     with app.test_request_context():
         text = page.answer().get_data(as_text=True)
 
-    assert "No request." not in text
+    assert "No requests." not in text
     assert "Spent in each quarter of an hour of the last 24 hours: $3.00 in all, at most $2.00 in one." in text
     assert '<path d="M188 48v-24.0h3v24.0zM380 48v-48.0h3v48.0z" class="bars"/>' in text
 

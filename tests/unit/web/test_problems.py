@@ -252,7 +252,7 @@ def test_each_state_of_a_credential_is_described(
 
 def test_a_credential_is_named_with_its_proxy_if_there_are_several() -> None:
     notes = _find(statuses=[_WELL, replace(_WELL, name="office")], credentials=[_credential("disabled", up=False)])
-    assert _headlines(notes) == ["Account c1, home is disabled"]
+    assert _headlines(notes) == ["Account c1 (home) is disabled"]
 
 
 def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:

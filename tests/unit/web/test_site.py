@@ -36,7 +36,7 @@ def test_a_trigger_is_accepted_at_once(web: WebBench) -> None:
 def test_a_reload_says_whether_the_files_are_in_use(web: WebBench) -> None:
     answer = web.client().post("/-/reload")
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
-    assert answer.text == "The files of aliases, limits and prices are in use as they are now.\n"
+    assert answer.text == "The files of aliases, limits and prices were read again and are in use.\n"
     web.reload_problems = ["One is not used.", "Nor is another."]
     answer = web.client().post("/-/reload")
     assert (answer.status_code, answer.text) == (500, "One is not used.\nNor is another.\n")

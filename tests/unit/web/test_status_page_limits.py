@@ -200,9 +200,9 @@ def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> N
         },
     )
     assert _worth(web, board) == [
-        "claude-anna claude used for $412.30 this month, at $200.00 a month; 100% of its windows:"
+        "claude-anna claude worth $412.30 this month, costs $200.00 a month; 100% of its windows:"
         " 7d $240.00 ($235.50 to $246.00), 7d opus $90.00 ($80.00 to $100.50)",
-        "claude-bob claude used for $0.00 this month, at 22.99 EUR a month",
+        "claude-bob claude worth $0.00 this month, costs 22.99 EUR a month",
         "codex-carl codex 100% of its windows: 5h $41.20 ($38.10 to $46.00)",
     ]
 
@@ -217,7 +217,7 @@ def test_with_several_proxies_the_line_names_its_own(web: WebBench) -> None:
     _listed(web, "bob", proxy="q")
     keys = [CredentialLabels("p", "claude-anna", "claude"), CredentialLabels("q", "claude-bob", "claude")]
     board = Board(plans=dict.fromkeys(keys, PlanValue(_PLAN, 0)))
-    assert [line.split(" used")[0] for line in _worth(web, board)] == [
+    assert [line.split(" worth")[0] for line in _worth(web, board)] == [
         "claude-anna claude, p",
         "claude-bob claude, q",
     ]
@@ -266,10 +266,38 @@ def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: 
     first, second = _cards(web, board)
     assert first.startswith("claude-anna max cooling down until 2026-11-18 ")
     assert first.endswith(
-        " used for $412.30 this month, at $200.00 a month; 100% of its windows: 7d $240.00 ($235.50 to $246.00)"
+        " worth $412.30 this month, costs $200.00 a month; 100% of its windows: 7d $240.00 ($235.50 to $246.00)"
     )
     assert second == "All of it"
     assert [line.split()[0] for line in _worth(web, board)] == ["claude-carl"]
+
+
+def test_with_several_proxies_the_heading_of_an_account_names_its_own_once(web: WebBench) -> None:
+    _listed(web, "anna")
+    _listed(web, "bob", proxy="q")
+    [(id_, account)] = web.statuses[0].accounts
+    web.statuses[0] = replace(web.statuses[0], accounts=((id_, msgspec.structs.replace(account, status="active")),))
+    reported = replace(_WINDOW, kind="provider", name="", proxy="p", credential="claude-anna", unit="share")
+    board = Board(at_ms=_NOW_MS, windows=(reported, replace(reported, credential="claude-key-ab12", proxy="q")))
+    heading, key = _cards(web, board)
+    assert (heading, key) == ("claude-anna p up", "claude-key-ab12")
+    of_anna, of_key = _rows(web, *board.windows)
+    assert _words(of_anna).startswith("claude-anna claude, 5h window 50.0%")
+    assert _words(of_key).startswith("claude-key-ab12 claude, 5h window, q 50.0%")
+
+
+def test_the_range_of_a_worth_is_explained_where_there_is_one(web: WebBench) -> None:
+    client = web.client()
+    range_note = "In parentheses: the range of the true value"
+    plans = {CredentialLabels("p", "claude-anna", "claude"): PlanValue(_PLAN, 0)}
+    web.limits.current = Board(plans=plans)
+    page = client.get("/").text
+    assert "At API prices." in page
+    assert range_note not in page
+    web.limits.current = Board(
+        plans=plans, worth={ProviderWindow("p", "claude", "claude-anna", "", "7d"): _worth_of(1, 1, 1)}
+    )
+    assert range_note in client.get("/").text
 
 
 def test_an_account_whose_window_is_used_up_is_not_called_up_whatever_its_proxy_says(web: WebBench) -> None:
@@ -351,7 +379,7 @@ def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_not_
 ) -> None:
     _listed(web, "anna")
     web.unasked = {"p": names}
-    assert sentence.format("with EXPORTER_QUOTAS=active ", ", seldom and through the proxy.") in _accounts(web, Board())
+    assert sentence.format("with EXPORTER_QUOTAS=active ", ", rarely and through the proxy.") in _accounts(web, Board())
     assert "The windows of" not in web.client().get("/").text.partition('id="limits"')[0]
 
 

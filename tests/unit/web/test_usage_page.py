@@ -166,7 +166,7 @@ def test_all_months_of_the_ledger_can_be_reached(client: FlaskClient) -> None:
     ("address", "words"),
     [
         ("/usage?by=colour", "cannot be summed by"),
-        ("/usage?range=soon", "is no range"),
+        ("/usage?range=soon", "is not a range"),
         ("/usage?show=smell", "The bars cannot show"),
         ("/usage?sort=smell", "is not a column"),
         ("/usage?sort=name&order=up", "is not an order"),
