@@ -26,7 +26,11 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(epilog="Example: cliproxy-exporter report --by model --since 2026-10-01 --until 2026-11-01")
 @click.option("--by", type=click.Choice(BY), default="model", show_default=True, help="What to sum by.")
 @click.option("--range", "range_", help=f"{', '.join(PRESETS)} or a month as 2026-10.  [default: 30d]")
-@click.option("--since", help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.")
+@click.option(
+    "--since",
+    help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.  [default with --until: the"
+    " oldest use]",
+)
 @click.option("--until", help="Day or moment at which it ends, not included.  [default: the end of today]")
 @_filters
 @click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)

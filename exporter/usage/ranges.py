@@ -70,7 +70,7 @@ def free_range(since: str, until: str, *, oldest_ms: int, now_ms: int, zone: tzi
     until_ms = _moment(until, zone) if until else _start(next_day(today), zone)
     found = Range(since_ms // BUCKET_MS * BUCKET_MS, -(-until_ms // BUCKET_MS) * BUCKET_MS)
     if found.since_ms >= found.until_ms:
-        raise QuestionError("The range ends before it begins: 'until' must be later than 'since'.")
+        raise QuestionError("The range is empty: 'until', which is not included, must be later than 'since'.")
     return found
 
 

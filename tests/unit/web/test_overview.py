@@ -241,6 +241,20 @@ def test_the_last_day_is_drawn_once_there_is_a_request(books: Books) -> None:
     assert '<path d="M188 48v-24.0h3v24.0zM380 48v-48.0h3v48.0z" class="bars"/>' in text
 
 
+@pytest.mark.parametrize(
+    ("billings", "says"), [((Billing.UNKNOWN,), False), ((Billing.METERED, Billing.SUBSCRIPTION), True)]
+)
+def test_only_several_kinds_of_cost_are_said_to_be_never_added_up(
+    books: Books, billings: tuple[Billing, ...], says: bool
+) -> None:
+    books.book(*(books.record(billing=billing, nano_usd=1) for billing in billings))
+    app, page = _page(books)
+    with app.test_request_context():
+        text = page.answer().get_data(as_text=True)
+    assert ("They are never added up." in text) is says
+    assert "Days begin at midnight, " in text
+
+
 def test_a_long_table_says_how_many_names_it_leaves_out(books: Books) -> None:
     books.book(*[books.record(model=f"model-{number}") for number in range(50)])
     app, page = _page(books)
