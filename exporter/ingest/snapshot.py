@@ -34,6 +34,7 @@ from exporter.normalize.snapshot import (
     read_snapshot,
     rejected_line,
     snapshot_fingerprint,
+    were_renamed,
 )
 from exporter.normalize.usage_record import duration, milliseconds, normalize
 from exporter.normalize.wire import Wire
@@ -274,8 +275,8 @@ class SnapshotIngest:
     # --- counts without details ---------------------------------------------------------------------------------------
 
     def _take_counts(self, snapshot: Sequence[SnapshotSeries], before: LastSnapshot, *, taken_ms: int) -> None:
-        # The first snapshot is a baseline: nobody knows when its counts were used.
-        first = before.is_first
+        # The first snapshot is a baseline: nobody knows when its counts were used. So is the first under other names.
+        first = before.is_first or were_renamed(snapshot, before.marks)
         deltas = SnapshotDeltas() if first else self._counts.since(before.marks, snapshot, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
         self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)

@@ -8,7 +8,8 @@ again. Raw client keys leave here as pseudonyms, and so do the accounts in ``sou
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -29,6 +30,8 @@ _OPEN_PROXY = re.compile(
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
+_SMALL_COUNT = 20
+"""A restarted proxy may soon have counted as much again."""
 MOST_COUNTED = 10**13
 """Bound of a count, so that everything computed from it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
 
@@ -164,10 +167,22 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
     return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
 
 
-def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
+def were_renamed(snapshot: Sequence[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
+    """Whether each model's counts go on, but under no name in ``marks``: the hash key is another one."""
+    before, now = Counter[str](), Counter[str]()
+    for (_, model), mark in marks.items():
+        before[model] += mark.requests
+    for series in snapshot:
+        now[series.model] += series.requests
+        if (series.key, series.model) in marks:
+            return False
+    return before.total() > _SMALL_COUNT and before <= now
+
+
+def has_restarted(snapshot: Sequence[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
     """Whether a count fell or a series vanished since ``marks``: the proxy has restarted."""
     now = {(each.key, each.model): each for each in snapshot}
-    return any(
+    return not were_renamed(snapshot, marks) and any(
         mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
         for key, mark in marks.items()
     )

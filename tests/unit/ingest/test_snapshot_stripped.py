@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from exporter.ledger.views.periods import TODAY
+from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
 from tests.benches.snapshots import SnapshotBench
 
@@ -47,6 +48,24 @@ def test_a_restart_of_the_whole_proxy_counts_what_every_series_has_since(strippe
             stripped.request(model=model)
     stripped.poll()
     assert stripped.counted == 130
+
+
+@pytest.mark.parametrize("missing", ["absent", ""])
+def test_another_hash_key_is_no_restart(missing: Literal["absent", ""], stripped: SnapshotBench) -> None:
+    """The clients have new pseudonyms, and nothing counts twice."""
+    stripped.proxy.stripped = missing
+    stripped.request()
+    stripped.poll()
+    for client in ("sk-a", "sk-b"):
+        for _ in range(15):
+            stripped.request(client=client)
+    stripped.poll()
+    stripped.intake._pseudonym = Pseudonyms(b"another key").of
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (30, 0)
+    stripped.request()
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (31, 0)
 
 
 def test_a_sudden_first_value_that_costs_too_much_is_kept_apart_and_later_ones_count(stripped: SnapshotBench) -> None:
