@@ -23,11 +23,11 @@ from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program
 from benchmarks.report import Section
 from exporter.ingest.snapshot import SnapshotIngest
-from exporter.normalize.wire import WireTokens
+from exporter.normalize.wire_record import WireTokens
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
+from exporter.sources.all_sources import detect
 from exporter.sources.base import Receiver
-from exporter.sources.detect import detect
 from exporter.wiring import connect
 
 _MIB = 2**20

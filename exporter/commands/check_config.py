@@ -25,7 +25,7 @@ from exporter.settings.model import Settings
 from exporter.settings.origins import Loaded
 from exporter.settings.problems import did_you_mean
 from exporter.settings.proxies import ProxySettings
-from exporter.sources.detect import detect
+from exporter.sources.all_sources import detect
 from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_config import other_exporter
 from exporter.sources.usage_subscription import STARVES

@@ -18,7 +18,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.capacity import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.inventory import Account
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings

@@ -23,7 +23,7 @@ from exporter.normalize.inventory import Account
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
-from exporter.sources.detect import detect
+from exporter.sources.all_sources import detect
 from exporter.sources.inventory import Names, fetch_names
 from exporter.wiring import Parts, connect
 

@@ -13,9 +13,8 @@ from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
 from exporter.pricing.catalogue import models_without_price
-from exporter.pricing.cost import cost, parts
 from exporter.pricing.feed_format import StoredFeed
-from exporter.pricing.price import MatchedBy, Price, Tariff, usd_per_million
+from exporter.pricing.price import MatchedBy, Price, Tariff, cost, parts, usd_per_million
 from exporter.pricing.pricer import Pricer, open_prices
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings

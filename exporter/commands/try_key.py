@@ -8,7 +8,7 @@ from exporter.commands.common import FAILED, exit_codes, ready_settings
 from exporter.commands.existing_ledger import check_exists
 from exporter.errors import ProxyError, SettingsError
 from exporter.settings.problems import did_you_mean
-from exporter.sources.detect import detect
+from exporter.sources.all_sources import detect
 from exporter.wiring import Parts, connect
 
 

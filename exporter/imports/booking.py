@@ -22,7 +22,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
 from exporter.normalize.usage_record import IMPOSSIBLE_TIME, is_possible, normalize
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.pricing.pricer import Pricer
 from exporter.records import Cost, Rejected, UsageRecord
 

@@ -12,7 +12,7 @@ from exporter.errors import BadAnswerError, ImportFileError
 from exporter.imports.items import Item, LeftOut, Misfit
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import OTHER_SHAPE, SnapshotSeries, read_details, read_snapshot
-from exporter.normalize.wire import UNDECODABLE, Wire
+from exporter.normalize.wire_record import UNDECODABLE, Wire
 
 _NEWEST_VERSION = 1
 

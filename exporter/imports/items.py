@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.records import Cost, Rejected, UsageRecord
 
 

@@ -23,7 +23,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import MOST_COUNTED
-from exporter.normalize.wire import Text
+from exporter.normalize.wire_record import Text
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 
 _MADE_LABEL = re.compile(r"client-[0-9a-f]{10}")

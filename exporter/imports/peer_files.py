@@ -18,7 +18,7 @@ from exporter.errors import ImportFileError
 from exporter.imports.items import Item, misfit
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 
 _MOST_TABLES_TOLD = 20
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")

@@ -13,8 +13,8 @@ from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
+from exporter.sources.all_sources import source_of_kind
 from exporter.sources.base import Source
-from exporter.sources.detect import source_of_kind
 from exporter.sources.loss_detection import LossDetector
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import MAX_RETENTION_SECONDS

@@ -17,8 +17,8 @@ from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.sentences import joined, say
+from exporter.sources.all_sources import detect
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
-from exporter.sources.detect import detect
 from exporter.sources.inventory import fetch_inventory
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, other_exporter

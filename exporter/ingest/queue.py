@@ -20,7 +20,7 @@ from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.snapshot import attributed, snapshot_fingerprint
 from exporter.normalize.usage_record import normalize
-from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
+from exporter.normalize.wire_record import NO_HEADERS, Wire, decode_line
 from exporter.quotas.headers import read_headers
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord

@@ -37,7 +37,7 @@ from exporter.normalize.snapshot import (
     were_renamed,
 )
 from exporter.normalize.usage_record import duration, milliseconds, normalize
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000

@@ -15,7 +15,7 @@ import msgspec
 
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.redact import failure_cause, redact
-from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, decode_line, decode_record, without_nul
+from exporter.normalize.wire_record import MAX_TEXT, UNDECODABLE, Text, Wire, decode_line, decode_record, without_nul
 from exporter.records import Rejected, RejectionReason
 
 _decode_records = msgspec.json.Decoder(list[Wire], strict=False).decode

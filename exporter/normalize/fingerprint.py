@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 
 _encode = msgspec.json.Encoder().encode
 

@@ -13,7 +13,7 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.usage_record import billing_of
-from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
+from exporter.normalize.wire_record import UNDECODABLE, decoded, without_nul
 from exporter.quotas.base import AccountIds
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.wire import NO_HEADERS, UNDECODABLE, Wire
+from exporter.normalize.wire_record import NO_HEADERS, UNDECODABLE, Wire
 from exporter.quotas.headers import MAX_NAME, allowed_headers, tells_of_quota
 from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.values import first

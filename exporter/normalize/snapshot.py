@@ -18,7 +18,7 @@ from exporter.errors import BadAnswerError
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.usage_record import milliseconds
-from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
+from exporter.normalize.wire_record import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
 from exporter.records import CredentialFacts, Rejected
 
 OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")

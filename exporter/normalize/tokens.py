@@ -6,7 +6,7 @@ input; OpenAI-style providers count them inside; Gemini-style providers count th
 
 from enum import Enum
 
-from exporter.normalize.wire import Wire, WireBreakdown, WireTokens
+from exporter.normalize.wire_record import Wire, WireBreakdown, WireTokens
 from exporter.records import Tokens
 
 

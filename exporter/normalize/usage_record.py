@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from exporter.days import DAY_MS, epoch_ms
 from exporter.normalize.tokens import tokens_of
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
 EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)

@@ -1,7 +1,8 @@
-"""What a price is: rates, by the size of the prompt and by service tier.
+"""What a price is: rates, by the size of the prompt and by service tier; and what a request costs at them.
 
 Prices are whole pico-USD per token, which is the same number as millionths of a dollar per million tokens. So every
-published price is an exact integer, and no binary float ever touches money.
+published price is an exact integer, and no binary float ever touches money. A cost is summed in pico-USD and rounded
+once, to nano-USD, half to even.
 """
 
 import json
@@ -16,6 +17,8 @@ from exporter.records import Basis, Tokens
 
 _PICO_PER_USD = 1_000_000
 BUCKETS = ("input", "cache_read", "cache_write", "output")
+Part = tuple[str, int, int | None]
+"""A bucket, its tokens, and what each of them costs in pico-USD; None if no price is published."""
 
 # OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers with a different price for each have
 # a row for each.
@@ -184,3 +187,28 @@ def pico_per_token(usd_per_million: Decimal | str) -> int:
 def usd_per_million(pico: int) -> Decimal:
     """A price in its published form: USD per million tokens."""
     return Decimal(pico) / _PICO_PER_USD
+
+
+def parts(rates: Rates, tokens: Tokens) -> tuple[Part, ...]:
+    """The parts of a request's cost, in the order of ``Rates.by_bucket``."""
+    found = (
+        ("input", tokens.uncached, rates.input),
+        ("cache_read", tokens.cache_read, rates.cache_read),
+        ("cache_write", tokens.cache_write, rates.cache_write),
+        ("output", tokens.output, rates.output),
+    )
+    if rates.reasoning is None:
+        return found
+    rest = tokens.output - tokens.reasoning
+    return (*found[:-1], ("output", rest, rates.output), ("reasoning", tokens.reasoning, rates.reasoning))
+
+
+def cost(rates: Rates, tokens: Tokens) -> tuple[int, str]:
+    """What a request costs, in nano-USD, and ``Cost.unpriced``: why some of its tokens add nothing."""
+    pico, unpriced = 0, "unclassified_tokens" if tokens.unclassified else ""
+    for bucket, count, rate in parts(rates, tokens):
+        if rate is not None:
+            pico += count * rate
+        elif count and not unpriced:
+            unpriced = f"no_{bucket}_price"
+    return (pico + 499 + pico // 1000 % 2) // 1000, unpriced  # half to even; twice as fast as round(pico, -3)

@@ -14,11 +14,10 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
-from exporter.pricing.cost import cost
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import NO_PRICES, PriceList, override_ways
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
-from exporter.pricing.price import MatchedBy, Price, Tariff, pico_per_token, usd_per_million
+from exporter.pricing.price import MatchedBy, Price, Tariff, cost, pico_per_token, usd_per_million
 from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
 from exporter.records import Cost, Tokens, UsageRecord
 from exporter.sentences import say

@@ -1,7 +1,7 @@
 """The interface of a usage source: one of the ways in which a proxy hands out its usage.
 
-Each way is a subclass in a file of its own, and a line in ``exporter.sources.detect.SOURCES``. The interface states
-every difference between them, so that nothing outside asks which one it is.
+Each way is a subclass in a file of its own, and a line in ``exporter.sources.all_sources.SOURCES``. The interface
+states every difference between them, so that nothing outside asks which one it is.
 """
 
 import re

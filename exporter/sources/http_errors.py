@@ -22,7 +22,7 @@ from exporter.errors import (
     ProxyUnreachableError,
     RemoteDisabledError,
 )
-from exporter.normalize.wire import decoded
+from exporter.normalize.wire_record import decoded
 from exporter.sentences import joined, pattern, say
 
 _BAN_SECONDS = 30 * 60.0

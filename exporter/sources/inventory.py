@@ -14,7 +14,7 @@ import msgspec
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.inventory import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.wire import decoded
+from exporter.normalize.wire_record import decoded
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.normalize.wire import decoded
+from exporter.normalize.wire_record import decoded
 from exporter.sources.paths import V0, Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
 

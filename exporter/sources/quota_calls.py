@@ -17,7 +17,7 @@ import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.inventory import read_account_ids
-from exporter.normalize.wire import decoded
+from exporter.normalize.wire_record import decoded
 from exporter.quotas.base import AccountIds, Balance, Call, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped
 from exporter.quotas.reading import Answer, fullest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.usage_record import normalize
-from exporter.normalize.wire import Wire, decode_line
+from exporter.normalize.wire_record import Wire, decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, UsageRecord
 from tests.stack.running import ledger_file
 

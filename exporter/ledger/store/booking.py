@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from exporter.ledger.changes import Change
-from exporter.ledger.entry_columns import AMOUNTS, ENTRY, OF_COST, OF_PROXY, OF_RECORD, ROLLUP, SUMS, TOTAL
+from exporter.ledger.columns import AMOUNTS, ENTRY, OF_COST, OF_PROXY, OF_RECORD, ROLLUP, SUMS, TOTAL
 from exporter.ledger.schema import BUCKET_MS, HISTOGRAMS
 from exporter.ledger.statements import insert, insert_named, listed
 from exporter.ledger.store.day_sums import forget_all_days, forget_days

@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.ledger.changes import Changes
 from exporter.ledger.credential_store import ROOTS
-from exporter.normalize.wire import decoded
+from exporter.normalize.wire_record import decoded
 from exporter.sources.loss_detection import Counts, LossDetector, compare
 
 _BY_CREDENTIAL = f"""{ROOTS}

@@ -15,8 +15,8 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
+from exporter.ledger.columns import SUMS, TOTAL
 from exporter.ledger.database import Database, damaged, explained_opening
-from exporter.ledger.entry_columns import SUMS, TOTAL
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, HISTOGRAMS, RESTORED
 from exporter.ledger.statements import insert, listed
 from exporter.ledger.store.booking import sum_all

@@ -12,9 +12,9 @@ from enum import IntEnum
 from functools import lru_cache
 
 from exporter.days import local_date
+from exporter.ledger.columns import ENTRY, OF_PROXY
 from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import ENTRY, OF_PROXY
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS, NEVER_CLAIMED
 from exporter.ledger.sync.checkpoint import ProxyState, read_state

@@ -16,7 +16,7 @@ from exporter.ledger.credential_store import LABEL, ROOTS
 from exporter.ledger.store.snapshots import MarkKey, read_marks, read_restored
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark, has_restarted
-from exporter.normalize.wire import without_nul
+from exporter.normalize.wire_record import without_nul
 
 _CLIENTS_PER_PART = 500
 _K = TypeVar("_K")

@@ -17,8 +17,8 @@ from msgspec.structs import asdict
 
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
+from exporter.ledger.columns import OF_PROXY
 from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.entry_columns import OF_PROXY
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again

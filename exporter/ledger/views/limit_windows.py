@@ -14,8 +14,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+from exporter.ledger.columns import TOKENS
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import TOKENS
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.statements import insert
 

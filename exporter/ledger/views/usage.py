@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from exporter.ledger.amounts import DAY_SUMS, Amounts
-from exporter.ledger.entry_columns import TOKENS
+from exporter.ledger.columns import TOKENS
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.store.day_sums import ALL_SERIES
 from exporter.records import MONEY_FIRST, Billing

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
-from exporter.sources import detect
+from exporter.sources import all_sources
 from exporter.sources.base import Receiver, Source, Version
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import ProxyClient
@@ -45,7 +45,7 @@ def test_another_source_needs_one_class_and_one_entry_in_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version=_RESP_ONLY, retention_seconds=3600)
-    monkeypatch.setattr(detect, "SOURCES", [*detect.SOURCES, _subscription_to(proxy)])
+    monkeypatch.setattr(all_sources, "SOURCES", [*all_sources.SOURCES, _subscription_to(proxy)])
     clock = TurnableClock(now=time.time())
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         assert bench.state == "ok"

@@ -15,7 +15,7 @@ from exporter.errors import (
     RespOnlyError,
     UnknownServerError,
 )
-from exporter.sources.detect import detect
+from exporter.sources.all_sources import detect
 from exporter.sources.proxy_config import Flags
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock
 from tests.fakes.replay import Recording, ReplayProxy

@@ -21,7 +21,7 @@ from exporter.imports.peer_files import CpampRow, KeeperRow, read_peer
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.wire import Wire, WireTokens
+from exporter.normalize.wire_record import Wire, WireTokens
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases

@@ -9,7 +9,7 @@ import pytest
 from exporter.errors import ImportFileError
 from exporter.imports.cpa_export import read_cpa_export
 from exporter.imports.items import Item, LeftOut, Misfit
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from tests.benches.booking import PSEUDONYMS
 from tests.fakes.recordings import body_of
 

@@ -1,7 +1,7 @@
 """What the ledger keeps of an unreadable row."""
 
 from exporter.imports.items import misfit
-from exporter.normalize.wire import Wire, decode_line
+from exporter.normalize.wire_record import Wire, decode_line
 
 
 def test_a_misfit_is_recognized_and_shows_nothing_of_the_row() -> None:

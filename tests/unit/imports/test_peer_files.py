@@ -9,7 +9,7 @@ import pytest
 from exporter.errors import ImportFileError
 from exporter.imports.items import Misfit
 from exporter.imports.peer_files import CpampRow, KeeperRow, PeerRow, read_peer
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
 from tests.benches.peers import KEEPER_STEPS, cpamp_file, insert, keeper_file
 

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.imports.peer_files import CpampRow, of_hashes, read_peer
 from exporter.normalize.tokens import tokens_of
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
 from tests.benches.peers import cpamp_file, sha256
 

@@ -11,7 +11,7 @@ import pytest
 from exporter.imports.peer_files import KeeperRow, read_peer
 from exporter.normalize.tokens import tokens_of
 from exporter.normalize.usage_record import milliseconds
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
 from tests.benches.peers import keeper_file
 

@@ -11,7 +11,7 @@ import pytest
 from exporter.ledger.store.snapshots import Identity
 from exporter.normalize.snapshot import read_details, read_snapshot, snapshot_fingerprint
 from exporter.normalize.usage_record import milliseconds
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from tests.benches.booking import PSEUDONYMS, open_ledger
 from tests.benches.snapshots import snapshot_intake, totals_add_up
 from tests.fakes.guarding import TurnableClock

@@ -17,7 +17,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.normalize.batch import Batch
 from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.pricing.pricer import open_prices
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias

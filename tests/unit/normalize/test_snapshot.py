@@ -15,7 +15,7 @@ from exporter.normalize.snapshot import (
     read_snapshot,
     snapshot_fingerprint,
 )
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 
 DETAIL: dict[str, Any] = {
     "timestamp": "2026-04-01T09:15:02.5+08:00",

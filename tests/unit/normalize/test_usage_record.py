@@ -6,7 +6,7 @@ import pytest
 
 from exporter.normalize.batch import read_batch
 from exporter.normalize.usage_record import normalize
-from exporter.normalize.wire import Wire
+from exporter.normalize.wire_record import Wire
 from exporter.records import UNKNOWN_CREDENTIAL, Rejected, UsageRecord
 from tests.fakes.recordings import batch_bodies, batches, body_of, recorded
 

@@ -13,8 +13,8 @@ from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from exporter.pricing.catalogue import models_without_price
-from exporter.pricing.cost import cost
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.price import cost
 from exporter.records import Tokens
 
 NAMES = Path(__file__).with_name("known_names.txt")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.simulator.world import CLIENTS, CREDENTIALS
-from exporter.sources.detect import detect
+from exporter.sources.all_sources import detect
 from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_client import ProxyClient
 from tests.benches.booking import PSEUDONYMS

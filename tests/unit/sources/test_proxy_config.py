@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.errors import KeyRefusedError
-from exporter.sources.detect import detect
+from exporter.sources.all_sources import detect
 from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import other_exporter

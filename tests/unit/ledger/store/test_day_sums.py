@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.ledger.columns import ROLLUP
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.entry_columns import ROLLUP
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.store.booking import add_rollups

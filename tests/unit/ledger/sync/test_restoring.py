@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.ledger.entry_columns import ENTRY
+from exporter.ledger.columns import ENTRY
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,

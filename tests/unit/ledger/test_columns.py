@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from exporter.ledger.entry_columns import ENTRY
+from exporter.ledger.columns import ENTRY
 from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
@@ -39,9 +39,9 @@ def test_new_column_with_a_field_of_a_record_needs_only_the_list_and_a_migration
     for package in ("exporter", "tests/benches", "tests/fakes", "tests/stack"):
         shutil.copytree(_ROOT / package, tmp_path / package)
     ledger = tmp_path / "exporter/ledger"
-    listed = (ledger / "entry_columns.py").read_text(encoding="utf-8")
+    listed = (ledger / "columns.py").read_text(encoding="utf-8")
     assert listed.count(_COLUMN) == 1
-    (ledger / "entry_columns.py").write_text(listed.replace(_COLUMN, f'"auth_index", {_COLUMN}'), encoding="utf-8")
+    (ledger / "columns.py").write_text(listed.replace(_COLUMN, f'"auth_index", {_COLUMN}'), encoding="utf-8")
     added = "alter table entry add column auth_index text not null default '';\n"
     (ledger / "migrations/9999_auth_index.sql").write_text(added, encoding="utf-8")
 

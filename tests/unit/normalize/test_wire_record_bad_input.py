@@ -10,7 +10,7 @@ from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.inventory import read_auth_files, read_key_list
 from exporter.normalize.snapshot import read_details, read_snapshot
 from exporter.normalize.usage_record import normalize
-from exporter.normalize.wire import decode_line
+from exporter.normalize.wire_record import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, UsageRecord
 from tests.fakes.recordings import recorded, secrets
 

@@ -1,8 +1,7 @@
 import pytest
 
-from exporter.pricing.cost import cost as cost_at
-from exporter.pricing.cost import parts
-from exporter.pricing.price import Tariff, Tier
+from exporter.pricing.price import Tariff, Tier, parts
+from exporter.pricing.price import cost as cost_at
 from exporter.records import Tokens
 
 
