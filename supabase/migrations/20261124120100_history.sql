@@ -711,6 +711,8 @@ begin
 end $$;
 
 -- Up to `p_limit` records of a proxy that follow (p_ts_ms, p_fingerprint), in the shape in which exporter_book takes them.
+-- Dropped first, because a later file may have given it further columns, and replacing cannot take them away.
+drop function if exists public.exporter_records(text, bigint, text, integer);
 create or replace function public.exporter_records(
     p_proxy text, p_ts_ms bigint, p_fingerprint text, p_limit integer default 1000
 ) returns table (

@@ -13,6 +13,7 @@ from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import read_limit_file, watch_limit_file
 from exporter.limits.model import Limit, LimitWindow
+from exporter.limits.strategies import Strategy
 from exporter.normalize.batch import read_batch
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
@@ -149,3 +150,8 @@ def limits_of(folder: Path, text: str, *, zone: tzinfo = UTC) -> tuple[Limit, ..
     path = folder / "limits.yaml"
     path.write_text(textwrap.dedent(text), encoding="utf-8")
     return read_limit_file(path, zone=zone).limits
+
+
+_NAMES = [repr(each.value) for each in Strategy]
+STRATEGIES = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
+"""All strategies, as an error lists them."""

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.history.claims import owner_of
 from exporter.history.predecessor.raw_key_scan import PLACES
-from exporter.history.preflight import FUNCTIONS, TABLES, Finding, check_project
+from exporter.history.preflight import FUNCTIONS, SCHEMA_VERSION, TABLES, Finding, check_project
 from exporter.history.supabase_client import Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
@@ -30,7 +30,7 @@ from tests.stack.supabase.records import OWNER, at, record
 
 _SWITCH = "2026-11-01"
 _SIGNS = {"home": "the sign of this proxy"}
-_GOOD = "tables and functions of version 1 are there, and the key may use them"
+_GOOD = f"tables and functions of version {SCHEMA_VERSION} are there, and the key may use them"
 _NOT_ON_ITS_OWN = {  # other functions call these, people do, or the exporter does before anything else
     "exporter_schema_version",
     "exporter_usd",
@@ -186,7 +186,7 @@ def test_a_project_of_an_older_version_is_reported(supabase_api: SupabaseApi, le
     with _changed(supabase_api, older):
         said = _problem(supabase_api.url, supabase_api.secret_key, ledger)
 
-    assert said.startswith("The project's tables are those of an older version (0; this one needs 1).")
+    assert said.startswith(f"The project's tables are those of an older version (0; this one needs {SCHEMA_VERSION}).")
 
 
 def test_a_missing_grant_is_named(supabase_api: SupabaseApi, ledger: Ledger) -> None:

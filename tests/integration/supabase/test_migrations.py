@@ -156,6 +156,23 @@ def test_of_two_statuses_of_a_limit_the_newer_one_stays(old_project: Database) -
     assert old_project.rows("select percentage from rate_limit_status") == [{"percentage": 77}]
 
 
+def test_all_files_run_again_after_a_file_that_returns_another_column(database: Database) -> None:
+    signature = "public.exporter_records(text, bigint, text, integer)"
+    definition = database.value(f"pg_get_functiondef('{signature}'::regprocedure)")
+    returns, body = definition.split(")\n LANGUAGE", 1)
+    later = f"drop function {signature}; {returns}, later text)\n LANGUAGE{body}"
+    later = later.replace("r.nano_usd\n", "r.nano_usd, ''::text\n")
+    database.run(later)
+
+    database.migrate()
+    database.run(later)
+
+    (column,) = database.rows(
+        f"select pg_get_function_result('{signature}'::regprocedure) like '%later text)' as there"
+    )
+    assert column == {"there": True}
+
+
 def test_running_statement_by_statement_has_the_same_result(postgres: Postgres, database: Database) -> None:
     with postgres.database("project") as other:
         complaints = [other.run_loosely(file.read_text(encoding="utf-8")) for file in MIGRATIONS]

@@ -5,25 +5,32 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from exporter.ledger.columns import OF_COST, OF_RECORD, OF_TOKENS
 from exporter.records import Basis, Billing
 from tests.stack.running import ledger_file
 from tests.stack.supabase.postgres import Database
 
-_ENTRIES = """
+_PLACE = {name: place for place, name in enumerate((*OF_RECORD[2:], *OF_TOKENS, *OF_COST), start=11)}
+"""Where the columns that both have under one name are in the rows that are compared."""
+
+
+def _listed(table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in _PLACE)
+
+
+_ENTRIES = f"""
     select e.ts_ms, e.fingerprint, r.provider, r.model, coalesce(m.label, k.label), c.label, p.price, e.basis,
-           e.billing, e.live, e.counted, e.code, e.unpriced, e.latency_ms, e.ttft_ms, e.uncached, e.cache_read,
-           e.cache_write, e.output, e.reasoning, e.unclassified, e.nano_usd
+           e.billing, e.live, e.counted, {_listed("e")}
     from entry e join price p on p.id = e.price join series s on s.id = e.series join route r on r.id = s.route
     join proxy x on x.id = r.proxy join client c on c.id = s.client join credential k on k.id = s.credential
     left join credential m on m.id = k.merged_into
     where x.name = ?
 """
-_RECORDS = """
+_RECORDS = f"""
     select (extract(epoch from r.ts) * 1000)::bigint as ts_ms, r.fingerprint::text, r.provider, r.model, r.credential,
-           r.client, p.price, r.basis, r.billing, r.live, r.requests, r.code, r.unpriced, r.latency_ms, r.ttft_ms,
-           r.uncached, r.cache_read, r.cache_write, r.output, r.reasoning, r.unclassified, r.nano_usd
+           r.client, p.price, r.basis, r.billing, r.live, r.requests, {_listed("r")}
     from usage_records r join usage_prices p on p.id = r.price
-    where r.proxy = '{proxy}'
+    where r.proxy = '{{proxy}}'
 """
 
 
@@ -71,8 +78,7 @@ def _as_sent(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _tokens(row: tuple[Any, ...]) -> int:
-    tokens: int = sum(row[15:19]) + row[20]
-    return tokens
+    return sum(row[_PLACE[name]] for name in ("uncached", "cache_read", "cache_write", "output", "unclassified"))
 
 
 def _days(booked: set[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
@@ -82,8 +88,8 @@ def _days(booked: set[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
     with sqlite3.connect(":memory:") as calendar:
         for row in booked:
             (day,) = calendar.execute("select date(? / 1000, 'unixepoch')", (row[0],)).fetchone()
-            requests, tokens, nano_usd = row[10], _tokens(row), row[21]
-            for place, value in enumerate((requests, requests if row[11] else 0, tokens, nano_usd)):
+            requests, tokens, nano_usd = row[10], _tokens(row), row[_PLACE["nano_usd"]]
+            for place, value in enumerate((requests, requests if row[_PLACE["code"]] else 0, tokens, nano_usd)):
                 days[day][place] += value
             for place, value in enumerate((requests, tokens, nano_usd)):
                 models[day][row[3]][place] += value
@@ -109,4 +115,5 @@ def _sums(database: Database, table: str) -> tuple[int, int, int]:
 
 
 def _totals(booked: set[tuple[Any, ...]]) -> tuple[int, int, int]:
-    return sum(r[10] for r in booked), sum(r[10] for r in booked if r[11]), sum(r[21] for r in booked)
+    failed = sum(row[10] for row in booked if row[_PLACE["code"]])
+    return sum(row[10] for row in booked), failed, sum(row[_PLACE["nano_usd"]] for row in booked)

@@ -78,6 +78,20 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
+def test_exports_made_before_a_column_was_added_stay_readable_and_keep_their_identity(tmp_path: Path) -> None:
+    """Whoever adds a column to ``Line`` gives it a default, and keeps it out of the fingerprint."""
+    header = (
+        "time,proxy,provider,model,credential,client,billing,counted,code,latency_seconds,time_to_first_token_seconds,"
+        "input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,unclassified_tokens,cost_usd,"
+        "basis,unpriced,price"
+    )
+    (tmp_path / "export.csv").write_text(f"{header}\n{','.join(LINE.values())}\n", encoding="utf-8")
+    (item,) = _again(tmp_path)
+    assert isinstance(item, tuple)
+    assert isinstance(item[0], UsageRecord)
+    assert item[0].fingerprint == 2_090_940_922_085_893_964
+
+
 def test_a_line_is_the_record_with_its_booked_cost(tmp_path: Path) -> None:
     ((record, cost),) = _read(tmp_path, {})
     assert cost == Cost(1_234_567_891, Basis.EXACT, "a price", "")

@@ -9,6 +9,7 @@ from exporter.ledger.labels import SeriesLabels
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.supabase_limits import COLUMNS, anchor_of, limit_of, moment_text
+from tests.benches.limits import STRATEGIES
 
 _SEED = {
     "id": 1,
@@ -109,7 +110,7 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
     [
         (
             {"reset_strategy": "fixed"},
-            "reset_strategy: 'fixed' is not accepted. Use 'daily', 'weekly', 'monthly', 'rolling' or 'session'.",
+            f"reset_strategy: 'fixed' is not accepted. Use {STRATEGIES}.",
         ),
         ({"reset_strategy": ""}, "reset_strategy: reset_strategy is missing. Add reset_strategy."),
         ({"model_pattern": " "}, "model_pattern: model_pattern is missing. Add model_pattern."),

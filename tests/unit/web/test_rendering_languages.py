@@ -18,6 +18,7 @@ from exporter.settings.problems import ProblemsError
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.rendering import LANGUAGES as SPOKEN
 from exporter.web.rendering import add_filters, said
+from tests.benches.limits import STRATEGIES
 from tests.benches.web import WebBench
 from tests.stack.pages import translations
 
@@ -91,7 +92,7 @@ def test_parts_of_a_sentence_are_translated_too() -> None:
             partial(read_limit_file, zone=UTC),
             "limits:\n- {id: day, strategy: dayly, usd: 5}\n- {id: day, strategy: daily, usd: '0,5'}",
             "EXPORTER_LIMITS_FILE (file.yaml:2): 'dayly' is not accepted."
-            " Use 'daily', 'weekly', 'monthly', 'rolling' or 'session'. There are 2 more problems.",
+            f" Use {STRATEGIES}. There are 2 more problems.",
             "不接受 'dayly'。请用 'daily', ",
         ),
         (
