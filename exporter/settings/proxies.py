@@ -78,7 +78,8 @@ class _AliasRow(SettingsRow):
         if info.context is not None:
             for name, value in held.items():
                 place = (data.get(name) or data[f"{name}_file"]).at
-                before = info.context.setdefault((cls, name, value), place)
+                same = value.get_secret_value().lower() if name == "email" else value  # an address has no case
+                before = info.context.setdefault((cls, name, same), place)
                 if before is not place:
                     why = pattern("The same {name} is already used by {place}.")
                     raise wrong(why, "Use each once.", name, name=name, place=str(before))
