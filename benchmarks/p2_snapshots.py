@@ -183,7 +183,7 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
 
 
 def _intake(program: Program) -> SnapshotIngest:
-    return SnapshotIngest(PROXY, program.intake, lambda _handles: False, false_start_usd=10.0)
+    return SnapshotIngest(PROXY, program.parts, lambda _handles: False, false_start_usd=10.0)
 
 
 def _now_ms() -> int:

@@ -46,11 +46,11 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
     program = Program(directory)
     program.take(Stream(every_label_set(label_sets), records=label_sets).body(label_sets))
     ledger = program.ledger
-    ledger.totals.told(list(ledger.totals.pending_zero), "a scraper")
-    ledger.publish(after_seconds=0)
+    ledger.births.told(list(ledger.births.pending), "a scraper")
+    ledger.births.publish(after_seconds=0)
     ledger.periods.refresh()
     labels = Labels(ledger.label_store, Aliases(), program.pseudonym)
-    text = LedgerText(ledger.totals, labels)
+    text = LedgerText(ledger, labels)
     reference = CollectorRegistry(auto_describe=False)
     reference.register(ClientLibrary(ledger, labels))
     exposition = Exposition(

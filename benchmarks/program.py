@@ -5,11 +5,11 @@ from functools import cache
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
@@ -31,8 +31,8 @@ class Program:
         self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
         self.ledger.register(PROXY)
         self.ledger.take_inventory(PROXY, _accounts())
-        self.intake = Intake(ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock)
-        self._ingest = QueueIngest(PROXY, self.intake, self._know_credentials)
+        self.parts = IngestParts(ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock)
+        self._ingest = QueueIngest(PROXY, self.parts, self._know_credentials)
 
     def take(self, body: bytes) -> None:
         """Read, redact, store with a sync, normalize, price and book the records of ``body``."""

@@ -12,8 +12,8 @@ from exporter import __version__
 from exporter.clock import Clock
 from exporter.days import DAY_MS
 from exporter.errors import LedgerError
+from exporter.history.history import INTERVAL_SECONDS
 from exporter.history.state import HistoryStatus
-from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
@@ -32,9 +32,9 @@ from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.config_file import WebConfig, read_web_config
 from exporter.web.overview import Overview
-from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
+from exporter.web.status_page import StatusPage
 from exporter.wiring import Parts, connect
 
 _UPKEEP_SECONDS = 5.0
@@ -71,12 +71,12 @@ class Exporter:
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
         self._removed = [
-            QueueIngest(proxy, parts.intake) for proxy in ledger.label_store.proxies if proxy not in polled
+            QueueIngest(proxy, parts.ingest) for proxy in ledger.label_store.proxies if proxy not in polled
         ]
         self._pollers = [
             Poller(
                 connect(proxy, ledger, clock),
-                parts.intake,
+                parts.ingest,
                 observer=polls,
                 false_start_usd=settings.false_start_cost_usd,
                 longest_interval_seconds=settings.collector_interval_seconds or math.inf,
@@ -116,7 +116,7 @@ class Exporter:
             clock=clock,
             registry=registry,
         )
-        page = Page(
+        page = StatusPage(
             overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
             statuses=self.statuses,
             prices=parts.prices,
@@ -190,7 +190,7 @@ class Exporter:
         """Do what is due by time alone: midnight, limits, edited files, young series, the file's size."""
         ledger, labels = self.parts.ledger, self.parts.labels
         give_back()
-        ledger.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
+        ledger.births.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
         ledger.periods.refresh()
         labels.reload()
         self.parts.limits.refresh()

@@ -6,6 +6,7 @@ reasoning.
 """
 
 from enum import IntEnum
+from typing import Literal, get_args
 
 import msgspec
 
@@ -102,10 +103,25 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     known_family: bool = True
 
 
-class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """A wire record that cannot become a usage record. ``reason`` is a fixed snake_case word, ``detail`` a sentence."""
+RejectionReason = Literal[
+    "bad_timestamp",
+    "home_result",
+    "impossible_time",
+    "impossible_tokens",
+    "internal_error",
+    "malformed_json",
+    "malformed_record",
+    "missing_timestamp",
+    "not_an_object",
+    "spoilt_batch",
+]
+REJECTION_REASONS = get_args(RejectionReason)
 
-    reason: str
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """A wire record that cannot become a usage record. ``detail`` is a sentence."""
+
+    reason: RejectionReason
     detail: str
 
 

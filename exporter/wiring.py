@@ -7,20 +7,21 @@ from functools import cached_property, partial
 from exporter.clock import Clock
 from exporter.days import DAY_MS
 from exporter.history.claims import proxy_signs
+from exporter.history.history import History
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limits import config_task, status_task
+from exporter.history.predecessor.usage_snapshots import snapshot_task
+from exporter.history.pruning import prune_task
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
-from exporter.history.sync import History
-from exporter.history.tasks import prune_task, snapshot_task
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.notices import Notifier, Services
-from exporter.limits.supabase_source import StoredLimits
+from exporter.limits.supabase_limits import SupabaseLimits
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.pricer import Pricer, open_prices
 from exporter.settings.model import Settings
@@ -85,8 +86,8 @@ class Parts:
         )
 
     @cached_property
-    def intake(self) -> Intake:
-        return Intake(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonym, clock=self.clock)
+    def ingest(self) -> IngestParts:
+        return IngestParts(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonym, clock=self.clock)
 
     @cached_property
     def limits(self) -> LimitBoard:
@@ -97,7 +98,7 @@ class Parts:
             ledger=self.ledger,
             labels=self.labels,
             file=watch_limit_file(file, zone=zone) if file is not None else None,
-            stored=StoredLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
+            stored=SupabaseLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
             zone=zone,
             clock=self.clock,
             polled=[proxy.name for proxy in settings.proxies],

@@ -22,13 +22,13 @@ from exporter.limits.model import is_like
 from exporter.limits.notices import Services
 from exporter.settings.load import NO_PROXY
 from exporter.settings.model import Settings
+from exporter.settings.origins import Loaded
 from exporter.settings.problems import did_you_mean
 from exporter.settings.proxies import ProxySettings
-from exporter.settings.sources import Loaded
-from exporter.sources.credentials import Names, fetch_names
 from exporter.sources.detect import detect
+from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_config import other_exporter
-from exporter.sources.resp_subscription import STARVES
+from exporter.sources.usage_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 from exporter.wiring import HASH_KEY_FILE, Parts, connect
 
@@ -95,7 +95,7 @@ def _check_machine(loaded: Loaded) -> bool:
         except AddressInUseError as exc:
             works = False
             click.echo(f"problem: {exc}")
-    is_set = any(loaded.sources[name] != "default" for name in ("TIMEZONE", "TIMEZONE_OFFSET_HOURS"))
+    is_set = any(loaded.origins[name] != "default" for name in ("TIMEZONE", "TIMEZONE_OFFSET_HOURS"))
     machines = "the machine's zone" if settings.timezone else "because this machine names no zone: set TIMEZONE"
     click.echo(f"days: begin at midnight in {settings.zone}{'' if is_set else f', {machines}'}")
     files = settings.exporter_config, settings.exporter_prices_file, settings.exporter_limits_file

@@ -21,8 +21,8 @@ from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
 from exporter.settings.load import NO_PROXY, FileReader, load_settings
 from exporter.settings.model import Settings
+from exporter.settings.origins import Loaded
 from exporter.settings.proxies import Aliases
-from exporter.settings.sources import Loaded
 from exporter.web.config_file import read_web_config
 
 FAILED, WRONG_SETTINGS = 1, 2
@@ -50,7 +50,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
         file_readers=_FILE_READERS,
         for_demo=for_demo,
     )
-    if data_dir.note is not None and loaded.sources["EXPORTER_DATA_DIR"] == "default":
+    if data_dir.note is not None and loaded.origins["EXPORTER_DATA_DIR"] == "default":
         (loaded.warnings if data_dir.is_doubtful else loaded.notes).append(data_dir.note)
         if data_dir.of_demo and loaded.settings is not None:
             loaded.settings = as_in_demo(loaded.settings)

@@ -17,7 +17,7 @@ from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import Ledger
 from exporter.limits.capacity import CapacityWatch
 from exporter.normalize.batch import read_batch
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.wire import Wire
 from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.settings.model import Settings
@@ -28,7 +28,7 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.wire import wire_record
 from exporter.simulator.world import MANAGEMENT_KEY, SHOWN, TROUBLED
-from exporter.sources.credentials import fetch_inventory
+from exporter.sources.inventory import fetch_inventory
 from exporter.sources.paths import V0
 from exporter.wiring import Parts, connect
 

@@ -19,12 +19,12 @@ from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
-from exporter.sources.credentials import Names, fetch_names
 from exporter.sources.detect import detect
+from exporter.sources.inventory import Names, fetch_names
 from exporter.wiring import Parts, connect
 
 _LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join series s on s.id = r.series group by 1, 2"

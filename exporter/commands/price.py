@@ -13,8 +13,9 @@ from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
 from exporter.pricing.catalogue import models_without_price
-from exporter.pricing.cost import MatchedBy, Price, Tariff, cost, usd_per_million
+from exporter.pricing.cost import cost, parts
 from exporter.pricing.feed_format import StoredFeed
+from exporter.pricing.price import MatchedBy, Price, Tariff, usd_per_million
 from exporter.pricing.pricer import Pricer, open_prices
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings
@@ -124,17 +125,15 @@ def _sum(tariff: Tariff, tokens: Tokens) -> Iterator[str]:
     rates = tariff.rates(tokens)
     yield ""
     yield f"A request with a prompt of {tokens.prompt:,} tokens"
-    for bucket, rate in rates.by_bucket().items():
-        count: int = getattr(tokens, "uncached" if bucket == "input" else bucket)
-        if bucket == "output" and rates.reasoning is not None:
-            count -= tokens.reasoning
+    for bucket, count, rate in parts(rates, tokens):
         if count and rate is None:
             yield f"{bucket:<12}{count:>16,} x {'-':>12} = {'no price':>21}"
         elif count and rate is not None:
             yield f"{bucket:<12}{count:>16,} x {_usd(rate):>12} = {_dollars(count * rate, 12):>21}"
     if tokens.reasoning and rates.reasoning is None:
         yield f"{'':<12}{tokens.reasoning:>16,} of them are reasoning, at the same price"
-    yield f"{'cost':<12}{'':>16}   {'':>12}   {_dollars(cost(rates, tokens), 9):>18}"
+    nano_usd, _ = cost(rates, tokens)
+    yield f"{'cost':<12}{'':>16}   {'':>12}   {_dollars(nano_usd, 9):>18}"
 
 
 def _dollars(amount: int, places: int) -> str:

@@ -37,7 +37,7 @@ def replay(reason: str | None) -> None:
             for proxy in queued:
                 proxy_id = ledger.register(proxy)
                 before = ledger.totals.flows[proxy_id]
-                QueueIngest(proxy, anew.intake).work_off()
+                QueueIngest(proxy, anew.ingest).work_off()
                 after = ledger.totals.flows[proxy_id]
                 rejected = sum(after.rejected.values()) - sum(before.rejected.values())
                 click.echo(f"proxy {proxy}: {after.booked - before.booked} booked, {rejected} rejected again")

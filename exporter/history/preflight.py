@@ -1,17 +1,18 @@
-"""What ``check-config --connect`` finds out about the Supabase project. It changes nothing there."""
+"""What the Supabase project must have, and what ``check-config --connect`` finds out about it. It changes nothing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from exporter.clock import Clock
-from exporter.errors import HistoryDataError, HistoryError
+from exporter.errors import HistoryDataError, HistoryError, HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS, in_utc, may_succeed, name_taken, owner_of
 from exporter.history.predecessor.raw_key_scan import PLACES
-from exporter.history.supabase_client import MIGRATE, Remote
-from exporter.history.sync import check_schema
+from exporter.history.supabase_client import MIGRATE, Remote, expect
 from exporter.ledger.ledger import Ledger
 
+SCHEMA_VERSION = 1
+"""The version of the functions in supabase/migrations/ that this exporter calls."""
 TABLES: Mapping[str, str] = {
     "usage_snapshots": "slot",
     "model_usage": "id",
@@ -56,6 +57,20 @@ _ADVICE = {
     "server_error": " See the project's page, or status.supabase.com.",
 }
 """What to check if only this one try counts. A running exporter tries again by itself."""
+
+
+def check_schema(remote: Remote) -> int:
+    """The version of the functions in the project. Raises HistoryError, also if it is too old."""
+    version = expect(int, remote.call("exporter_schema_version"))
+    if version < SCHEMA_VERSION:
+        raise HistoryMisconfiguredError(
+            "The project's tables are those of an older version ({version}; this one needs {needed}). Apply the files"
+            " in supabase/migrations/ again: docs/supabase.md.",
+            version=version,
+            needed=SCHEMA_VERSION,
+            reason="not_migrated",
+        )
+    return version
 
 
 @dataclass(frozen=True, slots=True)

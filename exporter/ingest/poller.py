@@ -12,18 +12,18 @@ from typing import Protocol
 import structlog
 
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
-from exporter.ingest.intake import Intake
 from exporter.ingest.loss_watch import LossWatch
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
-from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect
+from exporter.sources.inventory import fetch_inventory
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, other_exporter
 from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus
-from exporter.sources.resp_subscription import STARVES
+from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
@@ -50,7 +50,7 @@ class Poller:
     def __init__(
         self,
         client: ProxyClient,
-        intake: Intake,
+        parts: IngestParts,
         *,
         observer: PollObserver,
         false_start_usd: float,
@@ -59,8 +59,8 @@ class Poller:
         """``false_start_usd`` is for ``SnapshotIngest``."""
         self.name = client.name
         self._client = client
-        self._pseudonym = intake.pseudonym
-        self._ledger, self._clock = intake.ledger, intake.clock
+        self._pseudonym = parts.pseudonym
+        self._ledger, self._clock = parts.ledger, parts.clock
         self.status = ProxyStatus(name=client.name, since_ms=self._clock.now_ms())
         self._observer = observer
         self._longest_interval = longest_interval_seconds
@@ -72,8 +72,8 @@ class Poller:
         self._unlisted: set[str] = set()
         self._to_look_up: set[str] = set()
         self._ledger.register(self.name)
-        self._queue = QueueIngest(self.name, intake, self._meet_credentials)
-        snapshots = SnapshotIngest(self.name, intake, self._meet_credentials, false_start_usd=false_start_usd)
+        self._queue = QueueIngest(self.name, parts, self._meet_credentials)
+        snapshots = SnapshotIngest(self.name, parts, self._meet_credentials, false_start_usd=false_start_usd)
         self._losses = LossWatch(client, ledger=self._ledger, clock=self._clock)
         self._receiver = Receiver(
             records=self._queue.take,

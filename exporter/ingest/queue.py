@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from exporter.ingest.intake import Intake, LookUp
+from exporter.ingest.parts import IngestParts, LookUp
 from exporter.ledger.changes import CommittedError
 from exporter.ledger.store.batches import Interpreted, StoredBatch
 from exporter.logs import TellOnce
@@ -35,13 +35,13 @@ _log = structlog.get_logger("exporter.ingest")
 class QueueIngest:
     """Stores and books the records of one proxy. Any thread may call; calls wait for one another."""
 
-    def __init__(self, proxy: str, intake: Intake, look_up: LookUp = lambda _handles: False) -> None:
+    def __init__(self, proxy: str, parts: IngestParts, look_up: LookUp = lambda _handles: False) -> None:
         self._proxy = proxy
-        self._intake = intake
-        self._ledger = intake.ledger
+        self._parts = parts
+        self._ledger = parts.ledger
         self._look_up = look_up
         self._lock = threading.Lock()
-        self._facts = partial(intake.ledger.label_store.facts, proxy)
+        self._facts = partial(parts.ledger.label_store.facts, proxy)
         self._responses: dict[str, str] = {}  # the credential that each was seen under first
         # The proxy has forgotten these, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
@@ -60,7 +60,7 @@ class QueueIngest:
         here or on disk: call ``work_off`` before popping more.
         """
         with self._lock:
-            received_ms, batch = self._intake.clock.now_ms(), read_batch(body, pseudonym=self._intake.pseudonym)
+            received_ms, batch = self._parts.clock.now_ms(), read_batch(body, pseudonym=self._parts.pseudonym)
             self._unsaved.append((batch, received_ms))
             received, found = batch.received, None
             try:
@@ -145,7 +145,7 @@ class QueueIngest:
                     reason=record.provider,
                     meaning="its token counts are read as an OpenAI-compatible provider's; please report it",
                 )
-            cost = self._intake.pricer.price(record)
+            cost = self._parts.pricer.price(record)
             if wire.response_headers is not NO_HEADERS or wire.response:
                 readings += [(record, reading) for reading in self._windows(wire, record, received_ms)]
         except Exception as exc:  # noqa: BLE001 - a bug that one record hits must not hold up all others for ever

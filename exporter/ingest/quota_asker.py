@@ -21,16 +21,17 @@ from exporter.errors import ProxyError
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_asks import QuestionKey
-from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
-from exporter.normalize.credentials import Account
-from exporter.quotas.asking import Call, Question, Refusal, Report
+from exporter.ledger.store.quota_points import QuotaKey
+from exporter.ledger.views.quotas import QuotaWindow
+from exporter.normalize.inventory import Account
+from exporter.quotas.base import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import is_current
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus, Statuses
-from exporter.sources.quota_calls import ask, find_facts, find_quota_api
+from exporter.sources.quota_calls import ask, find_account_ids, find_quota_api
 
 ASK_SECONDS = 5.0
 """How often to check whose turn it is."""
@@ -142,14 +143,15 @@ class QuotaAsker:
         client = self._clients.get(status.name)
         if client is None or not status.up or self._stopping:
             return
-        known = self._look_at(client, status)
-        for credential, account in _askable(status, self._clock.now_ms()).items():
+        known, now_ms = self._look_at(client, status), self._clock.now_ms()
+        for credential, account in _askable(status, now_ms).items():
             provider = account.facts.provider
             questions = _questions(provider, known)
             for result in RESULTS if questions else ():
                 self._fetches.labels(status.name, provider, result)  # at 0, so that its first rise shows
             for number, question in enumerate(questions):
-                due_ms = self._last((credential, number)).next_ms
+                last = self._last((credential, number))
+                due_ms = last.due_ms(question, renewed_ms=account.renewed_ms, now_ms=now_ms)
                 if number == _WINDOWS and credential in last_told:
                     due_ms = max(due_ms, last_told[credential] + question.every_seconds * 1000)
                 yield _Turn(client, status, credential, account, number, questions, due_ms)
@@ -184,10 +186,10 @@ class QuotaAsker:
         way = question.ways[begun.way % len(question.ways)]
         client, paths, auth_index = turn.client, _paths(turn.status), turn.account.auth_index
         try:
-            facts = find_facts(client, paths, auth_index)
+            ids = find_account_ids(client, paths, auth_index)
             report = Report(refusal=Refusal.GONE)
-            if facts is not None:
-                report = ask(client, paths, auth_index, way, facts, now_ms=self._clock.now_ms)
+            if ids is not None:
+                report = ask(client, paths, auth_index, way, ids, now_ms=self._clock.now_ms)
         except ProxyError as exc:
             # No provider was called, so nobody else has to wait.
             self._asks.save(turn.key, replace(begun, lane_ms=before.lane_ms))

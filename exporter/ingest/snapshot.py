@@ -17,8 +17,8 @@ from typing import NamedTuple
 import structlog
 
 from exporter.ingest.false_starts import CountDeltas
-from exporter.ingest.intake import Intake, LookUp
-from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
+from exporter.ingest.parts import IngestParts, LookUp
+from exporter.ledger.store.snapshots import Identity, LastSnapshot, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.snapshot import (
@@ -83,7 +83,7 @@ class _Times:
     on is live, the rest is from the past.
     """
 
-    def __init__(self, before: Checkpoint, *, taken_ms: int) -> None:
+    def __init__(self, before: LastSnapshot, *, taken_ms: int) -> None:
         self.counted_ms = range(before.counted_ms[0] - _DATE_MS, before.counted_ms[1] + _DATE_MS)
         self.end_of_counting_ms = self.counted_ms[-2 * _DATE_MS :]
         """The span around the last snapshot without details: what ended in it was either counted or not."""
@@ -125,17 +125,17 @@ class _Rejected(NamedTuple):
 class SnapshotIngest:
     """Books the snapshots of one proxy. For one thread at a time."""
 
-    def __init__(self, proxy: str, intake: Intake, look_up: LookUp, *, false_start_usd: float) -> None:
+    def __init__(self, proxy: str, parts: IngestParts, look_up: LookUp, *, false_start_usd: float) -> None:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
-        self._pricer = intake.pricer
-        self._pseudonym = intake.pseudonym
-        self._clock = intake.clock
-        self._snapshots = intake.ledger.snapshots
+        self._pricer = parts.pricer
+        self._pseudonym = parts.pseudonym
+        self._clock = parts.clock
+        self._snapshots = parts.ledger.snapshots
         self._look_up = look_up
-        self._facts = partial(intake.ledger.label_store.facts, proxy)
+        self._facts = partial(parts.ledger.label_store.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
-        self._counts = CountDeltas(proxy, intake.pricer, false_start_usd=false_start_usd)
+        self._counts = CountDeltas(proxy, parts.pricer, false_start_usd=false_start_usd)
 
     def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
@@ -144,7 +144,7 @@ class SnapshotIngest:
         """
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
-        before = self._snapshots.checkpoint(self._proxy)
+        before = self._snapshots.last(self._proxy)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
             self._take_details(snapshot, before, taken_ms=taken_ms)
         else:
@@ -152,7 +152,7 @@ class SnapshotIngest:
 
     # --- details ------------------------------------------------------------------------------------------------------
 
-    def _take_details(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
+    def _take_details(self, snapshot: Sequence[SnapshotSeries], before: LastSnapshot, *, taken_ms: int) -> None:
         restarted = has_restarted(snapshot, before.marks)
         parts: list[_Part] = []
         marks: dict[MarkKey, Mark] = {}
@@ -273,7 +273,7 @@ class SnapshotIngest:
 
     # --- counts without details ---------------------------------------------------------------------------------------
 
-    def _take_counts(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
+    def _take_counts(self, snapshot: Sequence[SnapshotSeries], before: LastSnapshot, *, taken_ms: int) -> None:
         # The first snapshot is a baseline: nobody knows when its counts were used.
         first = before.is_first
         deltas = SnapshotDeltas() if first else self._counts.since(before.marks, snapshot, at_ms=self._clock.now_ms())

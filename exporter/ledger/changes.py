@@ -10,15 +10,15 @@ from exporter.clock import Clock
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
+from exporter.ledger.store.quota_points import QuotaKey
+from exporter.ledger.views.births import Births
 from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
-from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, encode_key, read_flow
+from exporter.ledger.views.quotas import Quotas, QuotaWindow
+from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, count_unbooked, read_flow
 
-_ADD_UP = (
-    "received = received + ?, booked = booked + ?, duplicate = duplicate + ?, backfilled = backfilled + ?,"
-    " extra = extra + ?"
-)
+_NUMBERS = ("received", "booked", "duplicate", "backfilled", "extra")
+_ADD_UP = ", ".join(f"{name} = {name} + ?" for name in _NUMBERS)
 
 
 class CommittedError(Exception):
@@ -63,6 +63,7 @@ class Changes:
     database: Database
     label_store: LabelStore
     totals: Totals
+    births: Births
     quotas: Quotas
     periods: Periods
     windows: Windows
@@ -86,11 +87,8 @@ class Changes:
                 yield change
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
-                    connection.executemany(
-                        "insert into birth (key) values (?) on conflict do nothing",
-                        [(encode_key(key),) for key in change.new_series],
-                    )
-                added = (change.received, change.booked, change.duplicate, change.backfilled, change.extra)
+                    self.births.save(connection, change.new_series)
+                added = [getattr(change, name) for name in _NUMBERS]
                 if any(added):
                     change.set(_ADD_UP, *added)
                 if change.missed:  # rare, and part of the checksum of the table
@@ -111,7 +109,7 @@ class Changes:
 
     def _follow(self, change: Change, flow: Flow) -> None:
         with self.totals.lock:
-            self.totals.register(change.new_series)
+            self.births.register(change.new_series)
             self.totals.take_over(change.rows)
             self.totals.entries += change.booked + change.unbooked
             self.totals.attempts.update(change.attempts)

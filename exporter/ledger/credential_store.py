@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.ledger.entry_columns import insert, listed
+from exporter.ledger.statements import insert, listed
 from exporter.records import UNKNOWN_CREDENTIAL, CredentialFacts
 
 ACCOUNT_ID, MEMBER_ID, EMAIL = "account_id", "member_id", "email"

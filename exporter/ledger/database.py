@@ -329,8 +329,8 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     primary = code & 0xFF if code is not None else None
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # no room for the file beside the log
         return LedgerFullError(
-            "The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated when"
-            " there is space again. Free some space.",
+            "The disk of the ledger {path} is full. Free some space: an exporter that still runs then goes on, and has"
+            " lost nothing.",
             path=path,
         )
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

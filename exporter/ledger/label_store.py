@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.ledger.credential_store import LABEL_DIGITS, CredentialStore, insert_row, shared_handle
-from exporter.ledger.entry_columns import insert
+from exporter.ledger.statements import insert
 from exporter.records import UsageRecord
 
 OTHER = "other"

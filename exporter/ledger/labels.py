@@ -16,7 +16,7 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
 from exporter.ledger.views.totals import Attempts, Totals
 from exporter.logs import add_secrets
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
 from exporter.sentences import say
 from exporter.settings.load import read_aliases

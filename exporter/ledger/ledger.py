@@ -26,6 +26,7 @@ from exporter.ledger.store.losses import Losses
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
+from exporter.ledger.store.quota_points import QuotaPoints
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.store.retention import Retention
@@ -33,12 +34,13 @@ from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.backlog import Backlog
 from exporter.ledger.sync.restoring import Restoring
+from exporter.ledger.views.births import Births
 from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
-from exporter.ledger.views.totals import Flow, Totals, encode_key
+from exporter.ledger.views.totals import Flow, Totals
 from exporter.normalize.batch import Batch
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import UsageRecord
 
 
@@ -67,15 +69,17 @@ class Ledger:
         self.days = DaySums(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.limits = LimitStore(self._database)
+        self.quota_points = QuotaPoints(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
         self._noted_sources: dict[str, tuple[str, int]] = {}
-        self.totals = Totals(clock)
+        self.totals = Totals()
+        self.births = Births(self._database, clock, self.totals.lock)
         self.retention = Retention(self._database, self.totals)
         self.label_store = LabelStore(max_label_sets=max_label_sets)
         self.quotas = Quotas(self._database, self.label_store)
         self.backlog = Backlog(self._database, self.label_store, zone)
-        memory = (self.label_store, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
+        memory = (self.label_store, self.totals, self.births, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory, clock)
         self._changing = changes.changing
         self.losses = Losses(changes)
@@ -83,6 +87,7 @@ class Ledger:
         with self._database.transaction() as connection:
             self.label_store.load(connection)
             self.totals.load(connection)
+            self.births.load(connection)
             self.quotas.load(connection)
         self.quota_asks = QuotaAsks(self._database, self.quotas)
         self.measure()
@@ -219,25 +224,6 @@ class Ledger:
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
         return credentials
-
-    def publish(self, *, after_seconds: float) -> int:
-        """Let series that have been shown at 0 for long enough show their value. Returns their number.
-
-        The scrapers are stored too: after a restart, a slow one may be the last to ask. The disk comes first, memory
-        second: the other way round, a crash in between would show the series at 0 again, and Prometheus would read new
-        usage.
-        """
-        with self.totals.lock:
-            keys = self.totals.shown_at_zero(after_seconds)
-            scrapers = self.totals.scrapers.lately()
-        if keys or scrapers != self.totals.scrapers.stored:
-            with self._database.transaction() as connection:
-                connection.executemany("delete from birth where key = ?", [(encode_key(key),) for key in keys])
-                connection.execute("delete from scraper")
-                connection.executemany("insert into scraper (id) values (?)", [(id_,) for id_ in scrapers])
-            self.totals.scrapers.stored = scrapers
-            self.totals.publish(keys)
-        return len(keys)
 
     @property
     def salt(self) -> bytes:

@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 
 import structlog
@@ -19,7 +19,7 @@ from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.limit_file import LimitSet, Plan
 from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, ProviderWindow, Unit
 from exporter.limits.pools import Pool, PoolKey, pools
-from exporter.limits.supabase_source import StoredLimits
+from exporter.limits.supabase_limits import SupabaseLimits
 from exporter.quotas.reading import OVERAGE, is_current
 from exporter.records import Billing
 from exporter.sentences import say
@@ -41,6 +41,7 @@ class PlanValue:
 class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
+    ``ended`` are those of whole accounts that have ended: nothing of them is used, and they begin with the next use.
     ``measured`` is the use of the configured limits, ``unmatched`` the ids of limits that no usage counts against.
     ``early_resets`` is how often a provider emptied each window before its end, ``worth`` what the window is worth.
     ``pools`` are the accounts of each provider together. ``plans`` are the listed accounts that have a plan today.
@@ -48,6 +49,7 @@ class Board:
 
     at_ms: int | None = None
     windows: tuple[LimitWindow, ...] = ()
+    ended: Sequence[LimitWindow] = ()
     measured: tuple[Measured, ...] = ()
     unmatched: tuple[str, ...] = ()
     early_resets: Mapping[ProviderWindow, int] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class LimitBoard:
     labels: Labels
     clock: Clock
     file: WatchedFile[LimitSet] | None = None
-    stored: StoredLimits | None = None
+    stored: SupabaseLimits | None = None
     zone: tzinfo = UTC
     polled: Collection[str] = ()
     statuses: Statuses = tuple
@@ -149,7 +151,7 @@ class LimitBoard:
             account = self.labels.credential(credential)
             _log.warning("limit_capacity_changed", credential=account, window=window, scope=scope, shrank=change.shrank)
         statuses = list(self.statuses())
-        reported, early_resets, worth = self._provider_windows(now_ms)
+        reported, ended, early_resets, worth = self._provider_windows(now_ms)
         unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
             if id_ not in self.current.unmatched:
@@ -158,11 +160,12 @@ class LimitBoard:
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
+            ended=ended,
             measured=tuple(measured),
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,
-            pools=pools(windows, self.labels, statuses, now_ms=now_ms),
+            pools=pools(_distinct([*windows, *ended]), self.labels, statuses, now_ms=now_ms),
             plans=self._plans(statuses, now_ms),
         )
 
@@ -186,14 +189,16 @@ class LimitBoard:
 
     def _provider_windows(
         self, now_ms: int
-    ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
-        """The windows that providers report, while they are current; their early resets; their worth.
+    ) -> tuple[list[LimitWindow], list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
+        """The windows that providers report, while they are current; those of whole accounts that have ended; their
+        early resets; their worth.
 
         Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
         """
         # None if a command reads a ledger of other proxies, such as the demo's.
         polled = self.ledger.label_store.proxies.keys() & self.polled
         windows: list[LimitWindow] = []
+        ended: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
         for key, quota in self.ledger.quotas.current().items():
@@ -212,26 +217,27 @@ class LimitBoard:
             unit = SHARE if reading.limit_nano_usd is None else Unit.USD
             if key in self._capacities.current:
                 worth.setdefault(labels, self._capacities.current[key]._replace(unit=unit))
+            window = LimitWindow(
+                **labels._asdict(),
+                limit=reading.window,
+                kind=PROVIDER,
+                unit=unit,
+                used_ratio=reading.used_ratio,
+                thresholds=self._content.thresholds,
+                used=_usd(reading.used_nano_usd),
+                budget=_usd(reading.limit_nano_usd),
+                start_ms=reading.starts_ms,
+                reset_ms=reading.ends_ms,
+                observed_ms=reading.observed_ms,
+                inferred=reading.ratio_inferred,
+                allows_more=reading.status == OVERAGE,
+                source="signal" if reading.source == "auth_files" else reading.source,
+            )
             if is_current(reading, now_ms):
-                windows.append(
-                    LimitWindow(
-                        **labels._asdict(),
-                        limit=reading.window,
-                        kind=PROVIDER,
-                        unit=unit,
-                        used_ratio=reading.used_ratio,
-                        thresholds=self._content.thresholds,
-                        used=_usd(reading.used_nano_usd),
-                        budget=_usd(reading.limit_nano_usd),
-                        start_ms=reading.starts_ms,
-                        reset_ms=reading.ends_ms,
-                        observed_ms=reading.observed_ms,
-                        inferred=reading.ratio_inferred,
-                        allows_more=reading.status == OVERAGE,
-                        source="signal" if reading.source == "auth_files" else reading.source,
-                    )
-                )
-        return windows, early_resets, worth
+                windows.append(window)
+            elif not reading.scope:
+                ended.append(replace(window, used_ratio=0.0, start_ms=None, reset_ms=None, has_ended=True))
+        return windows, ended, early_resets, worth
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from exporter.ledger.label_store import Route
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.quota_points import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.limit_windows import WindowSums, sums_between, sums_under_way
-from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.limits.model import SHARE
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import SAME_RESET_MS
@@ -242,17 +241,17 @@ class CapacityWatch:
         """Take in new readings and late records, and return the changes that they reveal. Raises LedgerError."""
         if self._looked_ms is not None and abs(now_ms - self._looked_ms) < _EVERY_MS:
             return {}
-        known = self._ledger.quotas.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
+        known = self._ledger.quota_points.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
         for key, points in self._points(known, now_ms).items():
             tokens, usd = points
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
-                self._ledger.quotas.note_change(key, **change._asdict())
+                self._ledger.quota_points.note_change(key, **change._asdict())
                 self._untold[key] = change
                 tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
-        changes = self._ledger.quotas.changes()
+        changes = self._ledger.quota_points.changes()
         self.current = {
             key: WindowWorth(*worth.get(key, (None, None)), changes.get(key, CapacityChanges()))
             for key in worth.keys() | changes.keys()
@@ -289,12 +288,13 @@ class CapacityWatch:
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
         label_store = self._ledger.label_store
-        own: defaultdict[int, list[tuple[int, Route]]] = defaultdict(list)
+        own: defaultdict[int, list[tuple[int, str, str]]] = defaultdict(list)
         for id_, series in list(label_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                own[label_store.resolved(series.credential).id].append((id_, label_store.routes[series.route]))
+                account, route = label_store.resolved(series.credential), label_store.routes[series.route]
+                own[account.id].append((id_, account.provider or route.provider, route.model))
         return {
-            key: {id_ for id_, route in own[key[0]] if provider_of(route.provider).counts(route.model, key[2])}
+            key: {id_ for id_, provider, model in own[key[0]] if provider_of(provider).counts(model, key[2])}
             for key in keys
         }
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from decimal import Decimal
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -20,15 +19,15 @@ from exporter.days import moment_ms
 from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import say
-from exporter.settings.problems import did_you_mean, shown, wrong
+from exporter.settings.problems import shown, wrong
+from exporter.settings.validators import one_or_list, printable
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_rows import Day, Missing, Row, Zone, read_by, read_rows, text
+from exporter.settings.yaml_rows import IN_LOWER_CASE, Day, Row, Zone, read_by, read_rows, text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST = 10**18
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
-_LONGEST_TEXT = 200
 
 
 def read_limit_file(path: Path, *, zone: tzinfo) -> "LimitSet":
@@ -58,7 +57,7 @@ def watch_limit_file(path: Path, *, zone: tzinfo) -> "WatchedFile[LimitSet]":
 
 
 def _id(value: object, info: ValidationInfo[dict[str, Any]]) -> str:
-    id_ = text(value, info)
+    id_ = text(value)
     if not _ID.fullmatch(id_):
         raise wrong(
             "{value} is not an id.",
@@ -73,28 +72,6 @@ def _id(value: object, info: ValidationInfo[dict[str, Any]]) -> str:
             line=info.context[id_].at.line,
         )
     return id_
-
-
-def _short(value: object, info: ValidationInfo) -> str:
-    found = text(value, info)
-    if not found.isprintable():
-        raise wrong("{name} holds a line break or control character.", "Remove it.", name=info.field_name)
-    if len(found) > _LONGEST_TEXT:
-        name = info.field_name
-        raise wrong("{name} is longer than {most} characters.", "Shorten it.", name=name, most=_LONGEST_TEXT)
-    return found
-
-
-def _choice(of: type[StrEnum]) -> PlainValidator:
-    def check(value: object, info: ValidationInfo) -> StrEnum:
-        word = text(value, info)
-        try:
-            return of(word.lower())
-        except ValueError:
-            fix = did_you_mean(word.lower(), of) or say("Use one of: {known}.", known=", ".join(of))
-            raise wrong("{value} is not a valid {name}.", fix, value=shown(word), name=info.field_name) from None
-
-    return PlainValidator(check)
 
 
 def _count(written: str) -> int | None:
@@ -134,23 +111,13 @@ def _fits_the_strategy(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _models(value: object) -> tuple[str, ...]:
-    names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(name, str) and 0 < len(name) <= _LONGEST_TEXT for name in names):
-        raise wrong(
-            "models is not a list of names.",
-            "Write exact names or globs such as claude-*, one after each dash, or leave it out for all models.",
-        )
-    return tuple(map(str, names))
-
-
 def _not_above_critical(share: float, info: ValidationInfo) -> float:
     if share > (info.data.get("critical") or 1):
         raise wrong("The threshold warning is above critical.", "Give warning the smaller share.")
     return share
 
 
-_Text = Annotated[str, PlainValidator(_short)]
+_Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 _Tokens = Annotated[int, _budget(Unit.TOKENS, _count, "5_000_000")]
 _Requests = Annotated[int, _budget(Unit.REQUESTS, _count, "5_000_000")]
 _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
@@ -200,31 +167,23 @@ class _Defaults(Row):
     warning: _Warning | None = None
 
 
-class _Limit(Row, title=say("A limit")):
-    id: Annotated[
-        str,
-        PlainValidator(_id),
-        Missing("The limit has no id.", "Add id: a short name that never changes, such as claude-day."),
-    ]
+class _Limit(Row):
+    id: Annotated[str, PlainValidator(_id)]
     name: _Text = ""
     proxy: _Text = ""
     provider: _Text = ""
     model_pattern: _Text = ""
     credential: _Text = ""
     client: _Text = ""
-    models: Annotated[tuple[str, ...], PlainValidator(_models)] = ()
+    models: Annotated[tuple[_Text, ...], BeforeValidator(one_or_list), Field(min_length=1)] = ()
     tokens: _Tokens | None = None
     requests: _Requests | None = None
     usd: Annotated[_Usd | None, BeforeValidator(_has_a_budget), Field(validate_default=True)] = None
-    strategy: Annotated[
-        Strategy,
-        _choice(Strategy),
-        Missing("The limit has no strategy.", say("Add strategy: one of {known}.", known=", ".join(Strategy))),
-    ]
+    strategy: Annotated[Strategy, IN_LOWER_CASE]
     window_minutes: Annotated[_WindowMs | None, BeforeValidator(_fits_the_strategy), Field(validate_default=True)] = (
         None
     )
-    per: Annotated[Per, _choice(Per)] | None = None
+    per: Annotated[Per, IN_LOWER_CASE] | None = None
     critical: _Share | None = None
     warning: _Warning | None = None
     timezone: Zone | None = None
@@ -252,19 +211,15 @@ class _Limit(Row, title=say("A limit")):
         )
 
 
-class Plan(Row, title=say("A plan")):
+class Plan(Row):
     """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
 
     ``credential`` is the label of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
     None means unlimited.
     """
 
-    credential: Annotated[
-        str,
-        PlainValidator(_short),
-        Missing("The plan names no account.", "Add credential: an account's label, or a glob such as claude-*."),
-    ]
-    price_per_month: Annotated[_MonthlyPrice, Missing("The plan has no price.", "Add price_per_month: such as 100.")]
+    credential: _Text
+    price_per_month: _MonthlyPrice
     currency: _Currency = "USD"
     from_: Annotated[Day | None, Field(alias="from")] = None
     to: Day | None = None
@@ -282,17 +237,9 @@ class Plan(Row, title=say("A plan")):
 
 
 class _File(Row):
-    defaults: Annotated[_Defaults, Missing("defaults is not a mapping.", "Write warning: and critical: below it.")] = (
-        _Defaults()
-    )
-    limits: Annotated[
-        tuple[_Limit, ...],
-        Missing("The file has no list of limits.", "Write limits: and below it one limit after each dash."),
-    ] = ()
-    plans: Annotated[
-        tuple[Plan, ...],
-        Missing("plans is not a list.", "Write below it one plan after each dash."),
-    ] = ()
+    defaults: _Defaults = _Defaults()
+    limits: tuple[_Limit, ...] = ()
+    plans: tuple[Plan, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

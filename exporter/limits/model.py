@@ -21,7 +21,7 @@ SHARE = "share"
 LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 """The fields that identify a ``LimitWindow``: the labels of its metrics."""
 
-_LEAST_ELAPSED = 0.02
+LEAST_ELAPSED = 0.02
 """Share of a window that must have passed before its pace means anything."""
 
 
@@ -138,7 +138,8 @@ class LimitWindow:
     has no ``reset_ms``; a session that is not open, and a provider's window that has not started or outlives its
     announced reset, have neither start nor reset. ``inferred``: the share was inferred from a refusal. ``source`` of a
     provider's window is ``header``, ``signal`` or ``active``. ``allows_more``: requests pass although it is used up,
-    because they are paid as extra usage. Times are ms since the epoch.
+    because they are paid as extra usage. ``has_ended``: it is over, so nothing of it is used, and it begins with the
+    next use. Times are ms since the epoch.
     """
 
     proxy: str
@@ -160,6 +161,7 @@ class LimitWindow:
     inferred: bool = False
     source: str = ""
     allows_more: bool = False
+    has_ended: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -181,7 +183,7 @@ class LimitWindow:
     def pace(self, now_ms: int) -> float | None:
         """Used share over elapsed share: above 1 it runs out before it resets. None if it is too early to say."""
         elapsed = self.elapsed_share(now_ms)
-        return None if elapsed is None or elapsed < _LEAST_ELAPSED else self.used_ratio / elapsed
+        return None if elapsed is None or elapsed < LEAST_ELAPSED else self.used_ratio / elapsed
 
     def exhausted_ms(self, now_ms: int) -> int | None:
         """When the budget runs out at this pace; None if that is not before the reset, or it is used up."""

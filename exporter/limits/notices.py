@@ -1,7 +1,7 @@
 """Notices about limits: those of the alert rules, each once per window, sent to phones and chats through Apprise.
 
 A notice is due when a window's level rises, and a *back* notice once the window has been below its warning threshold
-for a while, or a new window has begun. "Runs out early" uses the numbers of ``prometheus/rules/alerts.yml``.
+for a while, or a new window has begun. Numbers and times are those of ``prometheus/rules/alerts.yml``.
 """
 
 import logging
@@ -19,10 +19,10 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.model import PROVIDER, LimitWindow, Unit
 
 INTERVAL_SECONDS = 10.0
+EARLY_PACE, EARLY_ELAPSED, EARLY_USED = 1.2, 0.1, 0.25
+EARLY_FOR_MS = 15 * 60_000
+BACK_FOR_MS = 3 * 60_000
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30_000, 15 * 60_000
-_EARLY_PACE, _EARLY_ELAPSED, _EARLY_USED = 1.2, 0.1, 0.25
-_EARLY_FOR_MS = 15 * 60_000
-_BACK_FOR_MS = 3 * 60_000
 _SAME_RESET_MS = 10 * 60_000
 """Providers report the reset of one window a little differently each time."""
 
@@ -61,10 +61,10 @@ class LimitWatch:
         if _LEVELS[level] > _LEVELS[known]:
             told = Told(level, told.early, reset_ms)
             yield Kind(level), told
-        elif told.level and self._lasts(window, Kind.BACK, not level, _BACK_FOR_MS, now_ms):
+        elif told.level and self._lasts(window, Kind.BACK, not level, BACK_FOR_MS, now_ms):
             yield Kind.BACK, Told()
         early = not level and not told.early and _runs_out_early(window, now_ms)
-        if self._lasts(window, Kind.EARLY, early, _EARLY_FOR_MS, now_ms):
+        if self._lasts(window, Kind.EARLY, early, EARLY_FOR_MS, now_ms):
             yield Kind.EARLY, Told(early=True, reset_ms=reset_ms)
 
     def _lasts(self, window: LimitWindow, kind: Kind, holds: bool, for_ms: int, now_ms: int) -> bool:
@@ -78,7 +78,7 @@ class LimitWatch:
 
 def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:
     elapsed, pace = window.elapsed_share(now_ms) or 0.0, window.pace(now_ms) or 0.0
-    return pace > _EARLY_PACE and elapsed >= _EARLY_ELAPSED and _EARLY_USED <= window.used_ratio < 1
+    return pace > EARLY_PACE and elapsed >= EARLY_ELAPSED and EARLY_USED <= window.used_ratio < 1
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitWindow] = ()) -> Member:
-    """An account and the windows that its provider reports and that still run.
+    """An account and the windows that its provider reports; what is known only of ended ones is not enough.
 
     ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
     """
@@ -49,7 +49,8 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
     waits = [window.reset_ms for window in whole if window.used_ratio >= 1]
     if bounding and not whole and all(window.used_ratio >= 1 for window in bounding):
         waits = [min((window.reset_ms for window in bounding if window.reset_ms is not None), default=None)]
-    state: State = "exhausted" if waits else "cooling" if not up else "usable" if windows else "unknown"
+    is_known = any(not window.has_ended for window in windows)
+    state: State = "exhausted" if waits else "cooling" if not up else "usable" if is_known else "unknown"
     if not up:
         waits.append(retry_ms)
     known = [each for each in waits if each is not None]
@@ -74,23 +75,23 @@ def pools(
 ) -> dict[PoolKey, Pool]:
     """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none.
 
-    ``windows`` are those that run at the moment ``now_ms``.
+    ``windows`` are those that run at the moment ``now_ms``, and those that have ended.
     """
-    running = by_account(windows)
+    known = by_account(windows)
     found: dict[PoolKey, list[Member]] = defaultdict(list)
     for key, _, account in labels.accounts(statuses, now_ms=now_ms):
         up = account.is_up(now_ms)
         if up is not None and not account.disabled:
-            member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running.get(key, ()))
+            member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=known.get(key, ()))
             found[PoolKey(key.proxy, key.provider)].append(member)
     return {key: pool_of(each, now_ms=now_ms) for key, each in found.items()}
 
 
 def by_account(windows: Iterable[LimitWindow]) -> Mapping[CredentialLabels, Sequence[LimitWindow]]:
-    """The windows that providers report, by account; caps on money are not among them."""
+    """The windows that providers report, by account; caps on money, which have no start, are not among them."""
     found: defaultdict[CredentialLabels, list[LimitWindow]] = defaultdict(list)
     for window in windows:
-        if window.kind == PROVIDER and window.unit == SHARE:
+        if window.kind == PROVIDER and (window.unit == SHARE or window.start_ms is not None):
             found[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
     return found
 
@@ -110,8 +111,8 @@ def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
     """
     moments: list[float] = []
     for reading in readings:
-        if reading.limit_nano_usd is not None:
-            continue
+        if reading.limit_nano_usd is not None and reading.window_seconds is None:
+            continue  # a cap on money
         is_full = reading.used_ratio >= 1
         if reading.ends_ms is None:
             moments += [inf] if is_full else []
@@ -188,7 +189,7 @@ class _Forecast:
                 empty_at, _, account, window = heappop(empties)
                 if window.empty_at == empty_at:
                     self._rest(account)
-        while self._returns and self._returns[0][0] <= at:
+        while self._returns and self._returns[0][0] < at + 1:  # less than 1 ms is rounding
             _, _, account, returned = heappop(self._returns)
             self._rest(account)
             returned.left = 1.0
@@ -230,15 +231,33 @@ class _Forecast:
 def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
     if any(member.state == "unknown" for member in members):
         return None
-    speeds: dict[str, float] = defaultdict(float)
-    lengths: dict[str, float] = {}
-    for told in (window for member in members for window in member.whole):
-        if told.start_ms is not None and told.reset_ms is not None:
-            length = lengths[told.window] = told.reset_ms - told.start_ms
-            if pace := told.pace(now_ms):
-                speeds[told.window] += pace / length
+    speeds, lengths = _speeds(members, now_ms)
     empty = _Forecast([_account(member, speeds, lengths, now_ms) for member in members], speeds).empty()
     return None if empty is None else now_ms + int(empty)
+
+
+def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """By name of a window: what all accounts together use of it in 1 ms, and its length in ms.
+
+    The accounts that work go on at the pace of their windows. Those that do not have left their use to the others,
+    whose windows may be too old to show it all: so it is at least what all have used since the first window began.
+    """
+    lengths: dict[str, float] = {}
+    paces: defaultdict[str, float] = defaultdict(float)
+    used: defaultdict[str, float] = defaultdict(float)
+    since: dict[str, int] = {}
+    for member in members:
+        for window in member.whole:
+            if window.start_ms is None or window.reset_ms is None:
+                continue
+            name, pace = window.window, window.pace(now_ms)
+            length = lengths[name] = window.reset_ms - window.start_ms
+            used[name] += window.used_ratio
+            if pace is not None:
+                since[name] = min(since.get(name, now_ms), window.start_ms)
+                paces[name] += pace / length if member.state == "usable" else 0.0
+    speeds = {name: max(paces[name], used[name] / (now_ms - at)) for name, at in since.items() if used[name]}
+    return speeds, lengths
 
 
 def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, float], now_ms: int) -> _Account:
@@ -249,7 +268,7 @@ def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, 
     for window in member.whole:
         if window.window in speeds:
             length = lengths[window.window]
-            # One without a reset begins with its next use, or ends earlier than that one would.
+            # One without a reset begins with its next use, or ends earlier than such a one would.
             reset = length if window.reset_ms is None else float(window.reset_ms - now_ms)
             windows.append(_Window(window.window, max(0.0, 1 - window.used_ratio), reset, length))
     return windows

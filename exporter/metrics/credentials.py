@@ -11,7 +11,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import Samples, counter, filling, gauge
-from exporter.quotas.asking import AccountState
+from exporter.quotas.base import AccountState
 from exporter.quotas.reading import Reading
 from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses
@@ -84,7 +84,7 @@ def attempt_families(
 ) -> Samples:
     """The proxy's own counts of attempts. Credentials that are new are shown at 0, and join ``shown_at_zero``."""
     with ledger.totals.lock:
-        young = [key for key in ledger.totals.pending_zero if key[0] == "a"] if for_prometheus else []
+        young = [key for key in ledger.births.pending if key[0] == "a"] if for_prometheus else []
         sums = labels.attempts(ledger.totals, hidden={key[1] for key in young})
     shown_at_zero += young
     for shown, count in sums.items():

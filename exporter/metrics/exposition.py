@@ -46,7 +46,7 @@ class Exposition:
     history: HistoryState = lambda: None
 
     def __post_init__(self) -> None:
-        self._text = usage.LedgerText(self.ledger.totals, self.labels)
+        self._text = usage.LedgerText(self.ledger, self.labels)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
         """The answer to a request with these headers; ``scraper`` identifies its sender: see ``scraper_id``.
@@ -80,7 +80,7 @@ class Exposition:
 
         def answered() -> None:
             if for_prometheus:  # nobody else computes increases
-                self.ledger.totals.told(shown_at_zero, scraper)
+                self.ledger.births.told(shown_at_zero, scraper)
 
         return Scrape(body=body, headers=headers, answered=answered)
 

@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import Samples, counter, filling, gauge, histogram
+from exporter.records import REJECTION_REASONS
 from exporter.sources.proxy_status import FAILURE_REASONS, STATES, Statuses
 
 _PROXY = ("proxy",)
@@ -72,20 +73,6 @@ REJECTED = counter(
     ("proxy", "reason"),
     "Records that could not be booked; they are kept in the ledger.",
 )
-REJECTION_REASONS = (
-    "bad_timestamp",
-    "home_result",
-    "impossible_time",
-    "impossible_tokens",
-    "internal_error",
-    "malformed_json",
-    "malformed_record",
-    "missing_timestamp",
-    "not_an_object",
-    "spoilt_batch",
-)
-"""Shown at 0 from the start, so that the first rise shows."""
-
 PENDING = gauge(
     "cliproxy_exporter_records_pending",
     _PROXY,
@@ -137,6 +124,7 @@ def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> Samples
             proxy = labels.proxy(id_)
             for family in _FLOW:
                 yield family(getattr(flow, family.shows), proxy=proxy)
+            # All at 0 from the start, so that the first rise shows.
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
                 yield REJECTED(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
             yield PENDING(flow.pending, proxy=proxy)

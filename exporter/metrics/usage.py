@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from exporter.ledger.labels import Labels, RouteLabels, SeriesLabels
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
-from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey, Totals
+from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey
 from exporter.metrics.family import Family, counter, histogram
 from exporter.records import Basis, Billing
 
@@ -100,8 +101,8 @@ _Numbers = TypeVar("_Numbers", int, Sequence[int])
 class LedgerText:
     """Renders the totals. Safe to call from several threads."""
 
-    def __init__(self, totals: Totals, labels: Labels) -> None:
-        self._totals = totals
+    def __init__(self, ledger: Ledger, labels: Labels) -> None:
+        self._ledger = ledger
         self._labels = labels
         self._version = -1
         self._blocks: dict[str, dict[Any, str]] = {}
@@ -112,15 +113,20 @@ class LedgerText:
         """The families as text, and the series that it shows at 0 because they are new.
 
         ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
-        hand the keys to ``Totals.told``.
+        hand the keys to ``Births.told``.
         """
-        totals, route, series = self._totals, self._labels.route, self._labels.series
+        totals, births, route, series = (
+            self._ledger.totals,
+            self._ledger.births,
+            self._labels.route,
+            self._labels.series,
+        )
         with totals.lock:
             if self._version != self._labels.version:
                 self._version = self._labels.version
                 self._blocks = {letter: {} for letter in "scfult"}
                 self._repeated = set()
-            young = [key for key in totals.pending_zero if key[0] in self._blocks] if for_prometheus else []
+            young = [key for key in births.pending if key[0] in self._blocks] if for_prometheus else []
             of_series = self._lines("s", totals.series, REQUESTS, series, young)
             costs = self._lines("c", totals.costs, COST, self._of_cost, young)
             failed = self._lines("f", totals.failed, FAILED_REQUESTS, self._of_failure, young)

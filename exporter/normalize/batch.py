@@ -16,7 +16,7 @@ import msgspec
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.redact import failure_cause, redact
 from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, decode_line, decode_record, without_nul
-from exporter.records import Rejected
+from exporter.records import Rejected, RejectionReason
 
 _decode_records = msgspec.json.Decoder(list[Wire], strict=False).decode
 _encode = msgspec.json.Encoder().encode
@@ -31,7 +31,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     sha256: bytes
 
     @classmethod
-    def of(cls, raw: bytes, reason: str, detail: str = _NOT_REDACTED) -> "Unreadable":
+    def of(cls, raw: bytes, reason: RejectionReason, detail: str = _NOT_REDACTED) -> "Unreadable":
         return cls(Rejected(reason, detail), len(raw), hashlib.sha256(raw).digest())
 
 

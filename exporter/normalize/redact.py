@@ -32,6 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 def redact(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
     """Redact records that arrived together, in place."""
+    reporting: list[tuple[bytes, Wire]] = []
     for wire in wires:
         wire.of_snapshot = None
         if wire.source:
@@ -41,19 +42,20 @@ def redact(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
         if wire.fail is not None:
             wire.fail.cause = failure_cause(wire.fail.body or "")
             wire.fail.body = None
-    _redact_headers(wires, pseudonym)
+        headers, wire.response_headers, wire.response = wire.response_headers, NO_HEADERS, None
+        if headers is not NO_HEADERS and wire.provider in _REPORTING:
+            reporting.append((bytes(headers), wire))
+    _keep_quota_headers(reporting, pseudonym)
 
 
-def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
-    """Keep only the newest quota headers of each credential and model: older ones say the same.
+def _keep_quota_headers(reporting: list[tuple[bytes, Wire]], pseudonym: Pseudonym) -> None:
+    """Of records and the headers that they came with, keep the newest quota headers of each credential and model.
 
-    A failure may show another attempt's headers, so it also gets the identity of their response.
+    Older ones say the same. A failure may show another attempt's headers, so it also gets the identity of their
+    response.
     """
     looks: dict[tuple[object, ...], int] = {}
-    for wire in sorted(wires, key=_sent)[::-1]:
-        raw, wire.response_headers, wire.response = wire.response_headers, NO_HEADERS, None
-        if raw is NO_HEADERS or wire.provider not in _REPORTING:
-            continue
+    for raw, wire in sorted(reporting, key=_sent)[::-1]:
         failed = bool(wire.failed)
         key = (wire.auth_index, wire.provider, wire.model, failed)
         looked = looks.get(key, 0)
@@ -74,12 +76,12 @@ def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
                 looks[key] = _MOST_LOOKS
 
 
-def _sent(wire: Wire) -> tuple[bytes, int, bytes]:
+def _sent(reporting: tuple[bytes, Wire]) -> tuple[bytes, int, bytes]:
     """The order in which upstreams sent the headers. A long stream ends after answers that began later.
 
     The year, month and rest of their HTTP date, since each record is asked. Headers without one come first.
     """
-    date = bytes(wire.response_headers).partition(b'"Date":')[2][:40].lstrip(b' ["')
+    date = reporting[0].partition(b'"Date":')[2][:40].lstrip(b' ["')
     return date[12:16], _MONTHS.find(date[8:11]), date[5:7] + date[17:25]
 
 

@@ -121,7 +121,7 @@ def _cache_read(raw: WireTokens) -> int:
 
 def _count(value: int | None) -> int:
     """A count, 0 if not sent or negative: upstreams do report negative counts."""
-    return value if value is not None and value > 0 else 0
+    return value if value and value > 0 else 0
 
 
 _RULES = {Family.CLAUDE: _claude, Family.OPENAI: _openai, Family.GEMINI: _gemini, Family.UNKNOWN: _openai}

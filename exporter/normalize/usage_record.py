@@ -41,7 +41,7 @@ def normalize(
     tokens, known_family = tokens_of(wire, provider=provider, openai_compatible=known.openai_compatible)
     if max(tokens.prompt, tokens.output, tokens.unclassified) > MAX_TOKENS:
         return _IMPOSSIBLE_TOKENS
-    billing = known.billing if known.billing is not Billing.UNKNOWN else billing_of(wire.auth_type, provider)
+    billing = known.billing or billing_of(wire.auth_type, provider)
     service_tier, tier_only_asked = _service_tier(wire, billing)
     return UsageRecord(
         # By place, because CPython builds a dictionary for a call with more than fifteen names.
@@ -146,5 +146,5 @@ def _service_tier(wire: Wire, billing: Billing) -> tuple[str, bool]:
 
 
 def _tier(name: str | None) -> str:
-    tier = (name or "").strip().lower()
+    tier = name.strip().lower() if name else ""
     return "" if tier in BASE_TIERS else tier[:40]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from exporter.pricing.cost import Price
 from exporter.pricing.genai_prices import load_genai_rows
 from exporter.pricing.lookup import PriceList, Row, Rows, catalogue_ways
+from exporter.pricing.price import Price
 from exporter.pricing.price_file import DatedRow, Overlay, OverlayRow, by_name
 from exporter.settings.yaml_rows import read_rows
 

@@ -18,9 +18,9 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, PriceFeedError
-from exporter.pricing.cost import Price
 from exporter.pricing.feed_format import Feed, FeedPrice, StoredFeed, read_feed
 from exporter.pricing.lookup import PriceList, catalogue_ways
+from exporter.pricing.price import Price
 from exporter.sentences import joined, say
 
 _DAY_SECONDS = 86_400.0
@@ -72,7 +72,8 @@ class PriceFeed:
             self._store.save(new, fetched_ms=self._clock.now_ms())
             self._keep(self._store.load())
         except PriceFeedError as exc:
-            self.problem = joined(str(exc), say("Prices that were fetched before stay in use."))
+            kept = say("Prices that were fetched before stay in use.") if self.stored.prices else None
+            self.problem = joined(str(exc), kept)
         except LedgerError as exc:
             self.problem = joined(say("The price feed was read, but its prices could not be kept:"), str(exc))
         else:

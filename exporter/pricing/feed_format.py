@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from exporter.errors import PriceFeedError
-from exporter.pricing.cost import Tariff, Tier, pico_per_token
 from exporter.pricing.model_names import LONGEST_NAME, clean
+from exporter.pricing.price import Tariff, Tier, pico_per_token
 
 _HIGHEST_PRICE = Decimal(100_000)
 """USD per million tokens. A higher price comes from mixed-up units."""

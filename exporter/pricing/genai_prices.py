@@ -27,9 +27,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from exporter.days import DAY_MS, EPOCH, epoch_ms
-from exporter.pricing.cost import Price, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import Row, Rows
 from exporter.pricing.model_names import SECTIONS
+from exporter.pricing.price import Price, Tariff, Tier, pico_per_token
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider, TieredPrices

@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from exporter.pricing.cost import MatchedBy, Price
 from exporter.pricing.model_names import OPENAI_COMPATIBLE, clean, sections, spellings
+from exporter.pricing.price import MatchedBy, Price
 
 _REMEMBERED_NAMES = 10_000
 

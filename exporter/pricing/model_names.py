@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from exporter.pricing.cost import MatchedBy
+from exporter.pricing.price import MatchedBy
 
 # The longest name in any price list has about 60 characters. A longer one is no model's.
 LONGEST_NAME = 200

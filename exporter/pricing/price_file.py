@@ -14,19 +14,19 @@ from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Generic, Self, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import day_start_ms
-from exporter.pricing.cost import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
+from exporter.pricing.price import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
 from exporter.settings.problems import shown, wrong
-from exporter.settings.yaml_rows import NOT_EMPTY, Day, Missing, Row, Zone, read_by, read_rows, text
+from exporter.settings.yaml_rows import NOT_EMPTY, Day, Row, Zone, read_by, read_rows, text
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model without a row anywhere."""
@@ -57,12 +57,6 @@ def _hours(written: str) -> tuple[int, int] | None:
     return (start, end) if start < end else None
 
 
-def _alias(value: object) -> object:
-    if not isinstance(value, str) or not value:
-        raise wrong("An alias is not a name.", "Write one name a line, each after a dash.")
-    return value
-
-
 def _service_tier(name: str) -> str:
     if name in BASE_TIERS:
         raise wrong("{name} is the base tier.", "Its prices stand in the row itself.", name=name)
@@ -71,16 +65,6 @@ def _service_tier(name: str) -> str:
         raise wrong("{name} is not a service tier.", fix, name=shown(name))
     return name
 
-
-def _lifetime(value: object) -> str:
-    if value not in ("5m", "1h"):
-        raise wrong("This lifetime of cache writes is not known.", "Write 5m or 1h.")
-    return str(value)
-
-
-_NO_SIZE = Missing("The tier does not say above how many tokens.", "Add above: 200000, for example.")
-_NO_INPUT = Missing("There is no price for input.", "Add input: and USD per million tokens.")
-_NO_LIST = Missing("The file has no list of prices.", "Write prices: and below it one row a model.")
 
 _Text = Annotated[str, PlainValidator(text)]
 _Name = Annotated[
@@ -122,13 +106,12 @@ _Hours = Annotated[
     ),
 ]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]
-_Lifetime = Annotated[str, PlainValidator(_lifetime)]
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
 class _Rates(Row):
-    input: Annotated[_Price, _NO_INPUT]
+    input: _Price
     cache_read: _Price | None = None
     cache_write: _Price | None = None
     output: _Price | None = None
@@ -139,8 +122,8 @@ class _Rates(Row):
         return {**rates, "cache_write": self.input if self.cache_write is None else self.cache_write}
 
 
-class _Tier(_Rates, title=say("A tier")):
-    above: Annotated[_Size, _NO_SIZE]
+class _Tier(_Rates):
+    above: _Size
 
 
 class _Prices(_Rates):
@@ -158,7 +141,7 @@ class _Prices(_Rates):
         return replace(base, tiers=tiers)
 
 
-class PriceRow(_Prices, title=say("A row of prices")):
+class PriceRow(_Prices):
     """What a model costs during some time. Names are in lower case, prices in pico-USD per token.
 
     It holds from the day ``from_`` until before the day ``to``, of its ``zone``; None is open-ended. With ``days`` (0
@@ -166,9 +149,9 @@ class PriceRow(_Prices, title=say("A row of prices")):
     ``holidays``, and outranks a row without them.
     """
 
-    model: Annotated[_Name, Missing("The row names no model.", "Add model: and the name that the metrics show.")]
-    provider: Annotated[str, PlainValidator(lambda value, info: text(value, info).lower())] = ANY_PROVIDER
-    aliases: tuple[Annotated[_Name, BeforeValidator(_alias)], ...] = ()
+    model: _Name
+    provider: Annotated[str, PlainValidator(lambda value: text(value).lower())] = ANY_PROVIDER
+    aliases: tuple[_Name, ...] = ()
     from_: Annotated[Day | None, Field(alias="from")] = None
     to: Day | None = None
     source: _Text = ""
@@ -265,7 +248,7 @@ class PriceRow(_Prices, title=say("A row of prices")):
         )
 
 
-class OverlayRow(PriceRow, title=say("A row of prices")):
+class OverlayRow(PriceRow):
     """A row of a list on top of another one.
 
     A row that ``corrects`` outranks the other list's. One without prices only adds service tiers to the other list's
@@ -282,15 +265,15 @@ class OverlayRow(PriceRow, title=say("A row of prices")):
         if "input" in given:
             return self.to_tariff()
         if given & {*BUCKETS, "tiers"} or ("same_as" in given) == ("service_tiers_" in given):
-            raise wrong(_NO_INPUT.why, _NO_INPUT.fix)
+            raise wrong("{name} is missing.", "Add {known}.", name="input", known="input")
         return None
 
 
 class PriceFile(Row):
     """The content of a file."""
 
-    cache_write_ttl: dict[str, _Lifetime] = Field(default_factory=dict)
-    prices: Annotated[tuple[PriceRow, ...], _NO_LIST] = ()
+    cache_write_ttl: dict[str, Literal["5m", "1h"]] = Field(default_factory=dict)
+    prices: tuple[PriceRow, ...] = ()
 
     @property
     def rows(self) -> list[PriceRow]:
@@ -310,7 +293,7 @@ class PriceFile(Row):
 class Overlay(PriceFile):
     """The content of the overlay."""
 
-    prices: Annotated[tuple[OverlayRow, ...], _NO_LIST] = ()
+    prices: tuple[OverlayRow, ...] = ()
 
 
 def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) -> None:

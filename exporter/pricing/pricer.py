@@ -14,12 +14,13 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
-from exporter.pricing.cost import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
+from exporter.pricing.cost import cost
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import NO_PRICES, PriceList, override_ways
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
+from exporter.pricing.price import MatchedBy, Price, Tariff, pico_per_token, usd_per_million
 from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
-from exporter.records import Basis, Cost, Tokens, UsageRecord
+from exporter.records import Cost, Tokens, UsageRecord
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
 
@@ -105,8 +106,7 @@ class Pricer:
         """What this record costs. Never fails: there is always the default price."""
         model = record.model if record.model.strip().lower() not in _UNNAMED else record.alias
         price = self.price_of(record.provider, model, at_ms=record.ts_ms)
-        basis = Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT
-        text = price.text(record.service_tier)
+        basis, text = price.basis, price.text(record.service_tier)
         tokens = record.tokens
         if tokens == _NO_TOKENS:
             is_success = record.counted and not record.code
@@ -114,9 +114,10 @@ class Pricer:
         tariff = price.at(record.service_tier)
         if tariff is None and not record.tier_only_asked:
             return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_tier_price")
-        rates = (tariff or price.tariff).rates(tokens)
-        unpriced = _unpriced(rates, tokens) or ("tier_at_base_price" if tariff is None else "")
-        return Cost(nano_usd=cost(rates, tokens), basis=basis, price=text, unpriced=unpriced)
+        nano_usd, unpriced = cost((tariff or price.tariff).rates(tokens), tokens)
+        if tariff is None and not unpriced:
+            unpriced = "tier_at_base_price"
+        return Cost(nano_usd=nano_usd, basis=basis, price=text, unpriced=unpriced)
 
     def price_of(self, provider: str, model: str, *, at_ms: int) -> Price:
         """What a model costs at a moment (ms since the epoch); the default price if no list has it.
@@ -124,7 +125,7 @@ class Pricer:
         The feed prices only models that the catalogue has never heard of.
         """
         user = self.user.content if self.user is not None else _NO_FILE
-        if (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
+        if user.rows and (price := user.prices.find(provider, model, at_ms=at_ms)) is not None:
             return price
         price = self._catalogue.find(provider, model, at_ms=at_ms)
         if price is None and self.feed is not None and not self._catalogue.knows(provider, model):
@@ -140,19 +141,6 @@ class Pricer:
         """
         prices = self.price_of(provider, model, at_ms=at_ms).tariff.by_bucket()
         return {bucket: usd_per_million(pico) for bucket, pico in prices.items() if pico is not None}
-
-
-def _unpriced(rates: Rates, tokens: Tokens) -> str:
-    """Why some tokens have no price: the first reason that applies, or nothing."""
-    if tokens.unclassified:
-        return "unclassified_tokens"
-    if tokens.cache_read and rates.cache_read is None:
-        return "no_cache_read_price"
-    if tokens.cache_write and rates.cache_write is None:
-        return "no_cache_write_price"
-    if tokens.output and rates.output is None:
-        return "no_output_price"
-    return ""
 
 
 def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, clock: Clock) -> Pricer:

@@ -5,10 +5,13 @@ none of these pages. The exporter does not ask about an account without a known 
 windows.
 """
 
-from exporter.quotas.asking import Call, Provider, Question, Reader, Report
+from exporter.quotas.base import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import HOUR, scope_of
+
+_FAMILIES = ("claude", "gpt", "gemini")
+"""Claude's models may be called ``gemini-claude-…``."""
 
 
 def _read_summary(answer: Answer) -> Report | None:
@@ -40,6 +43,13 @@ def _call(name: str, read: Reader, *, host: str = _MAIN, data: str = _PROJECT) -
     return Call(url=f"{host}/v1internal:{name}", headers=_HEADERS, data=data, read=read)
 
 
+def _counts(model: str, scope: str) -> bool:
+    """The name of a group lists families of models. It is not known which models share the window of a model."""
+    families = set(scope.split("-"))
+    own = next((family for family in _FAMILIES if family in model.lower()), None)
+    return not scope or (families <= set(_FAMILIES) and own in families)
+
+
 _HOSTS = (_DAILY, _SANDBOX, _MAIN)
 _SUMMARIES = tuple(_call("retrieveUserQuotaSummary", _read_summary, host=host) for host in _HOSTS)
 
@@ -47,5 +57,6 @@ ANTIGRAVITY = Provider(
     questions=(
         Question(900, (*_SUMMARIES, _call("fetchAvailableModels", _read_models))),
         Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}'),)),
-    )
+    ),
+    counts=_counts,
 )

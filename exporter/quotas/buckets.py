@@ -5,7 +5,7 @@ Also Google's plans, which Antigravity and Gemini CLI report alike.
 
 from collections.abc import Iterator
 
-from exporter.quotas.asking import Report
+from exporter.quotas.base import Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import OTHER, UNTOLD, scope_of, used_of_remaining, window_called
 

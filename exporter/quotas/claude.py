@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.base import Call, Provider, Question, Report
 from exporter.quotas.reading import ACCOUNT, OVERAGE, Answer, Reading
 from exporter.quotas.values import (
     DAY,
@@ -130,12 +130,16 @@ def _scope(scope: Answer) -> str:
 
 def _keyed_windows(answer: Answer) -> Iterator[Reading]:
     for key, entry in answer.entries():
-        used, limit = nano_usd(entry.get("used_dollars")), nano_usd(entry.get("limit_dollars"))
+        used, limit, left = (nano_usd(entry.get(f"{name}_dollars")) for name in ("used", "limit", "remaining"))
+        if used is None and limit is not None and left is not None:
+            used = max(0, limit - left)
         used_ratio = entry.percent("utilization")
         if used_ratio is None:
             used_ratio = quotient(used, limit)
         if used_ratio is None or key in _NO_WINDOWS or not _CODE_NAME(key):
             continue
+        if limit and not key.startswith(("five_hour", "seven_day")):
+            continue  # credits that were given once, for another use: they expire instead of starting again
         seconds: int | None = _WEEK
         scope = scope_named(key.removeprefix("seven_day").removeprefix("_"))
         if key == "five_hour":

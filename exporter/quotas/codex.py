@@ -6,7 +6,7 @@ The ``x-ratelimit-*`` headers of API keys are left out: their buckets refill wit
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.base import Call, Provider, Question, Report
 from exporter.quotas.reading import ACCOUNT, Answer, Reading
 from exporter.quotas.values import (
     HOUR,
@@ -19,7 +19,6 @@ from exporter.quotas.values import (
     near_length,
     number,
     scope_named,
-    scope_of,
     used_of_remaining,
     window_seconds,
 )
@@ -37,6 +36,7 @@ def _read_headers(headers: Answer) -> Iterable[Reading]:
     own: list[Reading] = []
     grouped: list[Reading] = []
     refused, own_scope = _refuses(headers.stated), _scope_of_model(headers.model)
+    is_full = any((headers.percent(f"{_PREFIX}{place}-used-percent") or 0) >= 1 for place in ("primary", "secondary"))
     for match in filter(None, map(_WINDOW, headers.stated)):
         stem, group = match[1], match[2] or (match[3] and _RESERVE[2:-1])
         scope = own_scope
@@ -44,8 +44,8 @@ def _read_headers(headers: Answer) -> Iterable[Reading]:
             scope = scope_named(headers.text(f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
         used_ratio = headers.percent(f"{stem}-used-percent")
         seconds = window_seconds(headers.text(match[0]))
-        # A refusal concerns the account's own windows; those that state a share keep it.
-        concluded = used_ratio is None and refused and group is None
+        # A refusal concerns the account's own windows, unless one of them states that it is full.
+        concluded = used_ratio is None and refused and not is_full and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
@@ -115,9 +115,10 @@ def _read_usage(answer: Answer) -> Report | None:
 
 
 def _windows(limit: Answer, scope: str) -> Iterator[Reading]:
+    is_full = any((entry.percent("used_percent") or 0) >= 1 for _, entry in limit.entries())
     for key, entry in limit.entries():
         seconds, used_ratio = near_length(entry.amount("limit_window_seconds")), entry.percent("used_percent")
-        concluded = used_ratio is None and _is_refused(limit)
+        concluded = used_ratio is None and not is_full and _is_refused(limit)
         if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = entry.get("reset_at"), entry.get("reset_after_seconds")
@@ -131,8 +132,11 @@ def _is_refused(limit: Answer) -> bool:
 
 
 def _limit_scope(limit: Answer) -> str:
-    scope, feature = scope_of(limit.get("limit_name")), limit.text("metered_feature")
-    return scope if scope != OTHER or not is_word(feature) else scope_named(feature)
+    """The same as in headers: by the limit's name, else by its group, which is ``bengalfox`` of ``codex_bengalfox``."""
+    name, feature = limit.text("limit_name"), limit.text("metered_feature")
+    if is_title(name):
+        return scope_named(name)
+    return scope_named(feature.removeprefix("codex_")) if is_word(feature) else OTHER
 
 
 def _spend_cap(cap: Answer) -> Iterator[Reading]:

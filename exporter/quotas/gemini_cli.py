@@ -4,10 +4,10 @@ Since 7.2.21 (June 2026) a CPA plugin serves such accounts; it may answer the pr
 public clients read (August 2026). Google documents neither page.
 """
 
-from exporter.quotas.asking import Call, Provider, Question, Reader, Report
+from exporter.quotas.base import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import one_bucket, read_tier
 from exporter.quotas.reading import Answer
-from exporter.quotas.values import HOUR, scope_of
+from exporter.quotas.values import HOUR, OTHER, scope_of
 
 
 def _read_quota(answer: Answer) -> Report | None:
@@ -36,5 +36,6 @@ GEMINI_CLI = Provider(
     questions=(
         Question(900, (_call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}'),)),
         Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data=_TIER),)),
-    )
+    ),
+    counts=lambda model, scope: scope in ("", scope_of(model)) and scope != OTHER,
 )

@@ -7,7 +7,7 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 
 from collections.abc import Iterator
 
-from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.base import Call, Provider, Question, Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import DAY, HOUR, OTHER, amount, moment, near_length, quotient
 
@@ -70,7 +70,9 @@ def _window(seconds: int | None, scope: str, used_ratio: float, entry: Answer) -
 
 KIMI, KIMI_AI = (
     Provider(
-        questions=(Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),), states_all=True
+        questions=(Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),),
+        states_all=True,
+        counts=lambda _model, _scope: True,  # the proxy calls nothing but the endpoint for code
     )
     for host in ("api.kimi.com", "api.kimi.ai")
 )

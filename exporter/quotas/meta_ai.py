@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from exporter.quotas.asking import Provider
+from exporter.quotas.base import Provider
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import instant, number, window_seconds
 

@@ -9,7 +9,7 @@ from random import Random
 
 import msgspec
 
-from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
+from exporter.quotas.base import NEXT_WAY, Question, Refusal, Report
 
 OK = "ok"
 RESULTS = (OK, *Refusal)
@@ -17,6 +17,7 @@ RESULTS = (OK, *Refusal)
 RESTS_ACCOUNT = frozenset({Refusal.UNAUTHORIZED, Refusal.RATE_LIMITED})
 """After these, all other questions about the account wait, too."""
 
+_REFUSALS_OF_LOGIN = frozenset({Refusal.UNAUTHORIZED, Refusal.FORBIDDEN})
 _HOUR = 3_600
 _JITTER = 0.2
 _MARGIN_SECONDS = 5
@@ -55,6 +56,11 @@ class LastAsked(msgspec.Struct, frozen=True):
             self, asked_ms=now_ms, next_ms=self.next_ms - ahead_ms, lane_ms=self.lane_ms - ahead_ms
         )
 
+    def due_ms(self, question: Question, *, renewed_ms: int, now_ms: int) -> int:
+        """The earliest moment of the next call: a login that was renewed after its refusal need not rest."""
+        is_new = self.result in _REFUSALS_OF_LOGIN and self.asked_ms < renewed_ms <= now_ms
+        return min(self.next_ms, self.asked_ms + question.every_seconds * 1000) if is_new else self.next_ms
+
     def begun(self, question: Question, *, now_ms: int) -> "LastAsked":
         """The state to store before a call: a crash during it counts as a call, and must not cause another at once."""
         return msgspec.structs.replace(
@@ -79,7 +85,7 @@ class LastAsked(msgspec.Struct, frozen=True):
             way, failures, wait = way + 1, self.failures, lane
         elif refusal is Refusal.RATE_LIMITED:
             stated = stated or min(_HOUR * doubled, _LONGEST_DOUBLED)
-        elif refusal in (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN):
+        elif refusal in _REFUSALS_OF_LOGIN:
             wait = _REFUSED_SECONDS
         elif refusal in (Refusal.NOT_FOUND, Refusal.OUTDATED):
             way, wait = 0, _NOT_THERE_SECONDS

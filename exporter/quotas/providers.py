@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from exporter.quotas.antigravity import ANTIGRAVITY
-from exporter.quotas.asking import Provider
+from exporter.quotas.base import Provider
 from exporter.quotas.claude import CLAUDE
 from exporter.quotas.codex import CODEX
 from exporter.quotas.gemini_cli import GEMINI_CLI

@@ -6,7 +6,7 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 
 from collections.abc import Iterator, Mapping
 
-from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.base import Call, Provider, Question, Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import DAY, HOUR, OTHER, nano_usd, quotient
 

@@ -8,6 +8,7 @@ import datetime
 import zoneinfo
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,11 +16,11 @@ from pydantic import ValidationError
 
 from exporter.settings import validators
 from exporter.settings.model import Settings, declared
+from exporter.settings.origins import ROWS, Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.problems import ProblemsError
 from exporter.settings.proxies import Aliases, ProxySettings
-from exporter.settings.sources import ROWS, Loaded, read_config, read_dotenv, read_environment
-from exporter.settings.written import Items, Node, Place, Text
-from exporter.settings.yaml_rows import problems_of
+from exporter.settings.yaml_rows import names_of, problems_of
+from exporter.settings.yaml_values import Node, Place, Text
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
@@ -64,7 +65,7 @@ def load_settings(
     """
     loaded = Loaded()
     layers = ChainMap(
-        read_environment(flags or {}, loaded, cwd=cwd, source="command line"),
+        read_environment(flags or {}, loaded, cwd=cwd, origin="command line"),
         read_environment(environ, loaded, cwd=cwd),
         read_dotenv(cwd, loaded),
     )
@@ -78,9 +79,12 @@ def load_settings(
         if older is not None and (value := given.setdefault(setting.yaml_name, older)) != older:
             why = f"It is the older name of {value.at.name} ({value.at}), which has another value."
             loaded.problems.append(older.at.problem(why, "Set only one of the two."))
-        loaded.sources[setting.env_name] = str(_place(given, setting.yaml_name) or "default")
-    settings, right = _checked(given, loaded)
-    found: dict[str, object] = {"proxies": _proxies(settings, given, right, loaded)}
+        loaded.origins[setting.names[0]] = str(_place(given, setting.yaml_name) or "default")
+    seen: dict[object, Place] = {}
+    default = _default_proxy(given, seen)
+    settings, right = _checked(given, loaded, seen)
+    proxies = (*default, *settings.proxies)
+    found: dict[str, object] = {"proxies": tuple(_elsewhere(proxy, settings.cliproxy_localhost) for proxy in proxies)}
     if "exporter_data_dir" not in given:
         found["exporter_data_dir"] = data_dir or cwd / "data"
     if "timezone" not in given and "timezone_offset_hours" not in given:
@@ -102,7 +106,8 @@ def read_aliases(path: Path) -> Aliases:
     """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
     loaded = Loaded()
     given = read_config(path, loaded)
-    settings, _ = _checked({name: given[name] for name in ROWS if name in given}, loaded)
+    others = {*names_of(Settings)} - {*ROWS}
+    settings, _ = _checked({name: node for name, node in given.items() if name not in others}, loaded, {})
     if loaded.problems:
         raise ProblemsError(*loaded.problems)
     return settings.aliases
@@ -114,52 +119,37 @@ def _place(given: Mapping[str, Node], name: str) -> Place | None:
     return None if found is None else found.at
 
 
-def _checked(given: dict[str, Node], loaded: Loaded) -> tuple[Settings, dict[str, Node]]:
-    """The settings, and what was given, both as far as it is right: what else is wrong is told at once."""
+def _checked(given: dict[str, Node], loaded: Loaded, seen: dict[object, Place]) -> tuple[Settings, dict[str, Node]]:
+    """The settings, and what was given, both as far as it is right: what else is wrong is told at once.
+
+    ``seen`` is what the proxies and aliases have named so far.
+    """
     try:
-        return Settings.model_validate(given, context={}), given
+        return Settings.model_validate(given, context=seen), given
     except ValidationError as error:
-        loaded.problems += problems_of(error, given, Settings)
-        wrong = {each["loc"][:2] for each in error.errors()}
-    right = dict(given)
-    for name, *_ in wrong:
-        right.pop(str(name), None)
-        right.pop(f"{name}_file", None)
-    if isinstance(rows := given.get("proxies"), Items):
-        right["proxies"] = Items((row for index, row in enumerate(rows) if ("proxies", index) not in wrong), rows.at)
+        loaded.problems += problems_of(error, given)
+        wrong = {each["loc"][0] for each in error.errors()}
+    right = {name: node for name, node in given.items() if name not in wrong}
     return Settings.model_validate(right, context={}), right
 
 
-def _proxies(
-    settings: Settings, given: Mapping[str, Node], right: Mapping[str, Node], loaded: Loaded
-) -> tuple[ProxySettings, ...]:
-    rows = right.get("proxies")
-    places = [row.at for row in rows] if isinstance(rows, Items) else []
-    found = list(zip(settings.proxies, places, strict=True))
-    key, place = settings.cliproxy_management_key, _place(right, "cliproxy_management_key")
-    has_wrong_url = "cliproxy_url" in given.keys() - right.keys()
-    if key is not None and place is not None and not has_wrong_url:
-        default = ProxySettings(
-            name=DEFAULT_PROXY, url=settings.cliproxy_url, management_key=key, source=settings.cliproxy_source
-        )
-        found.insert(0, (default, place))
-    seen: dict[object, Place] = {}
-    for proxy, at in found:
-        if (first := seen.setdefault(proxy.name, at)) is not at:
-            why = f"The name {proxy.name} is already used by another proxy ({first})."
-            fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
-            loaded.problems.append(at.problem(why, fix))
-        if (first := seen.setdefault(validators.same_server(proxy.url), at)) is not at:
-            why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
-            loaded.problems.append(at.problem(why, "Configure each server once."))
-    localhost = settings.cliproxy_localhost
-    return tuple(proxy if localhost is None else _elsewhere(proxy, localhost) for proxy, _ in found)
+def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list[ProxySettings]:
+    """The proxy of the environment; none without a key, or if something is wrong with it, which its settings tell."""
+    key = _place(given, "cliproxy_management_key")
+    if key is None:
+        return []
+    row = {name.removeprefix("cliproxy_"): node for name, node in given.items() if name.startswith("cliproxy_")}
+    row.pop("localhost", None)
+    row = {"name": Text(DEFAULT_PROXY, key), "url": Text(Settings().cliproxy_url, key), **row}
+    with suppress(ValidationError):
+        return [ProxySettings.model_validate(row, context=seen)]
+    return []
 
 
-def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
+def _elsewhere(proxy: ProxySettings, localhost: str | None) -> ProxySettings:
     """The proxy, with ``localhost`` for the name of this machine."""
     url = urlsplit(proxy.url)
-    if not validators.is_loopback(url.hostname or ""):
+    if localhost is None or not validators.is_loopback(url.hostname or ""):
         return proxy
     host = f"[{localhost}]" if ":" in localhost else localhost
     moved = url._replace(netloc=host if url.port is None else f"{host}:{url.port}")
@@ -172,7 +162,7 @@ def _check_pairs(given: Mapping[str, Node], right: Mapping[str, Node], loaded: L
         if lone is None or _place(given, needs) is not None:
             continue
         why = f"It is set without {needs.upper()}."
-        if name == "cliproxy_url" and right.get("proxies"):  # docker-compose.yml always sets it
+        if name == "cliproxy_url" and given.get("proxies"):  # docker-compose.yml always sets it
             loaded.notes.append(lone.problem(f"{why} Only the proxies in the file are used."))
         else:
             loaded.problems.append(lone.problem(why, f"Set {needs.upper()} too."))

@@ -13,32 +13,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from exporter.settings import validators
 from exporter.settings.proxies import (
-    IN_LOWER_CASE,
     Aliases,
     ManagementKey,
     ProxySettings,
     Quotas,
     Secret,
+    SecretText,
     SettingsRow,
     Source,
+    or_file,
 )
-from exporter.settings.yaml_rows import MAY_BE_IN_FILE, names_in_file
+from exporter.settings.yaml_rows import IN_LOWER_CASE, names_of_field
 
 _MOST = 999_999_999
 """The bound of numbers that are calculated with and have no other: no float holds every number."""
 
 File = Annotated[Path, BeforeValidator(validators.path)]
-_HashKey = Annotated[SecretStr, BeforeValidator(validators.hash_key)]
-_SupabaseKey = Annotated[SecretStr, BeforeValidator(validators.supabase_key)]
+_HashKey = Annotated[Secret, AfterValidator(validators.hash_key)]
+_SupabaseKey = Annotated[Secret, AfterValidator(validators.supabase_key)]
 
 
-def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: str | bool) -> Any:
-    """A field with what ``Declared`` says of it. A number may be from ``ge`` to ``le``."""
-    return Field(default, ge=ge, le=le, json_schema_extra={**said})
+def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: Any) -> Any:
+    """A field with what ``Declared`` says of it, and its ``names``. A number may be from ``ge`` to ``le``."""
+    return Field(default, validation_alias=said.pop("names", None), ge=ge, le=le, json_schema_extra=said)
 
 
 class Settings(SettingsRow):
@@ -47,17 +48,17 @@ class Settings(SettingsRow):
     proxies: tuple[ProxySettings, ...] = ()
     aliases: Aliases = Aliases()
 
-    cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
+    cliproxy_url: Annotated[str, AfterValidator(validators.proxy_url)] = setting(
         "http://localhost:8317", section="Proxy", kind="URL"
     )
     """Base URL of the CLIProxyAPI server, without /v0/management or /v1. A container that docker-compose.yml did not
     start reaches this machine as host.docker.internal.
     """
-    cliproxy_management_key: Annotated[ManagementKey | None, MAY_BE_IN_FILE] = setting(
-        kind="text", unset="no proxy named default"
+    cliproxy_management_key: ManagementKey | None = setting(
+        names=or_file("cliproxy_management_key"), kind="text", unset="no proxy named default"
     )
     """The proxy's management key in plain text (remote-management.secret-key or MANAGEMENT_PASSWORD of CLIProxyAPI)."""
-    cliproxy_localhost: Annotated[str, BeforeValidator(validators.listen_host)] | None = setting(
+    cliproxy_localhost: Annotated[str, AfterValidator(validators.listen_host)] | None = setting(
         kind="host name", unset="localhost means localhost", in_yaml=False
     )
     """The host that localhost means in URLs of proxies. docker-compose.yml sets it, because inside a container
@@ -77,15 +78,15 @@ class Settings(SettingsRow):
     """Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that suddenly appears
     with a value above this is a false start. It is listed, but not counted.
     """
-    timezone: Annotated[str, BeforeValidator(validators.zone_name)] | None = setting(
+    timezone: Annotated[str, AfterValidator(validators.zone_name)] | None = setting(
         section="Time", kind="IANA time zone", unset="the machine's, else UTC"
     )
     """Time zone in which days, weeks and months begin, for example Europe/Berlin. Daylight saving is observed."""
-    timezone_offset_hours: Annotated[float, BeforeValidator(validators.offset_hours)] | None = setting(
-        kind="hours, -12 to 14, in steps of 0.25", unset="not used"
+    timezone_offset_hours: Annotated[float, Field(multiple_of=0.25)] | None = setting(
+        ge=-12, le=14, kind="hours, -12 to 14, in steps of 0.25", unset="not used"
     )
     """Fixed offset from UTC, without daylight saving, as in the predecessor. Used only if TIMEZONE is not set."""
-    exporter_host: Annotated[str, BeforeValidator(validators.listen_host)] = setting(
+    exporter_host: Annotated[str, AfterValidator(validators.listen_host)] = setting(
         "127.0.0.1", section="Web", kind="IP address or host name"
     )
     """Address to listen on. The default is reachable from this machine only; 0.0.0.0 is every interface (the container
@@ -93,15 +94,15 @@ class Settings(SettingsRow):
     """
     exporter_port: int = setting(9317, ge=0, le=65535, kind="port number", also="COLLECTOR_TRIGGER_PORT")
     """Port of the status page, /metrics and the API. 0 takes any free port."""
-    exporter_token: Annotated[Secret | None, MAY_BE_IN_FILE] = setting(
-        kind="text", unset="no token is asked for; only this machine may POST"
+    exporter_token: Secret | None = setting(
+        names=or_file("exporter_token"), kind="text", unset="no token is asked for; only this machine may POST"
     )
     """Token that every request except the health checks must carry, as a bearer token or as the password of basic
     authentication.
     """
-    exporter_allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(validators.host_list)] = setting(
-        (), kind="host names, separated by commas", is_list=True, unset="none"
-    )
+    exporter_allowed_hosts: Annotated[
+        tuple[str, ...], BeforeValidator(validators.one_or_list), AfterValidator(validators.host_list)
+    ] = setting((), kind="host names, separated by commas", unset="none")
     """Further host names under which requests over loopback are accepted, for example the public name of a reverse
     proxy on this machine. Others are refused, so that a web page cannot reach the exporter through the browser.
     """
@@ -127,8 +128,10 @@ class Settings(SettingsRow):
     """How long single usage records stay in the ledger. Totals, and sums by quarter of an hour, stay for ever; rejected
     records stay 30 days.
     """
-    exporter_hash_key: Annotated[_HashKey | None, MAY_BE_IN_FILE] = setting(
-        kind="text of 16 characters or more", unset="hash.key in the data directory, made at the first start"
+    exporter_hash_key: _HashKey | None = setting(
+        names=or_file("exporter_hash_key"),
+        kind="text of 16 characters or more",
+        unset="hash.key in the data directory, made at the first start",
     )
     """Key of the hashes by which clients and credentials are known. Exporters with the same key use the same labels;
     another key renames everything that has no alias.
@@ -141,7 +144,7 @@ class Settings(SettingsRow):
     """Whether to fetch a list of prices once a day. It prices only models that came out after this version. The request
     tells nothing about you or your use.
     """
-    exporter_prices_url: Annotated[str, BeforeValidator(validators.list_url)] = setting(
+    exporter_prices_url: Annotated[str, AfterValidator(validators.list_url)] = setting(
         "https://www.llm-prices.com/current-v1.json", kind="URL"
     )
     """The address of that list. A mirror must have the same format."""
@@ -151,8 +154,10 @@ class Settings(SettingsRow):
     """YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. docs/limits.md
     shows the format. An edit takes effect within seconds; one with a mistake is not used.
     """
-    exporter_notify_urls: Annotated[Secret | None, MAY_BE_IN_FILE] = setting(
-        kind="URLs of Apprise, separated by spaces or line breaks", unset="no messages but those of Alertmanager"
+    exporter_notify_urls: SecretText | None = setting(
+        names=or_file("exporter_notify_urls"),
+        kind="URLs of Apprise, separated by spaces or line breaks",
+        unset="no messages but those of Alertmanager",
     )
     """Where the exporter itself sends its warnings about limits: docs/alerting.md#without-prometheus. With
     Alertmanager, leave it out.
@@ -168,14 +173,14 @@ class Settings(SettingsRow):
     """The least time for which Prometheus sees a new series as 0 before its value appears, so that increase() counts
     its first requests. It lasts longer while a server that scraped in the last ten minutes has not seen the 0.
     """
-    supabase_url: Annotated[str, BeforeValidator(validators.supabase_url)] | None = setting(
+    supabase_url: Annotated[str, AfterValidator(validators.supabase_url)] | None = setting(
         section="History", kind="URL", unset="no history outside the data directory"
     )
     """URL of the Supabase project to which the history is written. Needs SUPABASE_SECRET_KEY; docs/supabase.md explains
     how to set up a project.
     """
-    supabase_secret_key: Annotated[_SupabaseKey | None, MAY_BE_IN_FILE] = setting(
-        kind="text", unset="no history outside the data directory"
+    supabase_secret_key: _SupabaseKey | None = setting(
+        names=or_file("supabase_secret_key"), kind="text", unset="no history outside the data directory"
     )
     """Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one."""
     exporter_history_days: int = setting(365, ge=1, le=36_500, kind="days, 1 to 36500")
@@ -186,9 +191,9 @@ class Settings(SettingsRow):
     """YAML file with any of these settings in lower case, several proxies, and aliases. An edit of the aliases takes
     effect within seconds.
     """
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(validators.log_level)] = setting(
-        "info", section="Log", kind="debug, info, warning or error"
-    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(validators.log_level), IN_LOWER_CASE
+    ] = setting("info", section="Log", kind="debug, info, warning or error")
     """The least important events that are logged."""
     log_format: Annotated[Literal["logfmt", "json"], IN_LOWER_CASE] = setting("logfmt", kind="logfmt or json")
     """One event is one line, in this format, on standard error."""
@@ -224,39 +229,25 @@ class Settings(SettingsRow):
 class Declared:
     """One setting. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none.
 
+    ``names`` are its names in the environment. A secret has ``<NAME>_FILE`` too, and ``also`` is an older name.
     ``section`` is its part of the reference page; the settings below the first of a section belong to it too. ``kind``
-    says in words what a value looks like, ``unset`` what applies without one, ``also`` is an older name of the same
-    setting. A secret may also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
+    says in words what a value looks like, ``unset`` what applies without one.
     """
 
     yaml_name: str
+    names: tuple[str, ...]
     default: str
     section: str
     kind: str
     unset: str = ""
     also: str = ""
     secret: bool = False
-    is_list: bool = False
     in_yaml: bool = True
-
-    @property
-    def env_name(self) -> str:
-        return self.yaml_name.upper()
-
-    @property
-    def file_name(self) -> str:
-        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
-        return f"{self.env_name}_FILE" if self.secret else ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names in the environment."""
-        return tuple(name for name in (self.env_name, self.also, self.file_name) if name)
 
 
 def declared() -> Iterator[Declared]:
     """All settings that have a name in the environment, in the order of the reference page."""
-    section, secrets = "", names_in_file(Settings)
+    section = ""
     for name, field in Settings.model_fields.items():
         if field.json_schema_extra is None:
             continue  # proxies and aliases, which only YAML can hold
@@ -265,5 +256,6 @@ def declared() -> Iterator[Declared]:
         default = "" if field.default in (None, (), Path()) else str(field.default)
         if isinstance(field.default, bool):
             default = default.lower()
-        known = {"yaml_name": name, "default": default, "section": section, "secret": name in secrets}
-        yield Declared(**said | known)
+        names = tuple(each.upper() for each in (*names_of_field(name, field), said.get("also")) if each)
+        known = {"yaml_name": name, "names": names, "default": default, "section": section}
+        yield Declared(**said | known, secret=field.validation_alias is not None)

@@ -1,45 +1,57 @@
 """Proxies and aliases: the rows of the file of settings, and what each of their fields may be."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ModelWrapValidatorHandler, SecretStr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationInfo,
+    model_validator,
+)
 
-from exporter.sentences import pattern
 from exporter.settings import validators
-from exporter.settings.problems import ProblemsError, wrong
-from exporter.settings.written import secret_in_file
-from exporter.settings.yaml_rows import MAY_BE_IN_FILE, Missing, Row, names_in_file
+from exporter.settings.problems import wrong
+from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, names_of
+from exporter.settings.yaml_values import Place
 
-ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
-Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
-_Shown = Annotated[str, BeforeValidator(validators.alias)]
-IN_LOWER_CASE = BeforeValidator(validators.word)
-"""Beside a type of a few words: capitals do not matter."""
+SecretText = Annotated[SecretStr, BeforeValidator(validators.text_of_file)]
+Secret = Annotated[SecretText, AfterValidator(validators.one_line)]
+ManagementKey = Annotated[Secret, AfterValidator(validators.management_key)]
+_Shown = Annotated[str, Field(max_length=100), AfterValidator(validators.printable)]
 
 Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
 Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
 
 
-class SettingsRow(Row):
-    """A mapping among the settings, where an empty value counts as missing, and a secret may be in a file.
+def or_file(name: str) -> AliasChoices:
+    """The names of a secret: it may be given as ``<name>_file`` instead, the name of a file with it."""
+    return AliasChoices(name, f"{name}_file")
 
-    The context of validation is a dictionary of what the aliases have named so far, each with its place; rows that the
+
+class SettingsRow(Row):
+    """A mapping among the settings, where an empty value counts as missing.
+
+    The context of validation is a dictionary of what earlier rows have named, each with its place; rows that the
     program makes itself have none.
     """
 
+    hides_names = True
+
     @model_validator(mode="before")
     @classmethod
-    def _as_read(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        row = {name: node for name, node in data.items() if node != ""}
-        for name in names_in_file(cls):
-            if (file := row.pop(f"{name}_file", None)) is not None:
-                try:
-                    row[name] = secret_in_file(file, plain=row.get(name))
-                except ProblemsError as error:  # which the field's validator raises
-                    row[name] = wrong(error.problems[0].why, error.problems[0].fix)
-        return row
+    def _without_empty(cls, data: Any) -> Any:
+        return {name: node for name, node in data.items() if node != ""} if isinstance(data, dict) else data
+
+    @classmethod
+    def _once(cls, name: str, value: object, at: Place, seen: dict[object, Place]) -> None:
+        """Refuse what an earlier row has too."""
+        if (before := seen.setdefault((cls, name, value), at)) is not at:
+            values = {"name": name, "place": str(before)}
+            raise wrong("Another one has the same {name} ({place}).", "Use each once.", name, **values)
 
 
 class ProxySettings(SettingsRow):
@@ -48,22 +60,27 @@ class ProxySettings(SettingsRow):
     ``quotas`` is EXPORTER_QUOTAS for this proxy alone.
     """
 
-    name: Annotated[str, BeforeValidator(validators.proxy_name)]
-    url: Annotated[str, BeforeValidator(validators.proxy_url)]
-    management_key: Annotated[
-        ManagementKey, MAY_BE_IN_FILE, Missing("It is missing.", "Add management_key or management_key_file.")
-    ]
+    name: Annotated[str, AfterValidator(validators.proxy_name)]
+    url: Annotated[str, AfterValidator(validators.proxy_url)]
+    management_key: ManagementKey = Field(validation_alias=or_file("management_key"))
     source: Source = "queue"
     quotas: Quotas | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _differs(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Refuse a name or a server that an earlier row has: a queue can have only one reader."""
+        row = handler(data)
+        if info.context is not None:
+            cls._once("name", row.name, data["name"].at, info.context)
+            cls._once("url", validators.same_server(row.url), data["url"].at, info.context)
+        return row
 
 
 class _AliasRow(SettingsRow):
     """The name shown for what exactly one of the other fields identifies."""
 
-    ways: ClassVar[str]
-    alias: Annotated[
-        str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
-    ]
+    alias: _Shown
 
     @model_validator(mode="wrap")
     @classmethod
@@ -74,23 +91,18 @@ class _AliasRow(SettingsRow):
         given = [name for name in held if name != "alias"]
         if len(given) != 1:
             why = f"It has {' and '.join(given)}." if given else "It does not say what it is for."
-            raise wrong(why, f"Give exactly one of {cls.ways}.")
+            raise wrong(why, f"Give exactly one of: {', '.join(names_of(cls)[1:])}.")
         if info.context is not None:
             for name, value in held.items():
-                place = (data.get(name) or data[f"{name}_file"]).at
                 same = value.get_secret_value().lower() if name == "email" else value  # an address has no case
-                before = info.context.setdefault((cls, name, same), place)
-                if before is not place:
-                    why = pattern("The same {name} is already used by {place}.")
-                    raise wrong(why, "Use each once.", name, name=name, place=str(before))
+                cls._once(name, same, (data.get(name) or data[f"{name}_file"]).at, info.context)
         return row
 
 
 class ClientAlias(_AliasRow):
     """The name shown for the client that calls the proxy with ``key``, or that has the masked label ``label``."""
 
-    ways = "key, key_file and label"
-    key: Annotated[Secret | None, MAY_BE_IN_FILE] = None
+    key: Secret | None = Field(None, validation_alias=or_file("key"))
     label: _Shown | None = None
 
 
@@ -101,7 +113,6 @@ class CredentialAlias(_AliasRow):
     ``auth_index`` the proxy's own number for it, ``label`` its masked label.
     """
 
-    ways = "key, email, file, auth_index and label"
     key: Secret | None = None
     email: Secret | None = None
     file: Secret | None = None

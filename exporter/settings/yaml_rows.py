@@ -1,25 +1,33 @@
 """Our own YAML files as pydantic models. All mistakes are reported at once, each with its line and what to do.
 
-A file is a ``Row`` whose fields are texts, mappings and lists of further rows. Pydantic finds the mistakes; this module
-turns them into sentences and finds their lines. Validators get the text as written, so no YAML type or binary float
-gets in between.
+A file is a ``Row`` whose fields are texts, mappings and lists of further rows. Pydantic finds the mistakes, and each
+row says its own in sentences. Validators get the text as written, so no YAML type or binary float gets in between.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import date, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-from exporter.sentences import say
+from exporter.sentences import pattern, say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.validators import zone_name
-from exporter.settings.written import Items, Node, Place, Text, read_yaml
+from exporter.settings.yaml_values import Node, Place, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
@@ -30,54 +38,59 @@ _DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
 """Beside the type of a list: an empty list counts as missing."""
 
-
-@dataclass(frozen=True)
-class Missing:
-    """Beside the type of a field: the message if it is missing, or is not the text, list or mapping it must be."""
-
-    why: str
-    fix: str
-
-
-MAY_BE_IN_FILE = object()
-"""Beside the type of a field: it may be given as ``<name>_file`` instead, the name of a file with it."""
+IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+"""Beside a type of a few words: capitals do not matter."""
 
 
 class Row(BaseModel):
-    """A mapping in a file. Its ``title`` names one in sentences."""
+    """A mapping in a file.
 
+    ``hides_names``: an unknown name that resembles no other may be a key on the wrong side of the colon.
+    """
+
+    hides_names: ClassVar[bool] = False
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explained(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            details = [
+                InitErrorDetails(type=_in_sentences(each, cls, data), loc=each["loc"], input=None)
+                for each in error.errors(include_url=False)
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, details) from None
 
 
 def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "") -> _Model:
     """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
     ``setting`` gave its path. An empty file lacks ``needs``, if that is named. Validators of rows find in their context
-    a label_store, for what has to be known of earlier rows.
+    a dictionary, for what has to be known of earlier rows.
     """
     tree = read_yaml(path, setting=setting)
     if needs and not tree:
-        tree[needs] = Text("", tree.at)
+        raise ProblemsError(tree.at.problem(say("{name} is missing.", name=needs), say("Add {known}.", known=needs)))
     try:
         return model.model_validate(tree, context={})
     except ValidationError as error:
-        raise ProblemsError(*problems_of(error, tree, model, setting=setting)) from None
+        raise ProblemsError(*problems_of(error, tree, setting=setting)) from None
 
 
-def text(value: object, info: ValidationInfo) -> str:
-    """A validator: the text of a field."""
+def text(value: object) -> str:
+    """A validator: a text that is not empty."""
     if isinstance(value, str) and value:
         return str(value)
-    name = (info.field_name or "").rstrip("_")
-    why, fix = say("{name} is not a text.", name=name), say("Give {name} a text, or leave it out.", name=name)
-    raise PydanticCustomError("no_text", "{why} {fix}", {"why": why, "fix": fix})
+    raise PydanticKnownError("string_type")
 
 
 def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
     """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
 
-    def check(value: object, info: ValidationInfo) -> _Value:
-        written = text(value, info)
+    def check(value: object) -> _Value:
+        written = text(value)
         try:
             found = read(written)
         except ValueError:
@@ -93,132 +106,86 @@ def _day(written: str) -> date | None:
     return date.fromisoformat(written) if _DATE.fullmatch(written) else None
 
 
-def _zone(value: object, info: ValidationInfo) -> ZoneInfo:
-    return ZoneInfo(zone_name(text(value, info)))
-
-
 Day = Annotated[date, read_by(_day, "{value} is not a day.", "Write it as 2026-11-24.")]
-Zone = Annotated[tzinfo, PlainValidator(_zone)]
+Zone = Annotated[tzinfo, PlainValidator(lambda value: ZoneInfo(zone_name(text(value))))]
 
 
-def problems_of(error: ValidationError, tree: dict[str, Node], model: type[Row], *, setting: str = "") -> list[Problem]:
-    """The mistakes that pydantic found in ``tree``, in the order of the lines of each source.
+def problems_of(error: ValidationError, tree: dict[str, Node], *, setting: str = "") -> list[Problem]:
+    """The mistakes that rows found in ``tree``, in the order of the lines of each origin.
 
     Without ``setting``, each problem names its own place, such as ``proxies[0].url``, as the setting.
     """
     found = []
     for each in error.errors(include_url=False):
-        row, field = _declaration(model, each["loc"])
-        loc, at = _place(tree, (*each["loc"], *each.get("ctx", {}).get("at", ())))
-        label = setting or label_of(loc)
-        named = next((part for part in reversed(loc) if isinstance(part, str)), "") if setting else "It"
-        if each["type"] != "extra_forbidden":
-            why, fix = _why_and_fix(each, row, field, str(named))
-        elif setting:
-            why = say("{name} is unknown here.", name=shown(str(loc[-1])))
-            fix = did_you_mean(str(loc[-1]), _names(row)) or _known(row)
-        else:
-            label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
-        found.append((at, Problem(setting=label, place=str(at), why=why, fix=fix)))
-    return [problem for at, problem in sorted(found, key=lambda each: (each[0].source, each[0].line))]
+        loc = (*each["loc"], *each["ctx"]["at"])
+        at = _place(tree, loc)
+        label = setting
+        if not setting:
+            loc = (tree[str(loc[0])].at.name, *loc[1:])
+            label = _label((*loc[:-1], "unknown name") if each["type"] == "unknown" else loc)
+        found.append((at, Problem(setting=label, place=str(at), why=each["ctx"]["why"], fix=each["ctx"]["fix"])))
+    return [problem for at, problem in sorted(found, key=lambda each: (each[0].origin, each[0].line))]
 
 
-def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:
-    """The label, why and fix for a name in the file of settings that is not in ``known``."""
-    guess, why = did_you_mean(name.lower(), known), say("There is no such setting.")
-    if guess:
-        return f"{prefix}{name}", why, guess
-    # A name that resembles nothing is not shown: it may be a key on the wrong side of the colon.
-    return f"{prefix}unknown name", why, say("Remove it; docs/settings.md lists what there is.")
-
-
-def label_of(loc: _Loc) -> str:
+def _label(loc: _Loc) -> str:
     """A place in a file as people write it: ``proxies[0].url``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def _why_and_fix(error: Any, row: type[Row], field: Sequence[object], subject: str) -> tuple[str, str]:
-    """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
-    kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
-    missing = next((each for each in field if isinstance(each, Missing)), None)
-    if kind == "setting" or (kind == "no_text" and missing is None):
-        return error["ctx"]["why"], error["ctx"]["fix"]
-    if missing is not None or kind == "missing":
-        said = missing or Missing("It is missing.", say("Add {name}.", name=name))
-        return say(said.why), say(said.fix)
-    if kind == "model_type":
-        title = row.model_config.get("title") if isinstance(error["loc"][-1], int) else None
-        fix = say("Write its fields as name: value.") if title else _known(row)
-        return say("{name} is not a mapping.", name=title or subject), fix
-    if kind == "dict_type":
-        return say("{name} is not a mapping.", name=subject), say("Write one a line, as name: value.")
-    if kind == "tuple_type":
-        return say("{name} is not a list.", name=subject), say("Begin each entry with a dash.")
-    return _of_value(error, field)
-
-
-def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
-    """The same for a word, or for a number, which ``field`` bounds at least from below."""
-    written, kind = shown(str(error["input"])), error["type"]
-    if kind in {"literal_error", "bool_parsing"}:
-        words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
-        known = say("Use one of: {known}.", known=", ".join(words))
-        return say("{value} is not one of its values.", value=written), known
-    low, high = (next((getattr(each, end) for each in field if hasattr(each, end)), None) for end in ("ge", "le"))
-    what = say("a whole number") if kind.startswith("int") or isinstance(low, int) else say("a number")
-    why = say("{value} is not {what}.", value=written, what=what)
-    if kind.endswith("than_equal"):
-        why = say("{value} is out of range.", value=written.strip("'"))
-    if high is None:
-        return why, say("Give {what} of {low:g} or more.", what=what, low=low)
-    return why, say("Give {what} from {low} to {high}.", what=what, low=f"{low:g}", high=high)
-
-
-def _known(row: type[Row]) -> str:
-    return say("Known here: {known}.", known=", ".join(_names(row)))
-
-
-def _names(row: type[Row]) -> list[str]:
-    names = [field.alias or name for name, field in row.model_fields.items()]
-    return [*names, *(f"{name}_file" for name in names_in_file(row))]
-
-
-def names_in_file(row: type[Row]) -> list[str]:
-    """The fields that may be in a file."""
-    return [name for name, field in row.model_fields.items() if MAY_BE_IN_FILE in field.metadata]
-
-
-def _declaration(model: type[Row], loc: _Loc) -> tuple[type[Row], Sequence[object]]:
-    """The innermost model at a place, and the metadata of its field there."""
-    metadata: Sequence[object] = ()
+def _place(node: Any, loc: _Loc) -> Place:
+    """The place of the innermost part that exists."""
     for part in loc:
-        field = next((field for name, field in model.model_fields.items() if part == (field.alias or name)), None)
-        if field is not None:
-            metadata = field.metadata
-            model = _model_in(field.annotation) or model
-        elif isinstance(part, int):
-            metadata = ()
-    return model, metadata
-
-
-def _model_in(annotation: object) -> type[Row] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Row):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
-
-
-def _place(tree: dict[str, Node], loc: _Loc) -> tuple[_Loc, Place]:
-    """The names as written, and the place of the innermost part that exists.
-
-    A secret may be in a file of its own, named by ``<name>_file``.
-    """
-    node: Any = tree
-    found = list(loc)
-    for index, part in enumerate(loc):
-        if isinstance(node, Items) and isinstance(part, int):
+        try:
             node = node[part]
-        elif isinstance(node, dict) and (inner := node.get(f"{part}_file", node.get(str(part)))) is not None:
-            node, found[index] = inner, inner.at.name
-        else:
+        except (LookupError, TypeError):
             break
-    return tuple(found), node.at
+    return node.at  # type: ignore[no-any-return]
+
+
+def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCustomError:
+    """The error of a validator for one that pydantic found in the ``data`` of a row."""
+    name, given, known = _label(error["loc"]) or say("It"), error["input"], names_of(row)
+    guess = did_you_mean(name.lower(), known)
+    match error["type"]:
+        case "setting" | "unknown" as kind:
+            return PydanticCustomError(kind, "{why} {fix}", error["ctx"])
+        case "missing":
+            why, fix = pattern("{name} is missing."), pattern("Add {known}.")
+            known = [each for each in known if each.removesuffix("_file") == name]
+        case "extra_forbidden" if name in known:
+            why, fix = pattern("{name} is set too."), pattern("Set only one of the two.")
+            other = data[name.removesuffix("_file")].at
+            name = f"{other.name} ({other})"
+        case "extra_forbidden" if guess or not row.hides_names:
+            why, fix = pattern("{name} is unknown here."), guess or pattern("Known here: {known}.")
+            name, known = shown(name), [", ".join(known)]
+        case "extra_forbidden":
+            said = wrong("A name is unknown here.", "docs/settings.md lists what there is.")
+            return PydanticCustomError("unknown", "{why} {fix}", said.context)
+        case "model_type" | "dict_type":
+            why, fix = pattern("{name} is not a mapping."), pattern("Write one name: value a line.")
+        case "too_short":
+            why, fix = pattern("{name} is empty."), pattern("Add an entry, or remove the line.")
+        case "tuple_type":
+            why, fix = pattern("{name} is not a list."), pattern("Begin each entry with a dash.")
+        case "string_too_long":
+            why, fix = pattern("{value} is not accepted."), pattern("Give at most {known} characters.")
+            known = [str(error["ctx"]["max_length"])]
+        case kind if kind in {"string_type", "string_too_short"} or not isinstance(given, str):
+            why, fix = pattern("{name} is not a single value."), pattern("Write one value there.")
+        case "literal_error" | "enum" | "bool_parsing":
+            why, fix = pattern("{value} is not accepted."), pattern("Use {known}.")
+            known = [error.get("ctx", {}).get("expected", "true or false")]
+        case _:
+            why, fix = pattern("{value} is not accepted."), f"{error['msg']}."
+    return wrong(why, fix, name=name, value=shown(str(given)), known=" or ".join(known))
+
+
+def names_of(row: type[Row]) -> list[str]:
+    """What the fields of a row are called in a file."""
+    return [each for name, field in row.model_fields.items() for each in names_of_field(name, field)]
+
+
+def names_of_field(name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias or name
+    return [str(each) for each in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]

@@ -10,9 +10,9 @@ from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
-from exporter.sources.resp_subscription import UsageSubscription
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot
+from exporter.sources.usage_subscription import UsageSubscription
 
 SOURCES: list[type[Source]] = [
     UsageSubscription,

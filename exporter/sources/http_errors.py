@@ -23,7 +23,7 @@ from exporter.errors import (
     RemoteDisabledError,
 )
 from exporter.normalize.wire import decoded
-from exporter.sentences import joined, say
+from exporter.sentences import joined, pattern, say
 
 _BAN_SECONDS = 30 * 60.0
 """How long CPA bans, for when its stated time cannot be read."""
@@ -39,9 +39,9 @@ _REVERSE_PROXY = say(
 _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (
         ssl.SSLCertVerificationError,
-        say(
-            "has a TLS certificate that is not trusted. Name its authority's file in SSL_CERT_FILE, and use the host"
-            " name that the certificate is for."
+        pattern(
+            "has a TLS certificate that is not trusted ({why}). If a private authority made it, name that authority's"
+            " file in SSL_CERT_FILE. Use the host name that the certificate is for."
         ),
     ),
     (
@@ -211,6 +211,7 @@ def _cause(exc: BaseException) -> str:
     while link := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(link)
     for kind, sentence in _CAUSES:
-        if any(isinstance(link, kind) for link in chain):
-            return sentence
+        for link in chain:
+            if isinstance(link, kind):
+                return say(sentence, why=getattr(link, "verify_message", "").rstrip("."))
     return say("closed the connection before its answer was complete.")

@@ -6,7 +6,7 @@ Each poll replaces the whole value, so a reader never sees half of a change.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.sentences import say
 
 

@@ -16,9 +16,9 @@ from urllib.parse import quote
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.normalize.credentials import read_facts
+from exporter.normalize.inventory import read_account_ids
 from exporter.normalize.wire import decoded
-from exporter.quotas.asking import Balance, Call, Facts, Refusal, Report
+from exporter.quotas.base import AccountIds, Balance, Call, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped
 from exporter.quotas.reading import Answer, fullest
 from exporter.quotas.values import (
@@ -58,13 +58,13 @@ _BALANCES = ("credits", "balance")
 
 
 def ask(
-    client: ProxyClient, paths: Paths, auth_index: str, call: Call | None, facts: Facts, *, now_ms: Callable[[], int]
+    client: ProxyClient, paths: Paths, auth_index: str, call: Call | None, ids: AccountIds, *, now_ms: Callable[[], int]
 ) -> Report:
     """What ``call``, or without one the quota API, says about the account: nothing if its project is not known.
 
     Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
-    request = {"auth_index": auth_index} if call is None else call.request(auth_index, facts)
+    request = {"auth_index": auth_index} if call is None else call.request(auth_index, ids)
     if request is None:
         return Report(refusal=Refusal.NOT_FOUND)
     path = paths.quota_fetch if call is None else paths.api_call
@@ -80,13 +80,13 @@ def ask(
     return read(answer.status, bytes(answer.body), received_ms=now_ms())
 
 
-def find_facts(client: ProxyClient, paths: Paths, auth_index: str) -> Facts | None:
+def find_account_ids(client: ProxyClient, paths: Paths, auth_index: str) -> AccountIds | None:
     """What a call needs to know about the account; None if the proxy no longer lists it.
 
     Raises the errors of ``client``.
     """
     answer = client.get(f"{paths.credentials}?auth_index={quote(auth_index)}").whole()
-    return read_facts(bytes(answer.body), auth_index)
+    return read_account_ids(bytes(answer.body), auth_index)
 
 
 def find_quota_api(client: ProxyClient, paths: Paths) -> frozenset[str]:

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from exporter.settings.problems import Problem, ProblemsError, wrong
-from exporter.settings.yaml_rows import Missing, Row, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_by, read_rows, text
 
 _SETTING = "EXPORTER_WEB_CONFIG"
 _HASH = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
@@ -32,32 +32,31 @@ def _hash(value: object) -> str:
     return str(value)
 
 
-_File = Annotated[Path, BeforeValidator(lambda value, info: value.at.base / text(value, info))]
+_File = Annotated[Path, BeforeValidator(lambda value: value.at.base / text(value))]
 
 
 class Tls(Row):
     """``tls_server_config``."""
 
-    cert_file: Annotated[_File, Missing("cert_file is missing.", "Add the certificate (PEM).")]
-    key_file: Annotated[_File, Missing("key_file is missing.", "Add the private key (PEM).")]
+    cert_file: _File
+    key_file: _File
     client_ca_file: _File | None = None
     client_auth_type: Annotated[ssl.VerifyMode, _one_of(_CLIENT_AUTH, "client_auth_type")] = ssl.CERT_NONE
     min_version: Annotated[ssl.TLSVersion, _one_of(_VERSIONS, "min_version")] = ssl.TLSVersion.TLSv1_2
 
     def context(self) -> ssl.SSLContext:
-        """The TLS context. Raises OSError, which includes ssl.SSLError."""
+        """A TLS context with what the files hold now. Raises OSError, which includes ssl.SSLError.
+
+        It is new each time: one in use that fails to load a certificate has none afterwards.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = self.min_version
-        self.load(context)
+        # Without a password, OpenSSL asks for one on the terminal, which a service does not have.
+        context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
         if self.client_ca_file is not None:
             context.load_verify_locations(self.client_ca_file)
         context.verify_mode = self.client_auth_type
         return context
-
-    def load(self, context: ssl.SSLContext) -> None:
-        """Make ``context`` use the certificate that is on disk now. Raises OSError."""
-        # Without it, OpenSSL asks for a password on the terminal, which a service does not have.
-        context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
 
 
 class WebConfig(Row):

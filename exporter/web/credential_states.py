@@ -8,7 +8,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Attempts
 from exporter.limits.model import LimitWindow
 from exporter.limits.pools import by_account, member_of
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.sentences import say
 from exporter.sources.proxy_status import ProxyStatus
 
@@ -33,14 +33,17 @@ class CredentialState:
 def credential_states(
     statuses: Iterable[ProxyStatus], windows: Iterable[LimitWindow], *, ledger: Ledger, labels: Labels, now_ms: float
 ) -> list[CredentialState]:
-    """The credentials of the last inventories; those that do not work come first. ``windows`` are those that run."""
-    running = by_account(windows)
+    """The credentials of the last inventories; those that do not work come first.
+
+    ``windows`` are those that run, and those that have ended.
+    """
+    known = by_account(windows)
     found: dict[CredentialLabels, CredentialState] = {}
     attempts = labels.attempts(ledger.totals)
     for key, id_, account in labels.accounts(statuses, now_ms=now_ms):
         if key in found:
             continue  # a key with several auth_index
-        state, up, retry_ms = _state(account, running.get(key, ()), now_ms)
+        state, up, retry_ms = _state(account, known.get(key, ()), now_ms)
         found[key] = CredentialState(
             proxy=key.proxy,
             label=key.credential,
@@ -61,12 +64,14 @@ def _state(account: Account, windows: Sequence[LimitWindow], now_ms: float) -> t
         return say("not reported"), None, None
     if account.disabled:
         return say("disabled"), False, None
-    if not up:
-        until = account.waits_until(now_ms)
-        return (say("unavailable") if until is None else say("cooling down")), False, until
-    member = member_of(up=True, windows=windows)
-    if member.state == "exhausted":  # CPA finds out when it uses the account
+    until = account.waits_until(now_ms)
+    if not up and until is None:
+        return say("unavailable"), False, None
+    member = member_of(up=up, retry_ms=until, windows=windows)
+    if member.state == "exhausted":  # CPA finds out when it uses the account, and may try again before the reset
         return say("used up"), False, member.back_ms
+    if not up:
+        return say("cooling down"), False, until
     # CPA reports "error" for a credential that works for some models and waits for others.
     failing = account.status == "error" and not account.unavailable
     return (say("partly failing") if failing else say("up")), True, None

@@ -15,7 +15,7 @@ from functools import cache
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.ledger.entry_columns import Amounts
+from exporter.ledger.amounts import Amounts
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS

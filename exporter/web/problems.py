@@ -16,7 +16,8 @@ from exporter.ledger.views.totals import Flow
 from exporter.limits.board import LimitBoard
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
-from exporter.sentences import counted, pattern, say
+from exporter.sentences import counted, joined, pattern, say
+from exporter.sources.proxy_config import MAX_RETENTION_SECONDS
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
@@ -27,6 +28,7 @@ _WHY_MISSED = say("Either another program read them, or nobody did in time, or a
 _WHY_MISSED_IN_SNAPSHOT = say(
     "The proxy shows only its newest requests, and more came between two reads: set COLLECTOR_INTERVAL_SECONDS lower."
 )
+_LONGEST_RETENTION = say("Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum.")
 _BILLING = {
     Billing.METERED: say("of metered cost"),
     Billing.SUBSCRIPTION: say("of subscription value"),
@@ -216,7 +218,8 @@ def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterator[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
-    if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
+    text: str
+    if flow.gap_ms is not None and _is_recent(flow.gap_ms, now_ms):
         at = moment(flow.gap_ms)
         if flow.gap_seconds is None:
             title = say("lost the answer to a read of its usage queue at {moment}", moment=at)
@@ -234,12 +237,16 @@ def _of_losses(
             )
         else:
             title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)
-            text = say(
-                "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
-                " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the maximum."
+            is_longest = status is not None and status.retention_seconds == MAX_RETENTION_SECONDS
+            text = joined(
+                say(
+                    "That is longer than it keeps a record, so what it did in between may be missing from all figures,"
+                    " unless it was off."
+                ),
+                None if is_longest else _LONGEST_RETENTION,
             )
         yield _of_proxy(subject=proxy, title=title, text=text)
-    if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
+    if flow.missed and flow.missed_ms is not None and _is_recent(flow.missed_ms, now_ms):
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
         title = counted(
             "counted about {number:,} record that never arrived, the last ones at {moment}",
@@ -249,6 +256,11 @@ def _of_losses(
         )
         text = say("They are missing from all figures. {why} The number is an estimate over all time.", why=why)
         yield _of_proxy(subject=proxy, title=title, text=text)
+
+
+def _is_recent(at_ms: int, now_ms: float) -> bool:
+    """Whether it was within the last day. A time in the future is of a clock that was ahead: it says nothing."""
+    return 0 <= now_ms - at_ms < _TOLD_FOR_MS
 
 
 def _of_figures(figures: Figures | None) -> Iterator[Problem]:

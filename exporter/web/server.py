@@ -135,9 +135,11 @@ class _Tls(Adapter):
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
         if (seen := self._versions()) != self._seen:
             self._seen = seen
-            # Until a renewed certificate has its key, the old one stays in use.
-            with contextlib.suppress(OSError):
-                self._tls.load(self._context)
+            try:
+                self._context = self._tls.context()
+            except OSError as exc:  # until a renewed certificate has its key
+                why = f"The new certificate cannot be used ({exc.strerror or exc}); the one from before it is in use."
+                _log.error("certificate_not_reloaded", message=why)
         wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return wrapped, self.get_environ()
 

@@ -13,8 +13,8 @@ from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.usage.question import Questions
 from exporter.usage.ranges import QuestionError
 from exporter.web.access import Access
-from exporter.web.page import Page
 from exporter.web.rendering import AUTO, add_filters, page, said
+from exporter.web.status_page import StatusPage
 from exporter.web.usage_page import requests_page, usage_for_programs, usage_page
 
 _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
@@ -32,7 +32,7 @@ class Site:
     """
 
     scrape: Callable[..., Scrape]
-    page: Page
+    page: StatusPage
     questions: Questions
     trigger: Callable[[], None]
     reload: Callable[[], list[str]]

@@ -1,21 +1,21 @@
 """Write all dashboards: ``python -m grafana.generator [FOLDER]``."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
 
-from grafana.generator import accounts, limits, overview, trust
 from grafana.generator.document import text_of
-from grafana.generator.parts import ACCOUNTS, LIMITS, OVERVIEW, TRUST
+from grafana.generator.parts import DASHBOARDS
 
 FOLDER = Path(__file__).resolve().parents[1] / "dashboards"
 
 
 def builders() -> dict[str, dashboard.Dashboard]:
-    """File name → dashboard."""
-    made = {OVERVIEW: overview, LIMITS: limits, ACCOUNTS: accounts, TRUST: trust}
-    return {f"{uid}.json": each.build() for uid, each in made.items()}
+    """File name → dashboard. The module of ``cliproxy-NAME`` is ``NAME.py``."""
+    modules = {uid: import_module(f"grafana.generator.{uid.removeprefix('cliproxy-')}") for uid in DASHBOARDS}
+    return {f"{uid}.json": module.build() for uid, module in modules.items()}
 
 
 def write(folder: Path) -> None:

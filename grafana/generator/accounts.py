@@ -22,7 +22,7 @@ from grafana.generator.parts import (
     steps_of,
     words,
 )
-from grafana.generator.queries import ACCOUNT, ATTEMPT, SERIES, increase, limit, or_zero, rate, share
+from grafana.generator.queries import ACCOUNT, ATTEMPT, all_tokens, increase, limit, or_zero, rate, share
 from grafana.generator.worth import with_worth
 
 _UP = f"cliproxy_credential_up{{{ACCOUNT}}}"
@@ -178,7 +178,6 @@ def _failed() -> timeseries.Panel:
 
 
 def _tokens() -> timeseries.Panel:
-    read = rate("cliproxy_input_tokens_total", SERIES, "credential")
-    written = rate("cliproxy_output_tokens_total", SERIES, "credential")
-    queries = {"{{credential}}": f"3600 * ({read} + {written}) > 0"}
-    return amounts("Tokens per hour, by account", "Input and output tokens.", queries, unit="short")
+    queries = {"{{credential}}": f"3600 * {all_tokens(rate, 'credential')} > 0"}
+    meaning = "Input, output and unclassified tokens."
+    return amounts("Tokens per hour, by account", meaning, queries, unit="short")

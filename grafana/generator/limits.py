@@ -26,8 +26,8 @@ from grafana.generator.queries import (
     LEVEL,
     LIMIT,
     RUNS_OUT_IN,
-    SERIES,
     USED,
+    all_tokens,
     joined_labels,
     limit,
     named,
@@ -197,12 +197,9 @@ def _early_resets() -> table.Panel:
 
 
 def _tokens(label: str) -> timeseries.Panel:
-    total = (
-        f"{rate('cliproxy_input_tokens_total', SERIES, label)} + {rate('cliproxy_output_tokens_total', SERIES, label)}"
-    )
     return amounts(
         f"Tokens per hour, by {label}",
-        "Input and output tokens. Choose an account above to see who uses up its windows.",
-        {f"{{{{{label}}}}}": f"3600 * ({total}) > 0"},
+        "Input, output and unclassified tokens. Choose an account above to see who uses up its windows.",
+        {f"{{{{{label}}}}}": f"3600 * {all_tokens(rate, label)} > 0"},
         unit="short",
     )

@@ -230,28 +230,31 @@ def _alerts() -> table.Panel:
 
 def _tokens() -> timeseries.Panel:
     whole, output = rate("cliproxy_input_tokens_total", SERIES), rate("cliproxy_output_tokens_total", SERIES)
+    unclassified = rate("cliproxy_unclassified_tokens_total", SERIES)
     read = or_zero(rate("cliproxy_cache_read_tokens_total", SERIES), if_there_is=whole)
     written = or_zero(rate("cliproxy_cache_write_tokens_total", SERIES), if_there_is=whole)
     return amounts(
         "Tokens per hour",
-        "Every token once: input that was not cached, input read from a cache, input written to a cache, output.",
+        "Every token once: input that was not cached, input read from a cache, input written to a cache, output,"
+        " and tokens that nobody classified.",
         {
             "read from cache": f"3600 * {read}",
             "written to cache": f"3600 * {written}",
             "other input": f"3600 * ({whole} - {read} - {written})",
             "output": f"3600 * {output}",
+            "unclassified": f"3600 * {unclassified} > 0",
         },
         unit="short",
     )
 
 
 def _cache_hits() -> timeseries.Panel:
-    read = rate("cliproxy_cache_read_tokens_total", SERIES, "provider")
+    read, whole = (rate(f"cliproxy_{kind}_tokens_total", SERIES, "provider") for kind in ("cache_read", "input"))
     return (
         graph(
             "Input read from cache, by provider",
             "The share of input tokens that came from the provider's cache, which costs a fraction of new input.",
-            {"{{provider}}": share(read, rate("cliproxy_input_tokens_total", SERIES, "provider"))},
+            {"{{provider}}": f"{read} / ({whole} > 0)"},
             unit="percentunit",
         )
         .max(1)

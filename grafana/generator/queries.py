@@ -3,6 +3,8 @@
 Only metrics of the exporter are asked, no recorded ones, so that the dashboards work with any Prometheus.
 """
 
+from collections.abc import Callable
+
 ROUTE = 'proxy=~"$proxy",provider=~"$provider",model=~"$model"'
 """Selects by the variables, for metrics that know neither credential nor client."""
 ATTEMPT = f'{ROUTE},credential=~"$credential"'
@@ -14,9 +16,9 @@ LIMIT = f'proxy=~"$proxy|{_GLOB}|",provider=~"$provider|",credential=~"$credenti
 """The same for limits. Without a label of these a limit holds for all of them, with a glob for some of them; both are
 shown with each selection."""
 
-_LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
+LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 _MAY_BE_EMPTY = ("proxy", "provider", "credential", "scope")
-_LEAST_ELAPSED = 0.02
+LEAST_ELAPSED = 0.02
 """The share of a window that must have passed before a forecast says anything; as on the status page."""
 
 ANY_EXPORTER = "group(cliproxy_exporter_build_info)"
@@ -43,6 +45,13 @@ def or_zero(expr: str, *, if_there_is: str) -> str:
     return f"({expr} or 0 * {if_there_is})"
 
 
+def all_tokens(of: Callable[..., str], *by: str) -> str:
+    """All tokens, as ``rate`` or ``increase``. An imported past has no unclassified ones."""
+    kinds = ("input", "output", "unclassified")
+    read, written, other = (of(f"cliproxy_{kind}_tokens_total", SERIES, *by) for kind in kinds)
+    return f"({read} + {written} + {or_zero(other, if_there_is=read)})"
+
+
 def share(part: str, whole: str) -> str:
     """``part`` / ``whole`` where there is a whole; no part is a share of 0."""
     return f"{or_zero(part, if_there_is=whole)} / ({whole} > 0)"
@@ -59,7 +68,7 @@ def limit(metric: str, more: str = "") -> str:
 USED = limit("used_ratio")
 _START = limit("window_start_timestamp_seconds")
 _RESET = limit("reset_timestamp_seconds")
-_ELAPSED = f"((time() - {_START}) / ({_RESET} - {_START}) > {_LEAST_ELAPSED})"
+_ELAPSED = f"((time() - {_START}) / ({_RESET} - {_START}) > {LEAST_ELAPSED})"
 
 RESETS_IN = f"{_RESET} - time()"
 PACE = f"{USED} / {_ELAPSED}"
@@ -93,7 +102,7 @@ def per_limit(expr: str) -> str:
 
 def named(expr: str, *labels: str) -> str:
     """One value for each limit; the label ``name`` is made of these labels, of which some may be empty."""
-    return joined_labels(f"max by ({', '.join(_LIMIT_LABELS)}) ({expr})", "name", *labels)
+    return joined_labels(f"max by ({', '.join(LIMIT_LABELS)}) ({expr})", "name", *labels)
 
 
 def joined_labels(expr: str, into: str, *labels: str) -> str:

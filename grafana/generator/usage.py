@@ -3,9 +3,8 @@
 from grafana_foundation_sdk.builders import stat, table
 
 from grafana.generator.parts import ACCOUNTS, OVERVIEW, USD, Column, big_number, joined, leads_to, listing
-from grafana.generator.queries import SERIES, increase, share
+from grafana.generator.queries import SERIES, all_tokens, increase
 
-_KINDS = ("input", "output", "unclassified")
 _LEADS_TO = {"model": OVERVIEW, "client": OVERVIEW, "credential": ACCOUNTS}
 
 
@@ -16,16 +15,14 @@ def requests() -> stat.Panel:
 
 def tokens() -> stat.Panel:
     """All tokens."""
-    return _total("Tokens", "Input including what came from a cache, output, and unclassified tokens.", _tokens())
+    return _total(
+        "Tokens", "Input including what came from a cache, output, and unclassified tokens.", all_tokens(increase)
+    )
 
 
 def _total(title: str, meaning: str, expr: str) -> stat.Panel:
     queries = {title.lower(): expr}
     return big_number(title, f"In the time range. {meaning}", queries, unit="short", decimals=1, none="none")
-
-
-def _tokens(*by: str) -> str:
-    return " + ".join(increase(f"cliproxy_{kind}_tokens_total", SERIES, *by) for kind in _KINDS)
 
 
 def table_of(label: str, title: str) -> table.Panel:
@@ -35,15 +32,15 @@ def table_of(label: str, title: str) -> table.Panel:
         cost = increase("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', label)
         return f"{cost} > 0"
 
-    read = increase("cliproxy_cache_read_tokens_total", SERIES, label)
+    read, whole = (increase(f"cliproxy_{kind}_tokens_total", SERIES, label) for kind in ("cache_read", "input"))
     return joined(
         listing(
             title,
             "In the time range. Cached is the share of the input that came from the provider's cache. Spent is"
             " money, value what the use of accounts with a login would have cost by API key. A click selects a name.",
             f"{increase('cliproxy_requests_total', SERIES, label)} > 0",
-            f"{_tokens(label)} > 0",
-            share(read, increase("cliproxy_input_tokens_total", SERIES, label)),
+            f"{all_tokens(increase, label)} > 0",
+            f"{read} / ({whole} > 0)",
             of("metered"),
             of("subscription"),
         ),

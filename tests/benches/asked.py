@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from exporter.quotas.asking import Call, Report
+from exporter.quotas.base import Call, Report
 from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.reading import Reading
 from exporter.sources.quota_calls import read_tunnel

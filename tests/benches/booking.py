@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
@@ -46,9 +46,9 @@ def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -
     return QueueIngest(proxy, parts_of(ledger, clock=clock))
 
 
-def parts_of(ledger: Ledger, *, clock: Clock | None = None, pricer: Pricer | None = None) -> Intake:
+def parts_of(ledger: Ledger, *, clock: Clock | None = None, pricer: Pricer | None = None) -> IngestParts:
     """What an intake needs. It prices everything by the default price, if no ``pricer`` says otherwise."""
-    return Intake(
+    return IngestParts(
         ledger=ledger, pricer=pricer or Pricer(NO_PRICES), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock()
     )
 

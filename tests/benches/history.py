@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from exporter.history.history import History, Task
+from exporter.history.predecessor.usage_snapshots import snapshot_task
+from exporter.history.pruning import prune_task
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
-from exporter.history.sync import History, Task
-from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ledger.labels import Labels
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.settings.proxies import Aliases

@@ -21,7 +21,7 @@ def book_past(data_dir: Path, *, requests: int, ending: float, span_seconds: flo
     folder.mkdir(parents=True)
     settings = Settings(exporter_data_dir=folder, exporter_hash_key=SecretStr(HASH_KEY), exporter_prices_refresh=False)
     parts = Parts(settings)
-    intake = QueueIngest("demo", parts.intake)
+    intake = QueueIngest("demo", parts.ingest)
     batch = Traffic(seed=1, zone=settings.zone).batch(requests, ending=ending, span_seconds=span_seconds)
     intake.take(msgspec.json.encode([attempt.record for attempt in batch]))
     parts.ledger.close()

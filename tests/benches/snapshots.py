@@ -16,7 +16,7 @@ from exporter.ingest.loss_watch import RestartLog
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import read_auth_files, read_key_list
+from exporter.normalize.inventory import read_auth_files, read_key_list
 from exporter.pricing.pricer import Pricer
 from tests.benches.booking import PSEUDONYMS, adds_up, flow_of, open_ledger, parts_of
 from tests.fakes.guarding import TurnableClock

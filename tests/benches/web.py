@@ -24,8 +24,8 @@ from exporter.sources.proxy_status import ProxyStatus
 from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview
-from exporter.web.page import Page
 from exporter.web.site import Site, make_app
+from exporter.web.status_page import StatusPage
 from tests.fakes.guarding import TurnableClock
 
 
@@ -106,7 +106,7 @@ class WebBench:
             clock=self._clock,
             registry=CollectorRegistry(auto_describe=False),
         )
-        page = Page(
+        page = StatusPage(
             overview=Overview(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
             statuses=lambda: self.statuses,
             prices=prices,

@@ -25,7 +25,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow, read_flow
 from exporter.metrics.usage import LedgerText
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock
@@ -107,13 +107,13 @@ class _Process:
             ledger.register(proxy)
         intakes = {proxy: intake_of(ledger, proxy, clock=clock) for proxy in _PROXIES}
         labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
-        return cls(ledger, intakes, LedgerText(ledger.totals, labels))
+        return cls(ledger, intakes, LedgerText(ledger, labels))
 
     def counters(self, *, for_prometheus: bool) -> dict[str, float]:
         """The counters of a scrape. Afterwards Prometheus knows them."""
         text, young = self.text.render(openmetrics=False, for_prometheus=for_prometheus)
         if for_prometheus:
-            self.ledger.totals.told(young, "a scraper")
+            self.ledger.births.told(young, "a scraper")
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in lines}
 
@@ -248,7 +248,7 @@ class _Life:
 
     def _time_passes(self, statement: int | None) -> None:
         self._clock.advance(self._chance.choice([1, _REVEAL_SECONDS + 1]))
-        self._do(lambda process: process.ledger.publish(after_seconds=_REVEAL_SECONDS), statement)
+        self._do(lambda process: process.ledger.births.publish(after_seconds=_REVEAL_SECONDS), statement)
 
     def _prometheus_scrapes(self) -> None:
         shown = self._process.counters(for_prometheus=True)

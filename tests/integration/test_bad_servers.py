@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.simulator.proxy import Item
 from exporter.simulator.world import MANAGEMENT_KEY

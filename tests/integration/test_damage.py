@@ -57,8 +57,8 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
         day_ms = int(TurnableClock().now() - 86_400) * 1000
         ledger.retention.prune(entries_before_ms=day_ms, rejected_before_ms=day_ms, stopping=lambda: False)
     if chance.random() < 0.5:
-        ledger.totals.told(list(ledger.totals.pending_zero), "a scraper")
-        ledger.publish(after_seconds=0)
+        ledger.births.told(list(ledger.births.pending), "a scraper")
+        ledger.births.publish(after_seconds=0)
     with sqlite3.connect(used / FILE_NAME) as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()

@@ -82,11 +82,19 @@ _COUNTED = {
     "cliproxy_requests_total": {f'{_ALICE},model="m",client="c"': 40.0, f'{_PLUGIN},provider="claude",model="m"': 9e3},
 }
 """The increases of half an hour ago."""
+_USED = f'{_ALICE},model="m",client="c"'
+_IMPORTED = f'{_BOB},model="old",client="d"'
+"""Of an imported past, which has neither unclassified tokens nor caches."""
 _GROWING = {
-    "cliproxy_exporter_poll_failures_total": 'proxy="home",reason="timeout"',
-    "cliproxy_quota_fetches_total": 'proxy="home",provider="claude",result="ok"',
-    "cliproxy_cost_usd_total": 'proxy="home",provider="x",model="m",credential="",client="",basis="default",'
-    'billing="unknown"',
+    "cliproxy_exporter_poll_failures_total": ['proxy="home",reason="timeout"'],
+    "cliproxy_quota_fetches_total": ['proxy="home",provider="claude",result="ok"'],
+    "cliproxy_cost_usd_total": [
+        'proxy="home",provider="x",model="m",credential="",client="",basis="default",billing="unknown"'
+    ],
+    "cliproxy_input_tokens_total": [_USED, _IMPORTED],
+    "cliproxy_output_tokens_total": [_USED, _IMPORTED],
+    "cliproxy_unclassified_tokens_total": [_USED],
+    "cliproxy_cache_read_tokens_total": [_USED],
 }
 """Counters that grow by one a second."""
 
@@ -105,9 +113,9 @@ def _exposition(now: float) -> str:
             for labels, value in series.items()
             for when in times
         )
-    for name, labels in _GROWING.items():
+    for name, growing in _GROWING.items():
         lines.append(f"# TYPE {name.removesuffix('_total')} counter")
-        lines.extend(f"{name}{{{labels}}} {when - times[0]} {when}" for when in times)
+        lines.extend(f"{name}{{{labels}}} {when - times[0]} {when}" for labels in growing for when in times)
     return "\n".join([*lines, "# EOF", ""])
 
 
@@ -229,6 +237,38 @@ def test_the_books_of_a_proxy_show_records_that_are_unaccounted_for(shown: _Show
 )
 def test_the_figures_of_trust_are_right(shown: _Shown, where: str, value: float) -> None:
     assert [each.value for each in shown(f"cliproxy-trust: {where}")] == pytest.approx([value], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("where", "label", "names"),
+    [
+        ("cliproxy-accounts: Tokens per hour, by account: A", "credential", ("alice", "bob")),
+        ("cliproxy-limits: Tokens per hour, by model: A", "model", ("m", "old")),
+        ("cliproxy-limits: Tokens per hour, by client: A", "client", ("c", "d")),
+        ("cliproxy-overview: Models: B", "model", ("m", "old")),
+    ],
+)
+def test_tokens_include_unclassified_ones(shown: _Shown, where: str, label: str, names: tuple[str, str]) -> None:
+    tokens = {each.labels[label]: each.value for each in shown(where)}
+
+    assert tokens == pytest.approx(dict(zip(names, (3 * 3600, 2 * 3600), strict=True)), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("where", "label", "names"),
+    [
+        ("cliproxy-overview: Models: C", "model", {"m": 1}),
+        ("cliproxy-overview: Input read from cache, by provider: A", "provider", {"claude": 1}),
+    ],
+)
+def test_what_an_imported_past_read_from_caches_is_not_known(
+    shown: _Shown, where: str, label: str, names: dict[str, float]
+) -> None:
+    assert {each.labels[label]: each.value for each in shown(where)} == pytest.approx(names, rel=0.02)
+
+
+def test_the_graph_of_all_tokens_has_unclassified_ones(shown: _Shown) -> None:
+    assert [each.value for each in shown("cliproxy-overview: Tokens per hour: E")] == pytest.approx([3600], rel=0.02)
 
 
 def test_series_of_another_exporter_with_the_same_names_are_left_out(shown: _Shown) -> None:

@@ -149,7 +149,7 @@ def test_check_config_and_every_command_name_file_and_line_of_each_mistake(tmp_p
     told = [
         "EXPORTER_LIMITS_FILE (limits.yaml:3): '-1' is not a budget in requests."
         " Give a number above 0, for example 5_000_000.",
-        "EXPORTER_LIMITS_FILE (limits.yaml:5): 'clients' is not a valid per. Did you mean client?",
+        "EXPORTER_LIMITS_FILE (limits.yaml:5): 'clients' is not accepted. Use 'credential', 'client' or 'model'.",
     ]
     assert [f"problem: {each}" for each in told] == said.stdout.splitlines()[-2:]
     for arguments in (["limits"], ["limits", "reset", "busy"], ["run"]):

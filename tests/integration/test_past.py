@@ -8,7 +8,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.commands.export import write_openmetrics
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -25,7 +25,7 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     clock, pseudonym = Clock(), Pseudonyms(b"k").of
     ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
     batch = Traffic(seed=1, zone=UTC).batch(500, ending=clock.now(), span_seconds=86_400)
-    QueueIngest("p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=clock)).take(
+    QueueIngest("p", IngestParts(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=clock)).take(
         msgspec.json.encode([attempt.record for attempt in batch])
     )
     past = tmp_path / "past.om"

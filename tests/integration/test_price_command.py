@@ -8,8 +8,8 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice
+from exporter.pricing.price import Tariff
 from tests.benches.books import TurnedClock
 from tests.stack.running import run_command
 
@@ -143,7 +143,7 @@ def test_a_wrong_price_file_is_reported_with_each_line(tmp_path: Path) -> None:
     )
     assert said.returncode == 2
     assert "problem: EXPORTER_PRICES_FILE (my.yaml:2): 'x' is not a price." in said.stdout
-    assert "problem: EXPORTER_PRICES_FILE (my.yaml:3): The row names no model." in said.stdout
+    assert "problem: EXPORTER_PRICES_FILE (my.yaml:3): model is missing. Add model." in said.stdout
     again = run_command("price", "a", cwd=tmp_path, EXPORTER_PRICES_FILE="my.yaml")
     assert again.returncode == 2
     assert "my.yaml:3" in again.stderr

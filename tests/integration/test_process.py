@@ -270,7 +270,7 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
         _limit_pages(exporter, pages + 45)
         publish(server.proxy, 3000, seed=6)
         (status,) = wait_until(exporter.statuses, lambda statuses: statuses[0].state == "ledger")
-        assert "is full" in status.sentence
+        assert "is full. Free some space: an exporter that still runs then goes on" in status.sentence
         popped = server.proxy.counts().popped
         polls = "cliproxy_exporter_polls_total"
         before = metric_in(metrics_of(exporter), polls) or 0

@@ -54,7 +54,7 @@ class Life:
             before.close()
         self.intake: QueueIngest = intake_of(self.ledger, clock=self.clock)
         self.ledger.register("p")
-        self.text = LedgerText(self.ledger.totals, Labels(self.ledger.label_store, Aliases(), PSEUDONYMS.of))
+        self.text = LedgerText(self.ledger, Labels(self.ledger.label_store, Aliases(), PSEUDONYMS.of))
 
     def body(self) -> tuple[bytes, list[Attempt], int]:
         """A body, the attempts in it, and how many of its elements are rubbish."""
@@ -113,9 +113,9 @@ class Life:
             self.start()
 
     def reveal(self) -> None:
-        self.ledger.totals.told(list(self.ledger.totals.pending_zero), "a scraper")
+        self.ledger.births.told(list(self.ledger.births.pending), "a scraper")
         self.clock.advance(61)
-        self.ledger.publish(after_seconds=60)
+        self.ledger.births.publish(after_seconds=60)
 
     def check_equation(self) -> None:
         flow = flow_of(self.ledger)

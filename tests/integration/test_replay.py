@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
@@ -34,7 +34,7 @@ def _open(path: Path) -> Ledger:
 
 def _intake(ledger: Ledger) -> QueueIngest:
     return QueueIngest(
-        "p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=Pseudonyms(b"k").of, clock=Clock())
+        "p", IngestParts(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=Pseudonyms(b"k").of, clock=Clock())
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
@@ -41,7 +41,7 @@ def _open(path: Path, clock: Clock) -> Ledger:
 
 def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
     pricer = Pricer(load_catalogue())
-    return QueueIngest("p", Intake(ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock))
+    return QueueIngest("p", IngestParts(ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock))
 
 
 def _prune(ledger: Ledger, *, before: float) -> int:

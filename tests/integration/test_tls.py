@@ -90,6 +90,19 @@ def test_https_with_users_and_a_renewed_certificate(folder: Path) -> None:
     assert PASSWORD not in "\n".join(process.log)
 
 
+def test_a_new_certificate_without_its_key_leaves_the_old_one_in_use(folder: Path) -> None:
+    with _start(folder, "tls_server_config: {cert_file: web.pem, key_file: web.key}\n") as process:
+        before = _serial(process)
+        key = (folder / "web.key").read_bytes()
+        _issue(folder)
+        new_key = (folder / "web.key").read_bytes()
+        (folder / "web.key").write_bytes(key)
+        assert _serial(process) == before
+        assert len(process.logged("certificate_not_reloaded")) == 1
+        (folder / "web.key").write_bytes(new_key)
+        wait_until(lambda: _serial(process) != before)
+
+
 def test_only_visitors_with_a_certificate_are_served(folder: Path) -> None:
     tls = (
         "{cert_file: web.pem, key_file: web.key, client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert}"

@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from exporter.clock import Clock
+from exporter.history.history import Task
 from exporter.history.supabase_client import Remote, Row
-from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import used_lately
 from exporter.pricing.pricer import Pricer

@@ -12,13 +12,13 @@ import structlog
 
 from exporter import formats
 from exporter.errors import HistoryDataError
+from exporter.history.history import Task
 from exporter.history.supabase_client import Remote, Row, expect
-from exporter.history.sync import Task
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
 from exporter.limits.model import Limit, Unit
-from exporter.limits.supabase_source import COLUMNS, TABLE, anchor_of, moment_text
+from exporter.limits.supabase_limits import COLUMNS, TABLE, anchor_of, moment_text
 
 _STATUS = "rate_limit_status"
 _READ_EVERY_SECONDS = 15.0

@@ -19,7 +19,7 @@ import zstandard
 from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import insert
+from exporter.ledger.statements import insert
 from exporter.normalize.batch import Unreadable
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord

@@ -11,27 +11,17 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from msgspec.structs import astuple
+
 from exporter.ledger.changes import Change
-from exporter.ledger.entry_columns import (
-    AMOUNTS,
-    ENTRY,
-    OF_COST,
-    OF_PROXY,
-    OF_RECORD,
-    OF_TOKENS,
-    ROLLUP,
-    SUMS,
-    TOTAL,
-    insert,
-    insert_named,
-    listed,
-)
+from exporter.ledger.entry_columns import AMOUNTS, ENTRY, OF_COST, OF_PROXY, OF_RECORD, ROLLUP, SUMS, TOTAL
 from exporter.ledger.schema import BUCKET_MS, HISTOGRAMS
+from exporter.ledger.statements import insert, insert_named, listed
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.records import Cost, UsageRecord
 
-_of_record, _of_tokens, _of_cost = attrgetter(*OF_RECORD), attrgetter(*OF_TOKENS), attrgetter(*OF_COST)
+_of_record, _of_cost = attrgetter(*OF_RECORD), attrgetter(*OF_COST)
 _FILLED = ENTRY[1:]
 """The columns of an entry that booking fills: all but its id."""
 
@@ -108,9 +98,9 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
         [
             (
                 *(id_, label_store.price_id(connection, cost.price), int(live)),
-                *(int(record.counted), int(record.billing), int(cost.basis)),
+                *(record.counted, int(record.billing), int(cost.basis)),
                 *_of_record(record),
-                *_of_tokens(record.tokens),
+                *astuple(record.tokens),
                 *_of_cost(cost),
             )
             for id_, (record, cost) in zip(series, records, strict=True)

@@ -12,9 +12,12 @@ from datetime import tzinfo
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day
+from exporter.ledger.amounts import DAY_SUMS
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS
 from exporter.ledger.schema import BUCKET_MS
+
+ALL_SERIES = 0
+"""In place of a series in ``day_rollup``: the sums over all of them."""
 
 _LONGEST_DAY = 25 * 4
 _HOUR = 4

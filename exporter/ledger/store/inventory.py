@@ -20,9 +20,11 @@ from exporter.ledger.credential_store import (
     shared_handle,
 )
 from exporter.ledger.views.totals import Attempts
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 
 _SMALL_COUNT = 20
+_IMPOSSIBLE_COUNT = 10**12
+"""A proxy that states as many attempts is wrong; the sum over its restarts must fit into the ledger."""
 
 
 def take_inventory(
@@ -74,7 +76,8 @@ def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
     counts = {
         id_: (max(0, account.success or 0), max(0, account.failed or 0))
         for id_, account in logins
-        if account.success is not None or account.failed is not None
+        if (account.success is not None or account.failed is not None)
+        and max(account.success or 0, account.failed or 0) < _IMPOSSIBLE_COUNT
     }
     read = "select success_seen, failed_seen, success, failed from credential where id = ?"
     rows = {id_: connection.execute(read, (id_,)).fetchone() for id_ in counts}

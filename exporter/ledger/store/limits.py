@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import insert
+from exporter.ledger.statements import insert
 
 
 class Told(NamedTuple):

@@ -13,8 +13,8 @@ import msgspec
 
 from exporter.errors import LedgerError
 from exporter.ledger.database import Database
-from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice, StoredFeed
+from exporter.pricing.price import Tariff
 
 
 class LedgerPriceFeed:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import msgspec
 
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import insert, listed
+from exporter.ledger.statements import insert, listed
 from exporter.ledger.views.quotas import Quotas
-from exporter.quotas.asking import AccountState, Report
+from exporter.quotas.base import AccountState, Report
 from exporter.quotas.pacing import LastAsked
 from exporter.quotas.values import OTHER
 

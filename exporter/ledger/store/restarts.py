@@ -9,7 +9,7 @@ each detector's last look: if the others have reported one since, that is the on
 import sqlite3
 from typing import Literal
 
-from exporter.ledger.entry_columns import insert
+from exporter.ledger.statements import insert
 
 RestartDetector = Literal["inventory", "snapshot", "source"]
 

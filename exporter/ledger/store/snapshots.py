@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.ledger.changes import Change, Changes
-from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.schema import CLAIMED, RESTORED
+from exporter.ledger.statements import insert, listed
 from exporter.ledger.store.batches import not_kept, reject
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.restarts import record_observation
@@ -32,7 +32,7 @@ MARKS = ("proxy", "client", "model", *Mark.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class LastSnapshot:
     """The last good snapshot of a proxy.
 
     ``taken_ms`` is its time by the proxy's clock, None at the first contact; unless it ``is_last_look``, another source
@@ -95,7 +95,7 @@ class Snapshots:
         self._database, self._poll_times, self._changing = changes.database, changes.poll_times, changes.changing
         self._label_store = changes.label_store
 
-    def checkpoint(self, proxy: str) -> Checkpoint:
+    def last(self, proxy: str) -> LastSnapshot:
         id_ = self._label_store.proxies[proxy]
         with self._database.transaction() as connection:
             at_ms, is_last_look, *counted_ms = connection.execute(
@@ -105,7 +105,7 @@ class Snapshots:
             ).fetchone()
             marks = read_marks(connection, "snapshot_series", id_)
         taken_ms = at_ms if is_last_look else self._poll_times.latest(id_, at_ms)
-        return Checkpoint(taken_ms, bool(is_last_look), marks, (counted_ms[0], counted_ms[1]))
+        return LastSnapshot(taken_ms, bool(is_last_look), marks, (counted_ms[0], counted_ms[1]))
 
     def restored(self, proxy: str) -> Restored | None:
         """A proxy's last snapshot, if it was restored since the last look at one."""
@@ -156,7 +156,7 @@ class Snapshots:
     def close(
         self,
         proxy: str,
-        before: Checkpoint,
+        before: LastSnapshot,
         marks: Mapping[MarkKey, Mark],
         *,
         taken_ms: int,

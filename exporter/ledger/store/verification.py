@@ -16,8 +16,9 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged, explained_opening
-from exporter.ledger.entry_columns import SUMS, TOTAL, insert, listed
+from exporter.ledger.entry_columns import SUMS, TOTAL
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, HISTOGRAMS, RESTORED
+from exporter.ledger.statements import insert, listed
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
 from exporter.ledger.store.day_sums import forget_all_days
@@ -93,7 +94,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    exported = Totals(Clock()).unknown({table: _rows(connection, table) for table in TOTALS})
+    exported = Totals().unknown({table: _rows(connection, table) for table in TOTALS})
     attempts = connection.execute("select 'a', id from credential where success_seen is not null")
     births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
     if not births <= {*exported, *attempts}:

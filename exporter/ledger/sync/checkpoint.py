@@ -56,7 +56,7 @@ class ExportedSession(NamedTuple):
 
 
 class ExportedSnapshots(msgspec.Struct, frozen=True):
-    """The last good snapshot of a proxy: see ``exporter.ledger.store.snapshots.Checkpoint``."""
+    """The last good snapshot of a proxy: see ``exporter.ledger.store.snapshots.LastSnapshot``."""
 
     snapshot_ms: int | None = None
     counted_from_ms: int | None = None

@@ -15,8 +15,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import TOKENS, insert
+from exporter.ledger.entry_columns import TOKENS
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.statements import insert
 
 _ENTRIES = f"select series, counted, {TOKENS} as tokens, nano_usd from entry where ts_ms >= :start and ts_ms < :end"
 _SUM = "select series, sum({}), sum(tokens), sum(nano_usd) from ({}) group by series"

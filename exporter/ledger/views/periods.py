@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeVar
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
+from exporter.ledger.amounts import DAY_SUMS, Amounts
 from exporter.ledger.database import Database
-from exporter.ledger.entry_columns import DAY_SUMS, Amounts
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Usage, usage_by

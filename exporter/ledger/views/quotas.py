@@ -2,29 +2,24 @@
 
 They are on disk, so that a restart shows them again until they end. An ended window keeps its row, to compare the next
 reading with, but is no longer shown.
-
-What a window is worth is computed from its past readings and the use booked between them. Few are kept, as points: the
-first and the last one of each window, and one for each step of the share between them.
 """
 
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from itertools import pairwise
-from typing import NamedTuple
 
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import asdict, replace
 
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged
-from exporter.ledger.entry_columns import insert, listed
 from exporter.ledger.label_store import LabelStore
+from exporter.ledger.statements import listed
+from exporter.ledger.store.quota_points import KEY, LONGEST_MS, OF_KEY, QuotaKey, join_points, note_point
 from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import (
     ACCOUNT,
     MAX_WINDOWS,
-    SAME_RESET_MS,
     Reading,
     is_another_answer,
     is_current,
@@ -34,34 +29,9 @@ from exporter.quotas.reading import (
 )
 from exporter.quotas.values import HOUR, MOST_AHEAD_MS
 
-QuotaKey = tuple[int, str, str]
-"""credential, window, scope"""
-
-STEP = 0.03
-MOST_POINTS = 160
-LONGEST_MS = 62 * 86_400_000
-"""Older points are not kept."""
-
-
-class QuotaPoint(NamedTuple):
-    """A reading: when, the used share, and the reset it announced; ms since the epoch."""
-
-    observed_ms: int
-    used_ratio: float
-    resets_ms: int
-
-
-class CapacityChanges(NamedTuple):
-    """How often the capacity of a window shrank, and grew."""
-
-    shrank: int = 0
-    grew: int = 0
-
-
-_KEY = ("credential", "window", "scope")
 _DETAIL = ("ratio_inferred", "used_nano_usd", "limit_nano_usd", "fell_from", "fell_reset_ms")
 _READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
-_TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
+_TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*KEY, *_DETAIL)}
 _SAVE, _SAVE_DETAIL = (
     f"insert or replace into {table} ({listed(names)}) select {listed(names, ':')}" for table, names in _TABLES.items()
 )
@@ -73,21 +43,7 @@ _SAVES = (
 )
 _LOAD = (
     "select *, coalesce(ratio_inferred, 0) as ratio_inferred"
-    f" from quota_window left join quota_detail using ({listed(_KEY)})"
-)
-
-_POINT, _CHANGES = (*_KEY, *QuotaPoint._fields), (*_KEY, *CapacityChanges._fields)
-_SAVE_POINT = insert("quota_point", _POINT, replace=True)
-_COUNT_CHANGE = (
-    f"{insert('quota_change', _CHANGES)}"
-    " on conflict do update set shrank = shrank + excluded.shrank, grew = grew + excluded.grew"
-)
-_OF_KEY = "where credential = ?1 and window = ?2 and scope = ?3"
-_LAST_TWO = f"select {listed(QuotaPoint._fields)} from quota_point {_OF_KEY} order by observed_ms desc limit 2"
-_FORGET = f"delete from quota_point {_OF_KEY}"
-_FORGET_OLD = (
-    f"{_FORGET} and (observed_ms < ?4 or observed_ms <"
-    f" (select observed_ms from quota_point {_OF_KEY} order by observed_ms desc limit 1 offset {MOST_POINTS - 1}))"
+    f" from quota_window left join quota_detail using ({listed(KEY)})"
 )
 
 
@@ -171,7 +127,7 @@ class Quotas:
         merged = {id_: into for id_, _, _ in self._windows if (into := self._label_store.resolved(id_).id) != id_}
         if not merged:
             return
-        _join_points(connection, merged)
+        join_points(connection, merged)
         joined = self._joined()
         for table in _TABLES:
             connection.execute(f"delete from {table}")
@@ -206,7 +162,7 @@ class Quotas:
                 changed[key] = _followed(known, kept)
         _save(connection, dated_back | changed)
         for key, quota in changed.items():
-            _note_point(connection, key, quota.reading)
+            note_point(connection, key, quota.reading)
         return dated_back | changed
 
     def forget_caps(self, connection: sqlite3.Connection, credential: int, answered: Collection[Reading]) -> None:
@@ -254,29 +210,6 @@ class Quotas:
         if changed:
             self._windows = {**self._windows, **changed}
 
-    def points(self, *, from_ms: int, until_ms: int) -> Mapping[QuotaKey, list[QuotaPoint]]:
-        """The points of each window in a span of time, oldest first. Raises LedgerError."""
-        found: defaultdict[QuotaKey, list[QuotaPoint]] = defaultdict(list)
-        with self._database.reading() as connection:
-            for row in connection.execute(
-                f"select {listed(_POINT)} from quota_point where observed_ms between ? and ? order by 1, 2, 3, 4",
-                (from_ms, until_ms),
-            ):
-                found[row[:3]].append(QuotaPoint._make(row[3:]))
-        return found
-
-    def changes(self) -> Mapping[QuotaKey, CapacityChanges]:
-        """How often each window's capacity changed, where it did. Raises LedgerError."""
-        with self._database.reading() as connection:
-            rows = connection.execute(f"select {listed(_CHANGES)} from quota_change")
-            return {row[:3]: CapacityChanges._make(row[3:]) for row in rows}
-
-    def note_change(self, key: QuotaKey, *, since_ms: int, shrank: bool) -> None:
-        """Count a change of a window's capacity once, and forget the points before it. Raises LedgerError."""
-        with self._database.transaction() as connection:
-            if connection.execute(f"{_FORGET} and observed_ms < ?", (*key, since_ms)).rowcount:
-                connection.execute(_COUNT_CHANGE, (*key, shrank, not shrank))
-
     def _has_room(
         self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
     ) -> bool:
@@ -291,7 +224,7 @@ class Quotas:
     def _forget(self, connection: sqlite3.Connection, keys: Collection[QuotaKey]) -> None:
         self._windows = {key: quota for key, quota in self._windows.items() if key not in keys}
         for table in (*_TABLES, "quota_point"):
-            connection.executemany(f"delete from {table} {_OF_KEY}", keys)
+            connection.executemany(f"delete from {table} {OF_KEY}", keys)
 
 
 def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:
@@ -311,35 +244,3 @@ def _save(connection: sqlite3.Connection, windows: Mapping[QuotaKey, QuotaWindow
     rows = [{"credential": key[0]} | asdict(quota) | asdict(quota.reading) for key, quota in windows.items()]
     for save in _SAVES:
         connection.executemany(save, rows)
-
-
-def _note_point(connection: sqlite3.Connection, key: QuotaKey, reading: Reading) -> None:
-    """Keep a reading as a point.
-
-    An inferred share, a window without an end and a full one, whose share may stop at 1, say nothing about capacity.
-    """
-    if reading.ends_ms is None or reading.ratio_inferred or reading.used_ratio >= 1:
-        return
-    point = QuotaPoint(reading.observed_ms, reading.used_ratio, reading.ends_ms)
-    before = [QuotaPoint._make(row) for row in connection.execute(_LAST_TWO, key)]
-    if _is_beside([*reversed(before), point]):
-        connection.execute(f"{_FORGET} and observed_ms = ?", (*key, before[0].observed_ms))
-    connection.execute(_SAVE_POINT, (*key, *point))
-    connection.execute(_FORGET_OLD, (*key, point.observed_ms - LONGEST_MS))
-
-
-def _join_points(connection: sqlite3.Connection, merged: Mapping[int, int]) -> None:
-    """Move points and changes of merged credentials to the one that each was merged into."""
-    for moved in merged.items():
-        connection.execute("update or replace quota_point set credential = ?2 where credential = ?1", moved)
-        changes = connection.execute(
-            "delete from quota_change where credential = ?1 returning ?2, window, scope, shrank, grew", moved
-        ).fetchall()
-        connection.executemany(_COUNT_CHANGE, changes)
-
-
-def _is_beside(points: list[QuotaPoint]) -> bool:
-    """Whether there are three points of one window, and the first and the last are less than a step apart."""
-    rises = all(one.used_ratio <= other.used_ratio for one, other in pairwise(points))
-    same_window = all(abs(one.resets_ms - other.resets_ms) <= SAME_RESET_MS for one, other in pairwise(points))
-    return len(points) == 3 and rises and same_window and points[2].used_ratio < points[0].used_ratio + STEP - 1e-9

@@ -1,19 +1,14 @@
 """The ledger's sums in memory: what a scrape shows without touching the database.
 
 Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added, so
-memory cannot drift from the file. Prometheus sees a new series at 0 until every server that scrapes has seen that
-(``pending_zero``), because ``increase()`` counts from the first value that it sees.
+memory cannot drift from the file.
 """
 
-import json
 import sqlite3
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-
-from exporter.clock import Clock
-from exporter.ledger.views.scrapers import Scrapers
 
 SeriesKey = tuple[str | int, ...]
 """A family's letter and the ids of one exported series: ``("s", series)``, ``("c", series, basis, billing)``,
@@ -64,18 +59,10 @@ class Attempts:
     failed: int
 
 
-@dataclass(slots=True)
-class _PendingZero:
-    since: float
-    told: frozenset[str] = frozenset()
-    """The scrapers that have seen it at 0."""
-
-
 class Totals:
     """Sums over live entries, by shown series. Guarded by ``lock``: hold it while reading several of them."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self.series: dict[int, list[int]] = {}
         """See ``SERIES_NUMBERS``."""
@@ -89,20 +76,16 @@ class Totals:
         self.attempts: dict[int, Attempts] = {}
         self.flows: dict[int, Flow] = {}
         self.entries = 0
-        self.pending_zero: dict[SeriesKey, _PendingZero] = {}
-        self.scrapers = Scrapers(clock)
         self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read everything, before anybody else does; new series wait again, for the scrapers that were there."""
+        """Read everything, before anybody else does."""
         self.take_over({table: connection.execute(f"select * from {table}").fetchall() for table in TOTALS})
         counted = connection.execute("select id, success, failed from credential where success_seen is not null")
         self.attempts = {id_: Attempts(success, failed) for id_, success, failed in counted}
         self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
         proxies = connection.execute("select id from proxy").fetchall()
         self.flows = {proxy: read_flow(connection, proxy) for (proxy,) in proxies}
-        self.register([tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")])
-        self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
     def take_over(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> None:
         """Show rows of the tables of totals. Call it once they are on disk, holding ``lock``."""
@@ -133,40 +116,6 @@ class Totals:
         new += [("t", row[0]) for row in rows.get("ttft_histogram", ()) if row[0] not in self.ttft]
         return new
 
-    def register(self, keys: list[SeriesKey]) -> None:
-        """Add new series, shown at 0 for now."""
-        now = self._clock.monotonic()
-        self.pending_zero |= {key: _PendingZero(since=now) for key in keys}
-
-    def told(self, keys: list[SeriesKey], scraper: str) -> None:
-        """Note that a scraper has seen these series at 0."""
-        with self.lock:
-            if self.scrapers.answered(scraper):
-                for key in keys:
-                    if (pending := self.pending_zero.get(key)) is not None:
-                        pending.told |= {scraper}
-
-    def shown_at_zero(self, seconds: float) -> list[SeriesKey]:
-        """The series that every scraper has seen at 0.
-
-        They are at least ``seconds`` and the slowest scraper's interval old.
-        """
-        now = self._clock.monotonic()
-        with self.lock:
-            lately = self.scrapers.lately()
-            since_until = now - max(seconds, self.scrapers.slowest_seconds())
-            return [
-                key
-                for key, pending in self.pending_zero.items()
-                if pending.told and pending.since <= since_until and lately <= pending.told
-            ]
-
-    def publish(self, keys: list[SeriesKey]) -> None:
-        """Show the values of these series from now on. Call it only once that is on disk: see ``Ledger.publish``."""
-        with self.lock:
-            for key in keys:
-                self.pending_zero.pop(key, None)
-
 
 _COUNTS = tuple(each.name for each in fields(Flow) if each.name != "rejected")
 _COUNTED = {
@@ -186,8 +135,3 @@ def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
 def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
     """Count entries that were added (if negative, removed) without a booking, inside the caller's transaction."""
     connection.execute("update installation set unbooked_entries = unbooked_entries + ?", (entries,))
-
-
-def encode_key(key: SeriesKey) -> str:
-    """A key as the table ``birth`` has it."""
-    return json.dumps(key, ensure_ascii=True, separators=(",", ":"))

@@ -12,8 +12,10 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from exporter.ledger.entry_columns import ALL_SERIES, DAY_SUMS, TOKENS, Amounts
+from exporter.ledger.amounts import DAY_SUMS, Amounts
+from exporter.ledger.entry_columns import TOKENS
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.store.day_sums import ALL_SERIES
 from exporter.records import MONEY_FIRST, Billing
 
 _Key = TypeVar("_Key", bound=Hashable)

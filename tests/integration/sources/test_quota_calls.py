@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from exporter.errors import BannedError, KeyRefusedError
-from exporter.quotas.asking import Facts, Refusal
+from exporter.quotas.base import AccountIds, Refusal
 from exporter.sources.paths import V0, V8
 from exporter.sources.proxy_client import Timeouts
-from exporter.sources.quota_calls import MAX_ANSWER, ask, find_facts, find_quota_api
+from exporter.sources.quota_calls import MAX_ANSWER, ask, find_account_ids, find_quota_api
 from tests.benches.asked import call_of
 from tests.fakes.guarding import KEY, MemoryRefusals
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
@@ -27,7 +27,7 @@ RECORDED = Recording.read("v7.2.140/api-call/claude-usage.json")
 
 def _ask(connect: Connect, url: str, **more: Any) -> Any:
     client = connect(url, timeouts=more.get("timeouts"))
-    return ask(client, more.get("paths", V0), "a", more.get("call", CLAUDE), Facts(), now_ms=lambda: NOW_MS)
+    return ask(client, more.get("paths", V0), "a", more.get("call", CLAUDE), AccountIds(), now_ms=lambda: NOW_MS)
 
 
 def test_a_recorded_answer_is_read(connect: Connect) -> None:
@@ -82,7 +82,7 @@ def test_a_proxy_that_refuses_ends_all_calls(
         client = connect(replay.url)
         for _ in range(3):
             with pytest.raises(error):
-                ask(client, V0, "a", CLAUDE, Facts(), now_ms=lambda: NOW_MS)
+                ask(client, V0, "a", CLAUDE, AccountIds(), now_ms=lambda: NOW_MS)
         assert len(replay.received) == 1
         assert store.load(), "it is remembered for the polls, too"
 
@@ -120,10 +120,10 @@ def test_an_account_is_looked_up_by_its_handle(connect: Connect) -> None:
     known = json.loads(recording.body)["files"][0]["auth_index"]
     with ReplayProxy([recording]) as replay:
         client = connect(replay.url)
-        assert find_facts(client, V0, known) is not None
-        assert find_facts(client, V0, "0" * 16) is None
+        assert find_account_ids(client, V0, known) is not None
+        assert find_account_ids(client, V0, "0" * 16) is None
         assert replay.received[0][1] == f"{V0.credentials}?auth_index={known}"
-        assert find_facts(client, V0, "a b&name=x") is None
+        assert find_account_ids(client, V0, "a b&name=x") is None
         assert replay.received[2][1] == f"{V0.credentials}?auth_index=a%20b%26name%3Dx"
 
 

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from exporter.history.sync import SCHEMA_VERSION
+from exporter.history.preflight import SCHEMA_VERSION
 from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.booking import GOOD
 from tests.benches.history import Start

@@ -7,7 +7,7 @@ import structlog
 
 from exporter.errors import HistoryAwayError
 from exporter.history import supabase_client as remote_module
-from exporter.history.sync import Task
+from exporter.history.history import Task
 from tests.benches.history import Start
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import assert_equal, records

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.supabase_source import moment_text
+from exporter.limits.supabase_limits import moment_text
 from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
 from tests.stack.supabase import eras

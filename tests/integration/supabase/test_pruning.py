@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.errors import HistoryError
+from exporter.history.pruning import prune_task
 from exporter.history.supabase_client import Remote
-from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.booking import GOOD, intake_of, open_ledger, take

@@ -80,11 +80,7 @@ def settings_markdown(page: str) -> str:
 
 
 def _setting_row(setting: Declared) -> tuple[str, ...]:
-    names = f"`{setting.env_name}`"
-    if setting.secret:
-        names += f"<br>`{setting.file_name}`"
-    if setting.also:
-        names += f"<br>`{setting.also}` (older name)"
+    names = "<br>".join(f"`{name}`" for name in setting.names) + (" (older name)" if setting.also else "")
     default = f"`{setting.default}`" if setting.default else setting.unset
     meaning = _meanings()[setting.yaml_name]
     meaning += (" Secret." if setting.secret else "") + ("" if setting.in_yaml else " Not in the YAML file.")
@@ -108,7 +104,7 @@ def _example(setting: Declared) -> list[str]:
     return [
         *textwrap.wrap(_meanings()[setting.yaml_name], width=100, initial_indent="# ", subsequent_indent="# "),
         f"# {setting.kind}; default: {setting.default or f'unset ({setting.unset})'}",
-        f"{'' if setting.env_name == 'CLIPROXY_MANAGEMENT_KEY' else '#'}{setting.env_name}={setting.default}",
+        f"{'' if setting.names[0] == 'CLIPROXY_MANAGEMENT_KEY' else '#'}{setting.names[0]}={setting.default}",
     ]
 
 

@@ -29,7 +29,7 @@ _PATTERNS = {
     **{name: 1 for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, _KINDS)},
 }
 """Functions of ``exporter.sentences`` and errors that pages show, each with the number of its patterns."""
-_PAIRS = {"wrong": 0, "Missing": 0, "read_by": 1}
+_PAIRS = {"wrong": 0, "read_by": 1}
 """Functions that take what is wrong and what to do, each with the position of the first of the two."""
 _AT_THE_START = {_PACKAGE / "settings" / "validators.py", _PACKAGE / "web" / "config_file.py"}
 """Modules where these functions only end the start, so that no page shows their text."""

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 
 from exporter.clock import Clock
 from exporter.commands.export import COLUMNS, write_csv, write_jsonl, write_openmetrics
-from exporter.ingest.intake import Intake
+from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -39,7 +39,7 @@ class _Clock(Clock):
 def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     pseudonym = Pseudonyms(b"k").of
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
-    intake = QueueIngest("p", Intake(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=_Clock()))
+    intake = QueueIngest("p", IngestParts(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=_Clock()))
     for body in bodies:
         intake.take(body)
     return ledger, Labels(ledger.label_store, Aliases(), pseudonym)

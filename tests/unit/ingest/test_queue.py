@@ -18,7 +18,7 @@ from exporter.ledger.changes import CommittedError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Totals, read_flow
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.pricing.pricer import Pricer
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, parts_of, take
 from tests.fakes.full_disk import FullDisk

@@ -15,7 +15,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.limits.model import LimitWindow
 from exporter.limits.present import LimitRow
 from exporter.metrics.limits import limit_families
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.quotas.reading import MAX_WINDOWS
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, parts_of
 from tests.benches.limits import LimitBench

@@ -17,7 +17,7 @@ from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.credentials import QUOTA_FETCHES
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.settings.proxies import Aliases
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus
@@ -48,6 +48,7 @@ class _Bench:
         self.calls: list[tuple[str, str, int]] = []
         self.logins: list[str] = []
         self.broken: set[str] = set()
+        self.answers = 200
         self._began = self.clock.now()
         self.ledger: Ledger = open_ledger(folder, clock=self.clock)
         self.clients = {name: self._client(name, url) for name, url in URLS.items()}
@@ -71,7 +72,7 @@ class _Bench:
             page = asked["url"].rpartition("/")[2]
             self.calls.append((name, page, round(self.clock.now() - self._began)))
             self.logins.append(asked["auth_index"])
-            return httpx.Response(200, json={"status_code": 200, "header": {}, "body": USAGE})
+            return httpx.Response(200, json={"status_code": self.answers, "header": {}, "body": USAGE})
 
         guard = make_guard(clock=self.clock, url=url)
         return ProxyClient(name=name, url=url, key=KEY, guard=guard, transport=httpx.MockTransport(answer))
@@ -112,6 +113,21 @@ def test_proxies_in_one_network_take_turns(bench: _Bench) -> None:
     assert min(later - at for at, later in pairwise(local)) >= 180
     # Nobody in this network makes the hosted one wait.
     assert [name for name, _, at in bench.calls if at < 10] == ["home", "hosted"]
+
+
+@pytest.mark.parametrize(("renewed", "asks_again"), [("2026-11-24T11:10:00Z", True), ("2026-11-24T10:50:00Z", False)])
+def test_an_account_that_was_refused_is_asked_again_after_a_new_login(
+    renewed: str, asks_again: bool, bench: _Bench
+) -> None:
+    bench.clock.jump(datetime(2026, 11, 24, 11, tzinfo=UTC).timestamp() - bench.clock.now())
+    bench.statuses, bench.answers = bench.statuses[:1], 401
+    bench.pass_time(1200)
+    bench.answers = 200
+    bench.files = {"files": [FILES["files"][0] | {"last_refresh": renewed}]}
+    bench.statuses = [bench.status("home")]
+    bench.pass_time(600)
+
+    assert len([page for _, page, _ in bench.calls if page == "usage"]) == (2 if asks_again else 1)
 
 
 def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from exporter.ledger.entry_columns import ENTRY, Amounts
+from exporter.ledger.entry_columns import ENTRY
 from exporter.ledger.sync.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
@@ -93,12 +93,3 @@ def test_functions_of_the_history_take_and_give_every_column(tmp_path: Path) -> 
 def test_list_has_every_column_of_the_table(tmp_path: Path) -> None:
     with open_ledger(tmp_path).reading() as connection:
         assert {name for (name,) in connection.execute("select name from pragma_table_info('entry')")} == {*ENTRY}
-
-
-def test_the_failed_share_of_a_fork_that_sends_only_counts_is_unknown() -> None:
-    counts = Amounts(requests=5, unclassified=900)
-    assert counts.failed_share is None
-    seen = Amounts(requests=5, input=800, output=100)
-    assert Amounts.total([counts, seen]).failed_share == 0
-    assert Amounts.total([counts, Amounts(requests=5, failed=1)]).failed_share == 0.1
-    assert Amounts(requests=2).failed_share == 0

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import read_auth_files
+from exporter.normalize.inventory import read_auth_files
 from exporter.settings.load import read_aliases
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
@@ -90,7 +90,7 @@ def test_a_bad_edit_is_not_used_and_is_reported_until_it_is_corrected(bench: Ben
     assert bench.shown[1] == "ci"
     assert bench.labels.file_problem.startswith(
         "The last edit of the configuration file is not in use; the aliases from before it are. aliases.clients[0].kye"
-        " (exporter.yaml:3): There is no such setting. Did you mean key?"
+        " (exporter.yaml:3): 'kye' is unknown here. Did you mean key?"
     )
     assert "planted" not in bench.labels.file_problem
     bench.edit("")

@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
 from exporter.limits.capacity import Capacity, WindowWorth
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import Reading
-from exporter.records import Tokens
+from exporter.records import Billing, CredentialFacts, Tokens
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
 
@@ -148,7 +149,7 @@ def test_a_smaller_limit_is_logged_even_if_the_disk_fails_once_it_is_counted(
     bench.clock.jump(600)
     with capture_logs() as logged:
         with monkeypatch.context() as patch:
-            patch.setattr(bench.ledger.quotas, "changes", _fail)
+            patch.setattr(bench.ledger.quota_points, "changes", _fail)
             with pytest.raises(LedgerError):
                 bench.board.refresh()
         assert [_worth(bench).changes for _ in range(2)] == [(1, 0)] * 2
@@ -238,7 +239,7 @@ def test_full_ended_and_concluded_windows_are_no_points(
     )
     bench.book(Use(at_ms, reading=reading))
 
-    assert bench.ledger.quotas.points(from_ms=0, until_ms=at_ms) == {}
+    assert bench.ledger.quota_points.points(from_ms=0, until_ms=at_ms) == {}
 
 
 def test_a_window_of_some_models_has_the_worth_of_their_use(bench: LimitBench) -> None:
@@ -265,6 +266,63 @@ def test_a_model_with_its_own_limit_does_not_count_in_the_main_window(bench: Lim
         )
         bench.clock.jump(3600)
     assert _usd(_worth(bench)).estimate == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    ("provider", "scope", "model", "other"),
+    [
+        ("antigravity", "claude-gpt", "claude-sonnet-4-6", "gemini-3-flash"),
+        ("antigravity", "claude-gpt", "gemini-claude-sonnet-4-5", "gemini-3-flash"),
+        ("antigravity", "gemini", "gemini-3-pro-high", "claude-sonnet-4-6"),
+        ("gemini-cli", "gemini-2.5-flash", "gemini-2.5-flash", "gemini-2.5-flash-lite"),
+        ("kimi", "code", "kimi-for-coding", ""),
+    ],
+)
+def test_a_window_of_a_group_of_models_has_the_worth_of_their_use(
+    bench: LimitBench, provider: str, scope: str, model: str, other: str
+) -> None:
+    resets_ms = _START_MS + _WEEK_MS
+    for step in range(11):
+        at_ms = _START_MS + step * _HOUR_MS
+        group = _reading(at_ms, step * 0.05, resets_ms, scope=scope)
+        bench.book(Use(at_ms, provider=provider, model=model, nano_usd=10 * 10**9, reading=group))
+        if other:
+            bench.book(Use(at_ms + 1000, provider=provider, model=other, nano_usd=7 * 10**9))
+        bench.clock.jump(3600)
+    assert _usd(_worth(bench, scope=scope)).estimate == pytest.approx(200)
+
+
+def test_use_counts_by_the_accounts_own_provider(bench: LimitBench) -> None:
+    """A Kimi account that is called through ``/v1/messages`` is recorded as Claude's."""
+    facts = CredentialFacts(provider="kimi", billing=Billing.SUBSCRIPTION)
+    account = Account(facts=facts, identity=None, auth_index="account-1", auth_type="oauth")
+    bench.ledger.take_inventory("p", [account])
+    resets_ms = _START_MS + _WEEK_MS
+    for step in range(11):
+        at_ms = _START_MS + step * _HOUR_MS
+        told = _reading(at_ms, step * 0.05, resets_ms, scope="code")
+        bench.book(Use(at_ms, provider="claude", model="kimi-k2.5", nano_usd=10 * 10**9, reading=told))
+        bench.clock.jump(3600)
+    assert _usd(_worth(bench, scope="code")).estimate == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    ("provider", "scope", "model"),
+    [
+        ("antigravity", "gemini-3-flash", "gemini-3-flash"),
+        ("antigravity", "other", "gemini-3-flash"),
+        ("gemini-cli", "other", "gemini-4-hydrogen"),
+        ("a-plugin", "agents", "gemini-3-flash"),
+    ],
+)
+def test_a_window_of_unknown_models_has_no_worth(bench: LimitBench, provider: str, scope: str, model: str) -> None:
+    resets_ms = _START_MS + _WEEK_MS
+    for step in range(11):
+        at_ms = _START_MS + step * _HOUR_MS
+        told = _reading(at_ms, step * 0.05, resets_ms, scope=scope)
+        bench.book(Use(at_ms, provider=provider, model=model, nano_usd=10 * 10**9, reading=told))
+        bench.clock.jump(3600)
+    assert _worth(bench, scope=scope).usd is None
 
 
 def test_each_account_has_its_own_worth(bench: LimitBench) -> None:

@@ -129,8 +129,8 @@ def test_a_file_may_have_only_thresholds_or_no_limit_yet(tmp_path: Path) -> None
         ("requests: -3", "'-3' is not a budget in requests. Give a number above 0"),
         ("requests: 1.5", "'1.5' is not a budget in requests. Give a number above 0"),
         ("requests: many", "'many' is not a budget in requests. Give a number above 0"),
-        ("requests: [1]", "requests is not a text. Give requests a text, or leave it out."),
-        ("requests:", "requests is not a text. Give requests a text, or leave it out."),
+        ("requests: [1]", "requests is not a single value. Write one value there."),
+        ("requests:", "requests is not a single value. Write one value there."),
         ("requests: 99999999999999999999", "is not a budget in requests. Give a number above 0"),
         ("usd: 0", "'0' is not a budget in usd. Give a number above 0, for example 12.50."),
         ("usd: 0.0000000001", "'0.0000000001' is not a budget in usd."),
@@ -151,14 +151,17 @@ def test_a_file_may_have_only_thresholds_or_no_limit_yet(tmp_path: Path) -> None
         ),
         ("timezone: ../../etc/passwd", "is not a time zone of the IANA database. "),
         ("timezone: Europe", "'Europe' is not a time zone of the IANA database. "),
-        ("per: clients", "'clients' is not a valid per. Did you mean client?"),
-        ("per: key", "'key' is not a valid per. Use one of: credential, client, model."),
-        ("models: []", "models is not a list of names. Write exact names or globs such as claude-*"),
-        ("models: [a, {b: c}]", "models is not a list of names. Write exact names or globs"),
-        ("models: [a, '']", "models is not a list of names. Write exact names or globs"),
-        ("name: [x]", "name is not a text. Give name a text, or leave it out."),
-        (r'name: "a\nb"', "name holds a line break or control character. Remove it."),
-        (f"client: {'x' * 201}", "client is longer than 200 characters. Shorten it."),
+        ("per: clients", "'clients' is not accepted. Use 'credential', 'client' or 'model'."),
+        ("per: key", "'key' is not accepted. Use 'credential', 'client' or 'model'."),
+        ("models: []", "models is empty. Add an entry, or remove the line."),
+        ("models: [a, {b: c}]", "models[1] is not a single value. Write one value there."),
+        ("models: [a, '']", "models[1] is not a single value. Write one value there."),
+        ("name: [x]", "name is not a single value. Write one value there."),
+        (r'name: "a\nb"', "It holds a line break or control character. Remove it."),
+        (
+            f"client: {'x' * 201}",
+            "a text of 201 characters is not accepted. Give at most 200 characters.",
+        ),
         ("reset_anchor_timestamp: yesterday", "'yesterday' is not a moment. Write it with its offset from UTC, as"),
         ("reset_anchor_timestamp: 2026-11-24T18:30:00", "is not a moment. Write it with its offset from UTC"),
     ],
@@ -172,20 +175,20 @@ def test_each_mistake_is_reported_with_its_line_and_what_to_do(tmp_path: Path, f
 @pytest.mark.parametrize(
     ("content", "line", "told"),
     [
-        ("", 1, "The file has no list of limits. Write limits: and below it"),
-        ("# nothing but this\n", 1, "The file has no list of limits."),
-        ("limits:\n", 1, "The file has no list of limits."),
-        ("limits: {}\n", 1, "The file has no list of limits."),
+        ("", 1, "limits is missing. Add limits."),
+        ("# nothing but this\n", 1, "limits is missing. Add limits."),
+        ("limits:\n", 1, "limits is not a list. Begin each entry with a dash."),
+        ("limits: {}\n", 1, "limits is not a list. Begin each entry with a dash."),
         ("- a\n", 1, "The file is not a mapping."),
         ("limit: []\n", 1, "'limit' is unknown here. Did you mean limits?"),
-        ("limits:\n- just a word\n", 2, "A limit is not a mapping. Write its fields as name: value."),
-        ("limits: []\ndefaults: 0.8\n", 2, "defaults is not a mapping. Write warning: and critical: below it."),
+        ("limits:\n- just a word\n", 2, "It is not a mapping. Write one name: value a line."),
+        ("limits: []\ndefaults: 0.8\n", 2, "It is not a mapping. Write one name: value a line."),
         ("limits: []\ndefaults:\n  warnin: 0.8\n", 3, "'warnin' is unknown here. Did you mean warning?"),
         ("limits: []\ndefaults:\n  warning: 2\n", 3, "'2' is not a threshold."),
         (
             "limits:\n- tokens: 5\n  strategy: daily\n",
             2,
-            "The limit has no id. Add id: a short name that never changes",
+            "id is missing. Add id.",
         ),
         ("limits:\n- id: a b\n  tokens: 5\n  strategy: daily\n", 2, "'a b' is not an id. Use up to 64 letters, digits"),
         (f"limits:\n- id: {'a' * 65}\n  tokens: 5\n  strategy: daily\n", 2, "a text of 65 characters is not an id."),
@@ -197,9 +200,13 @@ def test_each_mistake_is_reported_with_its_line_and_what_to_do(tmp_path: Path, f
         (
             "limits:\n- id: a\n  tokens: 5\n",
             2,
-            "The limit has no strategy. Add strategy: one of daily, weekly, monthly",
+            "strategy is missing. Add strategy.",
         ),
-        ("limits:\n- id: a\n  tokens: 5\n  strategy: fixed\n", 4, "'fixed' is not a valid strategy. "),
+        (
+            "limits:\n- id: a\n  tokens: 5\n  strategy: fixed\n",
+            4,
+            "'fixed' is not accepted. Use 'daily', 'weekly', 'monthly', 'rolling' or 'session'.",
+        ),
         ("limits:\n- id: a\n  tokens: 5\n  strategy: rolling\n", 2, "A rolling limit needs window_minutes. Add it"),
         (
             "limits:\n- id: a\n  tokens: 5\n  strategy: session\n  window_minutes: 0\n",
@@ -233,10 +240,14 @@ def test_each_mistake_is_reported_with_its_line_and_what_to_do(tmp_path: Path, f
             "'a' is already the id of the limit in line 1.",
         ),
         (f"{_GOOD}\ttokens: 7\n", 5, "This is not YAML: a tab stands where only spaces may indent."),
-        (f"{_GOOD}  name: 'open\n", 6, "This is not YAML: found unexpected end of stream. Put quotes"),
+        (
+            f"{_GOOD}  name: 'open\n",
+            6,
+            "This is not YAML: found unexpected end of stream. Check the indentation, and put quotes",
+        ),
         (f"{_GOOD}  name: !!python/object:os.system x\n", 5, "The value has a tag"),
-        ("limits: " + "[" * 1000 + "]" * 1000, 1, "nested too deeply. Write it flat."),
-        ("limits: &a [*a]\n", 1, "A value contains itself. Remove the alias."),
+        ("limits: " + "[" * 1000 + "]" * 1000, 1, "nested too deeply, or contain themselves. Write it flat"),
+        ("limits: &a [*a]\n", 1, "contain themselves. Write it flat, without aliases."),
     ],
 )
 def test_each_mistake_of_the_whole_file_is_reported_with_its_line(
@@ -322,8 +333,8 @@ def test_everything_that_a_plan_may_contain_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("price_per_month: 5", "The plan names no account. Add credential: an account's label, or a glob such as"),
-        ("credential: a", "The plan has no price. Add price_per_month: such as 100."),
+        ("price_per_month: 5", "credential is missing. Add credential."),
+        ("credential: a", "price_per_month is missing. Add price_per_month."),
         ("{credential: a, price_per_month: free}", "'free' is not a monthly price. Give a number above 0, for example"),
         ("{credential: a, price_per_month: 0}", "'0' is not a monthly price."),
         ("{credential: a, price_per_month: -5}", "'-5' is not a monthly price."),
@@ -337,7 +348,7 @@ def test_everything_that_a_plan_may_contain_is_read(tmp_path: Path) -> None:
             "The plan ends before it begins. Give a day after from.",
         ),
         ("{credential: a, price_per_month: 5, until: 2026-05-02}", "'until' is unknown here."),
-        ("a", "A plan is not a mapping."),
+        ("a", "It is not a mapping. Write one name: value a line."),
     ],
 )
 def test_a_mistake_in_a_plan_is_named_with_its_line(tmp_path: Path, row: str, said: str) -> None:
@@ -350,4 +361,4 @@ def test_a_mistake_in_a_plan_is_named_with_its_line(tmp_path: Path, row: str, sa
 def test_plans_that_are_not_a_list_are_refused(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, "plans: cheap\n")
 
-    assert "plans is not a list. Write below it one plan after each dash." in problem
+    assert "plans is not a list. Begin each entry with a dash." in problem

@@ -88,7 +88,7 @@ def test_a_folder_in_place_of_the_file_is_reported_until_it_is_gone(bench: Limit
     bench.file.unlink()
     bench.file.mkdir()
     bench.tick()
-    assert "It is a directory." in bench.board.problems[0]
+    assert "The file cannot be read: Is a directory." in bench.board.problems[0]
     bench.file.rmdir()
     bench.edit(_DAY)
     assert (bench.board.problems, _budgets(bench)) == ([], {"day": 1000})
@@ -106,7 +106,7 @@ def test_at_the_start_a_mistake_is_an_error_with_all_problems(tmp_path: Path) ->
     with pytest.raises(SettingsError) as raised:
         LimitBench(tmp_path, _BAD)
     assert "'-5' is not a budget" in str(raised.value)
-    assert "Did you mean daily?" in str(raised.value)
+    assert "'dayly' is not accepted. Use 'daily', " in str(raised.value)
 
 
 # --- limits that match nothing ----------------------------------------------------------------------------------------

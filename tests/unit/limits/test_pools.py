@@ -50,6 +50,8 @@ def _hours(moment_ms: int | None) -> float | None:
 
 
 _UNSTARTED = replace(_window(0.0), start_ms=None, reset_ms=None)
+_ENDED = replace(_UNSTARTED, has_ended=True)
+_WEEK = _window(0.2, gone=84, hours=168)
 _PAID = replace(_window(1.0), allows_more=True)
 _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
 
@@ -72,6 +74,8 @@ _STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
         pytest.param(_up(_window(0.5), _window(1.0, scope="opus")), "usable", None, id="one model's window is used up"),
         pytest.param(_up(_window(0.5, scope="a"), _window(1.0, scope="b")), "usable", None, id="a part has some left"),
         pytest.param(_up(_window(1.0, scope="a"), _window(1.0, gone=4, scope="b")), "exhausted", 1, id="no part has"),
+        pytest.param(_up(_window(1.0, scope="a"), _ENDED), "usable", None, id="one for all models has ended"),
+        pytest.param(_up(_ENDED), "unknown", None, id="all windows have ended"),
         pytest.param(_up(replace(_STUCK, scope="a")), "exhausted", None, id="no part has, until when nobody knows"),
     ],
 )
@@ -102,11 +106,17 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
         pytest.param([_up(_window(0.9)), _up(_window(0.9))], 0.222, id="two at the same pace"),
         # 60 % an hour: the first has 10 %; the second has 70 % and works alone from 20 minutes on.
         pytest.param([_up(_window(0.9)), _up(_window(0.3))], 1.333, id="the emptier one bears all in the end"),
+        # 50 % an hour: all of the first in two hours, then 25 % of the second in half an hour.
+        pytest.param([_up(_window(1.0, gone=2.5)), _up(_window(0.25, gone=0.5))], 1.5, id="used one after the other"),
+        # 40 % an hour: 80 % of the first in two hours. It waits since then, and the second has borne all for an hour.
+        pytest.param([_cooling(9, _window(0.8, gone=3)), _up(_window(0.4, gone=1))], 1.5, id="one waits"),
         # As before, but a third one is back in an hour with a window that begins then.
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(1, _UNSTARTED)], None, id="one is back in time"),
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(2, _UNSTARTED)], 1.333, id="one is back too late"),
         pytest.param([_up(_window(0.9)), _cooling(None, _UNSTARTED)], 0.222, id="one that may never be back"),
         pytest.param([_up(_window(0.9)), _up(_UNSTARTED)], 2.444, id="one that has not begun takes over"),
+        pytest.param([_up(_window(0.9)), _up(_WEEK, _ENDED)], 2.444, id="one that has ended takes over"),
+        pytest.param([_up(_window(0.9)), _up(_ENDED)], None, id="one of which all have ended"),
         # 160 of 168 hours have passed and 99 % is used: the short window has enough left, the long one has not.
         pytest.param([_up(_window(0.2), _window(0.99, gone=160, hours=168))], 1.616, id="the longer window"),
         # It is too early in the window for a pace.
@@ -157,7 +167,8 @@ _READING = Reading(
         ),
         pytest.param({"resets_ms": None}, None, id="used up without a reset"),
         pytest.param({"used_ratio": 0.5, "resets_ms": None}, None, id="a part is used, without a reset"),
-        pytest.param({"limit_nano_usd": 1}, None, id="a cap on money"),
+        pytest.param({"limit_nano_usd": 1, "window_seconds": None}, None, id="a cap on money"),
+        pytest.param({"limit_nano_usd": 1}, -1, id="a window that counts money"),
     ],
 )
 def test_a_window_has_room_from_its_reset_on(changes: dict[str, float], hours: float | None) -> None:

@@ -15,7 +15,7 @@ from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.normalize.batch import Batch
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.normalize.wire import Wire
 from exporter.pricing.pricer import open_prices

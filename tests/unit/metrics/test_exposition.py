@@ -163,9 +163,9 @@ def test_young_series_of_a_part_that_failed_do_not_count_as_shown(
         broken.setattr(credentials, "attempt_families", _fail)
         bench.scrape(PROMETHEUS)
     bench.clock.advance(60)
-    assert bench.ledger.publish(after_seconds=60) == 0
+    assert bench.ledger.births.publish(after_seconds=60) == 0
     bench.scrape(PROMETHEUS)
-    assert bench.ledger.publish(after_seconds=60) == len(_BORN_BY_ONE_RECORD) + 1
+    assert bench.ledger.births.publish(after_seconds=60) == len(_BORN_BY_ONE_RECORD) + 1
 
 
 # --- while something is booked ------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ _BORN_BY_ONE_RECORD = ("requests and tokens", "cost")
 
 def test_a_new_series_is_0_for_prometheus_until_it_was_scraped_and_a_minute_has_passed(bench: Bench) -> None:
     def reveal() -> None:
-        bench.ledger.publish(after_seconds=60)
+        bench.ledger.births.publish(after_seconds=60)
 
     bench.book(times=5)
     bench.clock.advance(3600)
@@ -240,10 +240,10 @@ def test_a_minute_passes_however_often_prometheus_scrapes(bench: Bench) -> None:
     for _ in range(4):
         assert bench.requests(PROMETHEUS) == 0
         bench.clock.advance(14.9)
-        assert bench.ledger.publish(after_seconds=60) == 0
+        assert bench.ledger.births.publish(after_seconds=60) == 0
     bench.book()
     bench.clock.advance(0.5)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert bench.requests(PROMETHEUS) == 6
 
 
@@ -251,7 +251,7 @@ def test_the_wall_clock_does_not_publish_a_series(bench: Bench) -> None:
     bench.book()
     bench.requests(PROMETHEUS)
     bench.clock.jump(86_400)
-    assert bench.ledger.publish(after_seconds=60) == 0
+    assert bench.ledger.births.publish(after_seconds=60) == 0
 
 
 def test_requests_of_unlisted_accounts_are_counted_until_a_list_names_them(bench: Bench) -> None:
@@ -293,7 +293,7 @@ def test_every_kind_of_series_is_born_at_0(bench: Bench) -> None:
     assert shown <= set(real)
     assert {"cliproxy_request_duration_seconds_sum", "cliproxy_time_to_first_token_seconds_count"} <= set(real)
     bench.clock.advance(60)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert values(PROMETHEUS) == values(PEOPLE)
 
 
@@ -305,11 +305,11 @@ def test_series_are_born_one_by_one(bench: Bench) -> None:
     bench.book(times=2, model="n")
     assert bench.requests(PROMETHEUS) == 0
     bench.clock.advance(10)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert bench.requests(PROMETHEUS) == 5, "one has grown up; the other of the same model is 10 s old"
     assert bench.requests(PROMETHEUS, model="n") == 0
     bench.clock.advance(50)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert (bench.requests(PROMETHEUS), bench.requests(PROMETHEUS, model="n")) == (8, 2)
 
 
@@ -318,12 +318,12 @@ def test_a_young_series_merged_into_an_older_one_rises_when_it_is_published(benc
     bench.book(times=3, auth_index="old")
     bench.requests(PROMETHEUS)
     bench.clock.advance(60)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     bench.book(times=2, auth_index="new")
     bench.list_accounts(account("a.json", auth_index="new"))
     assert (bench.requests(PROMETHEUS), bench.requests(PEOPLE)) == (3, 5)
     bench.clock.advance(60)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert bench.requests(PROMETHEUS) == 5
 
 
@@ -333,9 +333,9 @@ def test_a_restart_before_publishing_keeps_the_series_at_0_and_waits_again(bench
     bench.clock.advance(59)
     bench.reopen()
     bench.clock.advance(3600)
-    assert bench.ledger.publish(after_seconds=60) == 0
+    assert bench.ledger.births.publish(after_seconds=60) == 0
     assert bench.requests(PROMETHEUS) == 0
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert bench.requests(PROMETHEUS) == 5
 
 
@@ -343,7 +343,7 @@ def test_a_restart_after_publishing_continues_at_the_value(bench: Bench) -> None
     bench.book(times=5)
     bench.requests(PROMETHEUS)
     bench.clock.advance(60)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     bench.reopen()
     assert bench.requests(PROMETHEUS) == 5
     bench.book(times=2)
@@ -362,16 +362,16 @@ def test_a_crash_while_publishing_never_shows_the_value_and_then_0(
         if crash == "before the ledger knows":
             broken.setattr(bench.ledger._database, "transaction", _fail)
         else:
-            broken.setattr(bench.ledger.totals, "publish", _fail)
+            broken.setattr(bench.ledger.births, "show", _fail)
         with pytest.raises(LedgerError):
-            bench.ledger.publish(after_seconds=60)
+            bench.ledger.births.publish(after_seconds=60)
     seen.append(bench.requests(PROMETHEUS))
     assert seen == [0, 0], "what is not known to be on disk is not shown"
     bench.reopen()
     for _ in range(3):
         seen.append(bench.requests(PROMETHEUS))
         bench.clock.advance(60)
-        bench.ledger.publish(after_seconds=60)
+        bench.ledger.births.publish(after_seconds=60)
     assert seen == sorted(seen)
     assert seen[-1] == 5
 
@@ -380,7 +380,7 @@ def test_a_lost_ledger_starts_at_0_again(bench: Bench) -> None:
     bench.book(times=5)
     bench.requests(PROMETHEUS)
     bench.clock.advance(60)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert bench.requests(PROMETHEUS) == 5
     bench.ledger.close()
     for file in bench.path.parent.glob("ledger.sqlite3*"):
@@ -389,5 +389,5 @@ def test_a_lost_ledger_starts_at_0_again(bench: Bench) -> None:
     bench.book(times=9)
     assert bench.requests(PROMETHEUS) == 0, "a reset as Prometheus knows it: 5, 0, 9 is an increase of 9"
     bench.clock.advance(60)
-    bench.ledger.publish(after_seconds=60)
+    bench.ledger.births.publish(after_seconds=60)
     assert bench.requests(PROMETHEUS) == 9

@@ -66,7 +66,7 @@ def _live(
             if second >= server.offset and (second - server.offset) % server.every == 0:
                 server.scrape(arrives=not late(second))
         if second % 5 == 0:
-            bench.ledger.publish(after_seconds=_BIRTH_SECONDS)
+            bench.ledger.births.publish(after_seconds=_BIRTH_SECONDS)
         bench.clock.advance(1)
     return sent
 
@@ -96,7 +96,7 @@ def test_answers_that_do_not_arrive_lose_nothing(bench: Bench) -> None:
 
 
 def _reveal(bench: Bench) -> None:
-    bench.ledger.publish(after_seconds=_BIRTH_SECONDS)
+    bench.ledger.births.publish(after_seconds=_BIRTH_SECONDS)
 
 
 def test_a_series_stays_at_0_for_the_slowest_interval(bench: Bench) -> None:
@@ -145,7 +145,7 @@ def test_invented_scrapers_are_bounded_and_delay_by_ten_minutes_at_most(bench: B
     bench.scrape(PROMETHEUS, scraper=scraper_id("10.0.0.1", "Prometheus/3.0"))
     for number in range(5 * MOST_SCRAPERS):
         bench.scrape(PROMETHEUS, scraper=scraper_id("10.0.0.2", "x" * 10_000 + str(number)))
-    assert len(bench.ledger.totals.scrapers.lately()) == MOST_SCRAPERS
+    assert len(bench.ledger.births.scrapers.lately()) == MOST_SCRAPERS
     bench.book()
     for second in range(0, int(LATELY_SECONDS), 15):
         bench.scrape(PROMETHEUS, scraper=scraper_id("10.0.0.1", "Prometheus/3.0"))

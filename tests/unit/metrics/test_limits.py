@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client import Metric
 
-from exporter.ledger.views.quotas import CapacityChanges
+from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.model import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus

@@ -5,7 +5,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import Bench, account
@@ -55,8 +55,8 @@ def test_a_pool_has_the_accounts_of_a_provider_that_may_work(bench: Bench) -> No
         "claude cooling": 1,
         "codex unknown": 1,
         "pool_next_back claude": 1,
-        # 90 % in 3 hours and 100 % in 2: 10 % last for 8 minutes.
-        "pool_empty claude": 0.12,
+        # 190 % in 3 hours: 10 % last for 9 minutes.
+        "pool_empty claude": 0.16,
     }
 
 
@@ -68,6 +68,43 @@ def test_a_window_that_ends_becomes_unknown_at_the_next_evaluation(bench: Bench)
     text = bench.scrape()
     assert 'state="unknown"} 1.0' in text
     assert "cliproxy_pool_empty_timestamp_seconds{" not in text
+
+
+def _week(bench: Bench, used: float, *, resets: float, scope: str = "") -> Reading:
+    reading = _reading(bench, used, resets=resets)
+    return replace(reading, window="7d", scope=scope, window_seconds=7 * 86_400)
+
+
+def test_a_window_that_has_ended_begins_again_in_the_forecast(bench: Bench) -> None:
+    busy = account("a.json", status="active", readings=(_reading(bench, 0.9, resets=4.2),))
+    ended = _reading(bench, 0.3, resets=-0.5)
+    idle = account("b.json", status="active", readings=(ended, _week(bench, 0.2, resets=84)))
+    # 90 % in 0.8 hours. Both share it until the busy one has used its 10 %; the other one has 90 % left then.
+    assert _samples(bench, busy, idle) == {"claude usable": 2, "pool_empty claude": 0.98}
+
+
+def test_a_week_that_counts_dollars_uses_up_its_account_like_any_other(bench: Bench) -> None:
+    """The plans of companies."""
+    week = replace(_week(bench, 1.0009, resets=20), used_nano_usd=100_090_000_000, limit_nano_usd=100_000_000_000)
+    retry_ms = _retry_ms(bench, 30)
+    cooling = account("b.json", status="error", unavailable=True, retry_ms=retry_ms, readings=(week,))
+    assert _samples(bench, account("a.json", status="active", readings=(week,)), cooling) == {
+        "claude exhausted": 2,
+        "pool_next_back claude": 20,
+        "pool_empty claude": 0,
+        "credential_room claude": 20,
+    }
+
+
+def test_a_cap_on_money_of_no_known_length_uses_up_no_account(bench: Bench) -> None:
+    cap = replace(_week(bench, 1.0, resets=20), window="month", window_seconds=None, limit_nano_usd=1)
+    assert _samples(bench, account("a.json", status="active", readings=(cap,))) == {"claude unknown": 1}
+
+
+def test_an_account_whose_main_windows_have_ended_is_usable_although_one_of_a_model_is_used_up(bench: Bench) -> None:
+    ended = _reading(bench, 0.3, resets=-0.5)
+    full = _week(bench, 1.0, resets=20, scope="opus")
+    assert _samples(bench, account("a.json", status="active", readings=(ended, full))) == {"claude usable": 1}
 
 
 def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_it(bench: Bench) -> None:

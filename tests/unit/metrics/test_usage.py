@@ -48,7 +48,7 @@ def _heads(families: Iterable[Metric]) -> list[tuple[str, str, str]]:
 
 
 def _render(bench: Bench, *, open_metrics: bool = False) -> str:
-    text = LedgerText(bench.ledger.totals, bench.labels)
+    text = LedgerText(bench.ledger, bench.labels)
     return text.render(openmetrics=open_metrics, for_prometheus=False)[0]
 
 
@@ -128,7 +128,7 @@ def test_a_merge_takes_effect_at_the_next_scrape_of_the_same_renderer(bench: Ben
     bench.list_accounts(account("a.json", auth_index="old"))
     bench.book(auth_index="old", times=3)
     bench.book(auth_index="new", times=2)
-    text = LedgerText(bench.ledger.totals, bench.labels)
+    text = LedgerText(bench.ledger, bench.labels)
 
     def requests() -> list[float]:
         families = parse_text(text.render(openmetrics=False, for_prometheus=False)[0])

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from exporter.normalize.batch import Batch, read_batch
-from exporter.normalize.credentials import read_auth_files, read_key_list
+from exporter.normalize.inventory import read_auth_files, read_key_list
 from exporter.normalize.snapshot import read_details, read_snapshot
 from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire import decode_line

@@ -17,9 +17,9 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from exporter.pricing.cost import MatchedBy
 from exporter.pricing.genai_prices import genai_rows
 from exporter.pricing.lookup import PriceList, catalogue_ways
+from exporter.pricing.price import MatchedBy
 
 
 def ms(text: str) -> int:

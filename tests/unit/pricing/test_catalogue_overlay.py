@@ -6,8 +6,8 @@ from math import inf
 import pytest
 
 from exporter.pricing.catalogue import read_overlay
-from exporter.pricing.cost import Price, pico_per_token
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.price import Price, pico_per_token
 from exporter.pricing.price_file import OverlayRow
 
 ROWS = read_overlay()

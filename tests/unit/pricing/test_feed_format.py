@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import PriceFeedError
-from exporter.pricing.cost import Tariff, Tier
 from exporter.pricing.feed_format import Feed, read_feed
+from exporter.pricing.price import Tariff, Tier
 
 
 def row(id_: str, vendor: str, *prices: float | None, name: str = "") -> dict[str, Any]:

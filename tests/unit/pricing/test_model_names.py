@@ -1,7 +1,7 @@
 import pytest
 
-from exporter.pricing.cost import MatchedBy
 from exporter.pricing.model_names import clean, spellings, without_vendor
+from exporter.pricing.price import MatchedBy
 
 EXACT, DATE, SUFFIX = MatchedBy.EXACT, MatchedBy.DATE, MatchedBy.SUFFIX
 

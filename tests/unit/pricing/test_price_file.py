@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.pricing.cost import Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import PriceList, override_ways
+from exporter.pricing.price import Tariff, Tier, pico_per_token
 from exporter.pricing.price_file import PriceFile, by_name, read_price_file
 from exporter.settings.problems import ProblemsError
 
@@ -217,14 +217,14 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         pytest.param("- model: m\n", 1, "not a mapping", id="a list alone"),
         pytest.param("prices:\n\t- model: m\n", 2, "a tab", id="a tab"),
         pytest.param("prices:\n  - model: m\n   input: 1\n", 3, "not YAML", id="indented wrong"),
-        pytest.param("{}\n", 1, "no list of prices", id="nothing in it"),
-        pytest.param("", 1, "no list of prices", id="an empty file"),
-        pytest.param("prices: 3\n", 1, "no list of prices", id="no list"),
+        pytest.param("{}\n", 1, "prices is missing. Add prices.", id="nothing in it"),
+        pytest.param("", 1, "prices is missing. Add prices.", id="an empty file"),
+        pytest.param("prices: 3\n", 1, "prices is not a list. Begin each entry with a dash.", id="no list"),
         pytest.param("price: []\n", 1, "Did you mean prices?", id="the list misspelt"),
         pytest.param("prices:\n  - 3\n", 2, "not a mapping", id="a row that is a number"),
-        pytest.param("prices:\n  - input: 1\n", 2, "names no model", id="no model"),
+        pytest.param("prices:\n  - input: 1\n", 2, "model is missing. Add model.", id="no model"),
         pytest.param("prices:\n  - model: m\n    model: n\n", 3, "is already in line 2", id="a field twice"),
-        pytest.param("prices:\n  - model: m\n    output: 1\n", 2, "no price for input", id="no input price"),
+        pytest.param("prices:\n  - model: m\n    output: 1\n", 2, "input is missing. Add input.", id="no input price"),
         pytest.param(ROW + "    outputs: 1\n", 4, "Did you mean output?", id="a field misspelt"),
         pytest.param(ROW + "    output: -1\n", 4, "'-1' is not a price", id="below zero"),
         pytest.param(ROW + "    output: free\n", 4, "'free' is not a price", id="a word"),
@@ -233,21 +233,33 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         pytest.param(ROW + "    output: .nan\n", 4, "is not a price", id="not a number"),
         pytest.param(ROW + "    output: $3\n", 4, "is not a price", id="a currency"),
         pytest.param(ROW + "    output: 1,5\n", 4, "is not a price", id="a decimal comma"),
-        pytest.param(ROW + "    output:\n", 4, "output is not a text", id="left empty"),
+        pytest.param(ROW + "    output:\n", 4, "output is not a single value. Write one value there.", id="left empty"),
         pytest.param(ROW + "    from: 2026-13-01\n", 4, "'2026-13-01' is not a day", id="no such day"),
         pytest.param(ROW + "    from: 01.11.2026\n", 4, "is not a day", id="a day in another form"),
         pytest.param(
             ROW + "    from: 2026-11-01\n    to: 2026-11-01\n", 5, "ends before it begins", id="no time at all"
         ),
         pytest.param(ROW + "    aliases: n\n", 4, "aliases is not a list", id="aliases that are a text"),
-        pytest.param(ROW + "    aliases: [[n]]\n", 4, "An alias is not a name", id="an alias that is a list"),
+        pytest.param(
+            ROW + "    aliases: [[n]]\n",
+            4,
+            "aliases[0] is not a single value. Write one value there.",
+            id="an alias that is a list",
+        ),
         pytest.param(
             'prices:\n  - model: "m\\0"\n    input: 1\n', 2, "cannot be a model's name", id="a control character"
         ),
         pytest.param(ROW + "    tiers: 3\n", 4, "tiers is not a list", id="tiers that are a number"),
-        pytest.param(ROW + "    tiers:\n      - input: 2\n", 5, "above how many tokens", id="a tier without a size"),
+        pytest.param(
+            ROW + "    tiers:\n      - input: 2\n", 5, "above is missing. Add above.", id="a tier without a size"
+        ),
         pytest.param(ROW + "    tiers:\n      - {above: 200k, input: 2}\n", 5, "above how many", id="a size in words"),
-        pytest.param(ROW + "    tiers:\n      - {above: null, input: 2}\n", 5, "Add above: 200000", id="an empty size"),
+        pytest.param(
+            ROW + "    tiers:\n      - {above: null, input: 2}\n",
+            5,
+            "above is not a single value. Write one value there.",
+            id="an empty size",
+        ),
         pytest.param(
             ROW + "    tiers:\n      - {above: 2, input: 2}\n      - {above: 1, input: 2}\n",
             4,
@@ -273,19 +285,24 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             id="a service tier with a bucket more",
         ),
         pytest.param(ROW + "cache_write_ttl: 1h\n", 4, "not a mapping", id="a lifetime without a provider"),
-        pytest.param(ROW + "cache_write_ttl:\n  claude: 2h\n", 5, "5m or 1h", id="another lifetime"),
+        pytest.param(
+            ROW + "cache_write_ttl:\n  claude: 2h\n",
+            5,
+            "'2h' is not accepted. Use '5m' or '1h'.",
+            id="another lifetime",
+        ),
         pytest.param(ROW + "    service_tiers: [flex]\n", 4, "not a mapping", id="service tiers that are a list"),
         pytest.param(ROW + "    service_tiers:\n      Flex: {input: 2}\n", 5, "lower case", id="a tier in capitals"),
         pytest.param(
             ROW + "    service_tiers:\n      flex: 2\n",
             5,
-            "flex is not a mapping. Known here: input, ",
+            "It is not a mapping. Write one name: value a line.",
             id="a tier that is a number",
         ),
         pytest.param(
             "prices:\n  - model: m\n    service_tiers:\n      flex: {input: 2}\n",
             2,
-            "no price for input",
+            "input is missing. Add input.",
             id="service tiers alone, which only the overlay may have",
         ),
         pytest.param(ROW + "  - {model: M, input: 2}\n", 4, "line 2 already", id="the same name twice"),
@@ -342,7 +359,7 @@ def test_all_mistakes_are_reported_at_once(path: Path) -> None:
     ("prepare", "says"),
     [
         pytest.param(lambda _: None, "The file does not exist. Create it, or correct the path in", id="no file"),
-        pytest.param(lambda path: path.mkdir(), "It is a directory", id="a directory"),
+        pytest.param(lambda path: path.mkdir(), "cannot be read: Is a directory. ", id="a directory"),
         pytest.param(lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8", id="a binary file"),
     ],
 )

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
-from exporter.pricing.cost import MatchedBy, Price, Tariff
 from exporter.pricing.feed import PriceFeed
 from exporter.pricing.feed_format import FeedPrice, StoredFeed
 from exporter.pricing.lookup import ANY_PROVIDER, PriceList, override_ways
+from exporter.pricing.price import MatchedBy, Price, Tariff
 from exporter.pricing.pricer import DEFAULT_PRICE, Pricer, watch_price_file
 from exporter.records import Basis, Tokens
 from tests.benches import pricing as benches

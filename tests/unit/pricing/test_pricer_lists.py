@@ -10,8 +10,8 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice
+from exporter.pricing.price import Tariff
 from exporter.pricing.pricer import DEFAULT_PRICE, Pricer, open_prices
 from exporter.records import Basis, Cost, Tokens
 from tests.benches.books import TurnedClock

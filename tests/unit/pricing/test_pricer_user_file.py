@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
-from exporter.pricing.cost import MatchedBy
+from exporter.pricing.price import MatchedBy
 from exporter.pricing.pricer import DEFAULT_PRICE, UserPrices, watch_price_file
 from exporter.settings.watched import WatchedFile
 

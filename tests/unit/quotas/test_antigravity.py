@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import NEXT_WAY, Facts, Refusal
+from exporter.quotas.base import NEXT_WAY, AccountIds, Refusal
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, told, told_by, windows
 
 _SUMMARY, _MODELS, _PLAN = call_of("antigravity"), call_of("antigravity", way=3), call_of("antigravity", question=1)
@@ -119,5 +119,5 @@ def test_three_hosts_are_asked_in_order_and_the_models_last() -> None:
 
 
 def test_an_account_without_a_project_is_asked_only_for_its_plan() -> None:
-    assert [call_of("antigravity", way=way).request("a", Facts()) for way in range(4)] == [None] * 4
-    assert _PLAN.request("a", Facts()) is not None
+    assert [call_of("antigravity", way=way).request("a", AccountIds()) for way in range(4)] == [None] * 4
+    assert _PLAN.request("a", AccountIds()) is not None

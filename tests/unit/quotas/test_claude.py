@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import Refusal
+from exporter.quotas.base import Refusal
 from exporter.quotas.reading import OVERAGE
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows
 
@@ -174,6 +174,30 @@ def test_a_window_that_counts_dollars_has_its_amounts() -> None:
         100_090_000_000,
         100 * _DOLLAR,
     )
+
+
+@pytest.mark.parametrize("key", ["iguana_necktie", "velvet_otter"])
+def test_credits_that_were_given_once_are_no_window(key: str) -> None:
+    # Read by public clients in October 2026: they expire after weeks, and pay for sessions in the cloud.
+    given = {
+        "utilization": 1.4,
+        "resets_at": iso(NOW_MS + 30 * 24 * HOUR_MS),
+        "limit_dollars": 250,
+        "used_dollars": 3.5,
+    }
+    usage = {"five_hour": {"utilization": 8, "resets_at": _RESET}, key: given}
+
+    assert windows(told(_USAGE, usage).readings) == {("5h", ""): 0.08}
+
+
+@pytest.mark.parametrize("utilization", [40, None])
+def test_a_window_may_state_the_dollars_that_remain(utilization: int | None) -> None:
+    dollars = {"limit_dollars": 50, "remaining_dollars": 30}
+    usage = {"seven_day": {"utilization": utilization, "resets_at": _RESET} | dollars}
+
+    reading = one(told(_USAGE, usage))
+
+    assert (reading.used_ratio, reading.used_nano_usd, reading.limit_nano_usd) == (0.4, 20 * _DOLLAR, 50 * _DOLLAR)
 
 
 # --- money ------------------------------------------------------------------------------------------------------------

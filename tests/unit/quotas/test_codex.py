@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import Refusal
+from exporter.quotas.base import Refusal
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, one, told, told_by, windows
 
 _USAGE, _CREDITS = call_of("codex"), call_of("codex", question=1)
@@ -43,6 +43,7 @@ def test_each_limit_has_its_own_scope() -> None:
             },
             {"limit_name": "gpt-reserve", "metered_feature": "base_model_inference", "rate_limit": _limit(_window(6))},
             {"limit_name": "Something New", "metered_feature": "codex_something", "rate_limit": _limit(_window(7))},
+            {"limit_name": "someone@example.com", "metered_feature": "codex_wombat", "rate_limit": _limit(_window(9))},
             {"limit_name": None, "metered_feature": "An Unknown-Feature", "rate_limit": _limit(_window(8))},
         ],
     }
@@ -54,7 +55,8 @@ def test_each_limit_has_its_own_scope() -> None:
         ("7d", "code-review"): 1,
         ("5h", "gpt-5.3-codex-spark"): 0.05,  # the same as in headers
         ("5h", "gpt-reserve"): 0.06,
-        ("5h", "codex-something"): 0.07,
+        ("5h", "something-new"): 0.07,  # likewise
+        ("5h", "wombat"): 0.09,  # as the group of such headers is called
         ("5h", "other"): 0.08,
     }
 
@@ -104,6 +106,12 @@ def test_a_refused_account_without_a_percentage_is_exhausted(refusal: dict[str, 
 
     assert (reading.window, reading.used_ratio, reading.status) == ("5h", 1, "rejected")
     assert (reading.ratio_inferred, reading.resets_ms) == (True, NOW_MS + HOUR_MS)
+
+
+def test_a_refusal_is_explained_by_a_window_that_is_stated_to_be_full() -> None:
+    limit = _limit(_window(100), _window(None, _WEEK), limit_reached=True)
+
+    assert windows(told(_USAGE, {"rate_limit": limit}).readings) == {("5h", ""): 1}
 
 
 @pytest.mark.parametrize("windows", [{}, {"primary_window": None}, {"primary_window": _window(None, reset_at=None)}])

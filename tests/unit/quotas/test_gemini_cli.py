@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import Facts, Refusal
+from exporter.quotas.base import AccountIds, Refusal
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, told, windows
 
 _QUOTA, _PLAN = call_of("gemini-cli"), call_of("gemini-cli", question=1)
@@ -50,8 +50,8 @@ def test_the_plan_is_the_tier() -> None:
 
 
 def test_the_project_is_where_the_pages_need_it() -> None:
-    quota = _QUOTA.request("a", Facts(project_id="some-project-1"))
-    plan = _PLAN.request("a", Facts(project_id="some-project-1"))
+    quota = _QUOTA.request("a", AccountIds(project_id="some-project-1"))
+    plan = _PLAN.request("a", AccountIds(project_id="some-project-1"))
 
     assert quota is not None
     assert json.loads(quota["data"]) == {"project": "some-project-1"}

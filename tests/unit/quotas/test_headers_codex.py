@@ -194,6 +194,13 @@ def test_a_refused_codex_window_without_a_share_is_full_and_one_with_a_share_kee
     assert [reading.ratio_inferred for reading in found] == [True, False]
 
 
+def test_a_refusal_is_explained_by_a_window_that_is_stated_to_be_full() -> None:
+    headers = codex(used_percent="100") | codex("Secondary", used_percent="", window_minutes="10080")
+    found = read(headers | {"X-Codex-Limit-Reached": "true"}, provider="codex", model="gpt-5.4")
+
+    assert named(found) == [("5h", "", 1.0)]
+
+
 def test_a_refusal_without_any_window_applies_to_the_account() -> None:
     reading = read_one({"Date": DATE, "X-Codex-Allowed": "false"}, provider="codex", model="gpt-5.4")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.asking import Refusal
+from exporter.quotas.base import Refusal
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows
 
 _USAGES = call_of("kimi")

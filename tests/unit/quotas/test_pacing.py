@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
+from exporter.quotas.base import NEXT_WAY, Question, Refusal, Report
 from exporter.quotas.pacing import LastAsked
 from tests.benches.asked import call_of
 
@@ -84,6 +84,26 @@ def test_a_success_ends_the_doubling() -> None:
 @pytest.mark.parametrize("refusal", [Refusal.UNAUTHORIZED, Refusal.FORBIDDEN])
 def test_a_refused_account_rests_for_four_hours(refusal: Refusal) -> None:
     assert all(4 * HOUR <= wait <= 4.8 * HOUR for wait in _waits(refusal, times=3))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "renewed_ms", "rests"),
+    [
+        (Refusal.UNAUTHORIZED, NOW + 1, False),
+        (Refusal.FORBIDDEN, NOW + 1, False),
+        (Refusal.UNAUTHORIZED, NOW, True),
+        (Refusal.UNAUTHORIZED, NOW + 2 * HOUR, True),  # by a clock that is ahead: it would look new after each refusal
+        (Refusal.RATE_LIMITED, NOW + 1, True),
+    ],
+)
+def test_a_login_that_was_renewed_after_its_refusal_need_not_rest(
+    refusal: Refusal, renewed_ms: int, rests: bool
+) -> None:
+    last = _asked(refusal)
+
+    due_ms = last.due_ms(QUESTION, renewed_ms=renewed_ms, now_ms=NOW + HOUR)
+
+    assert due_ms == (last.next_ms if rests else NOW + 10 * MINUTE)
 
 
 @pytest.mark.parametrize("refusal", [Refusal.NOT_FOUND, Refusal.OUTDATED])

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.quotas.asking import Call, Facts
+from exporter.quotas.base import AccountIds, Call
 from tests.benches.asked import ASKED, CALLS
 
 _HOSTS = {
@@ -28,7 +28,7 @@ def test_a_call_reads_a_page_of_the_provider_itself(call: Call) -> None:
     assert "$" not in call.url
     # Google reads by POST; these three methods change nothing.
     reads = ("retrieveUserQuotaSummary", "retrieveUserQuota", "fetchAvailableModels", "loadCodeAssist")
-    request = call.request("i1", Facts(project_id="p1"))
+    request = call.request("i1", AccountIds(project_id="p1"))
     assert request is not None
     assert request["method"] == "GET" or (request["method"] == "POST" and call.url.rpartition(":")[2] in reads)
     assert not any(

@@ -17,6 +17,8 @@ import promql_parser
 import pytest
 import yaml
 
+from exporter.limits import model
+from grafana.generator import queries
 from tests.benches.checks import of_each
 from tests.benches.dashboards import BUILT_IN, FILES, ROOT, Dashboard, Query, filled, load, selectors, variables_in
 from tests.stack.pages.reference import FAMILIES
@@ -318,6 +320,16 @@ def test_the_books_are_those_that_the_exporter_keeps() -> None:
 
     assert [name for sign, name in signs if sign != "-"] == came.split(" + ")
     assert [name for sign, name in signs if sign == "-"] == went.split(" + ")
+
+
+def test_limits_have_the_labels_paces_and_colors_that_the_exporter_gives_them() -> None:
+    colored = re.findall(
+        r'"steps":(\[.*?\])', "".join(json.dumps(each.document, separators=(",", ":")) for each in DASHBOARDS)
+    )
+    steps = {tuple(step["value"] for step in json.loads(each)[-2:]) for each in colored}
+    default = model.Thresholds()
+    assert {each for each in steps if each[0] == default.warning} == {(default.warning, default.critical)}
+    assert (queries.LEAST_ELAPSED, queries.LIMIT_LABELS) == (model.LEAST_ELAPSED, model.LIMIT_LABELS)
 
 
 @each_query

@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.errors import ProxyError
 from exporter.ingest import poller
 from exporter.ledger.schema import migrations
-from exporter.metrics.proxies import REJECTION_REASONS
+from exporter.records import REJECTION_REASONS
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
 from exporter.sources.proxy_status import STATES, ProxyStatus

@@ -29,7 +29,7 @@ def test_a_copy_of_the_example_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(env_example(EXAMPLE), encoding="utf-8")
     loaded = load_settings({}, cwd=tmp_path)
     assert (loaded.problems, loaded.warnings, loaded.notes) == ([], [], [])
-    assert set(loaded.sources.values()) == {"default"}
+    assert set(loaded.origins.values()) == {"default"}
 
 
 def test_the_values_in_the_example_are_the_defaults(tmp_path: Path) -> None:
@@ -38,5 +38,5 @@ def test_the_values_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     given = load_settings({}, cwd=tmp_path)
     by_default = load_settings({"CLIPROXY_MANAGEMENT_KEY": "some-key"}, cwd=tmp_path / "nowhere")
     assert given.warnings == []
-    assert given.sources["EXPORTER_PORT"].startswith(".env:")
+    assert given.origins["EXPORTER_PORT"].startswith(".env:")
     assert given.require() == by_default.require().model_copy(update={"exporter_data_dir": tmp_path / "data"})

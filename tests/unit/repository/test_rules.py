@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from exporter.history.state import STATES as HISTORY_STATES
+from exporter.limits.model import LEAST_ELAPSED, LIMIT_LABELS, LimitWindow, Thresholds
+from exporter.limits.notices import BACK_FOR_MS, EARLY_ELAPSED, EARLY_FOR_MS, EARLY_PACE, EARLY_USED, Kind, title_of
 from exporter.sources.proxy_status import STATES
 from tests.benches.checks import of_each
 from tests.stack.pages.reference import FAMILIES
@@ -139,6 +141,35 @@ def test_a_runbook_uses_existing_names(page: Path) -> None:
 
     assert queries, "a page shows what to look at"
     assert [problem for query in queries for problem in _problems(query)] == []
+
+
+def test_alerts_and_notices_about_limits_have_the_same_numbers_and_times() -> None:
+    reached, early = ALERTS["CliproxyLimitReached"], ALERTS["CliproxyLimitRunsOutEarly"]
+    pace = RECORDED["limit:cliproxy_limit_pace:ratio"]["expr"]
+
+    assert pace.endswith(f"(limit:cliproxy_limit_elapsed:ratio >= {LEAST_ELAPSED})")
+    assert early["expr"].split("\n")[:3] == [
+        f"limit:cliproxy_limit_pace:ratio > {EARLY_PACE}",
+        f"and limit:cliproxy_limit_elapsed:ratio >= {EARLY_ELAPSED}",
+        f"and (cliproxy_limit_used_ratio >= {EARLY_USED} < 1)",
+    ]
+    assert early["for"] == f"{EARLY_FOR_MS // 60_000}m"
+    assert reached["keep_firing_for"] == early["keep_firing_for"] == f"{BACK_FOR_MS // 60_000}m"
+    assert "for" not in reached
+
+
+@pytest.mark.parametrize("name", ["CliproxyLimitReached", "CliproxyLimitRunsOutEarly"])
+def test_a_notice_about_a_limit_has_the_summary_of_its_alert(name: str) -> None:
+    documents = [yaml.load(path.read_text(), yaml.CSafeLoader) for path in (ROOT / "prometheus/tests").glob("*.yml")]
+    expected = [case for each in documents for test in each["tests"] for case in test.get("alert_rule_test", ())]
+    alerts = [alert for case in expected if case["alertname"] == name for alert in case.get("exp_alerts") or ()]
+
+    assert alerts
+    for alert in alerts:
+        labels = {label: alert["exp_labels"].get(label, "") for label in LIMIT_LABELS}
+        window = LimitWindow(**labels, used_ratio=0.5, thresholds=Thresholds(), observed_ms=0)
+        kind = Kind.WARNING if name == "CliproxyLimitReached" else Kind.EARLY
+        assert title_of(kind, window) == re.sub(r"[\d.]+%", "50%", alert["exp_annotations"]["summary"])
 
 
 def test_alerts_mention_exactly_the_states_that_keep_the_exporter_out() -> None:

@@ -18,7 +18,7 @@ def _write(directory: Path, files: dict[str, str]) -> None:
 def test_nothing_set_is_valid_and_has_no_proxy(tmp_path: Path) -> None:
     loaded = load_settings({}, cwd=tmp_path)
     settings = loaded.require()
-    assert (settings.proxies, loaded.warnings, set(loaded.sources.values())) == ((), [], {"default"})
+    assert (settings.proxies, loaded.warnings, set(loaded.origins.values())) == ((), [], {"default"})
     assert settings.exporter_data_dir == tmp_path / "data"
     assert "CLIPROXY_MANAGEMENT_KEY" in NO_PROXY
     assert "cliproxy-exporter demo" in NO_PROXY
@@ -45,8 +45,8 @@ def test_the_environment_overrides_the_env_file_and_the_yaml_file(
     )
     loaded = load_settings({} if environ is None else {"EXPORTER_PORT": environ}, cwd=tmp_path)
     assert loaded.require().exporter_port == port
-    assert loaded.sources["EXPORTER_PORT"] == source
-    assert loaded.sources["EXPORTER_CONFIG"].startswith(".env:")
+    assert loaded.origins["EXPORTER_PORT"] == source
+    assert loaded.origins["EXPORTER_CONFIG"].startswith(".env:")
 
 
 def test_an_empty_flag_counts_as_not_set(tmp_path: Path) -> None:
@@ -74,13 +74,21 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     assert loaded.require().secret_values() == ["planted-0123456789"]
 
 
+def test_urls_for_notices_may_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    _write(tmp_path, {"urls": "json://a\n\njson://b\n"})
+    urls = load_settings({"EXPORTER_NOTIFY_URLS_FILE": "urls"}, cwd=tmp_path).require().notify_urls
+    assert urls == ["json://a", "json://b"]
+
+
 @pytest.mark.parametrize(
     ("files", "environ", "says"),
     [
         pytest.param({}, {}, "The file does not exist.", id="missing"),
         pytest.param({"token": "\n"}, {}, "The file is empty.", id="empty"),
-        pytest.param({"token/x": ""}, {}, "It is a directory. Put a file there", id="a directory"),
-        pytest.param({"token": "planted\nplanted"}, {}, "line break or a control character", id="two lines"),
+        pytest.param({"token/x": ""}, {}, "cannot be read: Is a directory.", id="a directory"),
+        pytest.param(
+            {"token": "planted\nplanted"}, {}, "It holds a line break or control character. Remove it.", id="two lines"
+        ),
         pytest.param(
             {"token": "planted"},
             {"EXPORTER_TOKEN": "planted-too"},

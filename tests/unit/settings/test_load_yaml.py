@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.settings.load import load_settings
+from exporter.settings.origins import Loaded
 from exporter.settings.proxies import Aliases
-from exporter.settings.sources import Loaded
 
 
 def _load(directory: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:
@@ -100,17 +100,31 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
 @pytest.mark.parametrize(
     ("text", "line", "setting", "says"),
     [
-        pytest.param(_ASKING % "yes", 2, "proxies[0].quotas", "Use one of: passive, active.", id="quotas of a proxy"),
         pytest.param(
-            _ASKING % "{a: planted}", 2, "proxies[0].quotas", "It is not a single value.", id="a mapping for a word"
+            _ASKING % "yes",
+            2,
+            "proxies[0].quotas",
+            "'yes' is not accepted. Use 'passive' or 'active'.",
+            id="quotas of a proxy",
+        ),
+        pytest.param(
+            _ASKING % "{a: planted}", 2, "proxies[0].quotas", "quotas is not a single value.", id="a mapping for a word"
         ),
         pytest.param("exporter_prot: 1", 1, "exporter_prot", "Did you mean exporter_port?", id="misspelt"),
         pytest.param("EXPORTER_PORT: 1", 1, "EXPORTER_PORT", "Did you mean exporter_port?", id="capitals"),
-        pytest.param("sk-planted-0: 1", 1, "unknown name", "no such setting", id="a key as a name is not shown"),
+        pytest.param(
+            "sk-planted-0: 1", 1, "unknown name", "A name is unknown here.", id="a key as a name is not shown"
+        ),
         pytest.param("proxys: []", 1, "proxys", "Did you mean proxies?", id="misspelt list"),
         pytest.param("exporter_config: x", 1, "exporter_config", "Set EXPORTER_CONFIG in the env", id="itself"),
         pytest.param("exporter_port: [1]", 1, "exporter_port", "not a single value", id="list for a value"),
-        pytest.param("\nexporter_port: x", 2, "exporter_port", "'x' is not a whole number", id="a bad value"),
+        pytest.param(
+            "\nexporter_port: x",
+            2,
+            "exporter_port",
+            "'x' is not accepted. Input should be a valid integer",
+            id="a bad value",
+        ),
         pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "is already in line 1", id="twice the same name"),
         pytest.param("- planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a list"),
         pytest.param("planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a text"),
@@ -124,9 +138,13 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("a: 1\nb: planted\x07", 2, "EXPORTER_CONFIG", "control character", id="a control character"),
         pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
         pytest.param("<<: {[a]: planted}", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a merged name"),
-        pytest.param("proxies: &a [*a]", 1, "EXPORTER_CONFIG", "contains itself", id="a list in itself"),
-        pytest.param("proxies: []", 1, "proxies", "The list is empty", id="no proxies"),
-        pytest.param("proxies:", 1, "proxies", "The list is empty", id="nothing below proxies"),
+        pytest.param("proxies: &a [*a]", 1, "EXPORTER_CONFIG", "contain themselves", id="a list in itself"),
+        pytest.param(
+            "proxies: []", 1, "proxies", "proxies is empty. Add an entry, or remove the line.", id="no proxies"
+        ),
+        pytest.param(
+            "proxies:", 1, "proxies", "proxies is empty. Add an entry, or remove the line.", id="nothing below proxies"
+        ),
         pytest.param("proxies: {a: planted}", 1, "proxies", "not a list", id="a mapping of proxies"),
         pytest.param("proxies: [planted]", 1, "proxies[0]", "not a mapping", id="a text as a proxy"),
         pytest.param(
@@ -158,7 +176,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             _PROXY + "- {name: b, url: 'http://b', management_key: planted, source: resp}",
             3,
             "proxies[1].source",
-            "Use one of: queue, subscribe.",
+            "'resp' is not accepted. Use 'queue' or 'subscribe'.",
             id="an unknown source",
         ),
         pytest.param(
@@ -186,7 +204,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             _PROXY + "- {name: b, url: 'http://b', management_key_file: [planted]}",
             3,
             "proxies[1].management_key_file",
-            "It is not a single value. Write it as management_key_file: value.",
+            "management_key_file is not a single value. Write one value there.",
             id="a list as the name of a key's file",
         ),
         pytest.param(
@@ -199,15 +217,15 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param(
             _PROXY + "- {name: a, url: 'http://b', management_key: planted}",
             3,
-            "proxies",
-            "The name a is already used by another proxy (c.yaml:2).",
+            "proxies[1].name",
+            "Another one has the same name (c.yaml:2). Use each once.",
             id="one name twice",
         ),
         pytest.param(
             _PROXY + "- {name: b, url: 'http://A:80/', management_key: planted}",
             3,
-            "proxies",
-            "a queue can have only one reader",
+            "proxies[1].url",
+            "Another one has the same url (c.yaml:2). Use each once.",
             id="one server twice",
         ),
         pytest.param("aliases: [planted]", 1, "aliases", "not a mapping", id="a list of aliases"),
@@ -219,7 +237,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             "aliases:\n  clients:\n  - alias: a",
             3,
             "aliases.clients[0]",
-            "Give exactly one of key, key_file and label.",
+            "Give exactly one of: key, key_file, label.",
             id="a client without identifier",
         ),
         pytest.param(
@@ -236,42 +254,42 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted2, alias: a}",
             4,
             "aliases.clients[1].alias",
-            "The same alias is already used by c.yaml:3.",
+            "Another one has the same alias (c.yaml:3).",
             id="one alias for two clients",
         ),
         pytest.param(
             "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted, alias: b}",
             4,
             "aliases.clients[1].key",
-            "The same key is already used by c.yaml:3.",
+            "Another one has the same key (c.yaml:3).",
             id="two aliases for one client",
         ),
         pytest.param(
             "aliases:\n  credentials:\n  - {email: planted@x.y, alias: a}\n  - {email: Planted@x.y, alias: b}",
             4,
             "aliases.credentials[1].email",
-            "The same email is already used by c.yaml:3.",
+            "Another one has the same email (c.yaml:3).",
             id="two aliases for one address, in different case",
         ),
         pytest.param(
             f"aliases:\n  clients:\n  - {{key: planted, alias: {'a' * 101}}}",
             3,
             "aliases.clients[0].alias",
-            "1 to 100 printable characters",
+            "a text of 101 characters is not accepted. Give at most 100 characters.",
             id="a long alias",
         ),
         pytest.param(
             'aliases:\n  clients:\n  - {key: planted, alias: "a\\nb"}',
             3,
             "aliases.clients[0].alias",
-            "1 to 100 printable characters",
+            "It holds a line break or control character. Remove it.",
             id="a line break in an alias",
         ),
         pytest.param(
             "aliases:\n  credentials:\n  - {alias: a}",
             3,
             "aliases.credentials[0]",
-            "Give exactly one of key, email, file, auth_index and label.",
+            "Give exactly one of: key, email, file, auth_index, label.",
             id="a credential without identifier",
         ),
         pytest.param(
@@ -297,9 +315,12 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, text: str, line: in
     [
         (
             "{name: default, url: 'http://b', management_key: x}",
-            "The name default is already used by another proxy (environment)",
+            "proxies[0].name (c.yaml:2): Another one has the same name (environment).",
         ),
-        ("{name: b, url: 'http://127.0.0.1:8317', management_key: x}", "a queue can have only one reader"),
+        (
+            "{name: b, url: 'http://127.0.0.1:8317', management_key: x}",
+            "proxies[0].url (c.yaml:2): Another one has the same url (environment).",
+        ),
     ],
 )
 def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, proxy: str, says: str) -> None:
@@ -311,7 +332,7 @@ def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, p
 def test_a_proxy_in_both_places_is_reported_beside_other_mistakes(tmp_path: Path) -> None:
     file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
     loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "EXPORTER_PORT": "x"})
-    assert [problem.setting for problem in loaded.problems] == ["EXPORTER_PORT", "proxies"]
+    assert [problem.setting for problem in loaded.problems] == ["proxies[0].url", "EXPORTER_PORT"]
 
 
 def test_a_proxy_with_a_wrong_url_is_compared_with_no_other(tmp_path: Path) -> None:
@@ -336,7 +357,11 @@ def test_missing_file_is_a_problem(tmp_path: Path) -> None:
     ("content", "says"),
     [
         pytest.param(b"a: \xff", "not UTF-8", id="not text"),
-        pytest.param(None, "It is a directory. Put a file there, or correct the path in", id="a directory"),
+        pytest.param(
+            None,
+            "cannot be read: Is a directory. Let the exporter's user read it, or correct the path in",
+            id="a directory",
+        ),
     ],
 )
 def test_unreadable_file_is_a_problem(tmp_path: Path, content: bytes | None, says: str) -> None:
@@ -368,8 +393,8 @@ aliases:
         ("proxies[1].url", "c.yaml:4"),
         ("proxies[1].management_key_file", "c.yaml:4"),
         ("proxies[1].unknown name", "c.yaml:4"),
+        ("proxies[2].name", "c.yaml:5"),
         ("aliases.clients[0].key_file", "c.yaml:8"),
         ("aliases.credentials[1].alias", "c.yaml:12"),
-        ("proxies", "c.yaml:5"),
     ]
     assert "planted" not in str(loaded)

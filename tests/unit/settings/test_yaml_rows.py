@@ -39,8 +39,8 @@ def test_a_field_is_read_from_its_text(tmp_path: Path) -> None:
         ("zone: Asia/Katmandoo", "'Asia/Katmandoo' is not a time zone of the IANA database."),
         ("guests: many", "'many' is no number of guests. Count them."),
         ("cake: stone", "'stone' is no cake. Take plum."),
-        ("cake:", "cake is not a text."),
-        ("cake: [plum]", "cake is not a text."),
+        ("cake:", "cake is not a single value. Write one value there."),
+        ("cake: [plum]", "cake is not a single value. Write one value there."),
     ],
 )
 def test_an_unreadable_text_is_reported_with_what_to_do(tmp_path: Path, field: str, said: str) -> None:

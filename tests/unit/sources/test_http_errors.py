@@ -158,6 +158,12 @@ def test_no_sentence_quotes_the_answer() -> None:
         assert "planted-secret" not in str(error)
 
 
+def _untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = "certificate has expired"
+    return error
+
+
 def _caused(cause: Exception) -> httpx.ConnectError:
     error = httpx.ConnectError("library text")
     error.__cause__ = cause
@@ -167,7 +173,9 @@ def _caused(cause: Exception) -> httpx.ConnectError:
 @pytest.mark.parametrize(
     ("exc", "sentence"),
     [
-        pytest.param(_caused(ssl.SSLCertVerificationError()), "not trusted.*SSL_CERT_FILE", id="certificate"),
+        pytest.param(
+            _caused(_untrusted()), r"not trusted \(certificate has expired\)\. If .*SSL_CERT_FILE", id="certificate"
+        ),
         pytest.param(_caused(ssl.SSLError()), "over TLS.*http://", id="TLS"),
         pytest.param(_caused(socket.gaierror()), "host name", id="name"),
         pytest.param(_caused(ConnectionRefusedError()), "Is CPA running", id="refused"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.quotas.asking import NEXT_WAY, Call, Refusal, Report
+from exporter.quotas.base import NEXT_WAY, Call, Refusal, Report
 from exporter.quotas.reading import MAX_WINDOWS
 from exporter.quotas.values import MAX_SLUG
 from exporter.sources.quota_calls import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel

@@ -15,8 +15,8 @@ from exporter.normalize.batch import read_batch
 from exporter.pricing.pricer import open_prices
 from exporter.records import Basis, Billing
 from exporter.sources.proxy_status import ProxyStatus
-from exporter.web.page import Page
 from exporter.web.rendering import add_filters
+from exporter.web.status_page import StatusPage
 from tests.benches.books import Books
 
 _HOUR = 3600
@@ -201,10 +201,10 @@ def test_totals_equal_the_gauges_even_during_a_booking(books: Books) -> None:
     assert books.overview.figures().periods[TODAY].total.failed_share == 0.5
 
 
-def _page(books: Books) -> tuple[Flask, Page]:
+def _page(books: Books) -> tuple[Flask, StatusPage]:
     app = Flask("exporter.web.site")
     add_filters(app)
-    page = Page(
+    page = StatusPage(
         overview=books.overview,
         statuses=lambda: [ProxyStatus(name="p", state="ok", sentence="It is read.")],
         limits=LimitBoard(ledger=books.ledger, labels=books.labels, clock=books.clock),

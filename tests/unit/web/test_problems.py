@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.entry_columns import Amounts
+from exporter.ledger.amounts import Amounts
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.ledger.views.usage import Usage
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.base import Source
 from exporter.sources.proxy_status import STATES, ProxyStatus
@@ -76,6 +76,19 @@ def test_a_gap_is_shown_for_a_day() -> None:
     assert _headlines([gap]) == [f"Proxy home was not read for 1 h 6 min until <{_NOW_MS}>"]
     assert "redis-usage-queue-retention-seconds: 3600" in gap.text
     assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
+
+
+def test_a_longer_retention_is_advised_only_where_there_is_one() -> None:
+    flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
+    for seconds in (60, 3600):
+        [gap] = _find(statuses=[replace(_WELL, retention_seconds=seconds)], flows={"home": flow}, now_ms=_NOW_MS)
+        assert "unless it was off." in gap.text
+        assert ("Set redis-usage-queue-retention-seconds" in gap.text) == (seconds < 3600)
+
+
+def test_a_loss_in_the_future_was_noted_by_a_clock_that_was_ahead() -> None:
+    flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000, missed=5, missed_ms=_NOW_MS)
+    assert _find(flows={"home": flow}, now_ms=_NOW_MS - 1) == []
 
 
 def test_a_time_without_a_subscription_has_its_own_words() -> None:

@@ -90,9 +90,9 @@ def test_parts_of_a_sentence_are_translated_too() -> None:
         (
             partial(read_limit_file, zone=UTC),
             "limits:\n- {id: day, strategy: dayly, usd: 5}\n- {id: day, strategy: daily, usd: '0,5'}",
-            "EXPORTER_LIMITS_FILE (file.yaml:2): 'dayly' is not a valid strategy. Did you mean daily?"
-            " There are 2 more problems.",
-            "'dayly' 不是有效的 strategy。",
+            "EXPORTER_LIMITS_FILE (file.yaml:2): 'dayly' is not accepted."
+            " Use 'daily', 'weekly', 'monthly', 'rolling' or 'session'. There are 2 more problems.",
+            "不接受 'dayly'。请用 'daily', ",
         ),
         (
             read_price_file,
@@ -105,14 +105,14 @@ def test_parts_of_a_sentence_are_translated_too() -> None:
             read_aliases,
             "aliases:\n  clients:\n  - {label: client-{0}, alias: a}",
             "EXPORTER_CONFIG (file.yaml:3): This is not YAML: expected ',' or '}', but got '{'."
-            " Check the indentation and quotes, also of the line before.",
-            "请检查缩进和引号",
+            " Check the indentation, and put quotes around special characters, also in the line before.",
+            "并给特殊字符加引号",
         ),
         (
             read_aliases,
             "aliases:\n  clients:\n  - {lable: client-1, alias: a}",
-            "aliases.clients[0].lable (file.yaml:3): There is no such setting. Did you mean label?",
-            "没有这样的设置。是不是想写 label",
+            "aliases.clients[0].lable (file.yaml:3): 'lable' is unknown here. Did you mean label?",
+            "此处不认识 'lable'。是不是想写 label",
         ),
     ],
 )

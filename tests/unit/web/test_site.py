@@ -141,16 +141,16 @@ def test_a_request_that_names_thousands_of_metrics_is_not_searched_for_each(web:
 def test_head_is_get_without_a_body_and_does_not_count_as_a_scrape(web: WebBench) -> None:
     accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
     web.ledger.register("p")
-    web.ledger.totals.register([("s", 1)])
+    web.ledger.births.register([("s", 1)])
     client = web.client()
     answer = client.head("/metrics", headers=accept)
     assert (answer.status_code, answer.data) == (200, b"")
     assert int(answer.headers["Content-Length"]) > 1000
-    assert web.ledger.totals.shown_at_zero(0) == []
+    assert web.ledger.births.ready(0) == []
     got = client.get("/metrics", headers=accept)
     assert {**got.headers} == {**answer.headers}
     assert len(got.data) == int(got.headers["Content-Length"])
-    assert web.ledger.totals.shown_at_zero(0) == [("s", 1)]
+    assert web.ledger.births.ready(0) == [("s", 1)]
 
 
 def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench) -> None:
@@ -159,7 +159,7 @@ def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench
         environ = {"REMOTE_ADDR": address, "REMOTE_PORT": port}
         answer = web.client().get("/metrics", headers=headers, environ_overrides=environ)
         assert answer.data
-        return len(web.ledger.totals.scrapers.lately())
+        return len(web.ledger.births.scrapers.lately())
 
     assert scrape("127.0.0.1", "40001", "Prometheus/3.0.0") == 1
     assert scrape("127.0.0.1", "40002", "Prometheus/3.0.0") == 1
@@ -169,7 +169,7 @@ def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench
 
 def test_an_answer_that_broke_off_does_not_count_as_a_scrape(web: WebBench) -> None:
     web.ledger.register("p")
-    web.ledger.totals.register([("s", 1)])
+    web.ledger.births.register([("s", 1)])
     app = web.client().application
     environ = create_environ("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
     environ["REMOTE_ADDR"] = "127.0.0.1"
@@ -177,7 +177,7 @@ def test_an_answer_that_broke_off_does_not_count_as_a_scrape(web: WebBench) -> N
     assert status == "200 OK"
     assert next(iter(parts))  # the server got the body, and could not send it
     parts.close()  # type: ignore[attr-defined] # a server closes whatever has this method
-    assert web.ledger.totals.shown_at_zero(0) == []
+    assert web.ledger.births.ready(0) == []
 
 
 @pytest.mark.parametrize("path", ["/", "/usage", "/requests", "/usage?range=unknown"])

@@ -17,7 +17,7 @@ from exporter.usage.question import BY
 from tests.benches.usage import UsageBench
 from tests.benches.web import WebBench
 from tests.fakes.guarding import TurnableClock
-from tests.unit.web.test_page import HOSTILE, Outline
+from tests.unit.web.test_status_page import HOSTILE, Outline
 
 _DAY_MS = 86_400_000
 

@@ -226,39 +226,39 @@ def test_a_young_series_waits_for_a_scrape_and_for_its_time(tmp_path: Path) -> N
     clock = TurnableClock()
     ledger = open_ledger(tmp_path, clock=clock)
     take(intake_of(ledger, clock=clock), [GOOD])
-    young = list(ledger.totals.pending_zero)
+    young = list(ledger.births.pending)
     assert {key[0] for key in young} == {"s", "c", "l", "t"}
 
     clock.advance(1000)
-    assert ledger.publish(after_seconds=60) == 0, "nobody has been told"
-    ledger.totals.told(young, "a scraper")
+    assert ledger.births.publish(after_seconds=60) == 0, "nobody has been told"
+    ledger.births.told(young, "a scraper")
     clock.jump(86_400)
-    assert ledger.publish(after_seconds=2000) == 0, "a clock that is set is no time that passes"
+    assert ledger.births.publish(after_seconds=2000) == 0, "a clock that is set is no time that passes"
     ledger.close()
 
     reopened = open_ledger(tmp_path, clock=clock)
-    assert set(reopened.totals.pending_zero) == set(young), "a restart forgets no birth"
-    reopened.totals.told(young, "a scraper")
-    assert reopened.publish(after_seconds=60) == 0, "whether it was told before the restart is not known"
+    assert set(reopened.births.pending) == set(young), "a restart forgets no birth"
+    reopened.births.told(young, "a scraper")
+    assert reopened.births.publish(after_seconds=60) == 0, "whether it was told before the restart is not known"
     clock.advance(60)
-    assert reopened.publish(after_seconds=60) == len(young)
-    assert not reopened.totals.pending_zero
+    assert reopened.births.publish(after_seconds=60) == len(young)
+    assert not reopened.births.pending
 
     take(intake_of(reopened, clock=clock), [GOOD | {"request_id": "2"}])
-    assert not reopened.totals.pending_zero, "the same series is not born again"
+    assert not reopened.births.pending, "the same series is not born again"
     take(intake_of(reopened, clock=clock), [GOOD | {"failed": True, "fail": {"status_code": 429}}])
-    assert {key[0] for key in reopened.totals.pending_zero} == {"f"}, "its failures are another series"
+    assert {key[0] for key in reopened.births.pending} == {"f"}, "its failures are another series"
 
 
 def test_a_series_is_shown_only_after_that_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
-    young = list(ledger.totals.pending_zero)
-    ledger.totals.told(young, "a scraper")
-    monkeypatch.setattr(ledger.totals, "publish", lambda _keys: None)  # the process ends right here
-    ledger.publish(after_seconds=0)
-    assert set(ledger.totals.pending_zero) == set(young), "not shown yet"
-    assert not open_ledger(tmp_path).totals.pending_zero, "shown by the next process, never again at 0"
+    young = list(ledger.births.pending)
+    ledger.births.told(young, "a scraper")
+    monkeypatch.setattr(ledger.births, "show", lambda _keys: None)  # the process ends right here
+    ledger.births.publish(after_seconds=0)
+    assert set(ledger.births.pending) == set(young), "not shown yet"
+    assert not open_ledger(tmp_path).births.pending, "shown by the next process, never again at 0"
 
 
 def test_the_file_is_named_as_documented(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.checksums import number_of_row
-from exporter.normalize.credentials import Account, read_auth_files
+from exporter.normalize.inventory import Account, read_auth_files
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.quotas.reading import Reading
 from exporter.settings.proxies import Aliases, CredentialAlias
@@ -418,6 +418,17 @@ def test_the_proxys_counts_continue_by_file_and_are_shown_by_account(tmp_path: P
         ledger.close()
         ledger = open_ledger(tmp_path)
         assert _attempts(ledger) == attempts
+
+
+@pytest.mark.parametrize("impossible", [10**12, 2**63 - 1, 10**30])
+def test_an_impossible_count_is_as_if_none_were_stated(impossible: int, tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus", success=100))
+    _poll(ledger, _login("plus", success=impossible))
+    _poll(ledger, _login("plus", success=0, failed=impossible))
+    assert _attempts(ledger) == 100
+    _poll(ledger, _login("plus", success=102))
+    assert _attempts(ledger) == 102
 
 
 def test_another_account_in_a_file_does_not_take_over_its_counts(tmp_path: Path) -> None:

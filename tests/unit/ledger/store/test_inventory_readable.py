@@ -12,7 +12,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.checksums import number_of_row
-from exporter.normalize.credentials import Account, read_auth_files, read_key_list
+from exporter.normalize.inventory import Account, read_auth_files, read_key_list
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
 

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import losses
-from exporter.normalize.credentials import Account, read_auth_files
+from exporter.normalize.inventory import Account, read_auth_files
 from exporter.sources.loss_detection import SILENT_LOOKS, LossDetector
 from tests.benches.booking import GOOD, PSEUDONYMS, flow_of, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock

@@ -7,8 +7,8 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account
-from exporter.quotas.asking import AccountState, Balance, Refusal, Report
+from exporter.normalize.inventory import Account
+from exporter.quotas.base import AccountState, Balance, Refusal, Report
 from exporter.quotas.pacing import LastAsked
 from exporter.quotas.reading import ACCOUNT, Answer
 from exporter.records import CredentialFacts

@@ -7,7 +7,7 @@ import msgspec
 
 from exporter.ledger.sync.checkpoint import ExportedLimits, ProxyState, checkpoint
 from exporter.ledger.views.limit_windows import Session
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.normalize.snapshot import Mark
 from exporter.records import CredentialFacts
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take

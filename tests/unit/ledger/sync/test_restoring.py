@@ -18,7 +18,7 @@ from exporter.ledger.sync.checkpoint import (
 )
 from exporter.ledger.sync.restoring import Progress
 from exporter.ledger.views.limit_windows import Session
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import Reading
 from exporter.records import CredentialFacts
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take

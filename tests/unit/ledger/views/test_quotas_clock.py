@@ -10,7 +10,7 @@ import pytest
 from exporter.errors import LedgerFullError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import ACCOUNT, Reading
 from exporter.records import CredentialFacts
 from tests.fakes.full_disk import FullDisk
@@ -70,7 +70,7 @@ class _Bench:
 
     def points(self) -> list[float]:
         """The shares of all points."""
-        points = self.ledger.quotas.points(from_ms=0, until_ms=2**60)
+        points = self.ledger.quota_points.points(from_ms=0, until_ms=2**60)
         return [point.used_ratio for some in points.values() for point in some]
 
     def newest_ms(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger.entry_columns import Amounts
+from exporter.ledger.amounts import Amounts
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Span, Usage, UsageSums
 from tests.benches.usage import UsageBench, usage_bench

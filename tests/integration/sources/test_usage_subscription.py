@@ -14,10 +14,10 @@ import trustme
 
 from exporter.errors import KeyRefusedError, ProxyError, ProxyUnreachableError
 from exporter.simulator.world import MANAGEMENT_KEY
-from exporter.sources import resp_subscription
+from exporter.sources import resp_connection, usage_subscription
 from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
-from exporter.sources.resp_subscription import UsageSubscription
+from exporter.sources.resp_connection import connect
 from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of
 from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
@@ -81,8 +81,9 @@ def _clock() -> TurnableClock:
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_CONNECT_SECONDS", "_REPLY_SECONDS", "_PONG_SECONDS"):
-        monkeypatch.setattr(resp_subscription, name, PATIENCE_SECONDS)
+    for name in ("_CONNECT_SECONDS", "_REPLY_SECONDS"):
+        monkeypatch.setattr(resp_connection, name, PATIENCE_SECONDS)
+    monkeypatch.setattr(usage_subscription, "_PONG_SECONDS", PATIENCE_SECONDS)
 
 
 # --- beside others ----------------------------------------------------------------------------------------------------
@@ -200,8 +201,8 @@ def test_a_half_open_connection_is_given_up(tmp_path: Path, monkeypatch: pytest.
         scene.line.go_dead()
         scene.bench.publish(10)  # these go nowhere
         with monkeypatch.context() as impatient:
-            impatient.setattr(resp_subscription, "_PING_SECONDS", 0.2)
-            impatient.setattr(resp_subscription, "_PONG_SECONDS", 0.2)
+            impatient.setattr(usage_subscription, "_PING_SECONDS", 0.2)
+            impatient.setattr(usage_subscription, "_PONG_SECONDS", 0.2)
             wait_until(lambda: scene.bench.logged("event=not_subscribed", "did not answer a PING"))
         scene.line.mend()
         scene.wait_for_subscribers(2)  # the proxy does not know that the first connection is dead
@@ -289,7 +290,7 @@ def test_an_unknown_version_is_asked(tmp_path: Path) -> None:
 def test_a_reverse_proxy_that_passes_only_http_is_polled() -> None:
     answer = head("400 Bad Request") + b"not HTTP"
     with RawServer(send(answer)) as server, pytest.raises(ProxyError, match="A reverse proxy passes on HTTP only"):
-        _source(server.url).connect()
+        connect(_client(server.url))
 
 
 def test_a_subscription_works_over_tls_with_a_private_authority(
@@ -301,7 +302,7 @@ def test_a_subscription_works_over_tls_with_a_private_authority(
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with SteeredServer(proxy) as server, behind_tls(server.url, context) as url:
         with pytest.raises(ProxyUnreachableError, match="its TLS certificate is not trusted"):
-            _source(url).connect()
+            connect(_client(url))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         with bench_of(tmp_path, proxy, url=url, source="subscribe") as bench:
             wait_until(lambda: proxy.counts().subscribers == 1)
@@ -314,21 +315,20 @@ def test_a_subscription_works_over_tls_with_a_private_authority(
 # --- the key ----------------------------------------------------------------------------------------------------------
 
 
-def _source(url: str, *, key: str = MANAGEMENT_KEY, store: MemoryRefusals | None = None) -> UsageSubscription:
-    guard = make_guard(store=store, url=url, key=key)
-    return UsageSubscription(ProxyClient(name="default", url=url, key=key, guard=guard, subscribes=True), V0)
+def _client(url: str, *, key: str = MANAGEMENT_KEY, store: MemoryRefusals | None = None) -> ProxyClient:
+    return ProxyClient(name="default", url=url, key=key, guard=make_guard(store=store, url=url, key=key))
 
 
 def test_a_refused_login_counts_in_the_guards_budget() -> None:
     proxy, store = SteeredProxy(key=MANAGEMENT_KEY), MemoryRefusals()
     with SteeredServer(proxy) as server:
-        source = _source(server.url, key=WRONG_KEY, store=store)
+        client = _client(server.url, key=WRONG_KEY, store=store)
         for _ in range(3):
             with pytest.raises(KeyRefusedError):
-                source.connect()
+                connect(client)
         assert proxy.counts().refused_logins == 1
         with pytest.raises(KeyRefusedError):
-            source.client.get(V0.config)
+            client.get(V0.config)
         assert proxy.counts().refused_logins == 1, "over HTTP, too, it is not tried again"
     (refused,) = store.load()
     assert refused.count == 1

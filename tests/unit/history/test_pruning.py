@@ -1,11 +1,11 @@
-"""Other work with Supabase: it can be stopped after each call that takes long."""
+"""Pruning in Supabase: it can be stopped after each call that takes long."""
 
 from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
+from exporter.history.pruning import prune_task
 from exporter.history.supabase_client import Remote, Row
-from exporter.history.tasks import prune_task
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.simulator.world import CLIENTS, CREDENTIALS
-from exporter.sources.credentials import Names, fetch_names
 from exporter.sources.detect import detect
+from exporter.sources.inventory import Names, fetch_names
 from exporter.sources.proxy_client import ProxyClient
 from tests.benches.booking import PSEUDONYMS
 from tests.fakes.guarding import KEY, make_guard
@@ -49,6 +49,14 @@ def test_a_list_that_cannot_be_read_is_reported_and_costs_only_itself(server: St
     (problem,) = names.problems
     assert "answered /v0/management/api-keys with something that is not CPA's" in problem
     assert "sk-secret" not in problem
+
+
+@pytest.mark.parametrize("path", ["auth-files", "claude-api-key", "openai-compatibility", "api-key-usage"])
+def test_a_list_of_another_shape_is_named_with_its_proxy(server: SteeredServer, path: str) -> None:
+    server.proxy.fault(path=path, kind="status", status=200, body=b"[]", times=None)
+    (problem,) = _fetch(server).problems
+    assert problem.startswith("Proxy 'default' at ")
+    assert problem.endswith(f"answered /v0/management/{path} with something that is not CPA's.")
 
 
 def test_a_proxy_without_such_a_list_has_no_clients(server: SteeredServer) -> None:

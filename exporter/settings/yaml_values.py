@@ -22,18 +22,18 @@ _SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "times
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was written: under a ``name``, in a ``line`` (0 if there are none) of a ``source``.
+    """Where something was written: under a ``name``, in a ``line`` (0 if there are none) of an ``origin``.
 
     Paths that were written there are relative to ``base``.
     """
 
     name: str
-    source: str
+    origin: str
     base: Path
     line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}" if self.line else self.source
+        return f"{self.origin}:{self.line}" if self.line else self.origin
 
     def problem(self, why: str, fix: str = "") -> Problem:
         """A problem with what was written here."""
@@ -71,41 +71,18 @@ Node = Text | Items | Mapping
 """``at`` is where its name stands or, in a list, where it begins."""
 
 
-def single(node: Node) -> Text:
-    """The text that stands there. Raises ProblemsError for a list or a mapping."""
-    if not isinstance(node, Text):
-        raise ProblemsError(node.at.problem("It is not a single value.", f"Write it as {node.at.name}: value."))
-    return node
-
-
-def secret_in_file(file: Node, *, plain: Node | None) -> Text:
-    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
-
-    Line breaks at the end of the file do not belong to it.
-    """
-    at, name = file.at, single(file)
-    if plain is not None:
-        raise ProblemsError(at.problem(f"{plain.at.name} ({plain.at}) is set too.", "Set only one of the two."))
-    text = read_text(at.base / name, at).rstrip("\r\n")
-    if not text.strip():
-        raise ProblemsError(at.problem("The file is empty.", "Put the secret into it."))
-    return Text(text, at)
-
-
 def read_text(path: Path, named: Place) -> str:
     """The text of a file without byte order mark; ``named`` is where its path was written. Raises ProblemsError."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         why, fix = say("The file does not exist."), say("Create it, or correct the path in {name}.", name=named.name)
-    except IsADirectoryError:
-        why = say("It is a directory.")
-        fix = say("Put a file there, or correct the path in {name}.", name=named.name)
     except UnicodeDecodeError:
         why, fix = say("The file is not UTF-8 text."), say("Save it as UTF-8.")
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or "not a path"
-        why, fix = say("The file cannot be read: {cause}.", cause=cause), say("Let the exporter's user read it.")
+        why = say("The file cannot be read: {cause}.", cause=cause)
+        fix = say("Let the exporter's user read it, or correct the path in {name}.", name=named.name)
     raise ProblemsError(named.problem(why, fix))
 
 
@@ -121,30 +98,28 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
         if root is None or root.tag == _PLAIN + "null":
             return Mapping({}, replace(top, line=1))
         if isinstance(root, yaml.MappingNode):
-            return _mapping(root, replace(top, line=1), ())
-        line, why, fix = 1, say("The file is not a mapping."), say("Begin it with a name and a colon.")
-    except _RefusedError as error:
-        line, why, fix = error.line, error.why, error.fix
+            return _mapping(root, replace(top, line=1))
+        raise _refused(root, say("The file is not a mapping."), say("Begin it with a name and a colon."))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        why, fix = say("This is not YAML: {cause}.", cause=_cause(error)), _hint(error)
+        why, fix = error.problem or "", error.note or ""
+        if not fix:
+            why = say("This is not YAML: {cause}.", cause=_cause(error))
+            fix = say("Check the indentation, and put quotes around special characters, also in the line before.")
+            if "'\\t'" in str(error.problem):
+                fix = say("Replace it with spaces.")
     except RecursionError:
-        line, why, fix = 1, say("Lists or mappings are nested too deeply."), say("Write it flat.")
+        line, why = 1, say("Lists or mappings are nested too deeply, or contain themselves.")
+        fix = say("Write it flat, without aliases.")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         why, fix = say("There is a control character."), say("Remove it.")
     raise ProblemsError(replace(top, line=line).problem(why, fix))
 
 
-class _RefusedError(Exception):
-    """What YAML allows and we do not: why, what to do, and in which line."""
-
-    def __init__(self, why: Sentence, fix: Sentence, node: yaml.Node) -> None:
-        self.why, self.fix, self.line = why, fix, _line(node)
-
-
-def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
+def _refused(node: yaml.Node, why: Sentence, fix: Sentence) -> yaml.MarkedYAMLError:
+    """The error of what YAML allows and we do not."""
+    return yaml.MarkedYAMLError(problem=why, problem_mark=node.start_mark, note=fix)
 
 
 def _cause(error: yaml.MarkedYAMLError) -> str:
@@ -158,44 +133,38 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 
 
-def _hint(error: yaml.MarkedYAMLError) -> Sentence:
-    if "'\\t'" in str(error.problem):
-        return say("Replace it with spaces.")
-    if isinstance(error, yaml.composer.ComposerError | yaml.scanner.ScannerError):
-        return say("Put quotes around values with special characters, and check the line before it too.")
-    return say("Check the indentation and quotes, also of the line before.")
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
 
 
-def _mapping(node: yaml.MappingNode, at: Place, above: tuple[yaml.Node, ...]) -> Mapping:
+def _mapping(node: yaml.MappingNode, at: Place) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         name = _name(key)
         if name in lines:
             why = say("The same name is already in line {line}.", line=lines[name])
-            raise _RefusedError(why, say("Keep one of the two."), key)
+            raise _refused(key, why, say("Keep one of the two."))
         lines[name] = _line(key)
     yaml.SafeLoader("").flatten_mapping(node)
     found = Mapping({}, at)
     for key, value in node.value:
         place = replace(at, name=_name(key), line=_line(key))
-        found[place.name] = _convert(value, place, (*above, node))
+        found[place.name] = _node(value, place)
     return found
 
 
 def _name(key: yaml.Node) -> str:
     if not isinstance(key, yaml.ScalarNode):
-        raise _RefusedError(say("A name is not a plain text."), say("Write name: value."), key)
+        raise _refused(key, say("A name is not a plain text."), say("Write name: value."))
     return str(key.value)
 
 
-def _convert(node: yaml.Node, at: Place, above: tuple[yaml.Node, ...]) -> Node:
-    if any(node is parent for parent in above):
-        raise _RefusedError(say("A value contains itself."), say("Remove the alias."), node)
+def _node(node: yaml.Node, at: Place) -> Node:
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
-        return _mapping(node, at, above)
+        return _mapping(node, at)
     if isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
-        return Items((_convert(item, replace(at, line=_line(item)), (*above, node)) for item in node.value), at)
+        return Items((_node(item, replace(at, line=_line(item))) for item in node.value), at)
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
         return Text("" if node.tag == _PLAIN + "null" else node.value.strip(), at)
     why = say("The value has a tag (a word after !), which is not supported.")
-    raise _RefusedError(why, say("Write the value plainly, in quotes."), node)
+    raise _refused(node, why, say("Write the value plainly, in quotes."))

@@ -1,7 +1,8 @@
-"""Asking a provider about an account: the questions, and what an answer may say. Pure; the caller does the waiting.
+"""What a provider is: the headers in which it reports windows, the questions about an account, what answers may say.
 
-The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes here. Hosts and
-paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
+Each provider is a ``Provider`` in a file of its own, and a line in ``exporter.quotas.providers``. Pure; the caller does
+the waiting. The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes here.
+Hosts and paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
 """
 
 import re
@@ -17,9 +18,8 @@ _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9.:-]{0,98}").fullmatch
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call needs to know about an account, from the inventory: its id at the provider (``id_token``'s
-    ``chatgpt_account_id``) and its Google project (``project_id``).
+class AccountIds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call needs of an account, from the inventory: its id at the provider, and its Google project.
 
     Both are personal. They stay in memory for the call and are shown nowhere.
     """
@@ -28,7 +28,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str = ""
 
     def __repr__(self) -> str:
-        return "Facts()"
+        return "AccountIds()"
 
 
 class Refusal(StrEnum):
@@ -113,18 +113,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     data: str = ""
 
-    def request(self, auth_index: str, facts: Facts) -> dict[str, Any] | None:
+    def request(self, auth_index: str, ids: AccountIds) -> dict[str, Any] | None:
         """The body of the proxy's ``api-call``; None if the call needs the account's project and it is unknown."""
-        if "$PROJECT$" in self.data and not _PROJECT_ID(facts.project_id):
+        if "$PROJECT$" in self.data and not _PROJECT_ID(ids.project_id):
             return None
-        account = facts.account_id if _ACCOUNT_ID(facts.account_id) else ""
+        account = ids.account_id if _ACCOUNT_ID(ids.account_id) else ""
         headers = {name: value.replace("$ACCOUNT$", account) for name, value in self.headers.items()}
         return {
             "auth_index": auth_index,
             "method": "POST" if self.data else "GET",
             "url": self.url,
             "header": {"Authorization": "Bearer $TOKEN$"} | {name: value for name, value in headers.items() if value},
-            "data": self.data.replace("$PROJECT$", facts.project_id),
+            "data": self.data.replace("$PROJECT$", ids.project_id),
         }
 
 
@@ -149,7 +149,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     the test of a value, which gives None for one that does not fit. ``use_suffix`` ends the names of headers that state
     a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to read the
     headers of usage records, not just the signals. ``states_all``: whether each answer states all windows of a scope.
-    ``counts``: whether use of a model counts in the windows of a scope.
+    ``counts``: whether use of a model certainly counts in the windows of a scope.
     """
 
     questions: tuple[Question, ...] = ()
@@ -159,4 +159,4 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
     in_records: bool = False
     states_all: bool = False
-    counts: Callable[[str, str], bool] = lambda _model, _scope: True
+    counts: Callable[[str, str], bool] = lambda _model, scope: not scope

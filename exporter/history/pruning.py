@@ -1,43 +1,19 @@
-"""Periodic work in Supabase besides the records: cumulative rows for older dashboards, and pruning."""
+"""Pruning in Supabase: old records and old snapshots go."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
-import structlog
-
 from exporter.clock import Clock
 from exporter.days import DAY_MS, local_date
+from exporter.history.history import Task
 from exporter.history.supabase_client import Remote, Row, expect
-from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 
-_SLOT_SECONDS = 300
-_LOOK_SECONDS = 10.0
 _PRUNED_EVERY_SECONDS = 3600.0
 _SNAPSHOT_DAYS = 90
 """How long rows of ``usage_snapshots`` and ``model_usage`` stay; ``daily_stats`` has the time before."""
 _SNAPSHOTS_AT_ONCE = 50
 """Each takes its rows of ``model_usage`` with it: one for every client and model that ever occurred."""
-
-_log = structlog.get_logger("exporter.history")
-
-
-def snapshot_task(remote: Remote, clock: Clock) -> Task:
-    """Writes a row of ``usage_snapshots`` every five minutes, with its rows of ``model_usage``."""
-    written: int | None = None
-
-    def run(owner: str, proxies: Sequence[str]) -> None:
-        nonlocal written
-        now = clock.now()
-        slot = int(now) // _SLOT_SECONDS
-        if slot == written:
-            return
-        moment = datetime.fromtimestamp(now, UTC).isoformat()
-        if remote.call("exporter_snapshot", p_proxy=proxies[0], p_owner=owner, p_at=moment) is False:
-            _log.info("history_snapshot_left_out", meaning="Supabase has a later one; is a clock wrong?")
-        written = slot
-
-    return Task(_LOOK_SECONDS, run)
 
 
 def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, days: int) -> Task:

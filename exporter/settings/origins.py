@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv.parser import parse_stream
@@ -18,8 +18,7 @@ from dotenv.parser import parse_stream
 from exporter.sentences import say
 from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean
-from exporter.settings.written import Items, Node, Place, Text, read_text, read_yaml, single
-from exporter.settings.yaml_rows import unknown_setting
+from exporter.settings.yaml_values import Node, Place, Text, read_text, read_yaml
 
 _DOTENV = ".env"
 
@@ -37,12 +36,12 @@ _KNOWN = {name: setting for setting in declared() for name in setting.names}
 class Loaded:
     """The outcome of loading. ``settings`` is None if there are problems.
 
-    ``sources`` says where each setting's value came from, by its name in the environment. Besides what is wrong
+    ``origins`` says where each setting's value came from, by its name in the environment. Besides what is wrong
     (``problems``) there is what deserves a look (``warnings``), and what was ignored on purpose (``notes``).
     """
 
     settings: Settings | None = None
-    sources: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
@@ -63,12 +62,12 @@ class Loaded:
 
 
 def read_environment(
-    environ: Mapping[str, str], loaded: Loaded, *, cwd: Path, source: str = "environment"
+    environ: Mapping[str, str], loaded: Loaded, *, cwd: Path, origin: str = "environment"
 ) -> dict[str, Node]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
-        value = Text(text.strip(), Place(name, source, cwd))
+        value = Text(text.strip(), Place(name, origin, cwd))
         if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
             if name in _KNOWN:
                 service = name.removesuffix("_PORT").lower().replace("_", "-")
@@ -124,20 +123,15 @@ def read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
     tree: dict[str, Node] = {}
     with loaded.collecting():
         tree = read_yaml(path, setting="EXPORTER_CONFIG")
-    settings = {name.lower(): setting for name, setting in _KNOWN.items()}
     found: dict[str, Node] = {}
     for name, node in tree.items():
-        setting = settings.get(name)
-        if setting is None and name not in ROWS:
-            label, why, fix = unknown_setting(name, (*settings, *ROWS))
-            loaded.problems.append(replace(node.at, name=label).problem(why, fix))
-        elif setting is not None and not setting.in_yaml:
+        setting = _KNOWN.get(name.upper())
+        if setting is not None and not setting.in_yaml:
             fix = f"Set {name.upper()} in the environment."
             loaded.problems.append(node.at.problem("It cannot be set in this file.", fix))
         elif name == "proxies" and node in ("", []):
-            loaded.problems.append(node.at.problem(say("The list is empty."), say("Add a proxy, or remove the line.")))
+            why, fix = say("{name} is empty.", name=name), say("Add an entry, or remove the line.")
+            loaded.problems.append(node.at.problem(why, fix))
         elif node != "":
-            with loaded.collecting():
-                is_node = setting is None or (setting.is_list and isinstance(node, Items))
-                found[name] = node if is_node else single(node)
+            found[name] = node
     return found

@@ -14,15 +14,12 @@ import structlog
 from exporter.errors import HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, owner_of
 from exporter.history.predecessor.takeover import take_over
+from exporter.history.preflight import check_schema
 from exporter.history.restore import Restore
 from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
-from exporter.history.supabase_client import Remote, expect
 from exporter.ledger.schema import CLAIMED, RESTORED
 from exporter.sentences import counted, joined, say
-
-SCHEMA_VERSION = 1
-"""The version of the functions in supabase/migrations/ that this exporter calls."""
 
 INTERVAL_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 5.0
@@ -57,20 +54,6 @@ class Task:
     run: "Callable[[str, Sequence[str]], bool | None]"
     needs_claim: bool = True
     when_complete: bool = False
-
-
-def check_schema(remote: Remote) -> int:
-    """The version of the functions in the project. Raises HistoryError, also if it is too old."""
-    version = expect(int, remote.call("exporter_schema_version"))
-    if version < SCHEMA_VERSION:
-        raise HistoryMisconfiguredError(
-            "The project's tables are those of an older version ({version}; this one needs {needed}). Apply the files"
-            " in supabase/migrations/ again: docs/supabase.md.",
-            version=version,
-            needed=SCHEMA_VERSION,
-            reason="not_migrated",
-        )
-    return version
 
 
 class History:
@@ -268,7 +251,7 @@ class History:
         left. Counts without details that the ledger has not forgotten have risen by what another exporter booked.
         """
         held = self._remote.first("exporter_proxies", "owner,given_back", newest="name", where={"name": proxy})
-        if held is None or held["owner"] == self._owner or self._ledger.snapshots.checkpoint(proxy).had_no_details:
+        if held is None or held["owner"] == self._owner or self._ledger.snapshots.last(proxy).had_no_details:
             return False
         backlog = self._ledger.backlog
         if held["given_back"] and proxy in self._signs and backlog.stage(proxy) == RESTORED:

@@ -1,19 +1,19 @@
-"""What the proxy is asked to call, with the account's facts and no token; and what answers contain besides windows."""
+"""What the proxy is asked to call, with the account's ids and no token; and what answers contain besides windows."""
 
 import json
 
 import pytest
 
-from exporter.quotas.asking import AccountState, Balance, Facts, Report
+from exporter.quotas.base import AccountIds, AccountState, Balance, Report
 from tests.benches.asked import call_of
 
 _CODEX, _ANTIGRAVITY = call_of("codex"), call_of("antigravity")
 _MONEY = (Balance("credits", 5),)
-_FACTS = Facts(account_id="acct-carol-planted-77", project_id="planted-project-417")
+_IDS = AccountIds(account_id="acct-carol-planted-77", project_id="planted-project-417")
 
 
 def test_a_call_is_the_body_of_the_proxys_api_call() -> None:
-    assert call_of("claude").request("df4617d25936b81a", Facts()) == {
+    assert call_of("claude").request("df4617d25936b81a", AccountIds()) == {
         "auth_index": "df4617d25936b81a",
         "method": "GET",
         "url": "https://api.anthropic.com/api/oauth/usage",
@@ -28,7 +28,7 @@ def test_a_call_is_the_body_of_the_proxys_api_call() -> None:
 
 
 def test_the_account_is_named_if_it_is_known() -> None:
-    known, unknown = _CODEX.request("a", _FACTS), _CODEX.request("a", Facts())
+    known, unknown = _CODEX.request("a", _IDS), _CODEX.request("a", AccountIds())
 
     assert known is not None
     assert unknown is not None
@@ -37,7 +37,7 @@ def test_the_account_is_named_if_it_is_known() -> None:
 
 
 def test_the_data_is_a_text_with_the_project() -> None:
-    request = _ANTIGRAVITY.request("a", _FACTS)
+    request = _ANTIGRAVITY.request("a", _IDS)
 
     assert request is not None
     assert json.loads(request["data"]) == {"project": "planted-project-417"}
@@ -45,19 +45,19 @@ def test_the_data_is_a_text_with_the_project() -> None:
 
 @pytest.mark.parametrize("project", ["", 'p","x":"', "p\nq", "Project", "p" * 200, "$TOKEN$", "a b"])
 def test_an_invalid_project_is_not_sent(project: str) -> None:
-    assert _ANTIGRAVITY.request("a", Facts(project_id=project)) is None
+    assert _ANTIGRAVITY.request("a", AccountIds(project_id=project)) is None
 
 
 @pytest.mark.parametrize("account", ["a\r\nHost: other.example", "a b", "x" * 65, "$TOKEN$", "é"])
 def test_an_invalid_account_is_not_sent(account: str) -> None:
-    request = _CODEX.request("a", Facts(account_id=account))
+    request = _CODEX.request("a", AccountIds(account_id=account))
 
     assert request is not None
     assert "Chatgpt-Account-Id" not in request["header"]
 
 
-def test_the_facts_of_an_account_are_not_written_anywhere() -> None:
-    assert "planted" not in f"{_FACTS} {_FACTS!r} {[_FACTS]}"
+def test_the_ids_of_an_account_are_not_written_anywhere() -> None:
+    assert "planted" not in f"{_IDS} {_IDS!r} {[_IDS]}"
 
 
 def test_values_that_an_answer_does_not_mention_stay() -> None:

@@ -44,7 +44,7 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StatusPage:
     overview: Overview
     statuses: Statuses
     prices: Pricer
@@ -69,7 +69,9 @@ class Page:
         with ledger.totals.lock:
             flows = {labels.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
         history, board, several = self.history(), self.limits.current, len(statuses) > 1
-        credentials = credential_states(statuses, board.windows, ledger=ledger, labels=labels, now_ms=now_ms)
+        credentials = credential_states(
+            statuses, (*board.windows, *board.ended), ledger=ledger, labels=labels, now_ms=now_ms
+        )
         worth = worth_rows(board, names_proxy=several)
         rows = [LimitRow(window, int(now_ms), several) for window in board.nearest_first()[:LONGEST_TABLE]]
         cards = _cards(rows, [each for each in credentials if each.up is not None], worth)

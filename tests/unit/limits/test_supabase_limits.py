@@ -8,7 +8,7 @@ import pytest
 from exporter.ledger.labels import SeriesLabels
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import Strategy
-from exporter.limits.supabase_source import COLUMNS, anchor_of, limit_of, moment_text
+from exporter.limits.supabase_limits import COLUMNS, anchor_of, limit_of, moment_text
 
 _SEED = {
     "id": 1,
@@ -22,6 +22,7 @@ _SEED = {
     "reset_anchor_timestamp": None,
 }
 _THRESHOLDS = Thresholds(warning=0.5, critical=0.6)
+_NO_INTEGER = "Input should be a valid integer, unable to parse string as an integer."
 
 
 def _read(**columns: Any) -> Limit | str:
@@ -40,6 +41,7 @@ def test_a_row_is_a_limit_under_its_id() -> None:
     assert (limit.id, limit.config_id, limit.name) == ("1", 1, "OpenAI Plus: gpt")
     assert (limit.strategy, limit.window_ms, limit.window) == (Strategy.ROLLING, 300 * 60_000, "5h")
     assert (limit.budgets, limit.thresholds) == (((Unit.TOKENS, 800_000),), _THRESHOLDS)
+    assert _limit(window_minutes=300.0).window_ms == limit.window_ms, "a column that a user made by hand"
 
 
 @pytest.mark.parametrize(
@@ -107,27 +109,31 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
     [
         (
             {"reset_strategy": "fixed"},
-            "'fixed' is not a reset_strategy. Use one of: daily, weekly, monthly, rolling, session.",
+            "reset_strategy: 'fixed' is not accepted. Use 'daily', 'weekly', 'monthly', 'rolling' or 'session'.",
         ),
-        ({"reset_strategy": ""}, "'' is not a reset_strategy. Use one of: daily, weekly, monthly, rolling, session."),
-        ({"model_pattern": " "}, "it has no model_pattern. Write a part of the models' names, or % for all models."),
-        ({"model_pattern": "a\nb"}, "model_pattern holds a line break or control character. Remove it."),
-        ({"provider": "\x1b[2J"}, "provider holds a line break or control character. Remove it."),
-        ({"tier_name": "x" * 256}, "tier_name is longer than 255 characters. Shorten it."),
-        ({"token_limit": -1}, "its token_limit is below 0. Write a budget above 0, or leave it empty for none."),
-        ({"request_limit": -1}, "its request_limit is below 0. Write a budget above 0, or leave it empty for none."),
-        ({"token_limit": 0.5}, "'0.5' is not a valid token_limit. Write a whole number."),
-        ({"token_limit": "many"}, "'many' is not a valid token_limit. Write a whole number."),
-        ({"token_limit": float("inf")}, "'inf' is not a valid token_limit. Write a whole number."),
-        ({"window_minutes": 0}, "a rolling limit needs window_minutes from 1 to 527040 (366 days), not 0."),
-        ({"window_minutes": None}, "a rolling limit needs window_minutes from 1 to 527040 (366 days), not 0."),
+        ({"reset_strategy": ""}, "reset_strategy: reset_strategy is missing. Add reset_strategy."),
+        ({"model_pattern": " "}, "model_pattern: model_pattern is missing. Add model_pattern."),
+        ({"model_pattern": "a\nb"}, "model_pattern: It holds a line break or control character. Remove it."),
+        ({"provider": "\x1b[2J"}, "provider: It holds a line break or control character. Remove it."),
+        (
+            {"tier_name": "x" * 256},
+            "tier_name: a text of 256 characters is not accepted. Give at most 255 characters.",
+        ),
+        ({"token_limit": -1}, "token_limit: '-1' is not accepted. Input should be greater than or equal to 0."),
+        ({"request_limit": -1}, "request_limit: '-1' is not accepted. Input should be greater than or equal to 0."),
+        ({"token_limit": 0.5}, f"token_limit: '0.5' is not accepted. {_NO_INTEGER}"),
+        ({"token_limit": "many"}, f"token_limit: 'many' is not accepted. {_NO_INTEGER}"),
+        ({"token_limit": float("inf")}, f"token_limit: 'inf' is not accepted. {_NO_INTEGER}"),
+        ({"window_minutes": 0}, "window_minutes: '0' is not accepted. Input should be greater than or equal to 1."),
+        ({"window_minutes": None}, "window_minutes: '0' is not accepted. Input should be greater than or equal to 1."),
         (
             {"window_minutes": 527_041, "reset_strategy": "session"},
-            "a session limit needs window_minutes from 1 to 527040 (366 days), not 527041.",
+            "window_minutes: '527041' is not accepted. Input should be less than or equal to 527040.",
         ),
         (
             {"reset_anchor_timestamp": "infinity"},
-            "'infinity' is not a reset_anchor_timestamp. Write a moment, or leave it empty for none.",
+            "reset_anchor_timestamp: 'infinity' is not a moment."
+            " Write one such as 2026-11-24T18:30:00+01:00, or leave it empty for none.",
         ),
     ],
 )

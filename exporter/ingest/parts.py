@@ -16,8 +16,8 @@ If it returns True, the look-up comes later, and the records stay on disk until 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
-    """What reads, redacts, prices and books. One serves all proxies."""
+class IngestParts:
+    """What redacts, prices, books and dates a record. One serves all proxies."""
 
     ledger: Ledger
     pricer: Pricer

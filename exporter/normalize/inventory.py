@@ -1,7 +1,7 @@
 """Reading the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
 
 The answers hold raw keys, e-mail addresses and file names. Here they become pseudonyms, and no undeclared field is
-decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about an account.
+decoded, so nothing raw can stay. The one exception: ``AccountIds`` for a call about an account.
 """
 
 import re
@@ -14,7 +14,7 @@ from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.usage_record import billing_of
 from exporter.normalize.wire import UNDECODABLE, decoded, without_nul
-from exporter.quotas.asking import Facts
+from exporter.quotas.base import AccountIds
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
 from exporter.quotas.values import OTHER, instant, is_word
@@ -40,8 +40,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     organization have one (``shares_id``), ``member_id`` does: the id with the e-mail address, empty without one.
     ``names`` are people's names for it, for aliases; several credentials can share an e-mail address or a key.
     ``status`` is None for API keys: no CPA version states theirs. ``success`` and ``failed`` are the proxy's own counts
-    since its start (CPA >= 6.9.49), else None. ``readings`` are the provider's windows, from builds that list them
-    (later than 7.2.140).
+    since its start (CPA >= 6.9.49), else None. ``renewed_ms`` is when its login was last made or refreshed, 0 if the
+    proxy does not state it. ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
     """
 
     facts: CredentialFacts
@@ -57,6 +57,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool = False
     unavailable: bool = False
     retry_ms: int | None = None
+    renewed_ms: int = 0
     success: int | None = None
     failed: int | None = None
     readings: tuple[Reading, ...] = ()
@@ -100,6 +101,7 @@ class _AuthFile(msgspec.Struct):
     disabled: bool | None = None
     unavailable: bool | None = None
     next_retry_after: str | None = None
+    last_refresh: str | None = None
     id_token: _IdToken | None = None
     success: int | None = None
     failed: int | None = None
@@ -147,7 +149,7 @@ def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> R
     )
 
 
-def read_facts(body: bytes, auth_index: str) -> Facts | None:
+def read_account_ids(body: bytes, auth_index: str) -> AccountIds | None:
     """What a call about the account needs, unredacted; None if this ``/auth-files`` lacks it or has it disabled.
 
     Raises BadAnswerError for another shape.
@@ -156,7 +158,7 @@ def read_facts(body: bytes, auth_index: str) -> Facts | None:
         file = decoded(raw, _Called, strict=False)
         if file is not None and file.auth_index == auth_index and not file.disabled:
             account_id = (file.id_token.chatgpt_account_id if file.id_token else None) or ""
-            return Facts(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
+            return AccountIds(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
     return None
 
 
@@ -232,6 +234,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
         unavailable=bool(file.unavailable),
         # Year 1 is Go's "no time"; no page can show a time centuries away in every zone.
         retry_ms=retry_ms if 0 < retry_ms < _FAR_MS else None,
+        renewed_ms=instant(file.last_refresh or "") or 0,
         success=file.success,
         failed=file.failed,
         readings=tuple(read_signals(told, received_ms=received_ms)),

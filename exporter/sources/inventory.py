@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
+from exporter.normalize.inventory import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import decoded
 from exporter.sources.paths import Paths
@@ -41,9 +41,13 @@ def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, 
     def fetch(path: str, read: Callable[[bytes], _T], missing: _T) -> _T:
         try:
             answer = client.get(path, accept=FOUND_OR_NOT).whole()
-            return read(bytes(answer.body)) if answer.status == 200 else missing
         except (BadAnswerError, ProxyServerError) as exc:
             problems.append(str(exc))
+            return missing
+        try:
+            return read(bytes(answer.body)) if answer.status == 200 else missing
+        except BadAnswerError:
+            problems.append(_not_of_cpa(client, path))
             return missing
 
     def add(path: str, read: Callable[[bytes], Read]) -> None:
@@ -98,6 +102,10 @@ def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_
     listed = decoded(answer.body, _ClientKeys) if answer.status == 200 else _ClientKeys()
     problems = list(inventory.problems)
     if listed is None:
-        problems.append(f"{client.where} answered {paths.client_keys} with something that is not CPA's.")
+        problems.append(_not_of_cpa(client, paths.client_keys))
     clients = list(dict.fromkeys(remember(key) for key in (listed and listed.api_keys) or () if key))
     return Names(accounts=inventory.accounts, clients=clients, raw=raw, problems=problems)
+
+
+def _not_of_cpa(client: ProxyClient, path: str) -> str:
+    return f"{client.where} answered {path} with something that is not CPA's."

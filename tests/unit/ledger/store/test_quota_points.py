@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.quotas import LONGEST_MS, MOST_POINTS, STEP, CapacityChanges, QuotaKey, QuotaPoint
+from exporter.ledger.store.quota_points import LONGEST_MS, MOST_POINTS, STEP, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.quotas.reading import MAX_WINDOWS, Reading
 from tests.fakes.guarding import TurnableClock
 
@@ -37,7 +37,7 @@ class _Bench:
         return [point.used_ratio for point in self.points().get(key, [])]
 
     def points(self) -> Mapping[QuotaKey, list[QuotaPoint]]:
-        return self.ledger.quotas.points(from_ms=0, until_ms=2**60)
+        return self.ledger.quota_points.points(from_ms=0, until_ms=2**60)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_points_and_changes_continue_with_the_account_into_which_a_login_is_merg
             at_ms = _START_MS + (10 * credential + minute) * 60_000
             bench.note(at_ms, credential / 10 + minute * STEP, resets_ms, credential=credential)
         since_ms = _START_MS + (10 * credential + 1) * 60_000
-        bench.ledger.quotas.note_change((credential, "5h", ""), since_ms=since_ms, shrank=True)
+        bench.ledger.quota_points.note_change((credential, "5h", ""), since_ms=since_ms, shrank=True)
     bench.ledger.label_store.credentials = {
         1: Credential(id=1, proxy=1, label="codex-1"),
         2: Credential(id=2, proxy=1, label="codex-2", merged_into=1),
@@ -118,17 +118,17 @@ def test_points_and_changes_continue_with_the_account_into_which_a_login_is_merg
         bench.ledger.quotas.join(connection)
 
     assert bench.shares() == pytest.approx([0.1 + STEP, 0.1 + 2 * STEP, 0.2 + STEP, 0.2 + 2 * STEP])
-    assert bench.ledger.quotas.changes() == {_KEY: CapacityChanges(shrank=2, grew=0)}
+    assert bench.ledger.quota_points.changes() == {_KEY: CapacityChanges(shrank=2, grew=0)}
 
 
 def test_a_change_is_counted_once_and_forgets_earlier_points(bench: _Bench) -> None:
     for minute in range(4):
         bench.note(_START_MS + minute * 60_000, 0.1 + minute * STEP, _START_MS + 5 * _HOUR_MS)
     for _ in range(2):
-        bench.ledger.quotas.note_change(_KEY, since_ms=_START_MS + 2 * 60_000, shrank=False)
+        bench.ledger.quota_points.note_change(_KEY, since_ms=_START_MS + 2 * 60_000, shrank=False)
 
     assert bench.shares() == pytest.approx([0.1 + 2 * STEP, 0.1 + 3 * STEP])
-    assert bench.ledger.quotas.changes() == {_KEY: CapacityChanges(shrank=0, grew=1)}
+    assert bench.ledger.quota_points.changes() == {_KEY: CapacityChanges(shrank=0, grew=1)}
 
 
 def test_a_merge_of_two_logins_forgets_no_window_that_another_account_lacks_for_now(bench: _Bench) -> None:

@@ -12,7 +12,7 @@ from exporter.errors import BadAnswerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account, read_auth_files, read_facts, read_key_list, read_key_uses
+from exporter.normalize.inventory import Account, read_account_ids, read_auth_files, read_key_list, read_key_uses
 from exporter.records import Billing, CredentialFacts
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
@@ -274,7 +274,7 @@ def test_an_incomplete_inventory_makes_no_account_new(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1"}), whole=False)
     ledger.take_inventory("p", _files(_ALICE | {"success": 250_000}))
-    assert not ledger.totals.pending_zero, "it had counted before we met it"
+    assert not ledger.births.pending, "it had counted before we met it"
 
 
 _SHARED = {"api-key": "sk-relay", "base-url": "https://relay.example", "auth-index": "a" * 16}
@@ -403,10 +403,10 @@ def test_attempts_continue_over_restarts_of_both(tmp_path: Path) -> None:
 def test_an_account_is_born_only_at_a_known_proxy(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
-    assert not ledger.totals.pending_zero
+    assert not ledger.births.pending
     bob = _ALICE | {"name": "claude-bob.json", "auth_index": "b" * 16, "success": 3}
     ledger.take_inventory("p", _files(_ALICE, bob))
-    assert [key[0] for key in ledger.totals.pending_zero] == ["a"]
+    assert [key[0] for key in ledger.births.pending] == ["a"]
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
@@ -477,8 +477,8 @@ def test_the_facts_of_a_call_are_those_of_the_account_and_are_not_shown() -> Non
     body = body_of("v7.2.140/auth-files-after.json")
     files = {each["type"]: each for each in recorded("v7.2.140/auth-files-after.json")["body"]["files"]}
 
-    codex = read_facts(body, files["codex"]["auth_index"])
-    google = read_facts(body, files["antigravity"]["auth_index"])
+    codex = read_account_ids(body, files["codex"]["auth_index"])
+    google = read_account_ids(body, files["antigravity"]["auth_index"])
 
     assert codex is not None
     assert codex.account_id == files["codex"]["id_token"]["chatgpt_account_id"]
@@ -497,8 +497,8 @@ def test_the_facts_of_a_call_are_those_of_the_account_and_are_not_shown() -> Non
         pytest.param([5, {"auth_index": ["a"]}], id="no accounts"),
     ],
 )
-def test_an_account_that_is_not_listed_has_no_facts(files: Any) -> None:
-    assert read_facts(json.dumps({"files": files}).encode(), "a") is None
+def test_an_account_that_is_not_listed_has_no_ids(files: Any) -> None:
+    assert read_account_ids(json.dumps({"files": files}).encode(), "a") is None
 
 
 def test_what_only_a_call_needs_costs_no_account_and_what_it_does_not_need_no_call() -> None:
@@ -506,11 +506,11 @@ def test_what_only_a_call_needs_costs_no_account_and_what_it_does_not_need_no_ca
     read = read_auth_files(json.dumps({"files": [file]}).encode(), PSEUDONYMS.of, received_ms=0)
     assert (len(read.accounts), read.unread) == (1, 0)
 
-    facts = read_facts(json.dumps({"files": [file | {"project_id": "p", "success": 1.5}]}).encode(), "a")
-    assert facts is not None
-    assert facts.project_id == "p"
+    ids = read_account_ids(json.dumps({"files": [file | {"project_id": "p", "success": 1.5}]}).encode(), "a")
+    assert ids is not None
+    assert ids.project_id == "p"
 
 
-def test_facts_of_another_shape_are_left_out() -> None:
+def test_ids_of_another_shape_are_left_out() -> None:
     with pytest.raises(BadAnswerError):
-        read_facts(b"[]", "a")
+        read_account_ids(b"[]", "a")

@@ -12,17 +12,17 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.labels import CredentialLabels
-from exporter.ledger.views.quotas import CapacityChanges
+from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.limit_file import Plan, watch_limit_file
 from exporter.limits.model import LimitWindow, ProviderWindow, Thresholds
 from exporter.limits.pools import Pool, PoolKey
-from exporter.normalize.credentials import Account
+from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.web import WebBench
-from tests.unit.web.test_page import HOSTILE
+from tests.unit.web.test_status_page import HOSTILE
 
 _NOW_MS = 1_795_000_000_000
 _HOUR_MS = 3_600_000
@@ -320,6 +320,17 @@ def test_an_account_whose_window_is_used_up_is_not_called_up_whatever_its_proxy_
     of_anna, of_carl = _cards(web, Board(at_ms=_NOW_MS, windows=(week, opus, other_models)))
     assert of_anna.startswith("claude-anna used up until 2026-11-18 ")
     assert of_carl == "claude-carl up"
+
+
+def test_an_account_that_waits_less_long_than_its_window_is_used_up_until_that_resets(web: WebBench) -> None:
+    _listed(web, "anna")
+    status = web.statuses[0]
+    ((id_, account),) = status.accounts
+    waits = msgspec.structs.replace(account, status="error", unavailable=True, retry_ms=_NOW_MS + _HOUR_MS // 2)
+    web.statuses[:] = [replace(status, accounts=((id_, waits),))]
+    full = replace(_WINDOW, kind="provider", name="", proxy="p", credential="claude-anna", unit="share", used_ratio=1.0)
+    [card] = _cards(web, Board(at_ms=_NOW_MS, windows=(replace(full, reset_ms=_NOW_MS + 30 * _HOUR_MS),)))
+    assert card.startswith("claude-anna used up until 2026-11-19 ")
 
 
 # --- the accounts of a provider together ------------------------------------------------------------------------------
