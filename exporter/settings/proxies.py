@@ -94,7 +94,8 @@ class _AliasRow(SettingsRow):
             raise wrong(why, f"Give exactly one of: {', '.join(names_of(cls)[1:])}.")
         if info.context is not None:
             for name, value in held.items():
-                cls._once(name, value, (data.get(name) or data[f"{name}_file"]).at, info.context)
+                same = value.get_secret_value().lower() if name == "email" else value  # an address has no case
+                cls._once(name, same, (data.get(name) or data[f"{name}_file"]).at, info.context)
         return row
 
 

@@ -265,6 +265,13 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             id="two aliases for one client",
         ),
         pytest.param(
+            "aliases:\n  credentials:\n  - {email: planted@x.y, alias: a}\n  - {email: Planted@x.y, alias: b}",
+            4,
+            "aliases.credentials[1].email",
+            "Another one has the same email (c.yaml:3).",
+            id="two aliases for one address, in different case",
+        ),
+        pytest.param(
             f"aliases:\n  clients:\n  - {{key: planted, alias: {'a' * 101}}}",
             3,
             "aliases.clients[0].alias",

@@ -22,8 +22,8 @@ from tests.benches.limits import STRATEGIES
 from tests.benches.web import WebBench
 from tests.stack.pages import translations
 
-_ENGLISH = ("en", "None of the requests kept from this range failed.")
-_CHINESE = ("zh-Hans", "此时间范围内保留的请求中没有失败的。")
+_ENGLISH = ("en", "No failed request is kept from this range.")
+_CHINESE = ("zh-Hans", "此时间范围内没有保留失败的请求。")
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_an_unreadable_ledger_is_reported(web: WebBench) -> None:
 
 def test_without_any_use_the_pages_say_so(client: FlaskClient) -> None:
     assert "Nothing was used in this range." in _page(client, "/usage").text
-    assert "None of the requests kept from this range failed." in _page(client, "/requests").text
+    assert "No failed request is kept from this range." in _page(client, "/requests").text
 
 
 def test_requests_are_the_last_failed_and_the_most_expensive_ones(bench: UsageBench, client: FlaskClient) -> None:
