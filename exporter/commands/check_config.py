@@ -113,14 +113,15 @@ def _unwritable(data_dir: Path) -> str:
             file.flush()
             os.fsync(file.fileno())  # some file systems find out only now that they are full
         for name in (FILE_NAME, HASH_KEY_FILE):
-            if (data_dir / name).exists():
-                with (data_dir / name).open("rb" if name == HASH_KEY_FILE else "r+b"):
+            place = data_dir / name
+            if place.exists():
+                with place.open("rb" if name == HASH_KEY_FILE else "r+b"):
                     pass
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return f"The disk of the data directory {data_dir} is full ({exc.strerror}). Free some space."
         return (
-            f"The data directory {data_dir} cannot be used ({exc.strerror}: {exc.filename or place}). Give the"
+            f"The data directory {data_dir} cannot be used ({exc.strerror}: {place}). Give the"
             " exporter's user write access, or set EXPORTER_DATA_DIR to a directory that it can write."
         )
     return ""

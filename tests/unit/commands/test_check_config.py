@@ -94,7 +94,8 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     done = run_command("check-config", cwd=tmp_path, **settings, **more)
     assert (done.returncode, done.stderr) == (1, "")
     directory, taken = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
-    assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used (Not a directory: " in directory
+    place = tmp_path / "file"
+    assert f"The data directory {place / 'data'} cannot be used (Not a directory: {place}). Give" in directory
     said = f"The exporter cannot listen on 127.0.0.1:{port} (Address already in use). Is another exporter running?"
     assert said in taken
     assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
