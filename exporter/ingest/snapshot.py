@@ -9,7 +9,7 @@ Of a snapshot without details (forks strip them) the rise of the counts is booke
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -33,8 +33,8 @@ from exporter.normalize.snapshot import (
     read_details,
     read_snapshot,
     rejected_line,
+    renamed,
     snapshot_fingerprint,
-    were_renamed,
 )
 from exporter.normalize.usage_record import duration, milliseconds, normalize
 from exporter.normalize.wire_record import Wire
@@ -137,6 +137,7 @@ class SnapshotIngest:
         self._facts = partial(parts.ledger.label_store.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
         self._counts = CountDeltas(proxy, parts.pricer, false_start_usd=false_start_usd)
+        self._may_have_new_key = True
 
     def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
@@ -146,10 +147,13 @@ class SnapshotIngest:
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
         before = self._snapshots.last(self._proxy)
+        if self._may_have_new_key:
+            before = replace(before, marks=renamed(before.marks, snapshot))
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
             self._take_details(snapshot, before, taken_ms=taken_ms)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms)
+        self._may_have_new_key = False
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -275,8 +279,8 @@ class SnapshotIngest:
     # --- counts without details ---------------------------------------------------------------------------------------
 
     def _take_counts(self, snapshot: Sequence[SnapshotSeries], before: LastSnapshot, *, taken_ms: int) -> None:
-        # The first snapshot is a baseline: nobody knows when its counts were used. So is the first under other names.
-        first = before.is_first or were_renamed(snapshot, before.marks)
+        # The first snapshot is a baseline: nobody knows when its counts were used.
+        first = before.is_first
         deltas = SnapshotDeltas() if first else self._counts.since(before.marks, snapshot, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
         self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)

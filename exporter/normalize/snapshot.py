@@ -8,8 +8,7 @@ again. Raw client keys leave here as pseudonyms, and so do the accounts in ``sou
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -30,8 +29,6 @@ _OPEN_PROXY = re.compile(
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
-_SMALL_COUNT = 20
-"""A restarted proxy may soon have counted as much again."""
 MOST_COUNTED = 10**13
 """Bound of a count, so that everything computed from it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
 
@@ -167,22 +164,31 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
     return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
 
 
-def were_renamed(snapshot: Sequence[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
-    """Whether each model's counts go on, but under no name in ``marks``: the hash key is another one."""
-    before, now = Counter[str](), Counter[str]()
-    for (_, model), mark in marks.items():
-        before[model] += mark.requests
-    for series in snapshot:
-        now[series.model] += series.requests
-        if (series.key, series.model) in marks:
-            return False
-    return before.total() > _SMALL_COUNT and before <= now
+def renamed(
+    marks: Mapping[tuple[str, str], Mark], snapshot: Sequence[SnapshotSeries]
+) -> Mapping[tuple[str, str], Mark]:
+    """``marks`` under the names of ``snapshot``, if it has none of theirs, but all their counts go on.
+
+    The hash key is then another one. Which mark is whose, the order of each model's counts says.
+    """
+    if any((series.key, series.model) in marks for series in snapshot):
+        return marks
+    found: dict[tuple[str, str], Mark] = {}
+    for model in {model for _, model in marks}:
+        before = sorted((mark for key, mark in marks.items() if key[1] == model), key=_requests, reverse=True)
+        now = sorted((series for series in snapshot if series.model == model), key=_requests, reverse=True)
+        found |= {(series.key, model): mark for series, mark in zip(now, before, strict=False)}
+    return marks if len(found) < len(marks) or has_restarted(snapshot, found) else found
 
 
-def has_restarted(snapshot: Sequence[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
+def _requests(counted: SnapshotSeries | Mark) -> int:
+    return counted.requests
+
+
+def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
     """Whether a count fell or a series vanished since ``marks``: the proxy has restarted."""
     now = {(each.key, each.model): each for each in snapshot}
-    return not were_renamed(snapshot, marks) and any(
+    return any(
         mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
         for key, mark in marks.items()
     )

@@ -164,7 +164,7 @@ class Snapshots:
         missed: int = 0,
         without_details: Sequence[SnapshotSeries] = (),
     ) -> None:
-        """End the booking of a snapshot, in one transaction: ``marks`` are remembered in place of those ``before``.
+        """End the booking of a snapshot, in one transaction: ``marks`` are remembered in place of the others.
 
         ``missed`` is how many records its totals count that no detail shows. ``without_details`` is what it sent if it
         has no details: ``deltas`` are then what it has counted since.
@@ -193,11 +193,12 @@ class Snapshots:
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
             change.set("snapshot_ms = ?", taken_ms)
             change.missed = missed
+            stored = read_marks(connection, "snapshot_series", change.proxy)
             connection.executemany(
                 "delete from snapshot_series where proxy = ? and client = ? and model = ?",
-                [(change.proxy, *key) for key in before.marks.keys() - marks.keys()],
+                [(change.proxy, *key) for key in stored.keys() - marks.keys()],
             )
-            changed = {key: mark for key, mark in marks.items() if before.marks.get(key) != mark}
+            changed = {key: mark for key, mark in marks.items() if stored.get(key) != mark}
             save_marks(connection, "snapshot_series", change.proxy, changed)
 
     def forget(self, proxy: str) -> None:

@@ -59,12 +59,37 @@ def test_another_hash_key_is_no_restart(missing: Literal["absent", ""], stripped
         for _ in range(15):
             stripped.request(client=client)
     stripped.poll()
+    stripped.restart()
     stripped.intake._pseudonym = Pseudonyms(b"another key").of
-    stripped.poll()
-    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (30, 0)
-    stripped.request()
+    stripped.request(client="sk-b")
     stripped.poll()
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (31, 0)
+    stripped.request()
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (32, 0)
+
+
+def test_another_hash_key_misses_nothing_of_a_fork_that_caps_its_details(stripped: SnapshotBench) -> None:
+    stripped.proxy.stripped, stripped.proxy.cap = "", 5
+    for _ in range(30):
+        stripped.request()
+        stripped.poll()
+    stripped.restart()
+    stripped.intake._pseudonym = Pseudonyms(b"another key").of
+    stripped.poll()
+    assert (flow_of(stripped.ledger).booked, flow_of(stripped.ledger).missed) == (30, 0)
+
+
+def test_a_restart_after_which_only_other_clients_come_counts_all_that_they_use(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    for _ in range(30):
+        stripped.request()
+    stripped.poll()
+    stripped.proxy.restart()
+    for _ in range(40):
+        stripped.request(client="sk-b")
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (70, 1)
 
 
 def test_counts_that_did_not_fall_continue_after_another_source(stripped: SnapshotBench) -> None:
