@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import msgspec
 
@@ -29,6 +30,7 @@ _OPEN_PROXY = re.compile(
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
+_requests, _tokens = attrgetter("requests"), attrgetter("tokens")
 MOST_COUNTED = 10**13
 """Bound of a count, so that everything computed from it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
 
@@ -169,20 +171,23 @@ def renamed(
 ) -> Mapping[tuple[str, str], Mark]:
     """``marks`` under the names of ``snapshot``, if it has none of theirs, but all their counts go on.
 
-    The hash key is then another one. Which mark is whose, the order of each model's counts says.
+    The hash key is then another one. Which series had which counts is a guess by their order, so two clients of one
+    model may change places; the sums over a model are right.
     """
     if any((series.key, series.model) in marks for series in snapshot):
         return marks
     found: dict[tuple[str, str], Mark] = {}
     for model in {model for _, model in marks}:
-        before = sorted((mark for key, mark in marks.items() if key[1] == model), key=_requests, reverse=True)
-        now = sorted((series for series in snapshot if series.model == model), key=_requests, reverse=True)
-        found |= {(series.key, model): mark for series, mark in zip(now, before, strict=False)}
-    return marks if len(found) < len(marks) or has_restarted(snapshot, found) else found
-
-
-def _requests(counted: SnapshotSeries | Mark) -> int:
-    return counted.requests
+        before = [mark for key, mark in marks.items() if key[1] == model]
+        now = [series for series in snapshot if series.model == model]
+        if len(now) < len(before):
+            return marks
+        before += [Mark(0, 0)] * (len(now) - len(before))
+        for series, mark in zip(sorted(now, key=_requests), sorted(before, key=_requests), strict=True):
+            found[series.key, model] = mark
+        for series, mark in zip(sorted(now, key=_tokens), sorted(before, key=_tokens), strict=True):
+            found[series.key, model] = msgspec.structs.replace(found[series.key, model], tokens=mark.tokens)
+    return marks if has_restarted(snapshot, found) else found
 
 
 def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
