@@ -24,5 +24,5 @@ PROVIDERS: Mapping[str, Provider] = {
 
 
 def provider_of(name: str) -> Provider:
-    """The provider of this name. One that is not listed is asked nothing, and all use counts in its windows."""
+    """The provider of this name. One that is not listed is asked nothing, and use counts in windows for all models."""
     return PROVIDERS.get(name) or Provider()

@@ -20,8 +20,8 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_API_PATH = re.compile(r"/(v[0-9]+(beta)?|v[0-9]+/management(/.*)?|management\.html)\Z")
-"""The base of an API, as clients of models have it, and the Management API with its page."""
+_API_PATH = re.compile(r"/(v[018]|v1beta|v[0-9]+/management(/.*)?|management\.html)\Z")
+"""The base of one of CPA's APIs, as clients of models have it, and the Management API with its page."""
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _QUOTED = ('""', "''", "“”", "\u2018\u2019")

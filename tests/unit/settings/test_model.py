@@ -121,6 +121,7 @@ def test_a_bad_value_is_refused_with_what_to_do(tmp_path: Path, name: str, text:
         ("http://localhost:8317/", "http://localhost:8317"),
         ("http://LocalHost:8317", "http://localhost:8317"),
         ("https://example.com/cpa//", "https://example.com/cpa"),
+        ("https://example.com/v2", "https://example.com/v2"),
         ("http://[::1]:8317", "http://[::1]:8317"),
         ("http://cli_proxy:8317", "http://cli_proxy:8317"),
     ],
