@@ -8,6 +8,7 @@ last one) and a document that is not a mapping. Scalars keep the text as written
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -44,6 +45,11 @@ class Text(str):
     """One value, without spaces around it."""
 
     at: Place
+
+    @cached_property
+    def file(self) -> str:
+        """The text of the file with this path, read only once, as a pipe can be. Raises ProblemsError."""
+        return read_text(self.at.base / self, self.at)
 
     def __new__(cls, text: str, at: Place) -> Self:
         made = super().__new__(cls, text)
