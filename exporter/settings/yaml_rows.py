@@ -192,7 +192,9 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
         case kind:
             why, fix = pattern("{value} is not accepted."), _FIXES.get(kind, pattern("Give a number."))
             known = [error.get("ctx", {}).get("expected", error["msg"].rpartition(" ")[2])]
-    return wrong(why, fix, name=name, value=shown(str(given)), known=" or ".join(known))
+    some, _, last = " or ".join(known).rpartition(" or ")
+    choice = say("{some} or {last}", some=some, last=last) if some else last
+    return wrong(why, fix, name=name, value=shown(str(given)), known=choice)
 
 
 def names_of(row: type[Row]) -> list[str]:
