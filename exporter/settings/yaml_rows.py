@@ -165,7 +165,7 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
             return PydanticCustomError(kind, "{why} {fix}", error["ctx"])
         case "missing":
             why, fix = pattern("{name} is missing."), pattern("Add {known}.")
-            known = [each for each in known if each.removesuffix("_file") == name]
+            known = [each for each in known if each in {name, f"{name}_file"}]
         case "extra_forbidden" if name in known:
             why, fix = pattern("{name} is set too."), pattern("Set only one of the two.")
             other = data[name.removesuffix("_file")].at
