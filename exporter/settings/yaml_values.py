@@ -129,12 +129,13 @@ def _refused(node: yaml.Node, why: Sentence, fix: Sentence) -> yaml.MarkedYAMLEr
 
 
 def _cause(error: yaml.MarkedYAMLError) -> str:
-    problem = str(error.problem or "it cannot be parsed")
+    problem = str(error.problem or "it cannot be parsed").removeprefix("but ")
     if "'\\t'" in problem:
         return say("a tab stands where only spaces may indent")
     if problem.startswith("found character"):
         return say("a value begins with a character that has a meaning in YAML")
-    if isinstance(error, yaml.parser.ParserError) and problem.startswith("expected"):
+    is_of_tokens = isinstance(error, yaml.parser.ParserError)
+    if problem.startswith("could not find") or (is_of_tokens and problem.startswith("expected")):
         return problem  # quotes kinds of tokens, and nothing of the file
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 

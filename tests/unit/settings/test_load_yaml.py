@@ -140,7 +140,10 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("a: 1\nlog_level: *planted", 2, "EXPORTER_CONFIG", "found undefined alias.", id="undefined alias"),
         pytest.param("log_level: !planted x", 1, "EXPORTER_CONFIG", "tag", id="a tag"),
         pytest.param("log_level: !!python/name:os.system x", 1, "EXPORTER_CONFIG", "tag", id="a Python tag"),
-        pytest.param("a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML", id="two documents"),
+        pytest.param(
+            "a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML: found another document.", id="two documents"
+        ),
+        pytest.param("a: 1\nplanted\nb: 2", 3, "EXPORTER_CONFIG", "could not find expected ':'.", id="no colon"),
         pytest.param("a: 1\nb: planted\x07", 2, "EXPORTER_CONFIG", "control character", id="a control character"),
         pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
         pytest.param("<<: {[a]: planted}", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a merged name"),
