@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from exporter.sentences import say
 from exporter.settings.problems import ProblemsError, nearest, shown, wrong
-from exporter.settings.yaml_values import Text, read_text
+from exporter.settings.yaml_values import Text
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -187,7 +187,7 @@ def text_of_file(value: object) -> object:
     if not isinstance(value, Text) or not value.at.name.lower().endswith("_file"):
         return value
     try:
-        text = read_text(value.at.base / value, value.at).strip()
+        text = value.file.strip()
     except ProblemsError as error:
         raise wrong(error.problems[0].why, error.problems[0].fix) from None
     if not text:
