@@ -45,9 +45,10 @@ def reset(id_: str) -> None:
     """Start the window of the limit ID now. A running exporter follows within seconds."""
     with opened() as at:
         if at.limits.reset(id_) is None:
+            known = ", ".join(sorted({each.id for each in at.limits.configured()})) or "none"
             raise ExporterError(
-                f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
-                " in Supabase."
+                f"No limit has the id {id_!r}. The ids in EXPORTER_LIMITS_FILE and in the table rate_limit_configs in"
+                f" Supabase: {known}."
             )
         click.echo(f"The limit {id_} counts from now on.")
 

@@ -96,7 +96,7 @@ class LimitBoard:
                 " one of them another id.",
                 id=id_,
             )
-            for id_, number in Counter(limit.id for limit in self._configured()).items()
+            for id_, number in Counter(limit.id for limit in self.configured()).items()
             if number > 1
         ]
         if self.file is not None and self.file.problem:
@@ -119,7 +119,7 @@ class LimitBoard:
 
     def find(self, limit: str) -> Limit | None:
         """The configured limit in force with this id."""
-        return next((known for known in self._configured() if known.id == limit), None)
+        return next((known for known in self.configured() if known.id == limit), None)
 
     def reset(self, limit: str) -> Limit | None:
         """Start the windows of a configured limit now. Returns it, None for an unknown id. Raises LedgerError."""
@@ -131,7 +131,7 @@ class LimitBoard:
                 _log.info("limit_reset", limit=limit)
             return found
 
-    def _configured(self) -> list[Limit]:
+    def configured(self) -> list[Limit]:
         """The limits of the file and of Supabase. Of several with one id the first is in force."""
         return [*self._content.limits, *(self.stored.limits if self.stored is not None else ())]
 
@@ -142,7 +142,7 @@ class LimitBoard:
     def _look(self) -> None:
         now_ms = self.clock.now_ms()
         limits: dict[str, Limit] = {}
-        for limit in self._configured():
+        for limit in self.configured():
             limits.setdefault(limit.id, limit)
         anchors = self.ledger.limits.anchors()
         with self.ledger.windows.look() as look:

@@ -19,7 +19,7 @@ from exporter.settings.model import Settings, declared
 from exporter.settings.origins import ROWS, Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.problems import ProblemsError
 from exporter.settings.proxies import Aliases, ProxySettings
-from exporter.settings.yaml_rows import names_of, problems_of
+from exporter.settings.yaml_rows import problems_of
 from exporter.settings.yaml_values import Node, Place, Text
 
 DEFAULT_PROXY = "default"
@@ -106,7 +106,7 @@ def read_aliases(path: Path) -> Aliases:
     """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
     loaded = Loaded()
     given = read_config(path, loaded)
-    others = {*names_of(Settings)} - {*ROWS}
+    others = {name.lower() for setting in declared() for name in setting.names}
     settings, _ = _checked({name: node for name, node in given.items() if name not in others}, loaded, {})
     if loaded.problems:
         raise ProblemsError(*loaded.problems)

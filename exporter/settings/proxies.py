@@ -51,7 +51,7 @@ class SettingsRow(Row):
         """Refuse what an earlier row has too."""
         if (before := seen.setdefault((cls, name, value), at)) is not at:
             values = {"name": name, "place": str(before)}
-            raise wrong("Another one has the same {name} ({place}).", "Use each once.", name, **values)
+            raise wrong("Another one has the same {name} ({place}).", "Use each once.", at.name, **values)
 
 
 class ProxySettings(SettingsRow):

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from exporter.sentences import say
-from exporter.settings.problems import ProblemsError, did_you_mean, shown, wrong
-from exporter.settings.yaml_values import Text, read_text
+from exporter.settings.problems import ProblemsError, nearest, shown, wrong
+from exporter.settings.yaml_values import Text
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -41,8 +41,12 @@ def zone_name(name: str) -> str:
     """A name of the IANA time zone database."""
     if is_zone(name):
         return name
-    guess = did_you_mean(name, zoneinfo.available_timezones())
-    fix = guess or say("Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh.")
+    region, _, city = name.rpartition("/")
+    zones = [zone.rpartition("/") for zone in zoneinfo.available_timezones()]
+    guess = nearest(city, [known for of_region, _, known in zones if of_region == region])
+    fix = say("Use a name such as Europe/Berlin or Asia/Shanghai.")
+    if guess:
+        fix = say("Did you mean {name}?", name=f"{region}/{guess}".lstrip("/"))
     if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
         fix = say("An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5.")
     raise wrong(say("{value} is not a time zone of the IANA database.", value=shown(name)), fix)
@@ -183,7 +187,7 @@ def text_of_file(value: object) -> object:
     if not isinstance(value, Text) or not value.at.name.lower().endswith("_file"):
         return value
     try:
-        text = read_text(value.at.base / value, value.at).strip()
+        text = value.file.strip()
     except ProblemsError as error:
         raise wrong(error.problems[0].why, error.problems[0].fix) from None
     if not text:

@@ -27,13 +27,25 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, P
 from exporter.sentences import pattern, say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.validators import zone_name
-from exporter.settings.yaml_values import Node, Place, read_yaml
+from exporter.settings.yaml_values import Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
 _Value = TypeVar("_Value")
 _Loc = tuple[str | int, ...]
 
 _DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+_FIXES = {
+    "literal_error": pattern("Use {known}."),
+    "enum": pattern("Use {known}."),
+    "bool_parsing": pattern("Use true or false."),
+    "int_parsing": pattern("Give a whole number."),
+    "int_parsing_size": pattern("Give a whole number."),
+    "greater_than_equal": pattern("Give {known} or more."),
+    "less_than_equal": pattern("Give {known} or less."),
+    "multiple_of": pattern("Give a multiple of {known}."),
+}
+"""What to do about a word or number, by pydantic's name of the error. The messages for numbers end with the bound."""
 
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
 """Beside the type of a list: an empty list counts as missing."""
@@ -133,8 +145,10 @@ def _label(loc: _Loc) -> str:
 
 
 def _place(node: Any, loc: _Loc) -> Place:
-    """The place of the innermost part that exists."""
+    """The place of the innermost part that exists. A text has none: it may stand in place of a list of itself."""
     for part in loc:
+        if isinstance(node, Text):
+            break
         try:
             node = node[part]
         except (LookupError, TypeError):
@@ -151,7 +165,7 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
             return PydanticCustomError(kind, "{why} {fix}", error["ctx"])
         case "missing":
             why, fix = pattern("{name} is missing."), pattern("Add {known}.")
-            known = [each for each in known if each.removesuffix("_file") == name]
+            known = [each for each in known if each in {name, f"{name}_file"}]
         case "extra_forbidden" if name in known:
             why, fix = pattern("{name} is set too."), pattern("Set only one of the two.")
             other = data[name.removesuffix("_file")].at
@@ -173,12 +187,14 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
             known = [str(error["ctx"]["max_length"])]
         case kind if kind in {"string_type", "string_too_short"} or not isinstance(given, str):
             why, fix = pattern("{name} is not a single value."), pattern("Write one value there.")
-        case "literal_error" | "enum" | "bool_parsing":
-            why, fix = pattern("{value} is not accepted."), pattern("Use {known}.")
-            known = [error.get("ctx", {}).get("expected", "true or false")]
-        case _:
-            why, fix = pattern("{value} is not accepted."), f"{error['msg']}."
-    return wrong(why, fix, name=name, value=shown(str(given)), known=" or ".join(known))
+        case "string_unicode":  # and may hold a password
+            why, fix = pattern("{name} is not UTF-8 text."), pattern("Save it as UTF-8.")
+        case kind:
+            why, fix = pattern("{value} is not accepted."), _FIXES.get(kind, pattern("Give a number."))
+            known = [error.get("ctx", {}).get("expected", error["msg"].rpartition(" ")[2])]
+    some, _, last = " or ".join(known).rpartition(" or ")
+    choice = say("{some} or {last}", some=some, last=last) if some else last
+    return wrong(why, fix, name=name, value=shown(str(given)), known=choice)
 
 
 def names_of(row: type[Row]) -> list[str]:

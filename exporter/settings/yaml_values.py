@@ -8,6 +8,7 @@ last one) and a document that is not a mapping. Scalars keep the text as written
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -44,6 +45,11 @@ class Text(str):
     """One value, without spaces around it."""
 
     at: Place
+
+    @cached_property
+    def file(self) -> str:
+        """The text of the file with this path, read only once, as a pipe can be. Raises ProblemsError."""
+        return read_text(self.at.base / self, self.at)
 
     def __new__(cls, text: str, at: Place) -> Self:
         made = super().__new__(cls, text)
@@ -123,12 +129,13 @@ def _refused(node: yaml.Node, why: Sentence, fix: Sentence) -> yaml.MarkedYAMLEr
 
 
 def _cause(error: yaml.MarkedYAMLError) -> str:
-    problem = str(error.problem or "it cannot be parsed")
+    problem = str(error.problem or "it cannot be parsed").removeprefix("but ")
     if "'\\t'" in problem:
         return say("a tab stands where only spaces may indent")
     if problem.startswith("found character"):
         return say("a value begins with a character that has a meaning in YAML")
-    if isinstance(error, yaml.parser.ParserError) and problem.startswith("expected"):
+    is_of_tokens = isinstance(error, yaml.parser.ParserError)
+    if problem.startswith("could not find") or (is_of_tokens and problem.startswith("expected")):
         return problem  # quotes kinds of tokens, and nothing of the file
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 

@@ -70,8 +70,8 @@ def read_web_config(path: Path) -> WebConfig:
     if config.tls_server_config is not None:
         try:
             config.tls_server_config.context()
-        except OSError as exc:
-            why = f"Certificate and key cannot be used ({exc.strerror or exc})."
+        except (OSError, ValueError) as exc:  # ValueError: the path has a character that no path has
+            why = f"Certificate and key cannot be used ({getattr(exc, 'strerror', None) or exc})."
             fix = "Give two PEM files that belong together."
             raise ProblemsError(Problem(setting=_SETTING, place=path.name, why=why, fix=fix)) from exc
     return config

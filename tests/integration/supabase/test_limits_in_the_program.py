@@ -165,4 +165,5 @@ def test_the_command_line_shows_them_and_resets_them_beside_a_running_exporter(p
     assert (code, said) == (0, "The limit 1 counts from now on.\n"), "it asks nobody"
     code, said, notes = program.command("limits", "reset", "7")
     assert (code, said) == (1, "")
-    assert "No limit has the id '7'. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs" in notes
+    assert "No limit has the id '7'. " in notes
+    assert " in the table rate_limit_configs in Supabase: 1." in notes

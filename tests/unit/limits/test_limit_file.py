@@ -155,6 +155,8 @@ def test_a_file_may_have_only_thresholds_or_no_limit_yet(tmp_path: Path) -> None
         ("per: key", "'key' is not accepted. Use 'credential', 'client' or 'model'."),
         ("models: []", "models is empty. Add an entry, or remove the line."),
         ("models: [a, {b: c}]", "models[1] is not a single value. Write one value there."),
+        ("models:", "models[0] is not a single value. Write one value there."),
+        (f"models: {'x' * 201}", "a text of 201 characters is not accepted. Give at most 200 characters."),
         ("models: [a, '']", "models[1] is not a single value. Write one value there."),
         ("name: [x]", "name is not a single value. Write one value there."),
         (r'name: "a\nb"', "It holds a line break or control character. Remove it."),

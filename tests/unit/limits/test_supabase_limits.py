@@ -23,7 +23,7 @@ _SEED = {
     "reset_anchor_timestamp": None,
 }
 _THRESHOLDS = Thresholds(warning=0.5, critical=0.6)
-_NO_INTEGER = "Input should be a valid integer, unable to parse string as an integer."
+_NO_INTEGER = "Give a whole number."
 
 
 def _read(**columns: Any) -> Limit | str:
@@ -120,16 +120,16 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
             {"tier_name": "x" * 256},
             "tier_name: a text of 256 characters is not accepted. Give at most 255 characters.",
         ),
-        ({"token_limit": -1}, "token_limit: '-1' is not accepted. Input should be greater than or equal to 0."),
-        ({"request_limit": -1}, "request_limit: '-1' is not accepted. Input should be greater than or equal to 0."),
+        ({"token_limit": -1}, "token_limit: '-1' is not accepted. Give 0 or more."),
+        ({"request_limit": -1}, "request_limit: '-1' is not accepted. Give 0 or more."),
         ({"token_limit": 0.5}, f"token_limit: '0.5' is not accepted. {_NO_INTEGER}"),
         ({"token_limit": "many"}, f"token_limit: 'many' is not accepted. {_NO_INTEGER}"),
         ({"token_limit": float("inf")}, f"token_limit: 'inf' is not accepted. {_NO_INTEGER}"),
-        ({"window_minutes": 0}, "window_minutes: '0' is not accepted. Input should be greater than or equal to 1."),
-        ({"window_minutes": None}, "window_minutes: '0' is not accepted. Input should be greater than or equal to 1."),
+        ({"window_minutes": 0}, "window_minutes: '0' is not accepted. Give 1 or more."),
+        ({"window_minutes": None}, "window_minutes: '0' is not accepted. Give 1 or more."),
         (
             {"window_minutes": 527_041, "reset_strategy": "session"},
-            "window_minutes: '527041' is not accepted. Input should be less than or equal to 527040.",
+            "window_minutes: '527041' is not accepted. Give 527040 or less.",
         ),
         (
             {"reset_anchor_timestamp": "infinity"},

@@ -1,5 +1,6 @@
 """Where settings are read, which source wins, and the messages about unknown names."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     if name != "SUPABASE_SECRET_KEY":
         loaded = load_settings({f"{name}_FILE": "secret"}, cwd=tmp_path)
     assert loaded.require().secret_values() == ["planted-0123456789"]
+
+
+@pytest.mark.parametrize("more", [{}, {"EXPORTER_PORT": "x"}])
+def test_a_secret_can_come_through_a_pipe(tmp_path: Path, more: dict[str, str]) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"planted\n")
+    os.close(writer)
+    loaded = load_settings({"CLIPROXY_MANAGEMENT_KEY_FILE": f"/dev/fd/{reader}"} | more, cwd=tmp_path)
+    os.close(reader)
+    assert [problem.setting for problem in loaded.problems] == list(more)
+    assert loaded.settings is None or loaded.settings.secret_values() == ["planted"]
 
 
 def test_urls_for_notices_may_stand_on_lines_of_their_own(tmp_path: Path) -> None:

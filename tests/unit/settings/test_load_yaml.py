@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.settings.load import load_settings
+from exporter.settings.load import load_settings, read_aliases
 from exporter.settings.origins import Loaded
 from exporter.settings.proxies import Aliases
 
@@ -12,6 +12,12 @@ from exporter.settings.proxies import Aliases
 def _load(directory: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:
     (directory / "c.yaml").write_text(text, encoding="utf-8")
     return load_settings({"EXPORTER_CONFIG": "c.yaml"} | (environ or {}), cwd=directory)
+
+
+def test_aliases_are_read_beside_all_settings(tmp_path: Path) -> None:
+    settings = "collector_trigger_port: 9400\nexporter_port: [x]\nexporter_token_file: gone\n"
+    (tmp_path / "c.yaml").write_text(f"{settings}aliases: {{clients: [{{label: a, alias: b}}]}}\n", encoding="utf-8")
+    assert [client.alias for client in read_aliases(tmp_path / "c.yaml").clients] == ["b"]
 
 
 def test_proxies_and_aliases_are_read(tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             "\nexporter_port: x",
             2,
             "exporter_port",
-            "'x' is not accepted. Input should be a valid integer",
+            "'x' is not accepted. Give a whole number.",
             id="a bad value",
         ),
         pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "is already in line 1", id="twice the same name"),
@@ -134,7 +140,10 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("a: 1\nlog_level: *planted", 2, "EXPORTER_CONFIG", "found undefined alias.", id="undefined alias"),
         pytest.param("log_level: !planted x", 1, "EXPORTER_CONFIG", "tag", id="a tag"),
         pytest.param("log_level: !!python/name:os.system x", 1, "EXPORTER_CONFIG", "tag", id="a Python tag"),
-        pytest.param("a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML", id="two documents"),
+        pytest.param(
+            "a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML: found another document.", id="two documents"
+        ),
+        pytest.param("a: 1\nplanted\nb: 2", 3, "EXPORTER_CONFIG", "could not find expected ':'.", id="no colon"),
         pytest.param("a: 1\nb: planted\x07", 2, "EXPORTER_CONFIG", "control character", id="a control character"),
         pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
         pytest.param("<<: {[a]: planted}", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a merged name"),
@@ -272,6 +281,13 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             id="two aliases for one address, in different case",
         ),
         pytest.param(
+            "aliases:\n  clients:\n  - {key_file: key, alias: a}\n  - alias: b\n    key_file: key",
+            5,
+            "aliases.clients[1].key_file",
+            "Another one has the same key (c.yaml:3).",
+            id="one file for two clients",
+        ),
+        pytest.param(
             f"aliases:\n  clients:\n  - {{key: planted, alias: {'a' * 101}}}",
             3,
             "aliases.clients[0].alias",
@@ -302,6 +318,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
     ],
 )
 def test_a_mistake_is_reported_with_its_line(tmp_path: Path, text: str, line: int, setting: str, says: str) -> None:
+    (tmp_path / "key").write_text("planted", encoding="utf-8")
     loaded = _load(tmp_path, text)
     assert loaded.settings is None
     (problem,) = loaded.problems

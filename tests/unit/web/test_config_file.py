@@ -44,8 +44,9 @@ def test_paths_are_relative_to_the_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "says"),
     [
-        ("tls_server_config: {cert_file: a.pem}", "web.yml:1", "key_file is missing."),
+        ("tls_server_config: {cert_file: a.pem}", "web.yml:1", "key_file is missing. Add key_file."),
         ("tls_server_config: {cert_file: a.pem, key_file: b.key}", "web.yml", "cannot be used"),
+        ('tls_server_config: {cert_file: "a\\0b", key_file: a.key}', "web.yml", "cannot be used (embedded null byte)."),
         ("tls_server_config: {cert_file: no.pem, key_file: a.key}", "web.yml", "No such file"),
         ("tls_server_config: {cert_file: a.key, key_file: a.pem}", "web.yml", "cannot be used"),
         ("tls_server_config:\n  cert_file: a.pem\n  key_file: a.key\n  min_version: SSL3", "web.yml:4", "TLS12, TLS13"),
