@@ -41,12 +41,14 @@ def zone_name(name: str) -> str:
     """A name of the IANA time zone database."""
     if is_zone(name):
         return name
-    region, _, city = name.rpartition("/")
-    zones = [zone.rpartition("/") for zone in zoneinfo.available_timezones()]
-    guess = nearest(city, [known for of_region, _, known in zones if of_region == region])
+    zones = sorted(zoneinfo.available_timezones())
+    region, _, city = name.lower().rpartition("/")
+    likely = [zone for zone in zones if zone.lower().startswith(f"{region}/")] or zones
+    cities = {zone.lower().rpartition("/")[2]: zone for zone in likely}
+    guess = cities.get(nearest(city, cities))
     fix = say("Use a name such as Europe/Berlin or Asia/Shanghai.")
     if guess:
-        fix = say("Did you mean {name}?", name=f"{region}/{guess}".lstrip("/"))
+        fix = say("Did you mean {name}?", name=guess)
     if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
         fix = say("An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5.")
     raise wrong(say("{value} is not a time zone of the IANA database.", value=shown(name)), fix)
