@@ -93,7 +93,7 @@ def test_parts_of_a_sentence_are_translated_too() -> None:
             "limits:\n- {id: day, strategy: dayly, usd: 5}\n- {id: day, strategy: daily, usd: '0,5'}",
             "EXPORTER_LIMITS_FILE (file.yaml:2): 'dayly' is not accepted."
             f" Use {STRATEGIES}. There are 2 more problems.",
-            "不接受 'dayly'。请用 'daily', 'weekly', 'monthly', 'rolling' 或 'session'。",
+            f"不接受 'dayly'。请用 {STRATEGIES.replace(' or ', ' 或 ')}。",
         ),
         (
             read_price_file,
