@@ -41,7 +41,8 @@ class PlanValue:
 class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
-    ``ended`` are those of whole accounts that have ended: nothing of them is used, and they begin with the next use.
+    ``ended`` are those of whole accounts that have ended, and those of some models if no answer came since: nothing
+    of them is used, and they begin with the next use.
     ``measured`` is the use of the configured limits, ``unmatched`` the ids of limits that no usage counts against.
     ``early_resets`` is how often a provider emptied each window before its end, ``worth`` what the window is worth.
     ``pools`` are the accounts of each provider together. ``plans`` are the listed accounts that have a plan today.
@@ -190,8 +191,8 @@ class LimitBoard:
     def _provider_windows(
         self, now_ms: int
     ) -> tuple[list[LimitWindow], list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
-        """The windows that providers report, while they are current; those of whole accounts that have ended; their
-        early resets; their worth.
+        """The windows that providers report, while they are current; those that have ended; their early resets; their
+        worth.
 
         Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
         """
@@ -201,7 +202,11 @@ class LimitBoard:
         ended: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
-        for key, quota in self.ledger.quotas.current().items():
+        known = self.ledger.quotas.current()
+        last_read_ms: Counter[int] = Counter()
+        for (id_, _, _), quota in known.items():
+            last_read_ms[id_] = max(last_read_ms[id_], quota.reading.observed_ms)
+        for key, quota in known.items():
             id_, reading = key[0], quota.reading
             credential = self.ledger.label_store.credentials[id_]
             labels = ProviderWindow(
@@ -235,7 +240,7 @@ class LimitBoard:
             )
             if is_current(reading, now_ms):
                 windows.append(window)
-            elif not reading.scope:
+            elif not reading.scope or last_read_ms[id_] < (reading.ends_ms or 0):
                 ended.append(replace(window, used_ratio=0.0, start_ms=None, reset_ms=None, has_ended=True))
         return windows, ended, early_resets, worth
 

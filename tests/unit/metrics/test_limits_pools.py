@@ -107,6 +107,21 @@ def test_an_account_whose_main_windows_have_ended_is_usable_although_one_of_a_mo
     assert _samples(bench, account("a.json", status="active", readings=(ended, full))) == {"claude usable": 1}
 
 
+@pytest.mark.parametrize(("read_since", "state"), [(False, "usable"), (True, "exhausted")])
+def test_a_window_of_some_models_that_has_ended_has_room_until_an_answer_leaves_it_out(
+    bench: Bench, read_since: bool, state: str
+) -> None:
+    ended = replace(_reading(bench, 0.3, resets=-0.5), scope="gemini")
+    full = _week(bench, 1.0, resets=20, scope="claude-gpt")
+    if read_since:
+        full = replace(full, observed_ms=int(bench.clock.now() * 1000))
+    accounts = account("a.json", provider="antigravity", status="active", readings=(ended, full))
+    samples = _samples(bench, accounts)
+    assert {name: number for name, number in samples.items() if " " in name and "pool" not in name} == {
+        f"antigravity {state}": 1
+    }
+
+
 def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_it(bench: Bench) -> None:
     reading = _reading(bench, 1.0, resets=0.5)
     listed = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 9), readings=(reading,))
