@@ -83,18 +83,14 @@ def _from_counts(raw: WireTokens, family: Family) -> Tokens:
         # which. With the key, falling back to cached_tokens would count the writes twice.
         read = _count(raw.cached_tokens if raw.cache_read_tokens is None else raw.cache_read_tokens)
         return Tokens(prompt, read, write, output, min(reasoning, output))
-    read = _cache_read(raw)
+    # CPA fills cache_read_tokens here from v7.2.67 on and says so from v7.2.74 on; before that, 0 means "look at
+    # cached_tokens".
+    read = _count(raw.cache_read_tokens)
+    if not read and not raw.cache_read_tokens_present:
+        read = _count(raw.cached_tokens)
     if family is Family.GEMINI:
         return Tokens(max(0, prompt - read), read, 0, output + reasoning, reasoning)
     return Tokens(max(0, prompt - read - write), read, write, output, min(reasoning, output))
-
-
-def _cache_read(raw: WireTokens) -> int:
-    # CPA fills cache_read_tokens of the OpenAI and Gemini families from v7.2.67 on and says so from v7.2.74 on; before
-    # that, 0 means "look at cached_tokens".
-    if raw.cache_read_tokens_present or _count(raw.cache_read_tokens) > 0:
-        return _count(raw.cache_read_tokens)
-    return _count(raw.cached_tokens)
 
 
 def _count(value: int | None) -> int:
