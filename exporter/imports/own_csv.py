@@ -62,13 +62,10 @@ class Names:
     """Whose the labels of a ledger are: clients, and credentials of the proxy."""
 
     def __init__(self, ledger: Ledger, labels: Labels, proxy: str, pseudonym: Pseudonym) -> None:
-        """Raises LedgerError."""
         self._pseudonym = pseudonym
-        self._clients = {alias: client for client, alias in labels.aliases_of_clients().items()}
-        with ledger.reading() as connection:
-            for id_, client, label in connection.execute("select id, pseudonym, label from client"):
-                self._clients[label] = self._clients[labels.client(id_)] = client
         label_store = ledger.label_store
+        labelled = (label_store.clients_by_pseudonym(), labels.aliases_of_clients())
+        self._clients = {label: client for each in labelled for client, label in each.items()}
         self._credentials: dict[str, tuple[str, str]] = {}
         for each in [each for each in label_store.credentials.values() if each.proxy == label_store.proxies[proxy]]:
             handles = sorted(label_store.known_as(label_store.resolved(each.id).id, "auth_index"))

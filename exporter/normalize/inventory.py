@@ -218,7 +218,6 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     account_id = organization[1] if organization else (id_token.chatgpt_account_id or "").strip()
     email = (file.email or "").strip().lower()
     retry_ms = instant(file.next_retry_after or "") or 0
-    told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
         facts=CredentialFacts(provider=provider, billing=billing_of(auth_type, provider)),
         identity=("file", name),
@@ -237,7 +236,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
         renewed_ms=instant(file.last_refresh or "") or 0,
         success=file.success,
         failed=file.failed,
-        readings=tuple(read_signals(told, received_ms=received_ms)),
+        readings=tuple(read_signals(provider, file.quota, file.model_quotas, received_ms=received_ms)),
     )
 
 

@@ -53,7 +53,7 @@ def tokens_of(wire: Wire, *, provider: str, openai_compatible: bool) -> tuple[To
     if breakdown is not None and breakdown.quality in _QUALITIES:
         return _from_breakdown(breakdown), True
     family = family_of(executor_type=wire.executor_type or "", provider=provider, openai_compatible=openai_compatible)
-    tokens = Tokens() if wire.tokens is None else _RULES[family](wire.tokens)
+    tokens = Tokens() if wire.tokens is None else _from_counts(wire.tokens, family)
     return tokens, family is not Family.UNKNOWN
 
 
@@ -74,54 +74,25 @@ def _from_breakdown(breakdown: WireBreakdown) -> Tokens:
     )
 
 
-def _claude(raw: WireTokens) -> Tokens:
-    # Without the key (CPA <= 7.0.2) cached_tokens are reads, or writes if there were no reads: nobody can tell which.
-    # With the key, falling back to cached_tokens would count the writes twice.
-    read = raw.cached_tokens if raw.cache_read_tokens is None else raw.cache_read_tokens
-    output = _count(raw.output_tokens)
-    return Tokens(
-        uncached=_count(raw.input_tokens),
-        cache_read=_count(read),
-        cache_write=_count(raw.cache_creation_tokens),
-        output=output,
-        reasoning=min(_count(raw.reasoning_tokens), output),
-    )
-
-
-def _openai(raw: WireTokens) -> Tokens:
-    read, write = _cache_read(raw), _count(raw.cache_creation_tokens)
-    output = _count(raw.output_tokens)
-    return Tokens(
-        uncached=max(0, _count(raw.input_tokens) - read - write),
-        cache_read=read,
-        cache_write=write,
-        output=output,
-        reasoning=min(_count(raw.reasoning_tokens), output),
-    )
-
-
-def _gemini(raw: WireTokens) -> Tokens:
-    read = _cache_read(raw)
-    reasoning = _count(raw.reasoning_tokens)
-    return Tokens(
-        uncached=max(0, _count(raw.input_tokens) - read),
-        cache_read=read,
-        output=_count(raw.output_tokens) + reasoning,
-        reasoning=reasoning,
-    )
-
-
-def _cache_read(raw: WireTokens) -> int:
-    # CPA fills cache_read_tokens of the OpenAI and Gemini families from v7.2.67 on and says so from v7.2.74 on; before
-    # that, 0 means "look at cached_tokens".
-    if raw.cache_read_tokens_present or _count(raw.cache_read_tokens) > 0:
-        return _count(raw.cache_read_tokens)
-    return _count(raw.cached_tokens)
+def _from_counts(raw: WireTokens, family: Family) -> Tokens:
+    """The buckets by the rules of the family."""
+    prompt, write = _count(raw.input_tokens), _count(raw.cache_creation_tokens)
+    output, reasoning = _count(raw.output_tokens), _count(raw.reasoning_tokens)
+    if family is Family.CLAUDE:
+        # Without the key (CPA <= 7.0.2) cached_tokens are reads, or writes if there were no reads: nobody can tell
+        # which. With the key, falling back to cached_tokens would count the writes twice.
+        read = _count(raw.cached_tokens if raw.cache_read_tokens is None else raw.cache_read_tokens)
+        return Tokens(prompt, read, write, output, min(reasoning, output))
+    # CPA fills cache_read_tokens here from v7.2.67 on and says so from v7.2.74 on; before that, 0 means "look at
+    # cached_tokens".
+    read = _count(raw.cache_read_tokens)
+    if not read and not raw.cache_read_tokens_present:
+        read = _count(raw.cached_tokens)
+    if family is Family.GEMINI:
+        return Tokens(max(0, prompt - read), read, 0, output + reasoning, reasoning)
+    return Tokens(max(0, prompt - read - write), read, write, output, min(reasoning, output))
 
 
 def _count(value: int | None) -> int:
     """A count, 0 if not sent or negative: upstreams do report negative counts."""
     return value if value and value > 0 else 0
-
-
-_RULES = {Family.CLAUDE: _claude, Family.OPENAI: _openai, Family.GEMINI: _gemini, Family.UNKNOWN: _openai}

@@ -76,20 +76,17 @@ def read_headers(
     return fullest(provider_of(provider).read_headers(Answer(headers, observed_ms, "header", model)))
 
 
-def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
-    """The windows that newer proxies keep for a credential: ``entry`` is from auth-files. Never raises.
+def read_signals(provider: str, quota: object, model_quotas: object, *, received_ms: int) -> list[Reading]:
+    """The windows that newer proxies keep for an account, in these fields of its auth file. Never raises.
 
     Signals are the same headers, with the time at which the proxy saw them. Signals without a time are left out: they
     would look new at every poll.
     """
-    provider = entry.get("provider") or entry.get("type")
-    if not isinstance(provider, str):
-        return []
     reads = provider_of(provider).read_headers
     readings: list[Reading] = []
-    models = islice(mapping(entry.get("model_quotas")).items(), _MAX_MODELS)
+    models = islice(mapping(model_quotas).items(), _MAX_MODELS)
     # The account's own block has no model.
-    for model, block in [("", entry.get("quota")), *models]:
+    for model, block in [("", quota), *models]:
         allowed = allowed_headers(mapping(mapping(block).get("signals")))
         observed_ms = plausible(mapping(block).get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is None:

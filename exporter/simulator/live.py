@@ -45,59 +45,47 @@ def live_demo(
 
     upgrading = threading.Timer(upgrade_after or 0, upgrade)
     server = DemoServer(proxy, host=host, port=port)
-    traffic = LiveTraffic(proxy, rate=rate, seed=seed, history_hours=history_hours)
-    traffic.start()
-    if upgrade_after is not None:
-        upgrading.start()
-    try:
-        with server:
+    with live_traffic(proxy, rate=rate, seed=seed, history_hours=history_hours), server:
+        if upgrade_after is not None:
+            upgrading.start()
+        try:
             yield server
-    finally:
-        upgrading.cancel()
-        traffic.stop()
+        finally:
+            upgrading.cancel()
 
 
-class LiveTraffic:
-    """A thread that sends ``rate`` requests per second on average over a day, and ``burst`` attempts at its start.
+@contextmanager
+def live_traffic(
+    proxy: DemoProxy, *, rate: float, seed: int | None, burst: int = 150, history_hours: float = 0.0
+) -> Iterator[None]:
+    """Send ``rate`` requests per second on average over a day, from a thread, and ``burst`` attempts at the start.
 
     The burst lies in the last four minutes, so that a visitor sees something at once. ``history_hours`` is how long the
     proxy has already run; only cumulative statistics remember that.
     """
+    clock = proxy.clock
+    traffic = Traffic(seed=seed, zone=proxy.zone, credentials=proxy.accounts)
+    waits = random.Random(seed)  # noqa: S311 waiting times of invented traffic
+    stopping = threading.Event()
+    began = clock.now()
 
-    def __init__(
-        self, proxy: DemoProxy, *, rate: float, seed: int | None, burst: int = 150, history_hours: float = 0.0
-    ) -> None:
-        self._proxy = proxy
-        self._rate = rate
-        self._burst = burst
-        self._history_hours = history_hours
-        self._traffic = Traffic(seed=seed, zone=proxy.zone, credentials=proxy.accounts)
-        self._random = random.Random(seed)  # noqa: S311 waiting times of invented traffic
-        self._steady_until = proxy.clock.now() - _BURST_SPAN_SECONDS
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
-
-    def start(self) -> None:
-        """Publish history and burst, then go on from a thread."""
-        now = self._proxy.clock.now()
-        if self._history_hours > 0:
-            span = self._history_hours * 3600
-            events = max(min(round((self._rate or 1.0) * span), _MOST_HISTORY), 1)
-            self._proxy.publish(self._traffic.batch(events, ending=now - _BURST_SPAN_SECONDS, span_seconds=span))
-        self._proxy.publish(self._traffic.batch(self._burst, ending=now, span_seconds=_BURST_SPAN_SECONDS))
-        if self._rate > 0:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End the traffic. May be called twice."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        clock, proxy = self._proxy.clock, self._proxy
-        while not self._stopping.wait(self._random.expovariate(self._rate * load(clock.now(), proxy.zone))):
+    def run() -> None:
+        steady_until = began - _BURST_SPAN_SECONDS
+        while rate > 0 and not stopping.wait(waits.expovariate(rate * load(clock.now(), proxy.zone))):
             now = clock.now()
-            proxy.publish(self._traffic.request(ending=now))
-            proxy.publish(self._traffic.steady(since=self._steady_until, until=now))
-            self._steady_until = now
+            proxy.publish(traffic.request(ending=now))
+            proxy.publish(traffic.steady(since=steady_until, until=now))
+            steady_until = now
+
+    if history_hours > 0:
+        span = history_hours * 3600
+        events = max(min(round((rate or 1.0) * span), _MOST_HISTORY), 1)
+        proxy.publish(traffic.batch(events, ending=began - _BURST_SPAN_SECONDS, span_seconds=span))
+    proxy.publish(traffic.batch(burst, ending=began, span_seconds=_BURST_SPAN_SECONDS))
+    thread = threading.Thread(target=run, name="demo-traffic", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()

@@ -1,6 +1,6 @@
 """The chart of the usage page: a bar for each step, drawn on the server."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from zlib import crc32
@@ -38,9 +38,9 @@ MEASURES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a bar: the rectangle of the name with this number. The last number is all other names."""
+    """A part of a bar: a rectangle. ``page.css`` has the colour by its name."""
 
-    number: int
+    colour: str
     y: float
     height: float
 
@@ -57,14 +57,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``legend`` has the name of each part by its number, None for the rest; it is empty if bars have one part.
-
-    ``colours`` has the colour of each part by its number, as ``page.css`` names it.
-    """
+    """``legend`` has the colour of each name, None for all others; it is empty if bars have one part."""
 
     bars: Sequence[Bar]
-    legend: Sequence[str | None]
-    colours: Sequence[str]
+    legend: Mapping[str | None, str]
     total: str
     most: str
     ends: Sequence[str]
@@ -75,7 +71,8 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     used = [] if report.is_by_time else [row for row in report.rows if measure.value(row.usage)]
     names = [row.name for row in sorted(used, key=lambda row: -measure.value(row.usage))[:_MOST_PARTS]]
     fixed = _spread((name, crc32(name.encode()) % _COLOURS) for name in report.question.names)
-    colours = _spread((name, fixed[name]) for name in report.question.names if name in names)
+    chosen = _spread((name, fixed[name]) for name in report.question.names if name in names)
+    colours = [*(str(chosen[name]) for name in names), "rest"] if names else ["0"]
     totals = [measure.value(step.usage) for step in report.steps]
     most = max(totals, default=0)
     width = _WIDTH / max(1, len(totals))
@@ -85,16 +82,15 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
         lines = [f"{step_name}: {measure.write(total)}"]
         lines += [f"{formats.cut(n)}: {measure.write(v)}" for n, v in zip(names, shares, strict=True) if v]
         parts, y = [], _HEIGHT
-        for number, value in enumerate([*shares, total - sum(shares)]):
+        for colour, value in zip(colours, [*shares, total - sum(shares)], strict=True):
             if value > 0:
                 height = value / most * _HEIGHT
                 y -= height
-                parts.append(Part(number, round(y, 2), round(max(height, 0.5), 2)))  # a little is not nothing
+                parts.append(Part(colour, round(y, 2), round(max(height, 0.5), 2)))  # a little is not nothing
         bars.append(Bar(round(place * width, 2), round(width * 0.85, 2), parts, "\n".join(lines)))
     return Chart(
         bars=bars,
-        legend=[*names, *([None] if len(used) > len(names) else [])],
-        colours=[*(str(colours[name]) for name in names), "rest"] if names else ["0"],
+        legend=dict(zip([*names, None] if len(used) > len(names) else names, colours, strict=False)),
         total=measure.write(sum(totals)),
         most=measure.write(most),
         ends=[step_names[at] for at in (0, len(step_names) // 2, -1)] if len(step_names) > 2 else step_names,

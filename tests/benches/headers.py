@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exporter.quotas.headers import allowed_headers, read_headers
+from exporter.quotas.headers import allowed_headers, read_headers, read_signals
 from exporter.quotas.reading import Reading
 
 NOW_MS = 1_787_306_405_000  # 2026-08-21 10:00:05 UTC
@@ -47,3 +47,9 @@ def meta(**changes: str) -> dict[str, str]:
 
 def signals(headers: dict[str, str], observed_at: Any = "2026-08-21T10:00:05Z") -> dict[str, Any]:
     return {"observed_at": observed_at, "signals": headers}
+
+
+def signalled(entry: dict[str, Any], *, received_ms: int = NOW_MS) -> list[Reading]:
+    """The readings in the signals of an entry of auth-files."""
+    provider = entry.get("provider") or entry.get("type") or ""
+    return read_signals(provider, entry.get("quota"), entry.get("model_quotas"), received_ms=received_ms)

@@ -3,12 +3,13 @@
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.simulator.live import LiveTraffic
+from exporter.simulator.live import live_traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
@@ -43,9 +44,8 @@ def test_a_move_under_traffic_loses_nothing(server: SteeredServer, clock: Turnab
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     new.mkdir()
-    traffic = LiveTraffic(server.proxy, rate=100, seed=7, burst=300)
-    traffic.start()
-    try:
+    with ExitStack() as traffic:
+        traffic.enter_context(live_traffic(server.proxy, rate=100, seed=7, burst=300))
         with exporter_process(old, EXPORTER_SERIES_BIRTH_SECONDS="1", **settings) as program:
             wait_until(lambda: program.metric("cliproxy_requests_total"), lambda shown: shown and shown > 400)
             before = _requests(program)
@@ -56,14 +56,12 @@ def test_a_move_under_traffic_loses_nothing(server: SteeredServer, clock: Turnab
         wait_until(lambda: server.proxy.counts().queued, lambda queued: queued > 100)
         with exporter_process(new, EXPORTER_SERIES_BIRTH_SECONDS="1", **settings) as program:
             wait_until(lambda: flow_in(new / "data").booked, lambda booked: booked > popped + 100)
-            traffic.stop()
+            traffic.close()
             happened = server.proxy.counts().enqueued
             wait_until(lambda: flow_in(new / "data").booked, lambda booked: booked >= happened)
             after = _requests(program)
             assert program.metric("cliproxy_exporter_retention_gaps_total") == 0
             assert program.stop() == 0
-    finally:
-        traffic.stop()
     counts, flow = server.proxy.counts(), flow_in(new / "data")
     assert (counts.expired, counts.lost, counts.queued) == (0, 0, 0)
     assert (flow.received, flow.booked) == (happened, happened)

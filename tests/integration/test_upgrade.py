@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 
 from exporter.app import Exporter
-from exporter.simulator.live import LiveTraffic
+from exporter.simulator.live import live_traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import Polls, metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
@@ -58,14 +58,12 @@ def _poll(exporter: Exporter, polls: Polls) -> None:
 
 def _traffic(proxy: SteeredProxy, exporter: Exporter, polls: Polls, *, seed: int) -> None:
     """Some seconds of traffic with polls in between; afterwards everything has been read."""
-    traffic = LiveTraffic(proxy, rate=60, seed=seed, burst=0)
-    traffic.start()
-    until = time.monotonic() + 4
-    while time.monotonic() < until:
-        more = _attempts(proxy).total() + 5
-        wait_until(lambda more=more: _attempts(proxy).total() >= more)  # type: ignore[misc]
-        _poll(exporter, polls)
-    traffic.stop()
+    with live_traffic(proxy, rate=60, seed=seed, burst=0):
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            more = _attempts(proxy).total() + 5
+            wait_until(lambda more=more: _attempts(proxy).total() >= more)  # type: ignore[misc]
+            _poll(exporter, polls)
     _poll(exporter, polls)
     _poll(exporter, polls)
 
@@ -74,7 +72,8 @@ def _traffic(proxy: SteeredProxy, exporter: Exporter, polls: Polls, *, seed: int
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     tmp_path = tmp_path_factory.mktemp("upgrade")
     proxy = SteeredProxy(key=MANAGEMENT_KEY, version="v6.9.49")
-    LiveTraffic(proxy, rate=0, seed=1, burst=300).start()
+    with live_traffic(proxy, rate=0, seed=1, burst=300):
+        pass
     lived = Lived(before=_attempts(proxy))
     with ExitStack() as stack:
         server = stack.enter_context(SteeredServer(proxy))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from exporter.simulator.live import LiveTraffic
+from exporter.simulator.live import live_traffic
 from exporter.simulator.world import CLIENTS
 from tests.fakes.demo import KEY, Start, port_in
 from tests.fakes.steered.proxy import SteeredProxy
@@ -104,13 +104,9 @@ def test_the_shown_version_may_be_empty(start: Start, shown: str, header: str | 
 
 def test_live_traffic_begins_with_a_burst_and_continues(start: Start) -> None:
     proxy, client = start()
-    traffic = LiveTraffic(proxy, rate=200, seed=1, burst=40)
-    traffic.start()
-    try:
+    with live_traffic(proxy, rate=200, seed=1, burst=40):
         assert len(client.get(f"{QUEUE}?count=40").json()) == 40
         wait_until(lambda: proxy.counts().enqueued > 60)
-    finally:
-        traffic.stop()
     assert sum(proxy.truth.attempts.values()) == proxy.counts().enqueued
 
 

@@ -7,9 +7,22 @@ from typing import Any
 import pytest
 
 from exporter.normalize.redact import takes_windows
-from exporter.quotas.headers import allowed_headers, read_headers, read_signals
+from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.quotas.reading import Reading
-from tests.benches.headers import DATE, DAY_MS, NOW, NOW_MS, SPARK, claude, codex, meta, named, read_one, signals
+from tests.benches.headers import (
+    DATE,
+    DAY_MS,
+    NOW,
+    NOW_MS,
+    SPARK,
+    claude,
+    codex,
+    meta,
+    named,
+    read_one,
+    signalled,
+    signals,
+)
 from tests.fakes.recordings import ROOT, batch_bodies, batches, recorded
 
 # --- recorded answers -------------------------------------------------------------------------------------------------
@@ -155,7 +168,7 @@ def test_recorded_auth_files_have_no_signals_and_give_no_windows() -> None:
     for path in sorted(ROOT.glob("*/auth-files-*.json")):
         for entry in recorded(str(path.relative_to(ROOT)))["body"]["files"]:
             entries += 1
-            assert read_signals(entry, received_ms=1_795_534_000_000) == []
+            assert signalled(entry, received_ms=1_795_534_000_000) == []
     assert entries > 0
 
 
@@ -205,7 +218,7 @@ def test_signals_of_an_account_and_its_models_give_the_newest_of_each_window() -
             "claude-sonnet-4-5": signals(claude("7d", utilization="0.29"), "2026-08-21T09:40:00Z"),
         },
     }
-    found = read_signals(entry, received_ms=NOW_MS + 60_000)
+    found = signalled(entry, received_ms=NOW_MS + 60_000)
 
     assert named(found) == [("5h", "", 0.21), ("7d", "", 0.31), ("7d", "opus", 0.21)]
     assert [reading.observed_ms for reading in found] == [NOW_MS - 605_000, NOW_MS, NOW_MS]
@@ -219,7 +232,7 @@ def test_signals_of_codex_are_scoped_by_their_model() -> None:
         "model_quotas": {"gpt-5.4": signals(codex()), SPARK: signals(codex(used_percent="0"))},
     }
 
-    assert named(read_signals(entry, received_ms=NOW_MS)) == [("5h", "", 0.125), ("5h", SPARK, 0.0)]
+    assert named(signalled(entry)) == [("5h", "", 0.125), ("5h", SPARK, 0.0)]
 
 
 def test_an_idle_accounts_signals_may_be_days_old() -> None:
@@ -227,16 +240,16 @@ def test_an_idle_accounts_signals_may_be_days_old() -> None:
     del headers["Date"]
     entry = {"provider": "claude", "quota": signals(headers)}
 
-    (reading,) = read_signals(entry, received_ms=NOW_MS + 4 * DAY_MS)
+    (reading,) = signalled(entry, received_ms=NOW_MS + 4 * DAY_MS)
     assert reading.observed_ms == NOW_MS
 
 
 @pytest.mark.parametrize("observed_at", [None, "", "never", "2027-01-01T00:00:00Z", "2025-01-01T00:00:00Z", 5, ["x"]])
 def test_signals_without_a_moment_use_the_date_or_are_left_out(observed_at: Any) -> None:
     headers = claude()
-    with_date = read_signals({"provider": "claude", "quota": signals(headers, observed_at)}, received_ms=NOW_MS)
+    with_date = signalled({"provider": "claude", "quota": signals(headers, observed_at)})
     del headers["Date"]
-    without = read_signals({"provider": "claude", "quota": signals(headers, observed_at)}, received_ms=NOW_MS)
+    without = signalled({"provider": "claude", "quota": signals(headers, observed_at)})
 
     assert [reading.observed_ms for reading in with_date] == [NOW_MS]
     assert without == []
@@ -246,7 +259,6 @@ def test_signals_without_a_moment_use_the_date_or_are_left_out(observed_at: Any)
     "entry",
     [
         {},
-        {"provider": 5},
         {"provider": "claude", "quota": None, "model_quotas": None},
         {"provider": "claude", "quota": [], "model_quotas": [1]},
         {"provider": "claude", "quota": {"signals": [1], "observed_at": "2026-08-21T10:00:05Z"}},
@@ -256,10 +268,10 @@ def test_signals_without_a_moment_use_the_date_or_are_left_out(observed_at: Any)
     ],
 )
 def test_an_entry_without_signals_gives_nothing(entry: dict[str, Any]) -> None:
-    assert read_signals(entry, received_ms=NOW_MS) == []
+    assert signalled(entry) == []
 
 
 def test_signals_of_meta_are_read_as_its_headers_are() -> None:
     entry = {"type": "meta", "quota": signals(meta(), datetime.fromtimestamp(NOW, UTC).isoformat())}
 
-    assert named(read_signals(entry, received_ms=NOW_MS)) == [("5h", "", 1.045), ("7d", "", 0.31)]
+    assert named(signalled(entry)) == [("5h", "", 1.045), ("7d", "", 0.31)]

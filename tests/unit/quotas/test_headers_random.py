@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.normalize.redact import response_identity
-from exporter.quotas.headers import MAX_HEADERS, allowed_headers, read_headers, read_signals
+from exporter.quotas.headers import MAX_HEADERS, allowed_headers, read_headers
 from exporter.quotas.reading import MAX_WINDOWS, Reading
 from exporter.quotas.values import scope_named
-from tests.benches.headers import DATE, DAY_MS, NOW, NOW_MS, SPARK, claude, codex, meta
+from tests.benches.headers import DATE, DAY_MS, NOW, NOW_MS, SPARK, claude, codex, meta, signalled
 
 _TEXTS = st.one_of(
     st.text(max_size=20),
@@ -81,4 +81,4 @@ def test_whatever_a_record_holds_the_windows_are_sane(
 def test_whatever_an_entry_holds_the_windows_are_sane(entry: dict[str, Any], signals: dict[str, str]) -> None:
     observed = datetime.fromtimestamp(NOW, UTC).isoformat()
     for given_entry in (entry, entry | {"quota": {"signals": signals, "observed_at": observed}}):
-        assert all(_is_sane(reading) for reading in read_signals(given_entry, received_ms=NOW_MS))
+        assert all(_is_sane(reading) for reading in signalled(given_entry))

@@ -2,7 +2,7 @@
 
 import json
 
-from exporter.simulator.live import LiveTraffic
+from exporter.simulator.live import live_traffic
 from exporter.simulator.options import VERSIONS
 from exporter.simulator.proxy import DemoProxy
 from tests.fakes.guarding import TurnableClock
@@ -10,7 +10,8 @@ from tests.fakes.guarding import TurnableClock
 
 def test_a_legacy_server_has_run_for_hours_before_it_is_met() -> None:
     proxy = DemoProxy(version=VERSIONS["6.9"], clock=TurnableClock(now=1795503600.0))
-    LiveTraffic(proxy, rate=0, seed=3, burst=0, history_hours=96).start()
+    with live_traffic(proxy, rate=0, seed=3, burst=0, history_hours=96):
+        pass
     apis = json.loads(proxy.usage_snapshot())["usage"]["apis"]
     models = [model for api in apis.values() for model in api["models"].values()]
     details = [detail for model in models for detail in model["details"]]
@@ -24,7 +25,8 @@ def test_a_legacy_server_has_run_for_hours_before_it_is_met() -> None:
 def test_a_queue_drops_its_past_and_records_that_wait_too_long() -> None:
     clock = TurnableClock()
     proxy = DemoProxy(clock=clock)
-    LiveTraffic(proxy, rate=0, seed=3, burst=40, history_hours=1).start()
+    with live_traffic(proxy, rate=0, seed=3, burst=40, history_hours=1):
+        pass
     clock.advance(59)
     assert len(proxy.pop(10)) == 10
     clock.advance(2)

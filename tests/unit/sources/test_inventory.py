@@ -109,7 +109,8 @@ def test_nulls_and_missing_fields_are_harmless_anywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"id_token": "text"}, {"success": 1.5}, {"status": [1]}, {"email": ["a", "b"]}, {"name": {}}]
+    "odd",
+    [{"id_token": "text"}, {"success": 1.5}, {"status": [1]}, {"email": ["a", "b"]}, {"name": {}}, {"provider": 5}],
 )
 def test_an_odd_entry_costs_only_itself(odd: dict[str, Any]) -> None:
     read = read_auth_files(json.dumps({"files": [_ALICE, _ALICE | odd, 5]}).encode(), PSEUDONYMS.of, received_ms=0)

@@ -1,6 +1,7 @@
 """The chart: bars as high as their figures, coloured by name, and described in words."""
 
 import re
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,10 +39,11 @@ def test_heights_are_shares_of_the_highest_bar_and_parts_are_stacked(bench: Usag
     _book(bench, "small", days_ago=2, nano_usd=10**9)
     chart = _draw(bench)
 
-    assert chart.legend == ["big", "small"]
+    big, small = chart.legend.values()
+    assert list(chart.legend) == ["big", "small"]
     assert (chart.total, chart.most) == ("$5.00", "$4.00")
-    assert [(part.number, part.y, part.height) for part in chart.bars[6].parts] == [(0, 40.0, 120.0), (1, 0.0, 40.0)]
-    assert [(part.number, part.y, part.height) for part in chart.bars[4].parts] == [(1, 120.0, 40.0)]
+    assert [astuple(part) for part in chart.bars[6].parts] == [(big, 40.0, 120.0), (small, 0.0, 40.0)]
+    assert [astuple(part) for part in chart.bars[4].parts] == [(small, 120.0, 40.0)]
     assert chart.bars[6].title == "step 6: $4.00\nbig: $3.00\nsmall: $1.00"
     assert [bar.parts for bar in chart.bars[:4]] == [[]] * 4
     assert chart.ends == ["step 0", "step 3", "step 6"]
@@ -52,8 +54,8 @@ def test_five_names_have_a_colour_and_the_rest_has_one(bench: UsageBench) -> Non
         _book(bench, f"m{number}", days_ago=1, nano_usd=(8 - number) * 10**9)
     chart = _draw(bench)
 
-    assert chart.legend == ["m0", "m1", "m2", "m3", "m4", None]
-    assert [part.number for part in chart.bars[5].parts] == [0, 1, 2, 3, 4, 5]
+    assert list(chart.legend) == ["m0", "m1", "m2", "m3", "m4", None]
+    assert [part.colour for part in chart.bars[5].parts] == list(chart.legend.values())
     assert chart.bars[5].parts[-1].y == 0.0
     assert sum(part.height for part in chart.bars[5].parts) == pytest.approx(160.0, abs=0.1)
 
@@ -62,7 +64,7 @@ def test_by_time_bars_have_one_part_and_no_legend(bench: UsageBench) -> None:
     _book(bench, "m", days_ago=1, nano_usd=10**9)
     chart = _draw(bench, by="day")
 
-    assert chart.legend == []
+    assert chart.legend == {}
     assert [len(bar.parts) for bar in chart.bars] == [0, 0, 0, 0, 0, 1, 0]
 
 
@@ -78,7 +80,7 @@ def test_an_empty_answer_draws_nothing(bench: UsageBench, show: str) -> None:
     chart = _draw(bench, show)
 
     assert [bar.parts for bar in chart.bars] == [[]] * 7
-    assert chart.legend == []
+    assert chart.legend == {}
 
 
 def test_the_chosen_figure_decides_which_names_have_a_colour(bench: UsageBench) -> None:
@@ -86,22 +88,18 @@ def test_the_chosen_figure_decides_which_names_have_a_colour(bench: UsageBench) 
     for _ in range(2):
         _book(bench, "busy", days_ago=1, nano_usd=1)
 
-    assert _draw(bench, "metered").legend == ["dear", "busy"]
-    assert _draw(bench, "requests").legend == ["busy", "dear"]
+    assert list(_draw(bench, "metered").legend) == ["dear", "busy"]
+    assert list(_draw(bench, "requests").legend) == ["busy", "dear"]
 
 
 # --- colours --------------------------------------------------------------------------------------------------------
-
-
-def _colours(chart: Chart) -> dict[str | None, str]:
-    return dict(zip(chart.legend, chart.colours, strict=False))
 
 
 def test_a_name_has_one_colour_for_every_question(bench: UsageBench) -> None:
     for number in range(10):
         _book(bench, f"m{number}", days_ago=number % 3, nano_usd=(10 - number) * 10**9)
     charts = [_draw(bench, **asked) for asked in ({}, {"range": "24h"}, {"show": "requests"}, {"model": "m4"})]
-    pairs = {pair for chart in charts for pair in _colours(chart).items()}
+    pairs = {pair for chart in charts for pair in chart.legend.items()}
 
     assert len(pairs) == len({name for name, _ in pairs})
     assert {name for name, _ in pairs} > {"m0", "m3", "m4", "m9", None}
@@ -110,10 +108,10 @@ def test_a_name_has_one_colour_for_every_question(bench: UsageBench) -> None:
 def test_a_name_keeps_its_colour_when_others_appear(bench: UsageBench) -> None:
     for number in range(5):
         _book(bench, f"m{number}", days_ago=1, nano_usd=10**9)
-    before = _colours(_draw(bench))
+    before = _draw(bench).legend
     for number in range(7):
         _book(bench, f"cheap{number}", days_ago=1, nano_usd=1)
-    after = _colours(_draw(bench))
+    after = _draw(bench).legend
 
     assert before == {name: after[name] for name in before}
 
@@ -123,7 +121,7 @@ def test_two_names_of_a_chart_never_share_a_colour(bench: UsageBench) -> None:
         _book(bench, f"m{number}", days_ago=1, nano_usd=(number * 7 % 40 + 1) * 10**9)
     chart = _draw(bench)
 
-    assert len(set(chart.colours)) == len(chart.colours) == 6
+    assert len(set(chart.legend.values())) == len(chart.legend) == 6
 
 
 def test_colours_stand_out_from_their_background() -> None:
