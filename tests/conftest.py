@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from exporter.ledger.database import Database
 from tests.benches.copied_ledgers import copied_ledgers
 
-# Slow files start first, so that none of them is left running alone at the end.
+# Slow files start early, the slowest first, so that none of them is left running alone at the end.
 LONGEST_FIRST = (
     "integration/test_kill.py",
     "integration/test_notification.py",
@@ -86,9 +86,11 @@ if _may_use_memory():  # Syncing thousands of ledgers to a disk takes longer tha
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    places = {here / name: place for place, name in enumerate(LONGEST_FIRST)}
-    # The rest by name, so that unit tests, which compute, run beside integration tests, most of which wait.
-    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path.name, item.path))
+    slow = {here / name: 0.85 * place / len(LONGEST_FIRST) for place, name in enumerate(LONGEST_FIRST)}
+    # The others go between them, because most of the slow ones wait, and the cores are there for all.
+    others = sorted({item.path for item in items} - slow.keys(), key=lambda path: (path.name, path))
+    places = slow | {path: place / len(others) for place, path in enumerate(others)}
+    items.sort(key=lambda item: places[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
