@@ -68,8 +68,8 @@ LONGEST_FIRST = (
 )
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - each test has its own folder below it
-_ENOUGH_BYTES = (4 + 3 * (os.cpu_count() or 1)) * 2**28
-"""A quarter of a GiB for each test process with its PostgreSQL server, three to a core, and one GiB for the rest."""
+_ENOUGH_BYTES = (5 + 3 * (os.cpu_count() or 1)) * 2**28
+"""A quarter of a GiB for each test process with its PostgreSQL server, see ``scripts/check``; 1 GiB for the rest."""
 
 
 def _may_use_memory() -> bool:
