@@ -122,3 +122,8 @@ class SnapshotBench:
     def of_period(self, period: str) -> int:
         self.ledger.periods.refresh()
         return sum(row.amounts.requests for row in self.ledger.periods.current.rows[period])
+
+
+def false_starts_told(logged: list[Any]) -> list[Any]:
+    """The lines of the log about false starts."""
+    return [event for event in logged if "False Start detected" in str(event)]

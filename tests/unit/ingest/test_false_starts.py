@@ -1,25 +1,12 @@
 """False starts: sudden first counts of snapshots without details that are too dear to be true."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from exporter.ledger.views.periods import TODAY
 from tests.benches.booking import flow_of
-from tests.benches.snapshots import SnapshotBench
-
-
-@pytest.fixture
-def stripped(tmp_path: Path) -> SnapshotBench:
-    """At 0.15 USD per million input tokens, 10 USD buy 66.7 million."""
-    bench = SnapshotBench(tmp_path)
-    bench.proxy.stripped = "absent"
-    return bench
-
-
-def _false_starts_told(logged: list[Any]) -> list[Any]:
-    return [event for event in logged if "False Start detected" in str(event)]
+from tests.benches.snapshots import SnapshotBench, false_starts_told
 
 
 def test_a_sudden_first_value_that_costs_too_much_is_kept_apart_and_later_ones_count(stripped: SnapshotBench) -> None:
@@ -27,7 +14,7 @@ def test_a_sudden_first_value_that_costs_too_much_is_kept_apart_and_later_ones_c
     stripped.poll()
     stripped.request(model="sudden", tokens=70_000_000)
     stripped.request(model="modest", tokens=60_000_000)
-    told = _false_starts_told(stripped.poll())
+    told = false_starts_told(stripped.poll())
     assert [(event["log_level"], event["models"]) for event in told] == [("warning", ["sudden"])]
     assert "1 request worth 10.50 USD appeared at once. It is kept apart" in told[0]["message"]
     flow = flow_of(stripped.ledger)
@@ -36,7 +23,7 @@ def test_a_sudden_first_value_that_costs_too_much_is_kept_apart_and_later_ones_c
     assert (kept.model, kept.requests, kept.tokens, kept.nano_usd) == ("sudden", 1, 70_000_000, 10_500_000_000)
     assert stripped.of_period(TODAY) == 1
     stripped.request(model="sudden", tokens=5)
-    assert not _false_starts_told(stripped.poll())
+    assert not false_starts_told(stripped.poll())
     assert stripped.counted == 2
 
 
@@ -54,7 +41,7 @@ def test_false_starts_of_one_poll_are_one_line(stripped: SnapshotBench) -> None:
     stripped.poll()
     for number in range(300):
         stripped.request(model=f"m{number}", tokens=(100 + number) * 1_000_000)
-    (told,) = _false_starts_told(stripped.poll())
+    (told,) = false_starts_told(stripped.poll())
     assert "300 requests in 300 series worth 11227.50 USD" in told["message"]
     assert told["models"] == ["m299", "m298", "m297", "m296", "m295"], "the dearest"
     assert flow_of(stripped.ledger).false_starts == 300
@@ -65,5 +52,5 @@ def test_a_first_value_in_a_restart_is_no_false_start(stripped: SnapshotBench) -
     stripped.poll()
     stripped.proxy.restart()
     stripped.request(model="b", tokens=90_000_000)
-    assert not _false_starts_told(stripped.poll())
+    assert not false_starts_told(stripped.poll())
     assert stripped.counted == 1

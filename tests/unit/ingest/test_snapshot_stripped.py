@@ -1,36 +1,22 @@
 """Snapshots of proxies that strip the details: arithmetic on counts, and changes between both ways."""
 
 import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
-from tests.benches.snapshots import SnapshotBench
-
-
-@pytest.fixture
-def stripped(tmp_path: Path) -> SnapshotBench:
-    """At 0.15 USD per million input tokens, 10 USD buy 66.7 million."""
-    bench = SnapshotBench(tmp_path)
-    bench.proxy.stripped = "absent"
-    return bench
-
+from tests.benches.snapshots import SnapshotBench, false_starts_told
 
 # --- counts alone -----------------------------------------------------------------------------------------------------
-
-
-def _false_starts_told(logged: list[Any]) -> list[Any]:
-    return [event for event in logged if "False Start detected" in str(event)]
 
 
 def test_the_first_contact_is_a_baseline(stripped: SnapshotBench) -> None:
     stripped.request(tokens=900_000_000)
     logged = stripped.poll()
     assert (flow_of(stripped.ledger).booked, stripped.counted) == (0, 0)
-    assert not _false_starts_told(logged)
+    assert not false_starts_told(logged)
     stripped.request(tokens=7)
     stripped.poll()
     assert stripped.counted == 1

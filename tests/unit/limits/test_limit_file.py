@@ -10,7 +10,7 @@ from exporter.limits.limit_file import LimitSet, read_limit_file
 from exporter.limits.model import Per, Thresholds, Unit
 from exporter.limits.strategies import Strategy
 from exporter.settings.problems import ProblemsError
-from tests.benches.limits import STRATEGIES, limits_of
+from tests.benches.limits import limits_of
 
 _GOOD = "limits:\n- id: a\n  tokens: 5\n  strategy: daily\n"
 _BERLIN = ZoneInfo("Europe/Berlin")
@@ -207,7 +207,7 @@ def test_each_mistake_is_reported_with_its_line_and_what_to_do(tmp_path: Path, f
         (
             "limits:\n- id: a\n  tokens: 5\n  strategy: fixed\n",
             4,
-            f"'fixed' is not accepted. Use {STRATEGIES}.",
+            "'fixed' is not accepted. Use 'daily', 'weekly', 'monthly', 'rolling' or 'session'.",
         ),
         ("limits:\n- id: a\n  tokens: 5\n  strategy: rolling\n", 2, "A rolling limit needs window_minutes. Add it"),
         (
