@@ -34,10 +34,9 @@ def measure(directory: Path, full: bool) -> Section:
     """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P6: history",
-        "A backlog sent in calls of 1,000 records. *CPU*: against a server in another process that answers at once, so"
-        " that only the exporter is measured, best of five. *Memory*: the peak above what the process had after its"
-        " first ten calls. *Real server*: PostgreSQL behind the test suite's API; for comparison, a bare loop posts the"
-        " same bodies to an empty database there.",
+        "A backlog sent in calls of 1,000 records. *CPU*: against a server that answers at once. *Memory*: the peak"
+        " above that after ten calls. *Real server*: PostgreSQL behind the test suite's API, against a bare loop that"
+        " posts the same bodies.",
     )
     few, many = (100_000, 1_000_000) if full else (20_000, 100_000)
     with _stand_in() as (url, counted):
