@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
-from exporter.settings import validators
+from exporter.settings.kinds import is_loopback
 from exporter.settings.model import Settings, declared
 from exporter.settings.origins import ROWS, Loaded, read_config, read_dotenv, read_environment
 from exporter.settings.problems import ProblemsError
@@ -149,7 +149,7 @@ def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list
 def _elsewhere(proxy: ProxySettings, localhost: str | None) -> ProxySettings:
     """The proxy, with ``localhost`` for the name of this machine."""
     url = urlsplit(proxy.url)
-    if localhost is None or not validators.is_loopback(url.hostname or ""):
+    if localhost is None or not is_loopback(url.hostname or ""):
         return proxy
     host = f"[{localhost}]" if ":" in localhost else localhost
     moved = url._replace(netloc=host if url.port is None else f"{host}:{url.port}")
@@ -171,7 +171,7 @@ def _check_pairs(given: Mapping[str, Node], right: Mapping[str, Node], loaded: L
 def _warn_of_open_door(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
     is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
     host = given.get("exporter_host")
-    if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
+    if host is not None and not is_guarded and not is_loopback(settings.exporter_host):
         why = f"Anyone who reaches port {settings.exporter_port} can read usage, costs and labels without a password."
         fix = "Set EXPORTER_TOKEN, or make sure that only trusted machines can reach it."
         loaded.warnings.append(host.at.problem(why, fix))

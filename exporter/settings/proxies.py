@@ -1,35 +1,16 @@
 """Proxies and aliases: the rows of the file of settings, and what each of their fields may be."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    SecretStr,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, model_validator
 
-from exporter.settings import validators
+from exporter.settings import kinds
+from exporter.settings.kinds import PRINTABLE, Secret, or_file
 from exporter.settings.problems import wrong
-from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, names_of
+from exporter.settings.yaml_rows import Row, names_of
 from exporter.settings.yaml_values import Place
 
-SecretText = Annotated[SecretStr, BeforeValidator(validators.text_of_file)]
-Secret = Annotated[SecretText, AfterValidator(validators.one_line)]
-ManagementKey = Annotated[Secret, AfterValidator(validators.management_key)]
-_Shown = Annotated[str, Field(max_length=100), AfterValidator(validators.printable)]
-
-Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
-Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
-
-
-def or_file(name: str) -> AliasChoices:
-    """The names of a secret: it may be given as ``<name>_file`` instead, the name of a file with it."""
-    return AliasChoices(name, f"{name}_file")
+_Shown = Annotated[str, Field(max_length=100), PRINTABLE]
 
 
 class SettingsRow(Row):
@@ -60,11 +41,11 @@ class ProxySettings(SettingsRow):
     ``quotas`` is EXPORTER_QUOTAS for this proxy alone.
     """
 
-    name: Annotated[str, AfterValidator(validators.proxy_name)]
-    url: Annotated[str, AfterValidator(validators.proxy_url)]
-    management_key: ManagementKey = Field(validation_alias=or_file("management_key"))
-    source: Source = "queue"
-    quotas: Quotas | None = None
+    name: kinds.ProxyName
+    url: kinds.ProxyUrl
+    management_key: kinds.ManagementKey = Field(validation_alias=or_file("management_key"))
+    source: kinds.Source = "queue"
+    quotas: kinds.Quotas | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -73,7 +54,7 @@ class ProxySettings(SettingsRow):
         row = handler(data)
         if info.context is not None:
             cls._once("name", row.name, data["name"].at, info.context)
-            cls._once("url", validators.same_server(row.url), data["url"].at, info.context)
+            cls._once("url", kinds.same_server(row.url), data["url"].at, info.context)
         return row
 
 

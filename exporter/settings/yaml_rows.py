@@ -25,8 +25,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from exporter.sentences import pattern, say
+from exporter.settings.kinds import zone_name
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
-from exporter.settings.validators import zone_name
 from exporter.settings.yaml_values import Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
@@ -49,9 +49,6 @@ _FIXES = {
 
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
 """Beside the type of a list: an empty list counts as missing."""
-
-IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-"""Beside a type of a few words: capitals do not matter."""
 
 
 class Row(BaseModel):
