@@ -20,9 +20,8 @@ from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.limits.notices import Services
-from exporter.settings.load import NO_PROXY
+from exporter.settings.load import NO_PROXY, Loaded
 from exporter.settings.model import Settings
-from exporter.settings.origins import Loaded
 from exporter.settings.problems import did_you_mean
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.all_sources import detect
