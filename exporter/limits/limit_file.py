@@ -19,10 +19,10 @@ from exporter.days import moment_ms
 from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import say
-from exporter.settings.kinds import IN_LOWER_CASE, PRINTABLE, one_or_list
+from exporter.settings.kinds import IN_LOWER_CASE, PRINTABLE, Day, Zone, one_or_list, read_by, text
 from exporter.settings.problems import shown, wrong
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_rows import Day, Row, Zone, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_rows
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST = 10**18

@@ -21,8 +21,8 @@ from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import counted, joined, say
-from exporter.settings.kinds import IN_LOWER_CASE, PRINTABLE
-from exporter.settings.yaml_rows import Row, read_by
+from exporter.settings.kinds import IN_LOWER_CASE, PRINTABLE, read_by
+from exporter.settings.yaml_rows import Row
 
 TABLE = "rate_limit_configs"
 COLUMNS = (

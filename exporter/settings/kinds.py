@@ -9,11 +9,13 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Callable
+from datetime import date, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, PlainValidator, SecretStr
+from pydantic_core import PydanticKnownError
 
 from exporter.sentences import pattern, say
 from exporter.settings.problems import ProblemsError, nearest, shown, wrong
@@ -31,6 +33,8 @@ _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 """Keys of projects: ``sb_secret_`` with letters and digits, or the older tokens (JWT)."""
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
 _SHORTEST_HASH_KEY = 16
+_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_Value = TypeVar("_Value")
 _Checked = TypeVar("_Checked", str, SecretStr)
 
 
@@ -43,6 +47,33 @@ def only(is_right: Callable[[str], object], why: str, fix: str) -> AfterValidato
         return value
 
     return AfterValidator(check)
+
+
+def text(value: object) -> str:
+    """A validator: a text that is not empty."""
+    if isinstance(value, str) and value:
+        return str(value)
+    raise PydanticKnownError("string_type")
+
+
+def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
+    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
+
+    def check(value: object) -> _Value:
+        written = text(value)
+        try:
+            found = read(written)
+        except ValueError:
+            found = None
+        if found is None:
+            raise wrong(why, fix, value=shown(written), **values)
+        return found
+
+    return PlainValidator(check)
+
+
+def _day(written: str) -> date | None:
+    return date.fromisoformat(written) if _DATE.fullmatch(written) else None
 
 
 def zone_name(name: str) -> str:
@@ -251,6 +282,8 @@ LogLevel = Annotated[
     BeforeValidator(lambda level: {"warn": "warning", "critical": "error"}.get(str(level), level)),  # of other programs
     IN_LOWER_CASE,
 ]
+Day = Annotated[date, read_by(_day, pattern("{value} is not a day."), pattern("Write it as 2026-11-24."))]
+Zone = Annotated[tzinfo, PlainValidator(lambda value: zoneinfo.ZoneInfo(zone_name(text(value))))]
 Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
 Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
 
