@@ -186,11 +186,7 @@ class Settings(SettingsRow):
         return [proxy for proxy in self.proxies if (proxy.quotas or self.exporter_quotas) == "active"]
 
     def secret_values(self) -> list[str]:
-        """Every secret in these settings, for ``exporter.logs.add_secrets``. Handle with care."""
-        secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key, self.exporter_notify_urls]
-        secrets += [proxy.management_key for proxy in self.proxies]
-        given = [value.get_secret_value() for value in secrets if value is not None]
-        return [*given, *self.notify_urls, *self.aliases.secret_values()]
+        return [*dict.fromkeys([*super().secret_values(), *self.notify_urls])]  # a proxy's key may be a setting, too
 
     @property
     def notify_urls(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, model_validator
 
 from exporter.settings import kinds
 from exporter.settings.kinds import PRINTABLE, Secret, or_file
@@ -26,6 +26,12 @@ class SettingsRow(Row):
     @classmethod
     def _without_empty(cls, data: Any) -> Any:
         return {name: node for name, node in data.items() if node != ""} if isinstance(data, dict) else data
+
+    def secret_values(self) -> list[str]:
+        """Every secret in this row and those in it, for ``exporter.logs.add_secrets``. Handle with care."""
+        values = [each for _, value in self for each in (value if isinstance(value, tuple) else (value,))]
+        rows = [secret for each in values if isinstance(each, SettingsRow) for secret in each.secret_values()]
+        return [each.get_secret_value() for each in values if isinstance(each, SecretStr)] + rows
 
     @classmethod
     def _once(cls, name: str, value: object, at: Place, seen: dict[object, Place]) -> None:
@@ -106,9 +112,3 @@ class Aliases(SettingsRow):
 
     clients: tuple[ClientAlias, ...] = ()
     credentials: tuple[CredentialAlias, ...] = ()
-
-    def secret_values(self) -> list[str]:
-        """Every secret that identifies a client or credential."""
-        secrets = [client.key for client in self.clients]
-        secrets += [value for each in self.credentials for value in (each.key, each.email, each.file)]
-        return [value.get_secret_value() for value in secrets if value is not None]
