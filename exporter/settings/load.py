@@ -34,9 +34,7 @@ _DOTENV = ".env"
 _OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
 _INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
-_EARLIER_NAMES = frozenset(
-    {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
-)
+_EARLIER_NAMES = {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"}
 _KNOWN = {name: setting for setting in declared() for name in setting.names}
 
 _NEEDS = {
@@ -104,21 +102,22 @@ def load_settings(
     """
     loaded = Loaded()
     layers = ChainMap(
-        _read_environment(flags or {}, loaded, cwd=cwd, origin="command line"),
-        _read_environment(environ, loaded, cwd=cwd),
+        _read_environment(flags or {}, "command line", cwd, loaded),
+        _read_environment(environ, "environment", cwd, loaded),
         _read_dotenv(cwd, loaded),
     )
     config = layers.get("exporter_config")
     if isinstance(config, Text) and not config.startswith("~"):  # a path with ~ is reported below
-        layers.maps.append(_read_config(config.at.base / config, loaded))
+        with loaded.collecting():
+            layers.maps.append(_read_config(config.at.base / config, loaded))
     ignored = ("cliproxy_", "supabase_", "proxies") if for_demo else ()
     given = {name: node for name, node in layers.items() if not name.startswith(ignored)}
     for setting in declared():
-        older = given.pop(setting.also.lower(), None)
-        if older is not None and (value := given.setdefault(setting.yaml_name, older)) != older:
+        name, older = setting.names[0].lower(), given.pop(setting.also.lower(), None)
+        if older is not None and (value := given.setdefault(name, older)) != older:
             why = f"It is the older name of {value.at.name} ({value.at}), which has another value."
             loaded.problems.append(older.at.problem(why, "Set only one of the two."))
-        loaded.origins[setting.names[0]] = str(_place(given, setting.yaml_name) or "default")
+        loaded.origins[setting.names[0]] = str(_place(given, name) or "default")
     seen: dict[object, Place] = {}
     default = _default_proxy(given, seen)
     settings, right = _checked(given, loaded, seen)
@@ -226,9 +225,7 @@ def _compare_zones(settings: Settings, given: Mapping[str, Node], loaded: Loaded
 # --- where settings are written ---------------------------------------------------------------------------------------
 
 
-def _read_environment(
-    environ: Mapping[str, str], loaded: Loaded, *, cwd: Path, origin: str = "environment"
-) -> dict[str, Node]:
+def _read_environment(environ: Mapping[str, str], origin: str, cwd: Path, loaded: Loaded) -> dict[str, Node]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
@@ -282,12 +279,9 @@ def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
 
 
 def _read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
-    """What the YAML file ``path`` has: the settings of the environment in lower case, the proxies, and the aliases."""
-    tree: dict[str, Node] = {}
-    with loaded.collecting():
-        tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    """What a YAML file has: settings in lower case, proxies and aliases. Raises ProblemsError if it cannot be read."""
     found: dict[str, Node] = {}
-    for name, node in tree.items():
+    for name, node in read_yaml(path, setting="EXPORTER_CONFIG").items():
         setting = _KNOWN.get(name.upper())
         if setting is not None and not setting.in_yaml:
             fix = f"Set {name.upper()} in the environment."

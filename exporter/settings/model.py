@@ -196,14 +196,13 @@ class Settings(SettingsRow):
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """One setting. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none.
+    """One setting. ``default`` is a text, empty if it has none.
 
     ``names`` are its names in the environment. A secret has ``<NAME>_FILE`` too, and ``also`` is an older name.
     ``section`` is its part of the reference page; the settings below the first of a section belong to it too. ``kind``
     says in words what a value looks like, ``unset`` what applies without one.
     """
 
-    yaml_name: str
     names: tuple[str, ...]
     default: str
     section: str
@@ -220,11 +219,10 @@ def declared() -> Iterator[Declared]:
     for name, field in Settings.model_fields.items():
         if field.json_schema_extra is None:
             continue  # proxies and aliases, which only YAML can hold
-        said = cast("dict[str, Any]", field.json_schema_extra)
-        section = said.get("section", section)
+        said = {"section": section, **cast("dict[str, Any]", field.json_schema_extra)}
+        section = said["section"]
         default = "" if field.default in (None, (), Path()) else str(field.default)
         if isinstance(field.default, bool):
             default = default.lower()
         names = tuple(each.upper() for each in (*names_of_field(name, field), said.get("also")) if each)
-        known = {"yaml_name": name, "names": names, "default": default, "section": section}
-        yield Declared(**said | known, secret=field.validation_alias is not None)
+        yield Declared(**said, names=names, default=default, secret=field.validation_alias is not None)
