@@ -19,7 +19,7 @@ from exporter.days import moment_ms
 from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.sentences import say
-from exporter.settings.kinds import IN_LOWER_CASE, PRINTABLE, Day, Zone, one_or_list, read_by, text
+from exporter.settings.kinds import IN_LOWER_CASE, ONE_OR_LIST, PRINTABLE, Day, Zone, read_by, text
 from exporter.settings.problems import shown, wrong
 from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_rows import Row, read_rows
@@ -175,7 +175,7 @@ class _Limit(Row):
     model_pattern: _Text = ""
     credential: _Text = ""
     client: _Text = ""
-    models: Annotated[tuple[_Text, ...], BeforeValidator(one_or_list), Field(min_length=1)] = ()
+    models: Annotated[tuple[_Text, ...], ONE_OR_LIST, Field(min_length=1)] = ()
     tokens: _Tokens | None = None
     requests: _Requests | None = None
     usd: Annotated[_Usd | None, BeforeValidator(_has_a_budget), Field(validate_default=True)] = None

@@ -32,7 +32,6 @@ _QUOTED = ('""', "''", "“”", "\u2018\u2019")
 _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 """Keys of projects: ``sb_secret_`` with letters and digits, or the older tokens (JWT)."""
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
-_SHORTEST_HASH_KEY = 16
 _DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _Value = TypeVar("_Value")
 _Checked = TypeVar("_Checked", str, SecretStr)
@@ -129,10 +128,6 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _looks_like_host(text: str) -> bool:
     return _HOST_NAME.fullmatch(text) is not None or _ip(text) is not None
-
-
-def one_or_list(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _host_list(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -235,6 +230,7 @@ def or_file(name: str) -> AliasChoices:
 
 IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 """Beside a type of a few words: capitals do not matter."""
+ONE_OR_LIST = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 PRINTABLE = only(str.isprintable, pattern("It holds a line break or control character."), pattern("Remove it."))
 _IS_HOST = only(
     _looks_like_host,
@@ -252,8 +248,8 @@ _IS_NO_HASH = only(
     "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",
 )
 _IS_LONG = only(
-    lambda key: len(key) >= _SHORTEST_HASH_KEY,
-    f"It is shorter than {_SHORTEST_HASH_KEY} characters, so hashed e-mail addresses could be guessed.",
+    lambda key: len(key) >= 16,
+    "It is shorter than 16 characters, so hashed e-mail addresses could be guessed.",
     "Make one with: openssl rand -hex 32.",
 )
 _MAY_WRITE = only(
@@ -271,7 +267,7 @@ _IS_WHOLE = only(
 File = Annotated[Path, BeforeValidator(_path)]
 Host = Annotated[str, _IS_HOST]
 """An IP address or a host name to listen on, without port."""
-HostList = Annotated[tuple[str, ...], BeforeValidator(one_or_list), AfterValidator(_host_list)]
+HostList = Annotated[tuple[str, ...], ONE_OR_LIST, AfterValidator(_host_list)]
 ListUrl = Annotated[str, AfterValidator(_list_url)]
 ProxyName = Annotated[str, _IS_PROXY_NAME]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
