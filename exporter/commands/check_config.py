@@ -20,9 +20,8 @@ from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.limits.notices import Services
-from exporter.settings.load import NO_PROXY
+from exporter.settings.load import NO_PROXY, Loaded
 from exporter.settings.model import Settings
-from exporter.settings.origins import Loaded
 from exporter.settings.problems import did_you_mean
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.all_sources import detect
@@ -51,10 +50,9 @@ def check_config(also_connect: bool) -> None:
     """
     with exit_codes():
         loaded = load(starts=True)
-        for note in (*loaded.notes, *loaded.warnings):
-            click.echo(f"warning: {note}" if note in loaded.warnings else f"note: {note}")
-        for problem in loaded.problems:
-            click.echo(f"problem: {problem}")
+        for kind, found in (("note", loaded.notes), ("warning", loaded.warnings), ("problem", loaded.problems)):
+            for each in found:
+                click.echo(f"{kind}: {each}")
         if loaded.settings is None:
             raise SystemExit(WRONG_SETTINGS)
         for proxy in loaded.settings.proxies:
@@ -142,19 +140,17 @@ def _connect(settings: Settings) -> bool:
 
 def _check_proxy(proxy: ProxySettings, parts: Parts, asked: dict[str, Names]) -> bool:
     """Whether it can be read; its names are in ``asked`` then."""
-    client = connect(proxy, parts.ledger, parts.clock)
-    if parts.ledger.flow(proxy.name).last_success_ms is None and (sentence := client.guard.before_first_call()):
-        click.echo(f"proxy {proxy.name}: {sentence}")
     try:
-        source = detect(client)
-        flags = source.read_flags()
-        names = fetch_names(client, source.paths, parts.pseudonym, now_ms=parts.clock.now_ms())
-        plugin = other_exporter(client, source.paths)
+        with closing(connect(proxy, parts.ledger, parts.clock)) as client:
+            if parts.ledger.flow(proxy.name).last_success_ms is None and (note := client.guard.before_first_call()):
+                click.echo(f"proxy {proxy.name}: {note}")
+            source = detect(client)
+            flags = source.read_flags()
+            names = fetch_names(client, source.paths, parts.pseudonym, now_ms=parts.clock.now_ms())
+            plugin = other_exporter(client, source.paths)
     except ProxyError as exc:
         click.echo(f"problem: {exc}")
         return False
-    finally:
-        client.close()
     click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.paths.api})")
     for problem in (*names.problems, *filter(None, [plugin])):
         click.echo(f"warning: {problem}")

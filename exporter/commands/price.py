@@ -1,6 +1,5 @@
 """``cliproxy-exporter price``: what a model costs, where the price is from, and the cost of a request."""
 
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -65,7 +64,7 @@ def price(*, model: str, provider: str, at: str | None, tier: str, **counts: int
         click.echo("\n".join(lines))
         if problem := _problem(found, tariff, provider, model, service_tier):
             click.echo(problem, err=True)
-            sys.exit(FAILED)
+            raise SystemExit(FAILED)
 
 
 class _StoredOnly:

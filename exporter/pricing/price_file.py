@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import day_start_ms
 from exporter.pricing.lookup import ANY_PROVIDER
@@ -25,8 +25,9 @@ from exporter.pricing.model_names import clean
 from exporter.pricing.price import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
+from exporter.settings.kinds import Day, Zone, read_by, text
 from exporter.settings.problems import shown, wrong
-from exporter.settings.yaml_rows import NOT_EMPTY, Day, Row, Zone, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_rows
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model without a row anywhere."""
@@ -106,6 +107,8 @@ _Hours = Annotated[
     ),
 ]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]
+_NOT_EMPTY = BeforeValidator(lambda value: value or None)
+"""Beside the type of a list: an empty list counts as missing."""
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -157,9 +160,9 @@ class PriceRow(_Prices):
     source: _Text = ""
     checked: Day | None = None
     zone: Zone = ZoneInfo("UTC")
-    days: Annotated[tuple[_Weekday, ...], NOT_EMPTY] = tuple(range(7))
-    hours: Annotated[tuple[_Hours, ...], NOT_EMPTY] = ((0, 24 * 60),)
-    holidays: Annotated[tuple[Day, ...], NOT_EMPTY] = ()
+    days: Annotated[tuple[_Weekday, ...], _NOT_EMPTY] = tuple(range(7))
+    hours: Annotated[tuple[_Hours, ...], _NOT_EMPTY] = ((0, 24 * 60),)
+    holidays: Annotated[tuple[Day, ...], _NOT_EMPTY] = ()
     service_tiers_: Annotated[dict[_ServiceTier, _Prices], Field(alias="service_tiers", default_factory=dict)]
 
     @model_validator(mode="wrap")

@@ -4,36 +4,19 @@ A file is a ``Row`` whose fields are texts, mappings and lists of further rows. 
 row says its own in sentences. Validators get the text as written, so no YAML type or binary float gets in between.
 """
 
-import re
-from collections.abc import Callable
-from datetime import date, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ModelWrapValidatorHandler,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from exporter.sentences import pattern, say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
-from exporter.settings.validators import zone_name
 from exporter.settings.yaml_values import Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
-_Value = TypeVar("_Value")
 _Loc = tuple[str | int, ...]
-
-_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _FIXES = {
     "literal_error": pattern("Use {known}."),
@@ -46,12 +29,6 @@ _FIXES = {
     "multiple_of": pattern("Give a multiple of {known}."),
 }
 """What to do about a word or number, by pydantic's name of the error. The messages for numbers end with the bound."""
-
-NOT_EMPTY = BeforeValidator(lambda value: value or None)
-"""Beside the type of a list: an empty list counts as missing."""
-
-IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-"""Beside a type of a few words: capitals do not matter."""
 
 
 class Row(BaseModel):
@@ -89,37 +66,6 @@ def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "")
         return model.model_validate(tree, context={})
     except ValidationError as error:
         raise ProblemsError(*problems_of(error, tree, setting=setting)) from None
-
-
-def text(value: object) -> str:
-    """A validator: a text that is not empty."""
-    if isinstance(value, str) and value:
-        return str(value)
-    raise PydanticKnownError("string_type")
-
-
-def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
-    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
-
-    def check(value: object) -> _Value:
-        written = text(value)
-        try:
-            found = read(written)
-        except ValueError:
-            found = None
-        if found is None:
-            raise wrong(why, fix, value=shown(written), **values)
-        return found
-
-    return PlainValidator(check)
-
-
-def _day(written: str) -> date | None:
-    return date.fromisoformat(written) if _DATE.fullmatch(written) else None
-
-
-Day = Annotated[date, read_by(_day, "{value} is not a day.", "Write it as 2026-11-24.")]
-Zone = Annotated[tzinfo, PlainValidator(lambda value: ZoneInfo(zone_name(text(value))))]
 
 
 def problems_of(error: ValidationError, tree: dict[str, Node], *, setting: str = "") -> list[Problem]:

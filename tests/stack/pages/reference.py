@@ -82,7 +82,7 @@ def settings_markdown(page: str) -> str:
 def _setting_row(setting: Declared) -> tuple[str, ...]:
     names = "<br>".join(f"`{name}`" for name in setting.names) + (" (older name)" if setting.also else "")
     default = f"`{setting.default}`" if setting.default else setting.unset
-    meaning = _meanings()[setting.yaml_name]
+    meaning = _meanings()[setting.names[0].lower()]
     meaning += (" Secret." if setting.secret else "") + ("" if setting.in_yaml else " Not in the YAML file.")
     return names, setting.kind, default, meaning
 
@@ -102,7 +102,7 @@ def env_example(text: str) -> str:
 
 def _example(setting: Declared) -> list[str]:
     return [
-        *textwrap.wrap(_meanings()[setting.yaml_name], width=100, initial_indent="# ", subsequent_indent="# "),
+        *textwrap.wrap(_meanings()[setting.names[0].lower()], width=100, initial_indent="# ", subsequent_indent="# "),
         f"# {setting.kind}; default: {setting.default or f'unset ({setting.unset})'}",
         f"{'' if setting.names[0] == 'CLIPROXY_MANAGEMENT_KEY' else '#'}{setting.names[0]}={setting.default}",
     ]
