@@ -7,14 +7,13 @@ limits or the labels change.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.labels import CredentialLabels, Labels, SeriesLabels
 from exporter.ledger.views.limit_windows import WindowLook
 from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
-from exporter.limits.strategies import Strategy, calendar_window, open_session
+from exporter.limits.strategies import calendar_window, window_of_length
 
 MOST_WINDOWS = 200
 """Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""
@@ -127,16 +126,10 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
 
 
 def _open_window(limit: Limit, group: _Group, look: WindowLook, now_ms: int) -> tuple[int | None, int | None]:
-    """Start and end of the open window; both None for a session that is not open. A rolling window has no end."""
     if limit.window_ms is None:
         return calendar_window(limit.strategy, now_ms, limit.zone)
-    if limit.strategy is Strategy.ROLLING:
-        return now_ms - limit.window_ms, None
     key = (limit.id, group.key)
-    first_use = partial(look.first_use, key, frozenset(group.series))
-    session = open_session(look.session(key), limit.window_ms, now_ms, first_use)
-    look.keep(key, session)
-    return session.started_ms, None if session.started_ms is None else session.started_ms + limit.window_ms
+    return window_of_length(limit.strategy, limit.window_ms, now_ms, look=look, key=key, series=group.series)
 
 
 def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterator[LimitWindow]:

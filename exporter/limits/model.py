@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.strategies import CALENDAR_NAMES, Strategy
+from exporter.limits.strategies import CALENDAR, Strategy
 from exporter.quotas.values import length_name
 
 CONFIGURED, PROVIDER = "configured", "provider"
@@ -105,7 +105,7 @@ class Limit:
     @property
     def window(self) -> str:
         """The window's name in metrics: ``day``, ``week``, ``month``, or its length."""
-        return CALENDAR_NAMES[self.strategy] if self.window_ms is None else length_name(self.window_ms // 1000)
+        return CALENDAR[self.strategy].name if self.window_ms is None else length_name(self.window_ms // 1000)
 
 
 def is_like(wanted: str, name: str) -> bool:
