@@ -1,7 +1,7 @@
 """Configured limits over the ledger: which label sets count against which limit, and the use of each window.
 
 There is one query for each distinct window, however many limits share it. Label sets are assigned again only when the
-limits or the labels change.
+limits or the names change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from exporter.ledger.credential_store import Credential
-from exporter.ledger.label_store import OTHER, LabelStore
-from exporter.ledger.labels import CredentialLabels, Labels, SeriesLabels
+from exporter.ledger.name_store import OTHER, NameStore
+from exporter.ledger.shown_names import CredentialLabels, SeriesLabels, ShownNames
 from exporter.ledger.views.limit_windows import WindowLook
 from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
 from exporter.limits.strategies import calendar_window, window_of_length
@@ -50,9 +50,9 @@ class Measured:
 class Evaluator:
     """Evaluates limits. For one thread at a time."""
 
-    def __init__(self, label_store: LabelStore, labels: Labels) -> None:
-        self._label_store = label_store
-        self._labels = labels
+    def __init__(self, name_store: NameStore, shown_names: ShownNames) -> None:
+        self._name_store = name_store
+        self._shown_names = shown_names
         self._assigned: tuple[int, int, tuple[Limit, ...]] = (-1, -1, ())
         self._groups: dict[str, list[_Group]] = {}
 
@@ -79,17 +79,17 @@ class Evaluator:
     def unmatched(self) -> tuple[str, ...]:
         """The ids of limits that no usage so far counts against. Empty while there is no usage at all."""
         unused = (id_ for id_, groups in self._groups.items() if not any(group.series for group in groups))
-        return tuple(unused) if self._label_store.series else ()
+        return tuple(unused) if self._name_store.series else ()
 
     def _assign(self, limits: tuple[Limit, ...]) -> None:
-        assigned = (self._labels.version, len(self._label_store.series), limits)
+        assigned = (self._shown_names.version, len(self._name_store.series), limits)
         if assigned == self._assigned:
             return
         usages: list[_Usage] = []
-        for id_, series in list(self._label_store.series.items()):
+        for id_, series in list(self._name_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                account, labels = self._label_store.resolved(series.credential), self._labels.series(id_)
-                if self._label_store.clients[series.client] != OTHER:  # what is folded counts under its own names
+                account, labels = self._name_store.resolved(series.credential), self._shown_names.series(id_)
+                if self._name_store.clients[series.client] != OTHER:  # what is folded counts under its own names
                     usages.append((id_, series.client, account, labels))
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._assigned = assigned
@@ -99,7 +99,7 @@ class Evaluator:
         labels = CredentialLabels(limit.proxy, limit.credential, limit.provider or limit.shown_provider)
         groups = {} if limit.per else {"": _Group("", labels)}
         for id_, client, account, usage in usages:
-            if not limit.matches(usage, account.label):
+            if not limit.matches(usage, account.long_name):
                 continue
             if limit.per is Per.CREDENTIAL:
                 own = CredentialLabels(usage.proxy, usage.credential, account.provider or usage.provider)

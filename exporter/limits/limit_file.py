@@ -214,7 +214,7 @@ class _Limit(Row):
 class Plan(Row):
     """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
 
-    ``credential`` is the label of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
+    ``credential`` is the name of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
     None means unlimited.
     """
 

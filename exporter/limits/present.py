@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from exporter import formats
-from exporter.ledger.labels import CredentialLabels
+from exporter.ledger.shown_names import CredentialLabels
 from exporter.limits.board import Board
 from exporter.limits.limit_file import Plan
 from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow

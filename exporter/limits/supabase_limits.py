@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 _PROVIDERS = {"anthropic": "claude", "google": "gemini"}
-"""Labels of providers for which the predecessor's form has another name."""
+"""Names of providers for which the predecessor's form has another name."""
 _MOST_PROBLEMS = 5
 
 _log = structlog.get_logger("exporter.limits")
