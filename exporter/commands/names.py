@@ -131,9 +131,8 @@ class _Book:
         return found + self._unlisted(proxy, proxy_id, met, why)
 
     def _unlisted(self, proxy: str, proxy_id: int, met: set[int], why: str) -> list[_Named]:
-        shown = self._shown_names.credential
         return [
-            _Named(shown(id_), why, last_ms, proxy=proxy, provider=credential.provider)
+            _Named(self._shown_names.credential(id_), why, last_ms, proxy=proxy, provider=credential.provider)
             for id_, last_ms in self._credentials.items()
             if id_ not in met
             and (credential := self._name_store.credentials[id_]).proxy == proxy_id

@@ -65,7 +65,7 @@ class Names:
         self._pseudonym = pseudonym
         name_store = ledger.name_store
         known = (name_store.clients_by_pseudonym(), shown_names.aliases_of_clients())
-        self._clients = {name: client for each in known for client, name in each.items()}
+        self._clients = {name: client for each in known for client, name in each.items()} | {ANONYMOUS: ""}
         self._credentials: dict[str, tuple[str, str]] = {}
         for each in [each for each in name_store.credentials.values() if each.proxy == name_store.proxies[proxy]]:
             handles = sorted(name_store.known_as(name_store.resolved(each.id).id, "auth_index"))
@@ -76,8 +76,6 @@ class Names:
 
     def client(self, shown: str) -> str:
         """The pseudonym of a client, empty for anonymous ones."""
-        if shown == ANONYMOUS:
-            return ""
         if shown in self._clients:
             return self._clients[shown]
         return BY_NAME + shown if _MASKED.fullmatch(shown) else self._pseudonym(shown)

@@ -115,7 +115,12 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    start_ms, reset_ms = _open_window(limit, group, look, now_ms)
+    key = (limit.id, group.key)
+    start_ms, reset_ms = (
+        calendar_window(limit.strategy, now_ms, limit.zone)
+        if limit.window_ms is None
+        else window_of_length(limit.strategy, limit.window_ms, now_ms, look=look, key=key, series=group.series)
+    )
     if start_ms is not None and anchor_ms is not None:
         start_ms = max(start_ms, anchor_ms)
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)
@@ -123,13 +128,6 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
     requests, tokens, nano_usd = map(sum, zip((0, 0, 0), *parts, strict=True))
     used = {Unit.TOKENS: tokens, Unit.REQUESTS: requests, Unit.USD: nano_usd}
     return Measured(limit=limit, start_ms=start_ms, reset_ms=reset_ms, used=used)
-
-
-def _open_window(limit: Limit, group: _Group, look: WindowLook, now_ms: int) -> tuple[int | None, int | None]:
-    if limit.window_ms is None:
-        return calendar_window(limit.strategy, now_ms, limit.zone)
-    key = (limit.id, group.key)
-    return window_of_length(limit.strategy, limit.window_ms, now_ms, look=look, key=key, series=group.series)
 
 
 def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterator[LimitWindow]:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from exporter.days import moment_ms
 from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, MINUTE_MS, Strategy
 from exporter.sentences import say
 from exporter.settings.problems import shown, wrong
 from exporter.settings.validators import one_or_list, printable
@@ -124,7 +124,7 @@ _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
 _WindowMs = Annotated[
     int,
     read_by(
-        lambda written: window_length_ms(int(written)),
+        lambda written: minutes * MINUTE_MS if 1 <= (minutes := int(written)) <= LONGEST_WINDOW_MINUTES else None,
         "{value} is not a valid window length.",
         "Give minutes, from 1 to {most} (366 days).",
         most=LONGEST_WINDOW_MINUTES,

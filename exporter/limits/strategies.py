@@ -10,16 +10,14 @@ from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.ledger.views.limit_windows import Session, WindowLook
 from exporter.sentences import say
 
+MINUTE_MS = 60_000
 LONGEST_WINDOW_MINUTES = 366 * 24 * 60
-
-_MINUTE_MS = 60_000
 
 
 class Strategy(StrEnum):
-    """When a window begins.
+    """When a window begins: ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight.
 
-    ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
-    ``session`` opens with the first request after the previous session has ended.
+    ``rolling`` always spans the last minutes; a ``session`` opens with the first request after the previous one's end.
     """
 
     DAILY = "daily"
@@ -83,8 +81,3 @@ def window_of_length(
         started = None  # a record from the future opens its session when its time has come
     look.keep(key, Session(ended, started))
     return started, None if started is None else started + length_ms
-
-
-def window_length_ms(minutes: int) -> int | None:
-    """The length of a rolling window or session in ms; None if it is too short or too long."""
-    return minutes * _MINUTE_MS if 1 <= minutes <= LONGEST_WINDOW_MINUTES else None

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import Limit, Thresholds, Unit
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, MINUTE_MS, Strategy
 from exporter.sentences import counted, joined, say
 from exporter.settings.validators import printable
 from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, read_by
@@ -140,7 +140,7 @@ def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds)
         strategy=found.reset_strategy,
         zone=zone,
         budgets=tuple((unit, budget) for unit, budget in budgets if budget),
-        window_ms=found.window_minutes and window_length_ms(found.window_minutes),
+        window_ms=found.window_minutes and found.window_minutes * MINUTE_MS,
         thresholds=thresholds,
         anchor_ms=found.reset_anchor_timestamp,
     )

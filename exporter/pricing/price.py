@@ -154,8 +154,8 @@ class Price:
         """The same price under a rule; made once."""
         if rule not in self._under:
             tiers = {name: tariff.under(rule) for name, tariff in self.service_tiers.items()}
-            changed = replace(self, tariff=self.tariff.under(rule), service_tiers=tiers, rules=(*self.rules, rule))
-            self._under[rule] = changed
+            rules = (*self.rules, rule)
+            self._under[rule] = replace(self, tariff=self.tariff.under(rule), service_tiers=tiers, rules=rules)
         return self._under[rule]
 
     @cached_property

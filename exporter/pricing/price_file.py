@@ -45,10 +45,6 @@ def read_price_file(path: Path) -> "PriceFile":
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _price(written: str) -> int | None:
-    return pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None
-
-
 def _hours(written: str) -> tuple[int, int] | None:
     """Two minutes of the day, from the first until before the second."""
     match = _HOURS.fullmatch(written)
@@ -78,7 +74,7 @@ _Name = Annotated[
 _Price = Annotated[
     int,
     read_by(
-        _price,
+        lambda written: pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None,
         "{value} is not a price.",
         "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
     ),
@@ -275,9 +271,7 @@ def _hourly_write(rates: Rates) -> dict[str, int]:
     return {"cache_write": rates.input * 2} if is_known else {}
 
 
-_ONE_HOUR_WRITES = Rule(
-    _hourly_write, "writes    live in the cache for an hour, as cache_write_ttl in your price file says"
-)
+_ONE_HOUR = Rule(_hourly_write, "writes    live in the cache for an hour, as cache_write_ttl in your price file says")
 
 
 class PriceFile(Row):
@@ -298,7 +292,7 @@ class PriceFile(Row):
     @property
     def rules(self) -> dict[str, tuple[Rule, ...]]:
         """By provider in lower case, what changes the prices of other lists."""
-        return {name.lower(): (_ONE_HOUR_WRITES,) for name, ttl in self.cache_write_ttl.items() if ttl == "1h"}
+        return {name.lower(): (_ONE_HOUR,) for name, ttl in self.cache_write_ttl.items() if ttl == "1h"}
 
 
 class Overlay(PriceFile):

@@ -61,9 +61,7 @@ class UserPrices:
 
     def rules_of(self, provider: str) -> tuple[Rule, ...]:
         """The rules for a provider. CPA's name may have its prefix."""
-        if not self.rules:  # nearly always, and each record asks
-            return ()
-        name = provider.strip().lower()
+        name = provider.strip().lower() if self.rules else ""  # nearly always empty, and each record asks
         return self.rules.get(name) or self.rules.get(name.removeprefix(OPENAI_COMPATIBLE), ())
 
 

@@ -176,24 +176,22 @@ def _credentials(
     rows = connection.execute(
         "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
     ).fetchall()
-    long_names: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    called: defaultdict[int, dict[str, None]] = defaultdict(dict)
     for id_, name, *_ in sorted(rows, key=lambda row: roots[row[0]] != row[0]):
-        long_names[roots[id_]][name] = None
+        called[roots[id_]][name] = None
     keys: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for kind, value, id_ in connection.execute(
         "select kind, value, credential from credential_key where proxy = ? order by kind, value", (proxy,)
     ):
         if kind == MASKED:
-            long_names[roots[id_]][value] = None
+            called[roots[id_]][value] = None
         else:
             keys[roots[id_]].append((kind, value))
     names: defaultdict[int, dict[tuple[str, str], None]] = defaultdict(dict)
     for kind, value, id_ in connection.execute("select kind, value, credential from credential_name order by 1, 2, 3"):
         names[roots[id_]][(kind, value)] = None
     return tuple(
-        ExportedCredential(
-            tuple(long_names[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_])
-        )
+        ExportedCredential(tuple(called[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
         for id_, _, provider, billing, compatible in rows
         if roots[id_] == id_
     )
