@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.views.totals import Attempts
+from exporter.limits.board import Board
 from exporter.limits.model import LimitWindow
 from exporter.limits.pools import by_account, member_of
 from exporter.normalize.inventory import Account
@@ -31,18 +32,10 @@ class CredentialState:
 
 
 def credential_states(
-    statuses: Iterable[ProxyStatus],
-    windows: Iterable[LimitWindow],
-    *,
-    ledger: Ledger,
-    shown_names: ShownNames,
-    now_ms: float,
+    statuses: Iterable[ProxyStatus], board: Board, *, ledger: Ledger, shown_names: ShownNames, now_ms: float
 ) -> list[CredentialState]:
-    """The credentials of the last inventories; those that do not work come first.
-
-    ``windows`` are those that run, and those that have ended.
-    """
-    known = by_account(windows)
+    """The credentials of the last inventories; those that do not work come first."""
+    known = by_account((*board.windows, *board.ended))
     found: dict[CredentialLabels, CredentialState] = {}
     attempts = shown_names.attempts(ledger.totals)
     for key, id_, account in shown_names.accounts(statuses, now_ms=now_ms):

@@ -69,9 +69,7 @@ class StatusPage:
         with ledger.totals.lock:
             flows = {shown_names.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
         history, board, several = self.history(), self.limits.current, len(statuses) > 1
-        credentials = credential_states(
-            statuses, (*board.windows, *board.ended), ledger=ledger, shown_names=shown_names, now_ms=now_ms
-        )
+        credentials = credential_states(statuses, board, ledger=ledger, shown_names=shown_names, now_ms=now_ms)
         worth = worth_rows(board, names_proxy=several)
         rows = [LimitRow(window, int(now_ms), several) for window in board.nearest_first()[:LONGEST_TABLE]]
         cards = _cards(rows, [each for each in credentials if each.up is not None], worth)

@@ -13,6 +13,7 @@ from exporter.ledger.amounts import Amounts
 from exporter.ledger.shown_names import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.ledger.views.usage import Usage
+from exporter.limits.board import Board
 from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.base import Source
@@ -243,7 +244,7 @@ def test_each_state_of_a_credential_is_described(
     )
     accounts = tuple(books.ledger.take_inventory("p", [listed]))
     statuses = [ProxyStatus(name="p", accounts=accounts)]
-    [found] = credential_states(statuses, [], ledger=books.ledger, shown_names=books.shown_names, now_ms=_NOW_MS)
+    [found] = credential_states(statuses, Board(), ledger=books.ledger, shown_names=books.shown_names, now_ms=_NOW_MS)
 
     assert (found.state, found.up, found.retry_ms) == (state, up, retry_ms)
     assert found.attempts is not None
