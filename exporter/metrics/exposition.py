@@ -23,7 +23,7 @@ from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
+from exporter.metrics import credentials, exporter, limits, periods, prices, proxies, usage
 from exporter.pricing.pricer import Pricer
 from exporter.sources.proxy_status import Statuses
 
@@ -85,11 +85,11 @@ class Exposition:
         return Scrape(body=body, headers=headers, answered=answered)
 
     def _parts(self, shown_at_zero: list[SeriesKey], *, for_prometheus: bool) -> dict[str, Callable[[], list[Metric]]]:
-        book, shown_names, statuses, prices = self.ledger, self.shown_names, self.statuses, self.prices
+        book, shown_names, statuses = self.ledger, self.shown_names, self.statuses
         return {
             "periods": lambda: periods.period_families(book, shown_names),
-            "prices": lambda: periods.price_families(book, prices, self.clock),
-            "reload": lambda: exporter.reload_families(prices, self.limits, self.shown_names),
+            "prices": lambda: prices.price_families(book, self.prices, self.clock),
+            "reload": lambda: exporter.reload_families(self.prices, self.limits, self.shown_names),
             "limits": lambda: limits.limit_families(self.limits),
             "plans": lambda: limits.plan_families(self.limits),
             "pools": lambda: limits.pool_families(self.limits),

@@ -1,11 +1,9 @@
-"""Sums of calendar periods, and the prices of recently used models."""
+"""Sums of calendar periods."""
 
-from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import RouteLabels, ShownNames
-from exporter.ledger.views.periods import PERIODS, used_lately
+from exporter.ledger.views.periods import PERIODS
 from exporter.metrics.family import Samples, filling, gauge
-from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
 
 _ROUTE = RouteLabels._fields
@@ -29,15 +27,6 @@ PERIOD_START = gauge(
     ("period",),
     "When a calendar period began in the configured time zone: today, yesterday, or this month.",
 )
-PRICE = gauge(
-    "cliproxy_price_usd_per_million_tokens",
-    ("provider", "model", "bucket"),
-    "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
-    " input, cache_read, cache_write, output; reasoning if its price differs. Absent without a price.",
-)
-PRICE_FEED = gauge(
-    "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
-)
 
 
 @filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS, PERIOD_START)
@@ -52,12 +41,3 @@ def period_families(ledger: Ledger, shown_names: ShownNames) -> Samples:
                     yield PERIOD_COST(usage.cost(billing) / 1e9, **named, billing=billing.word, period=period)
             yield PERIOD_TOKENS(usage.total.tokens, **named, period=period)
             yield PERIOD_REQUESTS(usage.total.requests, **named, period=period)
-
-
-@filling(PRICE, PRICE_FEED)
-def price_families(ledger: Ledger, prices: Pricer, clock: Clock) -> Samples:
-    for provider, model in sorted(used_lately(ledger.periods.current, ledger.name_store)):
-        for bucket, usd in prices.current(provider, model, at_ms=clock.now_ms()).items():
-            yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
-    if prices.feed is not None:
-        yield PRICE_FEED.at(prices.feed.stored.fetched_ms)

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import exporter as package
 from exporter.history import state as history
-from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
+from exporter.metrics import credentials, exporter, limits, periods, prices, proxies, usage
 from exporter.metrics.family import Family
 from exporter.settings.model import Declared, Settings, declared
 from exporter.sources.proxy_status import STATES
@@ -26,7 +26,7 @@ def families_of(*modules: ModuleType) -> tuple[Family, ...]:
     return tuple(found for module in modules for found in vars(module).values() if isinstance(found, Family))
 
 
-FAMILIES = families_of(usage, periods, credentials, limits, proxies, exporter)
+FAMILIES = families_of(usage, periods, prices, credentials, limits, proxies, exporter)
 """All families, in the order of the page that lists them."""
 _PACKAGE = Path(inspect.getfile(package)).parent
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"

@@ -8,7 +8,7 @@ import pytest
 from exporter.metrics.credentials import CREDENTIAL_ROOM, QUOTA_FETCHES, QUOTAS
 from exporter.metrics.exporter import HISTORY
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
-from exporter.metrics.periods import PRICE_FEED
+from exporter.metrics.prices import PRICE_FEED
 from tests.stack.pages.reference import FAMILIES, main, pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
