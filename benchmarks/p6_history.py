@@ -19,7 +19,7 @@ from benchmarks.records import Stream, real_labels
 from benchmarks.report import Section
 from exporter.history.sender import Ends, Sender
 from exporter.history.supabase_client import Remote
-from exporter.ledger.labels import Labels
+from exporter.ledger.shown_names import ShownNames
 from exporter.settings.proxies import Aliases
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.postgres import NEWEST, Database, Postgres
@@ -57,11 +57,11 @@ def _fill(directory: Path, records: int) -> None:
 
 
 def _sender(program: Program, remote: Remote) -> Sender:
-    labels = Labels(program.ledger.label_store, Aliases(), program.pseudonym)
+    shown_names = ShownNames(program.ledger.name_store, Aliases(), program.pseudonym)
     ends = Ends(
         remote=remote,
         ledger=program.ledger,
-        labels=labels,
+        shown_names=shown_names,
         pseudonym=program.pseudonym,
         clock=program.clock,
     )

@@ -63,16 +63,14 @@ class Exporter:
         self._lock = DataDirectoryLock(data_dir)
         self._stopping = threading.Event()
         self.parts = parts = Parts(settings, clock, alone=True, statuses=self.statuses)
-        ledger, labels = parts.ledger, parts.labels
+        ledger, shown_names = parts.ledger, parts.shown_names
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         polls = PollMetrics(registry)
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        self._removed = [
-            QueueIngest(proxy, parts.ingest) for proxy in ledger.label_store.proxies if proxy not in polled
-        ]
+        self._removed = [QueueIngest(proxy, parts.ingest) for proxy in ledger.name_store.proxies if proxy not in polled]
         self._pollers = [
             Poller(
                 connect(proxy, ledger, clock),
@@ -87,7 +85,7 @@ class Exporter:
             statuses=self.statuses,
             clients={proxy.name: connect(proxy, ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
             ledger=ledger,
-            labels=labels,
+            shown_names=shown_names,
             clock=clock,
             fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
@@ -108,7 +106,7 @@ class Exporter:
         self._workers = [*self._writers, *_price_workers(parts.prices), *notifiers]
         exposition = Exposition(
             ledger=ledger,
-            labels=labels,
+            shown_names=shown_names,
             statuses=self.statuses,
             prices=parts.prices,
             limits=parts.limits,
@@ -117,7 +115,7 @@ class Exporter:
             registry=registry,
         )
         page = StatusPage(
-            overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
+            overview=Overview(ledger=ledger, shown_names=shown_names, clock=clock, zone=settings.zone),
             statuses=self.statuses,
             prices=parts.prices,
             limits=parts.limits,
@@ -130,7 +128,7 @@ class Exporter:
         site = Site(
             scrape=exposition.scrape,
             page=page,
-            questions=Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
+            questions=Questions(ledger=ledger, shown_names=shown_names, clock=clock, zone=settings.zone),
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],
@@ -173,11 +171,11 @@ class Exporter:
 
     def reload(self) -> list[str]:
         """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
-        labels, limits, prices = self.parts.labels, self.parts.limits, self.parts.prices.user
+        shown_names, limits, prices = self.parts.shown_names, self.parts.limits, self.parts.prices.user
         if prices is not None:
             prices.reload(now=True)
-        labels.reload(now=True)
-        problems = [labels.file_problem, prices.problem if prices is not None else ""]
+        shown_names.reload(now=True)
+        problems = [shown_names.file_problem, prices.problem if prices is not None else ""]
         try:
             limits.refresh(now=True)
         except LedgerError as exc:
@@ -188,14 +186,14 @@ class Exporter:
 
     def _keep_up(self) -> None:
         """Do what is due by time alone: midnight, limits, edited files, young series, the file's size."""
-        ledger, labels = self.parts.ledger, self.parts.labels
+        ledger, shown_names = self.parts.ledger, self.parts.shown_names
         give_back()
         ledger.births.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
         ledger.periods.refresh()
-        labels.reload()
+        shown_names.reload()
         self.parts.limits.refresh()
         if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
-            labels.find_misfits()
+            shown_names.find_misfits()
         for queue in self._removed:
             queue.work_off()
         ledger.measure()

@@ -99,8 +99,8 @@ def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iter
     yield f"matched   {found.matched_by}: {_HOW[found.matched_by]}"
     tiers = ", ".join(sorted(found.service_tiers))
     yield f"tiers     {tiers or 'none but the base tier'}"
-    if found.one_hour_writes:
-        yield "writes    live in the cache for an hour, as cache_write_ttl in your price file says"
+    for rule in found.rules:
+        yield rule.words
 
 
 def _prices(tariff: Tariff, service_tier: str) -> Iterator[str]:

@@ -287,11 +287,11 @@ class CapacityWatch:
 
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
-        label_store = self._ledger.label_store
+        name_store = self._ledger.name_store
         own: defaultdict[int, list[tuple[int, str, str]]] = defaultdict(list)
-        for id_, series in list(label_store.series.items()):
+        for id_, series in list(name_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                account, route = label_store.resolved(series.credential), label_store.routes[series.route]
+                account, route = name_store.resolved(series.credential), name_store.routes[series.route]
                 own[account.id].append((id_, account.provider or route.provider, route.model))
         return {
             key: {id_ for id_, provider, model in own[key[0]] if provider_of(provider).counts(model, key[2])}

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from exporter.days import moment_ms
 from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, MINUTE_MS, Strategy
 from exporter.sentences import say
 from exporter.settings.kinds import IN_LOWER_CASE, ONE_OR_LIST, PRINTABLE, Day, Zone, read_by, text
 from exporter.settings.problems import shown, wrong
@@ -124,7 +124,7 @@ _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
 _WindowMs = Annotated[
     int,
     read_by(
-        lambda written: window_length_ms(int(written)),
+        lambda written: minutes * MINUTE_MS if 1 <= (minutes := int(written)) <= LONGEST_WINDOW_MINUTES else None,
         "{value} is not a valid window length.",
         "Give minutes, from 1 to {most} (366 days).",
         most=LONGEST_WINDOW_MINUTES,
@@ -214,7 +214,7 @@ class _Limit(Row):
 class Plan(Row):
     """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
 
-    ``credential`` is the label of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
+    ``credential`` is the name of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
     None means unlimited.
     """
 

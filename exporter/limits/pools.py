@@ -8,7 +8,7 @@ from itertools import count
 from math import inf
 from typing import Literal, NamedTuple
 
-from exporter.ledger.labels import CredentialLabels, Labels
+from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.limits.model import PROVIDER, SHARE, LimitWindow
 from exporter.quotas.reading import Reading
 from exporter.sources.proxy_status import ProxyStatus
@@ -71,7 +71,7 @@ class Pool:
 
 
 def pools(
-    windows: Iterable[LimitWindow], labels: Labels, statuses: Iterable[ProxyStatus], *, now_ms: int
+    windows: Iterable[LimitWindow], shown_names: ShownNames, statuses: Iterable[ProxyStatus], *, now_ms: int
 ) -> dict[PoolKey, Pool]:
     """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none.
 
@@ -79,7 +79,7 @@ def pools(
     """
     known = by_account(windows)
     found: dict[PoolKey, list[Member]] = defaultdict(list)
-    for key, _, account in labels.accounts(statuses, now_ms=now_ms):
+    for key, _, account in shown_names.accounts(statuses, now_ms=now_ms):
         up = account.is_up(now_ms)
         if up is not None and not account.disabled:
             member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=known.get(key, ()))

@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainVal
 from exporter.days import day_start_ms
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
-from exporter.pricing.price import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
+from exporter.pricing.price import BUCKETS, Price, Rates, Rule, Tariff, Tier, pico_per_token
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
 from exporter.settings.kinds import Day, Zone, read_by, text
@@ -44,10 +44,6 @@ def read_price_file(path: Path) -> "PriceFile":
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
-
-
-def _price(written: str) -> int | None:
-    return pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None
 
 
 def _hours(written: str) -> tuple[int, int] | None:
@@ -79,7 +75,7 @@ _Name = Annotated[
 _Price = Annotated[
     int,
     read_by(
-        _price,
+        lambda written: pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None,
         "{value} is not a price.",
         "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
     ),
@@ -272,6 +268,15 @@ class OverlayRow(PriceRow):
         return None
 
 
+def _hourly_write(rates: Rates) -> dict[str, int]:
+    """A write into a cache that lives an hour costs 2 x input instead of Anthropic's 1.25 x."""
+    is_known = rates.cache_write is not None and rates.cache_write * 4 == rates.input * 5
+    return {"cache_write": rates.input * 2} if is_known else {}
+
+
+_ONE_HOUR = Rule(_hourly_write, "writes    live in the cache for an hour, as cache_write_ttl in your price file says")
+
+
 class PriceFile(Row):
     """The content of a file."""
 
@@ -287,10 +292,10 @@ class PriceFile(Row):
     def default(self) -> Tariff | None:
         return next((_default(row) for row in self.prices if row.model == DEFAULT_MODEL), None)
 
-    @cached_property
-    def one_hour_writes(self) -> frozenset[str]:
-        """Providers, in lower case, whose cache writes live for an hour."""
-        return frozenset(name.lower() for name, ttl in self.cache_write_ttl.items() if ttl == "1h")
+    @property
+    def rules(self) -> dict[str, tuple[Rule, ...]]:
+        """By provider in lower case, what changes the prices of other lists."""
+        return {name.lower(): (_ONE_HOUR,) for name, ttl in self.cache_write_ttl.items() if ttl == "1h"}
 
 
 class Overlay(PriceFile):

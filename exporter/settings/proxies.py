@@ -87,7 +87,7 @@ class _AliasRow(SettingsRow):
 
 
 class ClientAlias(_AliasRow):
-    """The name shown for the client that calls the proxy with ``key``, or that has the masked label ``label``."""
+    """The name shown for the client that calls the proxy with ``key``, or that has the masked name ``label``."""
 
     key: Secret | None = Field(None, validation_alias=or_file("key"))
     label: _Shown | None = None
@@ -97,7 +97,7 @@ class CredentialAlias(_AliasRow):
     """The name shown for a credential of the proxy.
 
     ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
-    ``auth_index`` the proxy's own number for it, ``label`` its masked label.
+    ``auth_index`` the proxy's own number for it, ``label`` its masked name.
     """
 
     key: Secret | None = None
@@ -108,7 +108,7 @@ class CredentialAlias(_AliasRow):
 
 
 class Aliases(SettingsRow):
-    """Names shown instead of masked labels; unique among clients, and among credentials."""
+    """Names shown instead of masked names; unique among clients, and among credentials."""
 
     clients: tuple[ClientAlias, ...] = ()
     credentials: tuple[CredentialAlias, ...] = ()

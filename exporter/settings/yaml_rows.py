@@ -77,15 +77,15 @@ def problems_of(error: ValidationError, tree: dict[str, Node], *, setting: str =
     for each in error.errors(include_url=False):
         loc = (*each["loc"], *each["ctx"]["at"])
         at = _place(tree, loc)
-        label = setting
+        name = setting
         if not setting:
             loc = (tree[str(loc[0])].at.name, *loc[1:])
-            label = _label((*loc[:-1], "unknown name") if each["type"] == "unknown" else loc)
-        found.append((at, Problem(setting=label, place=str(at), why=each["ctx"]["why"], fix=each["ctx"]["fix"])))
+            name = _written((*loc[:-1], "unknown name") if each["type"] == "unknown" else loc)
+        found.append((at, Problem(setting=name, place=str(at), why=each["ctx"]["why"], fix=each["ctx"]["fix"])))
     return [problem for at, problem in sorted(found, key=lambda each: (each[0].origin, each[0].line))]
 
 
-def _label(loc: _Loc) -> str:
+def _written(loc: _Loc) -> str:
     """A place in a file as people write it: ``proxies[0].url``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
@@ -104,7 +104,7 @@ def _place(node: Any, loc: _Loc) -> Place:
 
 def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCustomError:
     """The error of a validator for one that pydantic found in the ``data`` of a row."""
-    name, given, known = _label(error["loc"]) or say("It"), error["input"], names_of(row)
+    name, given, known = _written(error["loc"]) or say("It"), error["input"], names_of(row)
     guess = did_you_mean(name.lower(), known)
     match error["type"]:
         case "setting" | "unknown" as kind:

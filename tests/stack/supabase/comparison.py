@@ -73,7 +73,7 @@ def waiting(data_dir: Path, *, proxy: str = "default") -> int:
 
 def _as_sent(row: tuple[Any, ...]) -> tuple[Any, ...]:
     values = list(row)
-    values[7], values[8], values[9] = Basis(row[7]).label, Billing(row[8]).label, bool(row[9])
+    values[7], values[8], values[9] = Basis(row[7]).word, Billing(row[8]).word, bool(row[9])
     return tuple(values)
 
 

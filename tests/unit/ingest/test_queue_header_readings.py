@@ -473,4 +473,4 @@ def test_odd_signals_change_nothing_and_the_inventory_is_still_read(bench: _Benc
         },
     )
     assert bench.windows() == []
-    assert bench.ledger.label_store.is_listed("p", "aaaaaaaaaaaaaaaa")
+    assert bench.ledger.name_store.is_listed("p", "aaaaaaaaaaaaaaaa")

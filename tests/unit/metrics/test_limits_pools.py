@@ -139,7 +139,7 @@ def test_an_account_whose_use_beyond_a_window_is_paid_is_usable(bench: Bench) ->
 def test_of_two_logins_of_one_account_the_working_one_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     cooling = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 1))
     working = account("b.json", status="active")
-    monkeypatch.setattr(bench.labels, "credential", lambda _: "one")
+    monkeypatch.setattr(bench.shown_names, "credential", lambda _: "one")
     assert _samples(bench, working, cooling) == {"claude unknown": 1}
     assert _samples(bench, cooling, working) == {"claude unknown": 1}
 
