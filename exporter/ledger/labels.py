@@ -194,13 +194,16 @@ class Labels:
 
     @property
     def without_alias(self) -> bool:
-        """Whether any client or credential in use is shown under its masked label."""
+        """Whether any client in use, or any credential that is listed or in use, is shown under its masked label."""
         self._refresh()
         label_store, masked = self._label_store, {ANONYMOUS, OTHER}
+        used = list(label_store.series.values())
+        listed = [id_ for id_, each in list(label_store.credentials.items()) if not each.gone]
         return any(
-            (each.client not in self._clients and label_store.clients[each.client] not in masked)
-            or ((found := label_store.resolved(each.credential)).id not in self._credentials and found.label != OTHER)
-            for each in list(label_store.series.values())
+            each.client not in self._clients and label_store.clients[each.client] not in masked for each in used
+        ) or any(
+            (found := label_store.resolved(id_)).id not in self._credentials and found.label != OTHER
+            for id_ in {*listed, *(each.credential for each in used)}
         )
 
     def look_for_misfits(self) -> tuple[Misfit, ...]:
