@@ -194,13 +194,16 @@ class ShownNames:
 
     @property
     def without_alias(self) -> bool:
-        """Whether any client or credential in use is shown under its masked name."""
+        """Whether any client in use, or any credential that is listed or in use, is shown under its masked name."""
         self._refresh()
         store, masked = self._name_store, {ANONYMOUS, OTHER}
+        used = list(store.series.values())
+        listed = [id_ for id_, each in list(store.credentials.items()) if not each.gone]
         return any(
-            (each.client not in self._clients and store.clients[each.client] not in masked)
-            or ((found := store.resolved(each.credential)).id not in self._credentials and found.long_name != OTHER)
-            for each in list(store.series.values())
+            each.client not in self._clients and store.clients[each.client] not in masked for each in used
+        ) or any(
+            (found := store.resolved(id_)).id not in self._credentials and found.long_name != OTHER
+            for id_ in {*listed, *(each.credential for each in used)}
         )
 
     def look_for_misfits(self) -> tuple[Misfit, ...]:

@@ -88,7 +88,7 @@ class LimitRow:
         if self.window.reset_ms is not None:
             return formats.until((self.window.reset_ms - self.now_ms) / 1000)
         if self.window.kind == PROVIDER:
-            return say("unknown") if self.window.used_ratio else say("not started")
+            return say("reset unknown") if self.window.used_ratio else say("not started")
         return say("rolling") if self.window.start_ms is not None else say("not open")
 
     @property
