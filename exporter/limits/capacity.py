@@ -145,10 +145,11 @@ def change_in(evidence: Iterable[Evidence], *, now_ms: int) -> Change | None:
 
 
 def _sum(evidence: Sequence[Evidence]) -> Evidence:
+    """The evidence of successive windows together."""
     highest = max(evidence, key=lambda each: each.low)
     return Evidence(
-        first_ms=min(each.first_ms for each in evidence),
-        resets_ms=max(each.resets_ms for each in evidence),
+        first_ms=evidence[0].first_ms,
+        resets_ms=evidence[-1].resets_ms,
         low=highest.low,
         best=highest.best,
         high=min(each.high for each in evidence),

@@ -54,7 +54,7 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
     if not up:
         waits.append(retry_ms)
     known = [each for each in waits if each is not None]
-    return Member(state, max(known, default=None) if len(known) == len(waits) else None, whole)
+    return Member(state, None if None in waits else max(known, default=None), whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
             if start_ms is None or window.reset_ms is None:
                 continue
             lengths[name] = window.reset_ms - start_ms
-            is_idle = member.state != "usable" or window.source == "active"  # others need not be asked
+            is_idle = member.state != "usable" or window.source == "active"  # one in use tells its windows itself
             until_ms = start_ms + 1 if is_idle else max(start_ms + 1, window.observed_ms)
             pace = window.used_ratio / (until_ms - start_ms)
             changes[name] += (until_ms, pace), (start_ms, -pace)
