@@ -121,7 +121,7 @@ class Database:
         )
         try:
             connection.execute(f"pragma cache_size = -{_CACHE_KIB}")  # reads the schema
-        except sqlite3.Error:
+        except BaseException:
             connection.close()
             raise
         connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)

@@ -57,12 +57,6 @@ class Ledger:
         trusted = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path, alone=alone)
         self._alone = alone
-        if not trusted:
-            try:
-                examine(self._database, clock)
-            except BaseException:
-                self._database.close()
-                raise
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
@@ -84,12 +78,18 @@ class Ledger:
         self._changing = changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(changes)
-        with self._database.transaction() as connection:
-            self.name_store.load(connection)
-            self.totals.load(connection)
-            self.births.load(connection)
-            self.quotas.load(connection)
-        self.quota_asks = QuotaAsks(self._database, self.quotas)
+        try:
+            if not trusted:
+                examine(self._database, clock)
+            with self._database.transaction() as connection:
+                self.name_store.load(connection)
+                self.totals.load(connection)
+                self.births.load(connection)
+                self.quotas.load(connection)
+            self.quota_asks = QuotaAsks(self._database, self.quotas)
+        except BaseException:
+            self._database.close()
+            raise
         self.measure()
 
     def measure(self) -> None:

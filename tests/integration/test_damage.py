@@ -59,7 +59,7 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
     if chance.random() < 0.5:
         ledger.births.told(list(ledger.births.pending), "a scraper")
         ledger.births.publish(after_seconds=0)
-    with sqlite3.connect(used / FILE_NAME) as connection:
+    with closing(sqlite3.connect(used / FILE_NAME)) as connection, connection:
         connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
     if clean:
