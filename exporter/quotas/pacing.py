@@ -92,7 +92,7 @@ class LastAsked(msgspec.Struct, frozen=True):
         elif refusal in (Refusal.UNAVAILABLE, Refusal.UNREADABLE):
             way, wait = 0, max(wait, min(wait * doubled, _LONGEST_AFTER_FAULT))
         elif refusal in (Refusal.UNSUPPORTED, Refusal.NO_PROJECT):
-            lane = 0  # no provider was called
+            way, lane = 0, 0  # no provider was called; the proxy's own quota API, where there is one, comes first
         if stated:
             stated += _MARGIN_SECONDS
             wait, lane = max(wait, stated), max(lane, min(stated, _LONGEST_LANE_PAUSE))

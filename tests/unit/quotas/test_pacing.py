@@ -123,6 +123,15 @@ def test_a_rare_question_is_not_asked_more_often_after_a_fault() -> None:
     assert _asked(Refusal.UNAVAILABLE, question=rare).next_ms - NOW >= 12 * HOUR
 
 
+def test_without_a_project_the_first_way_comes_next_which_may_need_none() -> None:
+    """It is the proxy's own quota API, where there is one."""
+    question = Question(600, (None, *_CALLS), gap_seconds=180)
+    failed = _asked(Refusal.UNAVAILABLE, question=question)
+    assert failed.way == 1
+
+    assert _asked(Refusal.NO_PROJECT, before=failed, question=question).way == 0
+
+
 @pytest.mark.parametrize("refusal", [None, *Refusal])
 def test_no_result_allows_a_question_about_an_account_or_in_a_lane_before_its_time(refusal: Refusal | None) -> None:
     last = _asked(refusal)
