@@ -240,8 +240,9 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
     """By name of a window: what all accounts together use of it in 1 ms, and its length in ms.
 
     An account has used its window evenly until its last answer. When an idle one did, nobody knows: so all its use
-    counts at the start, and only for spans that hold all of it.
+    counts at the start, and only for spans that hold all of it. Idle is one that had to be asked, where others did not.
     """
+    tells = any(window.source != "active" for member in members for window in member.whole)
     lengths: dict[str, float] = {}
     changes: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for member in members:
@@ -250,7 +251,7 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
             if start_ms is None or window.reset_ms is None:
                 continue
             lengths[name] = window.reset_ms - start_ms
-            is_idle = member.state != "usable" or window.source == "active"  # one in use tells its windows itself
+            is_idle = member.state != "usable" or (tells and window.source == "active")
             until_ms = start_ms + 1 if is_idle else max(start_ms + 1, window.observed_ms)
             pace = window.used_ratio / (until_ms - start_ms)
             changes[name] += (until_ms, pace), (start_ms, -pace)

@@ -152,6 +152,12 @@ def test_use_that_has_moved_to_another_account_counts_once(idle: dict[str, Any])
     assert _hours(_pool(_up(_window(0.75, gone=1.5)), _up(replace(_window(0.75, gone=3), **idle))).empty_ms) == 1
 
 
+def test_where_every_account_has_to_be_asked_none_is_idle_for_that() -> None:
+    """Some providers tell a window only when asked: 40 % an hour each, as if their answers had told it."""
+    first, second = replace(_window(0.8), source="active"), replace(_window(0.4, gone=1), source="active")
+    assert _hours(_pool(_up(first), _up(second)).empty_ms) == 1
+
+
 def test_the_forecast_reaches_one_day_ahead() -> None:
     def slow(hours: float) -> Member:
         """Half of its two weeks was used in this many hours, so the other half lasts as long."""
