@@ -61,7 +61,6 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
         ledger.births.publish(after_seconds=0)
     with closing(sqlite3.connect(used / FILE_NAME)) as connection, connection:
         connection.execute("pragma wal_checkpoint(truncate)")
-    connection.close()
     if clean:
         ledger.close()
     else:

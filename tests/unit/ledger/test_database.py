@@ -43,14 +43,12 @@ def _used(folder: Path) -> Path:
 def _newer(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(f"pragma user_version = {len(migrations()) + 1}")
-    connection.close()
 
 
 def _foreign(file: Path) -> None:
     file.unlink()
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("create table bookmarks (url text)")
-    connection.close()
 
 
 def _no_database(file: Path) -> None:
@@ -221,7 +219,6 @@ def _take_back(file: Path, version: int) -> None:
             for table, column in re.findall(r"alter table (\w+) add column (\w+)", step):
                 connection.execute(f"alter table {table} drop column {column}")
         connection.execute(f"pragma user_version = {version}")
-    connection.close()
 
 
 def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:
@@ -245,7 +242,6 @@ def test_a_restart_right_after_the_upgrade_counts_once_whichever_witness_sees_it
     _take_back(file, 7)  # before restarts had witnesses
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("update proxy set last_success_ms = 1, restarts = 3")
-    connection.close()
     ledger = open_ledger(tmp_path)
     with ledger._database.transaction() as connection:
         for witness in get_args(RestartDetector):
@@ -277,7 +273,6 @@ def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -
             "insert into quota_window values (?, '7d', ?, 604800, 0.5, 9e12, '', 1, 'header', 0, 3)",
             [(credential, "oi"), (credential, "opus")],
         )
-    connection.close()
     ledger = open_ledger(tmp_path)
     windows = ledger.quotas.current()
     ledger.close()
