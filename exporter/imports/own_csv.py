@@ -59,7 +59,7 @@ class Line(msgspec.Struct, kw_only=True):
 
 
 class Names:
-    """Whose the names of a ledger are: clients, and credentials of the proxy."""
+    """Who is behind the names of a ledger: clients, and credentials of the proxy."""
 
     def __init__(self, ledger: Ledger, shown_names: ShownNames, proxy: str, pseudonym: Pseudonym) -> None:
         self._pseudonym = pseudonym

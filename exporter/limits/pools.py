@@ -263,7 +263,7 @@ def _speed(changes: Iterable[tuple[int, float]], now_ms: int, least_ms: float) -
     """The most that was used in 1 ms on average since some moment, ``least_ms`` ago or earlier.
 
     Less was used since moments after which no account worked for a while, or a window ended that nobody knows any more.
-    ``changes`` of the pace are told from the end: use ends at the first ones.
+    ``changes`` are moments, each with how much higher the pace was before it than after it.
     """
     most = used = pace = 0.0
     at_ms = now_ms

@@ -63,7 +63,7 @@ def window_of_length(
 ) -> tuple[int | None, int | None]:
     """Start and end of the window open at ``now_ms``. A rolling one has no end; a session that is not open has neither.
 
-    A session ends ``length_ms`` after its start, with the first use of ``series``. Once it has ended, no late record
+    A session starts with the first use of ``series`` and ends ``length_ms`` later. Once it has ended, no late record
     can open one before its end, unless the clock was set back to before it. ``look`` keeps it as ``key``.
     """
     if strategy is Strategy.ROLLING:

@@ -35,9 +35,9 @@ class Refusal(StrEnum):
     """Why there is no answer. The first five concern the account, the next four the provider, the last two the proxy.
 
     ``OUTDATED``: the provider wants a newer client than we claim to be (426). ``UNREADABLE``: an HTML page, an unknown
-    shape, or more than ``MAX_ANSWER``. ``GONE``: the proxy no longer has the account. ``NO_PROJECT``: it lists no
-    Google project of it, which the call needs. ``REFUSED``: the proxy refuses our management key, so every call to it
-    has to stop. ``UNSUPPORTED``: the proxy cannot make such calls.
+    shape, or more than ``MAX_ANSWER``. ``GONE``: the proxy no longer has the account. ``NO_PROJECT``: it lists the
+    account without a Google project, which the call needs. ``REFUSED``: the proxy refuses our management key, so every
+    call to it has to stop. ``UNSUPPORTED``: the proxy cannot make such calls.
     """
 
     UNAUTHORIZED = "unauthorized"

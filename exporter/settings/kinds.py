@@ -38,7 +38,7 @@ _Checked = TypeVar("_Checked", str, SecretStr)
 
 
 def only(is_right: Callable[[str], object], why: str, fix: str) -> AfterValidator:
-    """A validator of texts and secrets: refuses those that are not right, for which ``why`` and ``fix`` are said."""
+    """A validator of texts and secrets: refuses those that are not right; ``why`` and ``fix`` say so."""
 
     def check(value: _Checked) -> _Checked:
         if not is_right(value.get_secret_value() if isinstance(value, SecretStr) else value):
