@@ -23,9 +23,9 @@ from exporter.ledger.sync.checkpoint import (
     ExportedCredential,
     ExportedLimits,
     ExportedSnapshots,
-    sign_of_key,
 )
 from exporter.ledger.sync.restoring import Progress
+from exporter.normalize.pseudonyms import sign_of_key
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sentences import say

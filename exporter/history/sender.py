@@ -16,8 +16,8 @@ from exporter.history.supabase_client import PAGE_ROWS, Remote, Row, expect
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.backlog import Outgoing, SentEntry
-from exporter.ledger.sync.checkpoint import OF_CLIENTS, ProxyState, changed, checkpoint, sign_of_key
-from exporter.normalize.pseudonyms import Pseudonym
+from exporter.ledger.sync.checkpoint import OF_CLIENTS, ProxyState, changed, checkpoint
+from exporter.normalize.pseudonyms import Pseudonym, sign_of_key
 from exporter.sentences import joined, say
 
 _FEWEST_ROWS = 50

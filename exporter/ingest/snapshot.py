@@ -21,6 +21,7 @@ from exporter.ingest.parts import IngestParts, LookUp
 from exporter.ledger.store.snapshots import Identity, LastSnapshot, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
+from exporter.normalize.pseudonyms import sign_of_key
 from exporter.normalize.snapshot import (
     OTHER_SHAPE,
     Mark,
@@ -137,7 +138,6 @@ class SnapshotIngest:
         self._facts = partial(parts.ledger.label_store.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
         self._counts = CountDeltas(proxy, parts.pricer, false_start_usd=false_start_usd)
-        self._may_have_new_key = True
 
     def take(self, body: bytes | bytearray, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
@@ -147,13 +147,12 @@ class SnapshotIngest:
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
         before = self._snapshots.last(self._proxy)
-        if self._may_have_new_key:
+        if before.key_sign not in ("", sign_of_key(self._pseudonym)):
             before = replace(before, marks=renamed(before.marks, snapshot))
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
             self._take_details(snapshot, before, taken_ms=taken_ms)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms)
-        self._may_have_new_key = False
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -180,6 +179,7 @@ class SnapshotIngest:
             self._proxy,
             before,
             marks,
+            key_sign=sign_of_key(self._pseudonym),
             taken_ms=taken_ms,
             deltas=SnapshotDeltas(restarted=restarted),
             # What a proxy hid before the first contact is no loss: nobody could have read it.
@@ -283,7 +283,15 @@ class SnapshotIngest:
         first = before.is_first
         deltas = SnapshotDeltas() if first else self._counts.since(before.marks, snapshot, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
-        self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)
+        self._snapshots.close(
+            self._proxy,
+            before,
+            marks,
+            key_sign=sign_of_key(self._pseudonym),
+            taken_ms=taken_ms,
+            deltas=deltas,
+            without_details=snapshot,
+        )
         self._counts.tell(deltas.false_starts)
 
     def _join_restored(self) -> None:

@@ -166,21 +166,14 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
     return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
 
 
-_SOON_REPEATED = 25
-"""Fewer requests than this are soon made by others after a restart, so they prove no other key."""
-
-
 def renamed(
     marks: Mapping[tuple[str, str], Mark], snapshot: Sequence[SnapshotSeries]
 ) -> Mapping[tuple[str, str], Mark]:
-    """``marks`` under the names of ``snapshot``, if it has none of theirs, but all their counts go on.
+    """``marks``, which have the names of another hash key, under the names of ``snapshot`` if all their counts go on.
 
-    The hash key is then another one. Which series had which counts is a guess by their order, so two clients of one
-    model may change places; the sums over a model are right.
+    Which series had which counts is a guess by their order, so two clients of one model may change places; the sums
+    over a model are right.
     """
-    counted = sum(mark.requests for mark in marks.values())
-    if counted < _SOON_REPEATED or any((series.key, series.model) in marks for series in snapshot):
-        return marks
     found: dict[tuple[str, str], Mark] = {}
     for model in {model for _, model in marks}:
         before = [mark for key, mark in marks.items() if key[1] == model]

@@ -37,13 +37,15 @@ class LastSnapshot:
 
     ``taken_ms`` is its time by the proxy's clock, None at the first contact; unless it ``is_last_look``, another source
     was read since, and it is the time of that read by our clock. ``counted_ms``: the span in which the proxy sent no
-    details, so that its counts were booked instead.
+    details, so that its counts were booked instead. ``key_sign``: that of the hash key behind the names in ``marks``;
+    empty if unknown.
     """
 
     taken_ms: int | None
     is_last_look: bool
     marks: Mapping[MarkKey, Mark]
     counted_ms: tuple[int, int]
+    key_sign: str
 
     @property
     def is_first(self) -> bool:
@@ -98,14 +100,15 @@ class Snapshots:
     def last(self, proxy: str) -> LastSnapshot:
         id_ = self._label_store.proxies[proxy]
         with self._database.transaction() as connection:
-            at_ms, is_last_look, *counted_ms = connection.execute(
+            at_ms, is_last_look, from_ms, until_ms, key_sign = connection.execute(
                 "select coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
-                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where id = ?",
+                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0), coalesce(marks_key, '')"
+                " from proxy where id = ?",
                 (id_,),
             ).fetchone()
             marks = read_marks(connection, "snapshot_series", id_)
         taken_ms = at_ms if is_last_look else self._poll_times.latest(id_, at_ms)
-        return LastSnapshot(taken_ms, bool(is_last_look), marks, (counted_ms[0], counted_ms[1]))
+        return LastSnapshot(taken_ms, bool(is_last_look), marks, (from_ms, until_ms), key_sign)
 
     def restored(self, proxy: str) -> Restored | None:
         """A proxy's last snapshot, if it was restored since the last look at one."""
@@ -159,6 +162,7 @@ class Snapshots:
         before: LastSnapshot,
         marks: Mapping[MarkKey, Mark],
         *,
+        key_sign: str,
         taken_ms: int,
         deltas: SnapshotDeltas,
         missed: int = 0,
@@ -166,8 +170,9 @@ class Snapshots:
     ) -> None:
         """End the booking of a snapshot, in one transaction: ``marks`` are remembered in place of the others.
 
-        ``missed`` is how many records its totals count that no detail shows. ``without_details`` is what it sent if it
-        has no details: ``deltas`` are then what it has counted since.
+        ``key_sign`` is that of the hash key behind the names in ``marks``. ``missed`` is how many records its totals
+        count that no detail shows. ``without_details`` is what it sent if it has no details: ``deltas`` are then what
+        it has counted since.
         """
         with self._changing(proxy) as change:
             connection = change.connection
@@ -191,7 +196,7 @@ class Snapshots:
             elif not deltas.restarted:
                 # The details tell what those counts were.
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
-            change.set("snapshot_ms = ?", taken_ms)
+            change.set("snapshot_ms = ?, marks_key = ?", taken_ms, key_sign)
             change.missed = missed
             stored = read_marks(connection, "snapshot_series", change.proxy)
             connection.executemany(
@@ -207,7 +212,7 @@ class Snapshots:
             for table in ("snapshot_series", "restored_series", "first_series"):
                 change.connection.execute(f"delete from {table} where proxy = ?", (change.proxy,))
             change.connection.execute(
-                "update proxy set snapshot_ms = null, restored_snapshot_ms = null,"
+                "update proxy set snapshot_ms = null, restored_snapshot_ms = null, marks_key = null,"
                 f" history_stage = min(history_stage, {CLAIMED}) where id = ?"
                 " and coalesce(snapshot_ms, restored_snapshot_ms, counted_until_ms) is not null",
                 (change.proxy,),

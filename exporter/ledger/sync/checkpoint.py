@@ -14,7 +14,6 @@ import msgspec
 
 from exporter.ledger.credential_store import LABEL, ROOTS
 from exporter.ledger.store.snapshots import MarkKey, read_marks, read_restored
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark, has_restarted
 from exporter.normalize.wire_record import without_nul
 
@@ -124,11 +123,6 @@ def checkpoint(state: ProxyState | None, sent: ProxyState | None, *, key_sign: s
 def _baseline(key: MarkKey, mark: Mark) -> dict[str, Any]:
     sha256 = None if mark.sha256 is None else mark.sha256.hex()
     return {"client": key[0], "model": key[1]} | msgspec.structs.asdict(mark) | {"sha256": sha256}
-
-
-def sign_of_key(pseudonym: Pseudonym) -> str:
-    """A text that changes only with the hash key of the pseudonyms, and reveals nothing else."""
-    return pseudonym("the hash key")
 
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
