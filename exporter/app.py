@@ -24,6 +24,7 @@ from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
+from exporter.normalize.pseudonyms import sign_of_key
 from exporter.pricing.pricer import Pricer
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
@@ -64,6 +65,8 @@ class Exporter:
         self._stopping = threading.Event()
         self.parts = parts = Parts(settings, clock, alone=True, statuses=self.statuses)
         ledger, labels = parts.ledger, parts.labels
+        self._noted_labels = -1
+        self._note_aliases()
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -199,6 +202,15 @@ class Exporter:
         for queue in self._removed:
             queue.work_off()
         ledger.measure()
+        self._note_aliases()
+
+    def _note_aliases(self) -> None:
+        """So that clients with an alias keep it, and their past, under another hash key."""
+        labels, version = self.parts.labels, self.parts.labels.version
+        if version != self._noted_labels:
+            sign = sign_of_key(self.parts.pseudonym)
+            self.parts.ledger.note_aliases(labels.aliases_of_clients(), key_sign=sign)
+            self._noted_labels = version
 
     def _prune(self) -> None:
         """Delete what has been kept long enough."""
