@@ -68,8 +68,8 @@ FAILED_REQUESTS = counter(
 UNPRICED_REQUESTS = counter(
     "cliproxy_unpriced_requests",
     (*_ROUTE, "reason"),
-    "Requests whose cost is not exact, by reason: tokens without a price or without a kind, a success that reports no"
-    " tokens, or a service tier that was only asked for and is charged at the base price.",
+    "Requests that their price does not fully cover, by reason: tokens without a price or without a kind, a success"
+    " that reports no tokens, or a service tier that was only asked for and is charged at the base price.",
 )
 LATENCY = histogram(
     "cliproxy_request_duration_seconds",
