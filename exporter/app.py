@@ -218,8 +218,9 @@ class Exporter:
         now_ms = retention.believable_now_ms(self.parts.clock.now_ms())
         if now_ms is None:
             return
+        wanted_ms = self.parts.settings.exporter_retention_days * DAY_MS
         entries, rejected = retention.prune(
-            entries_before_ms=now_ms - self.parts.settings.exporter_retention_days * DAY_MS,
+            entries_before_ms=now_ms - max(wanted_ms, self.parts.limits.longest_window_ms + DAY_MS),
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
             stopping=self._stopping.is_set,
             sent_only=self.parts.history is not None,

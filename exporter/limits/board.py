@@ -137,6 +137,12 @@ class LimitBoard:
         return [*self._content.limits, *(self.stored.limits if self.stored is not None else ())]
 
     @property
+    def longest_window_ms(self) -> int:
+        """How long the longest window of a configured limit is, whose entries must stay; 0 without a limit."""
+        now_ms = self.clock.now_ms()
+        return max((limit.length_ms(now_ms) for limit in self.configured()), default=0)
+
+    @property
     def _content(self) -> LimitSet:
         return self.file.content if self.file is not None else LimitSet()
 

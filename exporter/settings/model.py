@@ -125,8 +125,8 @@ class Settings(SettingsRow):
     commands use the directory of the running exporter.
     """
     exporter_retention_days: int = setting(90, ge=1, le=36_500, kind="days, 1 to 36500")
-    """How long single usage records stay in the ledger. Totals, and sums by quarter of an hour, stay for ever; rejected
-    records stay 30 days.
+    """How long single usage records stay in the ledger; at least a day longer than the longest window of your limits.
+    Totals, and sums by quarter of an hour, stay for ever; rejected records stay 30 days.
     """
     exporter_hash_key: _HashKey | None = setting(
         names=or_file("exporter_hash_key"),
