@@ -30,7 +30,7 @@ def fill(folder: Path, entries: int, label_sets: int, *, with_totals: bool = Fal
     """
     program = Program(folder)
     program.take(Stream(every_label_set(label_sets), records=label_sets).body(label_sets))
-    series = len(program.ledger.label_store.series)
+    series = len(program.ledger.name_store.series)
     program.close()
     connection = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
     connection.create_function("number_of_row", -1, number_of_row, deterministic=True)

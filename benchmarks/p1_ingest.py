@@ -30,10 +30,10 @@ def measure(directory: Path, full: bool) -> Section:
     number = 100 if full else 30
     section = Section(
         "P1: taking in records",
-        f"{number} bodies of 1,000 records each, as a backlog is popped, from bytes to the commit that books them. The"
-        " peer (`benchmarks/peer.py`) stands in for exporters that only do `json.loads`, a dataclass per record and"
-        " counters of prometheus_client, with nothing on disk; real ones cost more. *Written*: all write calls,"
-        " including log and checkpoints. *Kept*: the whole file. A poll is everything but HTTP.",
+        f"{number} bodies of 1,000 records each, from bytes to the commit that books them. The peer"
+        " (`benchmarks/peer.py`) only does `json.loads`, a dataclass per record and counters of prometheus_client, with"
+        " nothing on disk. *Written*: all write calls, including log and checkpoints. *Kept*: the whole file. A poll is"
+        " everything but HTTP.",
     )
     real = _compare(Stream(real_labels(), records=number * 1000).bodies(number), directory)
     _report(section, "real labels", real)

@@ -72,11 +72,9 @@ def measure(directory: Path, full: bool) -> Section:
     section = Section(
         "P2: snapshots",
         "CPA 6.9 with this many details in its `/usage`, polled again unchanged, and after 100 more requests: from the"
-        " body in memory to the commit, best of five. For comparison, the same body decoded by `json.loads`, and by"
-        " msgspec into typed objects. *Memory*: the peak above the start while the body is fetched and taken in,"
-        " divided by the body; also when all details share one client and model, at first contact, and reordered so"
-        " that all are read again. *The predecessor* decoded the body with `.json()` and wrote all of it to Supabase at"
-        " each poll; it is compared with our poll that finds nothing new, both with servers in another process.",
+        " body in memory to the commit. *Typed decode*: the same body, decoded by msgspec. *Memory*: the peak above the"
+        " start while the body is fetched and taken in; also with all details in one series. *The predecessor* wrote"
+        " the whole body to Supabase at each poll; it is compared with our poll that finds nothing new.",
     )
     for details in (10_000, 100_000, 300_000) if full else (10_000, 100_000):
         _measure_size(section, details, directory / str(details))

@@ -39,8 +39,8 @@ def measure(directory: Path, full: bool) -> Section:  # noqa: ARG001 - the targe
     section = Section(
         "P4: memory",
         f"`cliproxy-exporter run` without Supabase, with a ledger of {_RECORDS:,} entries in {_LABEL_SETS:,} label sets"
-        " (10,000 series), polling a demo proxy in another process. Resident memory in MiB after the first scrape, then"
-        f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip, one status page and {_UPKEEP_SECONDS:.0f} s.",
+        " (10,000 series). Resident memory in MiB after the first scrape, then"
+        f" after {_POLLS} polls, {_SCRAPES} scrapes, one status page and {_UPKEEP_SECONDS:.0f} s.",
     )
     with _started(["-m", "exporter.simulator", "--port", "0"], directory, {}) as demo:
         settings = {

@@ -26,10 +26,8 @@ def measure(directory: Path, full: bool) -> Section:
     section = Section(
         "P5: the ledger",
         f"A ledger filled by bodies of 1,000 records, one record every {SECONDS_BETWEEN_RECORDS} s. *On disk*: the"
-        " whole file divided by entries; a quiet proxy has more roll-up per entry. *Written*: all write calls,"
-        " including log and checkpoints. *Cost*: the same bodies, taken in by turns by the grown ledger and a new one,"
-        f" best of {_ROUNDS} times {_BODIES} bodies. *Limits*: all of them, with three units each, evaluated once after"
-        " a booking and checked against the plain sum.",
+        " whole file. *Cost*: the same bodies, taken in by the grown ledger and by a new one. *Limits*: all of them,"
+        " evaluated once after a booking, against the plain sum.",
     )
     sizes = [_MILLION, 10 * _MILLION] if full else [_MILLION]
     stream = Stream(real_labels(), records=sizes[-1] + len(sizes) * _ROUNDS * (_BODIES + _WARM_UP) * 1000)

@@ -11,7 +11,7 @@ from benchmarks.measure import cpu_seconds
 from benchmarks.program import Program
 from benchmarks.report import Section
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.evaluate import Evaluator
 from exporter.limits.model import PROVIDER, SHARE, Limit, LimitWindow, Thresholds, Unit
 from exporter.limits.pools import Member, member_of, pool_of
@@ -31,7 +31,7 @@ _BUDGETS = ((Unit.REQUESTS, 10**9), (Unit.TOKENS, 10**15), (Unit.USD, 10**18))
 
 def add_windows(section: Section, program: Program, directory: Path) -> None:
     """Measure the windows over the ledger of ``program`` in ``directory``, and check them against plain sums."""
-    labels = Labels(program.ledger.label_store, Aliases(), program.pseudonym)
+    shown_names = ShownNames(program.ledger.name_store, Aliases(), program.pseudonym)
     connection = sqlite3.connect(directory / FILE_NAME)
     now_ms = connection.execute("select max(ts_ms) from entry").fetchone()[0] + 1
 
@@ -41,7 +41,7 @@ def add_windows(section: Section, program: Program, directory: Path) -> None:
 
     for hours, limits, most in ((5, _LIMITS, 1 / 5), (7 * 24, 1, 1 / 10)):
         plain_ms, plain = _best(partial(plain_sum, now_ms - hours * _HOUR_MS))
-        ours_ms, used = _best(_evaluation(program, labels, hours=hours, limits=limits, now_ms=now_ms))
+        ours_ms, used = _best(_evaluation(program, shown_names, hours=hours, limits=limits, now_ms=now_ms))
         if used != plain:
             raise AssertionError(f"{hours} h: {used} instead of {plain}")
         what = f"{limits} rolling limits of {hours} h" if limits > 1 else "one rolling limit of 7 days"
@@ -77,11 +77,11 @@ def _window(hours_gone: float, now_ms: int) -> LimitWindow:
 
 
 def _evaluation(
-    program: Program, labels: Labels, *, hours: int, limits: int, now_ms: int
+    program: Program, shown_names: ShownNames, *, hours: int, limits: int, now_ms: int
 ) -> Callable[[], tuple[int, int, int]]:
     """Evaluate all limits once; return the use of the first one, which matches everything."""
-    evaluator = Evaluator(program.ledger.label_store, labels)
-    models = sorted({route.model for route in program.ledger.label_store.routes.values()})
+    evaluator = Evaluator(program.ledger.name_store, shown_names)
+    models = sorted({route.model for route in program.ledger.name_store.routes.values()})
     all_limits = tuple(
         Limit(
             id=f"limit-{number}",

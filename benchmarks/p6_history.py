@@ -19,7 +19,7 @@ from benchmarks.records import Stream, real_labels
 from benchmarks.report import Section
 from exporter.history.sender import Ends, Sender
 from exporter.history.supabase_client import Remote
-from exporter.ledger.labels import Labels
+from exporter.ledger.shown_names import ShownNames
 from exporter.settings.proxies import Aliases
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.postgres import NEWEST, Database, Postgres
@@ -34,10 +34,9 @@ def measure(directory: Path, full: bool) -> Section:
     """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P6: history",
-        "A backlog sent in calls of 1,000 records. *CPU*: against a server in another process that answers at once, so"
-        " that only the exporter is measured, best of five. *Memory*: the peak above what the process had after its"
-        " first ten calls. *Real server*: PostgreSQL behind the test suite's API; for comparison, a bare loop posts the"
-        " same bodies to an empty database there.",
+        "A backlog sent in calls of 1,000 records. *CPU*: against a server that answers at once. *Memory*: the peak"
+        " above that after ten calls. *Real server*: PostgreSQL behind the test suite's API, against a bare loop that"
+        " posts the same bodies.",
     )
     few, many = (100_000, 1_000_000) if full else (20_000, 100_000)
     with _stand_in() as (url, counted):
@@ -58,11 +57,11 @@ def _fill(directory: Path, records: int) -> None:
 
 
 def _sender(program: Program, remote: Remote) -> Sender:
-    labels = Labels(program.ledger.label_store, Aliases(), program.pseudonym)
+    shown_names = ShownNames(program.ledger.name_store, Aliases(), program.pseudonym)
     ends = Ends(
         remote=remote,
         ledger=program.ledger,
-        labels=labels,
+        shown_names=shown_names,
         pseudonym=program.pseudonym,
         clock=program.clock,
     )

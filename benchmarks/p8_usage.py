@@ -35,10 +35,9 @@ def measure(directory: Path, full: bool) -> Section:
     """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P8: usage",
-        f"Entries of {_LABEL_SETS:,} random label sets (10,000 series), one every {SECONDS_BETWEEN_RECORDS} s, which is"
-        " the worst for the roll-up; whole pages, from the request to the last byte, best CPU time of five. *Sums of"
-        " days*: made once, for all days. *Booking*: the median poll of 50 records, alone and while another thread asks"
-        " for the page without a pause.",
+        f"Entries of {_LABEL_SETS:,} random label sets (10,000 series), one every {SECONDS_BETWEEN_RECORDS} s; whole"
+        " pages, from the request to the last byte. *Sums of days*: made once. *Booking*: the median poll of 50"
+        " records, alone and while another thread asks for the page without a pause.",
     )
     for entries in [_MILLION, 10 * _MILLION] if full else [_MILLION]:
         folder = directory / str(entries)

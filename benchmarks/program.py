@@ -50,7 +50,7 @@ class Program:
         return self._file.stat().st_size
 
     def _know_credentials(self, handles: set[str]) -> bool:
-        if not all(self.ledger.label_store.is_listed(PROXY, handle) for handle in handles):
+        if not all(self.ledger.name_store.is_listed(PROXY, handle) for handle in handles):
             raise ValueError("a record names a credential that is not in the inventory")
         return False
 

@@ -64,8 +64,8 @@ class Exporter:
         self._lock = DataDirectoryLock(data_dir)
         self._stopping = threading.Event()
         self.parts = parts = Parts(settings, clock, alone=True, statuses=self.statuses)
-        ledger, labels = parts.ledger, parts.labels
-        self._noted_labels = -1
+        ledger, shown_names = parts.ledger, parts.shown_names
+        self._noted_names = -1
         self._note_aliases()
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
@@ -73,9 +73,7 @@ class Exporter:
         polls = PollMetrics(registry)
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        self._removed = [
-            QueueIngest(proxy, parts.ingest) for proxy in ledger.label_store.proxies if proxy not in polled
-        ]
+        self._removed = [QueueIngest(proxy, parts.ingest) for proxy in ledger.name_store.proxies if proxy not in polled]
         self._pollers = [
             Poller(
                 connect(proxy, ledger, clock),
@@ -90,7 +88,7 @@ class Exporter:
             statuses=self.statuses,
             clients={proxy.name: connect(proxy, ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
             ledger=ledger,
-            labels=labels,
+            shown_names=shown_names,
             clock=clock,
             fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
@@ -111,7 +109,7 @@ class Exporter:
         self._workers = [*self._writers, *_price_workers(parts.prices), *notifiers]
         exposition = Exposition(
             ledger=ledger,
-            labels=labels,
+            shown_names=shown_names,
             statuses=self.statuses,
             prices=parts.prices,
             limits=parts.limits,
@@ -120,7 +118,7 @@ class Exporter:
             registry=registry,
         )
         page = StatusPage(
-            overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
+            overview=Overview(ledger=ledger, shown_names=shown_names, clock=clock, zone=settings.zone),
             statuses=self.statuses,
             prices=parts.prices,
             limits=parts.limits,
@@ -133,7 +131,7 @@ class Exporter:
         site = Site(
             scrape=exposition.scrape,
             page=page,
-            questions=Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
+            questions=Questions(ledger=ledger, shown_names=shown_names, clock=clock, zone=settings.zone),
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],
@@ -176,11 +174,11 @@ class Exporter:
 
     def reload(self) -> list[str]:
         """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
-        labels, limits, prices = self.parts.labels, self.parts.limits, self.parts.prices.user
+        shown_names, limits, prices = self.parts.shown_names, self.parts.limits, self.parts.prices.user
         if prices is not None:
             prices.reload(now=True)
-        labels.reload(now=True)
-        problems = [labels.file_problem, prices.problem if prices is not None else ""]
+        shown_names.reload(now=True)
+        problems = [shown_names.file_problem, prices.problem if prices is not None else ""]
         try:
             limits.refresh(now=True)
         except LedgerError as exc:
@@ -191,14 +189,14 @@ class Exporter:
 
     def _keep_up(self) -> None:
         """Do what is due by time alone: midnight, limits, edited files, young series, the file's size."""
-        ledger, labels = self.parts.ledger, self.parts.labels
+        ledger, shown_names = self.parts.ledger, self.parts.shown_names
         give_back()
         ledger.births.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
         ledger.periods.refresh()
-        labels.reload()
+        shown_names.reload()
         self.parts.limits.refresh()
         if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
-            labels.find_misfits()
+            shown_names.find_misfits()
         for queue in self._removed:
             queue.work_off()
         ledger.measure()
@@ -206,11 +204,11 @@ class Exporter:
 
     def _note_aliases(self) -> None:
         """So that clients with an alias keep it, and their past, under another hash key."""
-        labels, version = self.parts.labels, self.parts.labels.version
-        if version != self._noted_labels:
+        shown_names, version = self.parts.shown_names, self.parts.shown_names.version
+        if version != self._noted_names:
             sign = sign_of_key(self.parts.pseudonym)
-            self.parts.ledger.note_aliases(labels.aliases_of_clients(), key_sign=sign)
-            self._noted_labels = version
+            self.parts.ledger.note_aliases(shown_names.aliases_of_clients(), key_sign=sign)
+            self._noted_names = version
 
     def _prune(self) -> None:
         """Delete what has been kept long enough."""

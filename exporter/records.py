@@ -11,8 +11,16 @@ from typing import Literal, get_args
 import msgspec
 
 
-class Billing(IntEnum):
-    """What a cost means. Stored as its number: never renumber.
+class Coded(IntEnum):
+    """Stored as its number: never renumber. ``word`` stands for it elsewhere."""
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Billing(Coded):
+    """What a cost means.
 
     ``METERED``: an API key, money spent. ``SUBSCRIPTION``: an OAuth account, the API-equivalent value of what was used.
     """
@@ -21,24 +29,16 @@ class Billing(IntEnum):
     METERED = 1
     SUBSCRIPTION = 2
 
-    @property
-    def label(self) -> str:
-        return self.name.lower()
-
 
 MONEY_FIRST = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
 """The order in which people read kinds of billing: money decides before the value of subscriptions."""
 
 
-class Basis(IntEnum):
-    """Which price was used: the model's own, or the ``_default`` row. Stored as its number: never renumber."""
+class Basis(Coded):
+    """Which price was used: the model's own, or the ``_default`` row."""
 
     EXACT = 0
     DEFAULT = 1
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
 
 
 class CredentialFacts(msgspec.Struct, frozen=True, gc=False):

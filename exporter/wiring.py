@@ -1,4 +1,4 @@
-"""Turns settings into objects, for the program and its commands: ledger, labels, prices, limits, Supabase, proxies."""
+"""Turns settings into objects, for the program and its commands: ledger, names, prices, limits, Supabase, proxies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
 from exporter.ingest.parts import IngestParts
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.notices import Notifier, Services
@@ -67,9 +67,9 @@ class Parts:
         return self.pseudonyms.of
 
     @cached_property
-    def labels(self) -> Labels:
-        return Labels(
-            self.ledger.label_store,
+    def shown_names(self) -> ShownNames:
+        return ShownNames(
+            self.ledger.name_store,
             self.settings.aliases,
             self.pseudonym,
             file=self.settings.exporter_config,
@@ -96,7 +96,7 @@ class Parts:
         file, zone = settings.exporter_limits_file, settings.zone
         return LimitBoard(
             ledger=self.ledger,
-            labels=self.labels,
+            shown_names=self.shown_names,
             file=watch_limit_file(file, zone=zone) if file is not None else None,
             stored=SupabaseLimits(self.ledger.limits, zone=zone) if settings.supabase_url is not None else None,
             zone=zone,
@@ -127,7 +127,7 @@ class Parts:
             Ends(
                 remote=self.remote,
                 ledger=self.ledger,
-                labels=self.labels,
+                shown_names=self.shown_names,
                 pseudonym=self.pseudonym,
                 clock=self.clock,
             ),

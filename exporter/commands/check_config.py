@@ -14,15 +14,14 @@ from exporter.errors import ProxyError
 from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
-from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import Misfit, ShownNames
 from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.limits.notices import Services
-from exporter.settings.load import NO_PROXY
+from exporter.settings.load import NO_PROXY, Loaded
 from exporter.settings.model import Settings
-from exporter.settings.origins import Loaded
 from exporter.settings.problems import did_you_mean
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.all_sources import detect
@@ -51,10 +50,9 @@ def check_config(also_connect: bool) -> None:
     """
     with exit_codes():
         loaded = load(starts=True)
-        for note in (*loaded.notes, *loaded.warnings):
-            click.echo(f"warning: {note}" if note in loaded.warnings else f"note: {note}")
-        for problem in loaded.problems:
-            click.echo(f"problem: {problem}")
+        for kind, found in (("note", loaded.notes), ("warning", loaded.warnings), ("problem", loaded.problems)):
+            for each in found:
+                click.echo(f"{kind}: {each}")
         if loaded.settings is None:
             raise SystemExit(WRONG_SETTINGS)
         for proxy in loaded.settings.proxies:
@@ -142,19 +140,17 @@ def _connect(settings: Settings) -> bool:
 
 def _check_proxy(proxy: ProxySettings, parts: Parts, asked: dict[str, Names]) -> bool:
     """Whether it can be read; its names are in ``asked`` then."""
-    client = connect(proxy, parts.ledger, parts.clock)
-    if parts.ledger.flow(proxy.name).last_success_ms is None and (sentence := client.guard.before_first_call()):
-        click.echo(f"proxy {proxy.name}: {sentence}")
     try:
-        source = detect(client)
-        flags = source.read_flags()
-        names = fetch_names(client, source.paths, parts.pseudonym, now_ms=parts.clock.now_ms())
-        plugin = other_exporter(client, source.paths)
+        with closing(connect(proxy, parts.ledger, parts.clock)) as client:
+            if parts.ledger.flow(proxy.name).last_success_ms is None and (note := client.guard.before_first_call()):
+                click.echo(f"proxy {proxy.name}: {note}")
+            source = detect(client)
+            flags = source.read_flags()
+            names = fetch_names(client, source.paths, parts.pseudonym, now_ms=parts.clock.now_ms())
+            plugin = other_exporter(client, source.paths)
     except ProxyError as exc:
         click.echo(f"problem: {exc}")
         return False
-    finally:
-        client.close()
     click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.paths.api})")
     for problem in (*names.problems, *filter(None, [plugin])):
         click.echo(f"warning: {problem}")
@@ -202,12 +198,12 @@ def _compare_names(parts: Parts, asked: Mapping[str, Names]) -> Iterator[str]:
         for proxy, names in asked.items():
             present.register(proxy)
             present.take_inventory(proxy, names.accounts)
-            clients = [(ExportedClient(each, present.label_store.client_label(each)), each) for each in names.clients]
+            clients = [(ExportedClient(each, present.name_store.masked_client(each)), each) for each in names.clients]
             present.restoring(proxy).take_names(credentials=(), clients=clients)
-        labels = Labels(present.label_store, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
-        yield from map(_of_alias, labels.look_for_misfits())
+        shown = ShownNames(present.name_store, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
+        yield from map(_of_alias, shown.look_for_misfits())
         if settings.exporter_limits_file is not None:
-            both = [(present, labels), (parts.ledger, parts.labels)]
+            both = [(present, shown), (parts.ledger, parts.shown_names)]
             yield from _of_limits(settings, settings.exporter_limits_file, both)
         present.close()
 
@@ -222,16 +218,16 @@ def _of_alias(misfit: Misfit) -> str:
     return f"the alias {misfit.alias!r} matches nothing that the proxies have. {near}cliproxy-exporter names lists all."
 
 
-def _of_limits(settings: Settings, file: Path, ledgers: Iterable[tuple[Ledger, Labels]]) -> Iterator[str]:
+def _of_limits(settings: Settings, file: Path, ledgers: Iterable[tuple[Ledger, ShownNames]]) -> Iterator[str]:
     known: dict[str, set[str]] = {name: set() for name in ("proxy", "provider", "credential", "client")}
     known["proxy"] |= {proxy.name for proxy in settings.proxies}
     for ledger, shown in ledgers:
-        label_store = ledger.label_store
-        known["provider"] |= {each.provider for each in label_store.credentials.values()} - {""}
-        known["provider"] |= {route.provider for route in label_store.routes.values()}
-        known["credential"] |= {shown.credential(id_) for id_ in label_store.credentials}
-        known["credential"] |= {each.label for each in label_store.credentials.values()}
-        known["client"] |= {shown.client(id_) for id_ in label_store.clients}
+        name_store = ledger.name_store
+        known["provider"] |= {each.provider for each in name_store.credentials.values()} - {""}
+        known["provider"] |= {route.provider for route in name_store.routes.values()}
+        known["credential"] |= {shown.credential(id_) for id_ in name_store.credentials}
+        known["credential"] |= {each.long_name for each in name_store.credentials.values()}
+        known["client"] |= {shown.client(id_) for id_ in name_store.clients}
     for limit in read_limit_file(file, zone=settings.zone).limits:
         for field, names in known.items():
             wanted = getattr(limit, field)

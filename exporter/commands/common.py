@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from functools import partial
@@ -19,15 +19,14 @@ from exporter.limits.limit_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
-from exporter.settings.load import NO_PROXY, FileReader, load_settings
+from exporter.settings.load import NO_PROXY, Loaded, load_settings
 from exporter.settings.model import Settings
-from exporter.settings.origins import Loaded
 from exporter.settings.proxies import Aliases
 from exporter.web.config_file import read_web_config
 
 FAILED, WRONG_SETTINGS = 1, 2
 
-_FILE_READERS: dict[str, FileReader] = {
+_FILE_READERS: dict[str, Callable[[Path], object]] = {
     "exporter_prices_file": read_price_file,
     "exporter_limits_file": partial(read_limit_file, zone=UTC),
     "exporter_web_config": read_web_config,

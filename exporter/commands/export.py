@@ -19,9 +19,9 @@ from exporter import formats
 from exporter.commands.common import moment_option
 from exporter.commands.existing_ledger import opened
 from exporter.imports.own_csv import Line
-from exporter.ledger.label_store import LabelStore
-from exporter.ledger.labels import Labels
+from exporter.ledger.name_store import NameStore
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.shown_names import ShownNames
 from exporter.metrics.family import Family
 from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS
 from exporter.records import Basis, Billing
@@ -43,34 +43,34 @@ where e.ts_ms >= ? and e.ts_ms < ? order by e.ts_ms, e.id
 """
 
 
-def write_jsonl(connection: sqlite3.Connection, labels: Labels, span: Span, out: TextIO) -> None:
+def write_jsonl(connection: sqlite3.Connection, shown_names: ShownNames, span: Span, out: TextIO) -> None:
     """One JSON object a line for each entry, oldest first. Money is text: no float holds it exactly."""
-    for row in _entries(connection, labels, span):
+    for row in _entries(connection, shown_names, span):
         out.write(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n")
 
 
-def write_csv(connection: sqlite3.Connection, labels: Labels, span: Span, out: TextIO) -> None:
+def write_csv(connection: sqlite3.Connection, shown_names: ShownNames, span: Span, out: TextIO) -> None:
     """A header and a line for each entry, oldest first. A text that a spreadsheet would execute is made harmless."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in _entries(connection, labels, span):
+    for row in _entries(connection, shown_names, span):
         writer.writerow([formats.harmless(value) if isinstance(value, str) else value for value in row])
 
 
 def _entries(
-    connection: sqlite3.Connection, labels: Labels, span: Span
+    connection: sqlite3.Connection, shown_names: ShownNames, span: Span
 ) -> Iterator[tuple[str | int | float | bool, ...]]:
     for row in connection.execute(_ENTRIES, span):
         ts_ms, series, billing, counted, code, *numbers, nano_usd, basis, unpriced, price = row
         yield (
             datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            *labels.series(series),
-            Billing(billing).label,
+            *shown_names.series(series),
+            Billing(billing).word,
             counted if counted > 1 else bool(counted),  # several: what a proxy without details has counted
             code,
             *numbers,
             formats.plain_usd(nano_usd),
-            Basis(basis).label,
+            Basis(basis).word,
             unpriced,
             price,
         )
@@ -94,7 +94,7 @@ _EXPORTED: tuple[tuple[Family, str, str], ...] = (
 )
 
 
-def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span, out: TextIO) -> None:
+def write_openmetrics(connection: sqlite3.Connection, shown_names: ShownNames, span: Span, out: TextIO) -> None:
     """The roll-up as counters over time, for ``promtool tsdb create-blocks-from openmetrics``.
 
     A sample at the end of each quarter of an hour with use; before its first use a series is 0. Counters start where
@@ -104,7 +104,7 @@ def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span
     for family, keys, value in _EXPORTED:
         out.write(family.head(openmetrics=True))
         rows = connection.execute(_ROLLUP.format(keys=keys, value=value), (until_ms // BUCKET_MS,))
-        for block, increases in _summed(rows, labels, family).items():
+        for block, increases in _summed(rows, shown_names, family).items():
             total = 0
             before: int | None = None
             for bucket, number in sorted(increases.items()):
@@ -118,13 +118,13 @@ def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span
     out.write("# EOF\n")
 
 
-def _summed(rows: Iterable[tuple[int, ...]], labels: Labels, family: Family) -> Mapping[str, Counter[int]]:
+def _summed(rows: Iterable[tuple[int, ...]], shown_names: ShownNames, family: Family) -> Mapping[str, Counter[int]]:
     """Label block → increase by bucket; series with the same labels are added up."""
     blocks: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for series, *kind, bucket, number in rows:
-        values: tuple[str, ...] = labels.series(series)
+        values: tuple[str, ...] = shown_names.series(series)
         if kind:
-            values += (Basis(kind[0]).label, Billing(kind[1]).label)
+            values += (Basis(kind[0]).word, Billing(kind[1]).word)
         blocks[family.block(values)][bucket] += number
     return blocks
 
@@ -164,7 +164,7 @@ def export(since: str | None, until: str | None, format_: str) -> None:
             raise click.UsageError("The range ends before it begins: --until must be later than --since.")
         with at.ledger.reading() as connection:
             # The names of the same moment as the entries: a running exporter adds to both.
-            label_store = LabelStore(max_label_sets=settings.exporter_max_label_sets)
-            label_store.load(connection)
-            labels = Labels(label_store, settings.aliases, at.pseudonym)
-            _FORMATS[format_](connection, labels, (since_ms, until_ms), sys.stdout)
+            name_store = NameStore(max_label_sets=settings.exporter_max_label_sets)
+            name_store.load(connection)
+            shown_names = ShownNames(name_store, settings.aliases, at.pseudonym)
+            _FORMATS[format_](connection, shown_names, (since_ms, until_ms), sys.stdout)

@@ -15,11 +15,11 @@ def false_starts() -> None:
     period. FALSE_START_COST_USD says how much is too much.
     """
     with opened() as at:
-        found = at.ledger.snapshots.false_starts()
+        name, found = at.shown_names.client, at.ledger.snapshots.false_starts()
         for proxy, client, each in found:
             requests = counted("{number:,} request", "{number:,} requests", each.requests)
             click.echo(
-                f"{formats.moment(each.at_ms, at.settings.zone)}  proxy {proxy}, client {at.labels.client(client)},"
+                f"{formats.moment(each.at_ms, at.settings.zone)}  proxy {proxy}, client {name(client)},"
                 f" model {each.model}: {requests}, {formats.count(each.tokens)} tokens,"
                 f" {formats.usd(each.nano_usd)} if they were all input"
             )

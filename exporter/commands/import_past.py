@@ -83,7 +83,7 @@ def _lock(settings: Settings) -> DataDirectoryLock:
 
 
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
-    if proxy not in ledger.label_store.proxies or ledger.flow(proxy).last_success_ms is None:
+    if proxy not in ledger.name_store.proxies or ledger.flow(proxy).last_success_ms is None:
         raise LedgerError(
             f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that records find their"
             " accounts and nothing that the proxy still shows counts twice; then stop it and import."
@@ -105,7 +105,7 @@ def _source(parts: Parts, kind: str, proxy: str, file: Path) -> Iterator[Item]:
         return read_peer(file, CpampRow, of_hashes(pseudonym, keys))
     if kind == "cpa-export":
         return read_cpa_export(file, pseudonym)
-    return read_own_csv(file, proxy, Names(parts.ledger, parts.labels, proxy, pseudonym))
+    return read_own_csv(file, proxy, Names(parts.ledger, parts.shown_names, proxy, pseudonym))
 
 
 def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:

@@ -27,7 +27,7 @@ def limits(context: click.Context) -> None:
         windows = board.current.nearest_first()
         if windows:
             now_ms = at.clock.now_ms()
-            several = len(at.ledger.label_store.proxies) > 1
+            several = len(at.ledger.name_store.proxies) > 1
             rows = [_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows]
             print_table(_HEAD, rows, right=_RIGHT)
         else:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.ledger.database import FILE_NAME, is_in_use
+from exporter.settings.kinds import is_zone
 from exporter.settings.problems import Problem
-from exporter.settings.validators import is_zone
 
 _SETTING = "EXPORTER_DATA_DIR"
 DEMO = "demo"

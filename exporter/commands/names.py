@@ -1,4 +1,4 @@
-"""``cliproxy-exporter names``: prints whose each label is, on the terminal only, and suggests aliases."""
+"""``cliproxy-exporter names``: prints who is behind each name, on the terminal only, and suggests aliases."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from exporter.commands.alias_skeleton import Suggestion, write_suggestions
 from exporter.commands.common import FAILED, print_table
 from exporter.commands.existing_ledger import opened
 from exporter.errors import ProxyError
-from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, MEMBER_ID, Credential
-from exporter.ledger.label_store import OTHER
-from exporter.ledger.labels import Labels
+from exporter.ledger.credential_store import ACCOUNT_ID, MASKED, MEMBER_ID, Credential
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.name_store import OTHER
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.inventory import Account
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
@@ -36,7 +36,7 @@ _UNREAD = "unknown: the proxy cannot be read"
 class _Named:
     """A credential or client. ``suggestion`` is None if there is an alias already, or nothing identifies the owner."""
 
-    label: str
+    shown: str
     name: str
     last_ms: int | None
     suggestion: Suggestion | None = None
@@ -60,7 +60,7 @@ def names(file: Path | None) -> None:
     kept nowhere. The time of the last use is exact to a quarter of an hour.
     """
     with opened(needs_proxy=True) as at:
-        settings, book = at.settings, _Book(at.ledger, at.labels)
+        settings, book = at.settings, _Book(at.ledger, at.shown_names)
         credentials: list[_Named] = []
         asked: list[Names] = []
         for proxy in settings.proxies:
@@ -88,80 +88,79 @@ def _ask(proxy: ProxySettings, at: Parts) -> Names:
 class _Book:
     """Combines a proxy's names for its credentials and clients with what the ledger knows about them."""
 
-    def __init__(self, ledger: Ledger, labels: Labels) -> None:
-        self._label_store = ledger.label_store
-        self._labels = labels
-        self._client_aliases = labels.aliases_of_clients()
+    def __init__(self, ledger: Ledger, shown_names: ShownNames) -> None:
+        self._name_store = ledger.name_store
+        self._shown_names = shown_names
+        self._client_aliases = shown_names.aliases_of_clients()
         self._credentials: defaultdict[int, int] = defaultdict(int)
         self._clients: defaultdict[int, int] = defaultdict(int)
         with ledger.reading() as connection:
             for credential, client, bucket in connection.execute(_LAST_USE):
-                id_ = self._label_store.resolved(credential).id
+                id_ = self._name_store.resolved(credential).id
                 self._credentials[id_] = max(self._credentials[id_], bucket * BUCKET_MS)
                 self._clients[client] = max(self._clients[client], bucket * BUCKET_MS)
 
     def credentials(self, proxy: str, names: Names) -> list[_Named]:
         """The credentials of a proxy: the listed ones, then those that it no longer lists."""
-        proxy_id = self._label_store.proxies[proxy]
+        proxy_id = self._name_store.proxies[proxy]
         found: list[_Named] = []
         met: set[int] = set()
         emails = [names.of(account, "email") for account in names.accounts]
         for account in names.accounts:
-            label, last_ms, masked = "not met yet", None, ""
+            shown, last_ms, masked = "not met yet", None, ""
             called = {*account.names, ("auth_index", account.auth_index)}
             if (known := self._known(proxy_id, account)) is not None:
                 if known.id in met:
                     continue  # another login of the account, or a key listed twice
                 met.add(known.id)
-                label, last_ms = self._labels.credential(known.id), self._credentials.get(known.id)
+                shown, last_ms = self._shown_names.credential(known.id), self._credentials.get(known.id)
                 masked = known.masked
-                called |= {(LABEL, known.label), (LABEL, known.readable)}
+                called |= {(MASKED, known.long_name), (MASKED, known.readable)}
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
             name = email or file or _end_of(key)
             handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
             if not handle[1] or not handle[1].isprintable():  # no setting could hold it
-                handle = (LABEL, masked)
+                handle = (MASKED, masked)
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
             alias = own if own.startswith(provider) else f"{provider.removeprefix(OPENAI_COMPATIBLE)}-{own}"
-            is_open = handle[1] and not self._labels.credential_has_alias(called)
-            suggestion = Suggestion(*handle, alias, about=f"{label}, {name}") if is_open else None
-            found.append(_Named(label, name, last_ms, suggestion, proxy=proxy, provider=provider))
+            is_open = handle[1] and not self._shown_names.credential_has_alias(called)
+            suggestion = Suggestion(*handle, alias, about=f"{shown}, {name}") if is_open else None
+            found.append(_Named(shown, name, last_ms, suggestion, proxy=proxy, provider=provider))
         why = _UNREAD if names.problems else "not listed by the proxy"
         return found + self._unlisted(proxy, proxy_id, met, why)
 
     def _unlisted(self, proxy: str, proxy_id: int, met: set[int], why: str) -> list[_Named]:
-        label = self._labels.credential
         return [
-            _Named(label(id_), why, last_ms, proxy=proxy, provider=credential.provider)
+            _Named(self._shown_names.credential(id_), why, last_ms, proxy=proxy, provider=credential.provider)
             for id_, last_ms in self._credentials.items()
             if id_ not in met
-            and (credential := self._label_store.credentials[id_]).proxy == proxy_id
-            and credential.label != OTHER
+            and (credential := self._name_store.credentials[id_]).proxy == proxy_id
+            and credential.long_name != OTHER
         ]
 
     def _known(self, proxy_id: int, account: Account) -> Credential | None:
         account_id = "" if account.shares_id else account.account_id
         ids = ((MEMBER_ID, account.member_id), (ACCOUNT_ID, account_id))
         ways = (*ids, account.identity or ("", ""), ("auth_index", account.auth_index))
-        return next((each for way in ways if (each := self._label_store.find_credential(proxy_id, *way))), None)
+        return next((each for way in ways if (each := self._name_store.find_credential(proxy_id, *way))), None)
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
         """All clients: those whose keys the proxies list, then the others in the ledger."""
         names = {pseudonym: _end_of(each.raw[pseudonym]) for each in asked for pseudonym in each.clients}
         why = _UNREAD if any(each.problems for each in asked) else "not listed by a proxy"
-        for pseudonym, label in self._label_store.clients_by_pseudonym().items():
-            if label != OTHER:
+        for pseudonym, masked in self._name_store.clients_by_pseudonym().items():
+            if masked != OTHER:
                 names.setdefault(pseudonym, why if pseudonym else "no key")
         return [self._client(*each) for each in names.items()]
 
     def _client(self, pseudonym: str, name: str) -> _Named:
-        id_ = self._label_store.client_ids.get(pseudonym)
-        masked = self._label_store.client_label(pseudonym)
-        label = self._client_aliases.get(pseudonym) or masked
+        id_ = self._name_store.client_ids.get(pseudonym)
+        masked = self._name_store.masked_client(pseudonym)
+        shown = self._client_aliases.get(pseudonym) or masked
         is_open = pseudonym and pseudonym not in self._client_aliases
-        suggestion = Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if is_open else None
-        return _Named(label, name, self._clients.get(id_) if id_ is not None else None, suggestion)
+        suggestion = Suggestion(MASKED, masked, "client-1", f"{shown}, {name}") if is_open else None
+        return _Named(shown, name, self._clients.get(id_) if id_ is not None else None, suggestion)
 
 
 def _end_of(key: str) -> str:
@@ -173,7 +172,7 @@ def _end_of(key: str) -> str:
 def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tzinfo, names_proxy: bool) -> None:
     def cells(each: _Named) -> list[str]:
         last = formats.moment(each.last_ms, zone) if each.last_ms is not None else "never"
-        return [formats.cut(text) for text in (each.label, each.name, each.provider, last)]
+        return [formats.cut(text) for text in (each.shown, each.name, each.provider, last)]
 
     head = ["account", "name", "provider", "last use"]
     if names_proxy:
@@ -181,7 +180,7 @@ def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tz
     else:
         print_table(head, [cells(each) for each in credentials])
     click.echo()
-    print_table(["client", "key", "last use"], [[label, name, last] for label, name, _, last in map(cells, clients)])
+    print_table(["client", "key", "last use"], [[shown, name, last] for shown, name, _, last in map(cells, clients)])
 
 
 def _write(file: Path, settings: Settings, credentials: Sequence[_Named], clients: Sequence[_Named]) -> None:

@@ -1,6 +1,5 @@
 """``cliproxy-exporter price``: what a model costs, where the price is from, and the cost of a request."""
 
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -65,7 +64,7 @@ def price(*, model: str, provider: str, at: str | None, tier: str, **counts: int
         click.echo("\n".join(lines))
         if problem := _problem(found, tariff, provider, model, service_tier):
             click.echo(problem, err=True)
-            sys.exit(FAILED)
+            raise SystemExit(FAILED)
 
 
 class _StoredOnly:
@@ -100,8 +99,8 @@ def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iter
     yield f"matched   {found.matched_by}: {_HOW[found.matched_by]}"
     tiers = ", ".join(sorted(found.service_tiers))
     yield f"tiers     {tiers or 'none but the base tier'}"
-    if found.one_hour_writes:
-        yield "writes    live in the cache for an hour, as cache_write_ttl in your price file says"
+    for rule in found.rules:
+        yield rule.words
 
 
 def _prices(tariff: Tariff, service_tier: str) -> Iterator[str]:

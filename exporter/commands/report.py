@@ -42,7 +42,7 @@ def report(
     The figures are those of the page /usage. What API keys cost and what accounts with a login are worth stay apart.
     """
     with opened() as at:
-        questions = Questions(ledger=at.ledger, labels=at.labels, clock=at.clock, zone=at.settings.zone)
+        questions = Questions(ledger=at.ledger, shown_names=at.shown_names, clock=at.clock, zone=at.settings.zone)
         given = {"by": by, "range": range_, "since": since, "until": until, **names}
         try:
             found = answer(questions, {name: value for name, value in given.items() if value})

@@ -18,7 +18,7 @@ from exporter.commands.machine_defaults import DEMO, announced
 from exporter.errors import ExporterError
 from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
-from exporter.settings import validators
+from exporter.settings import kinds
 from exporter.settings.flags import setting_flags
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -61,7 +61,7 @@ def demo(context: click.Context, /, *, proxy_url: str | None, **play: Any) -> No
     if proxy_url and given != ["proxy_url"]:
         raise click.BadOptionUsage("--proxy-url", "--proxy-url: takes no other options: that proxy has its own.")
     try:
-        proxy_url = proxy_url and validators.proxy_url(proxy_url)
+        proxy_url = proxy_url and kinds.proxy_url(proxy_url)
     except PydanticCustomError as exc:
         raise click.BadParameter(exc.message(), param_hint="--proxy-url") from exc
     with exit_codes():

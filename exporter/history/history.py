@@ -183,7 +183,7 @@ class History:
 
     def _claim_all(self) -> None:
         """Claim the proxies that are not claimed yet. A problem with one does not affect the others."""
-        for proxy in list(self._ledger.label_store.proxies):
+        for proxy in list(self._ledger.name_store.proxies):
             if proxy in self._senders or self._stopping.is_set():
                 continue
             try:
@@ -240,7 +240,7 @@ class History:
                     return
                 self._enter("restoring", sentence)
                 self._run_free_tasks()  # restoring may take long
-        take_over(self._remote, self._ledger.label_store, self._ends.pseudonym, proxy=proxy, owner=self._owner)
+        take_over(self._remote, self._ledger.name_store, self._ends.pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
 
@@ -298,7 +298,7 @@ class History:
         if not anyway and self._measured is not None and now - self._measured < _MEASURED_EVERY_SECONDS:
             return
         backlog = self._ledger.backlog
-        waiting = sum(backlog.size(proxy) for proxy in list(self._ledger.label_store.proxies))
+        waiting = sum(backlog.size(proxy) for proxy in list(self._ledger.name_store.proxies))
         self.status = replace(self.status, waiting=waiting, refused=backlog.refused())
         self._measured = now
 

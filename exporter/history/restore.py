@@ -104,22 +104,22 @@ class Restore:
     def _take_names(self) -> None:
         kinds = [kind for kind in self._documents if kind.startswith(CLIENTS)]
         clients = [client for kind in kinds for client in self._document(kind, tuple[ExportedClient, ...], ())]
-        called = {} if self._has_same_key else self._pseudonyms_by_label()
+        called = {} if self._has_same_key else self._pseudonyms_by_name()
         self._restoring.take_names(
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
-            clients=[(client, called.get(client.label) or client.pseudonym) for client in clients],
+            clients=[(client, called.get(client.masked) or client.pseudonym) for client in clients],
         )
 
     @property
     def _has_same_key(self) -> bool:
         return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.ends.pseudonym))
 
-    def _pseudonyms_by_label(self) -> dict[str, str | None]:
+    def _pseudonyms_by_name(self) -> dict[str, str | None]:
         """The current pseudonyms of clients with an alias, by which they are recognized if the hash key was lost."""
         rows = self.ends.remote.rows(
             "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
-        called = {alias: pseudonym for pseudonym, alias in self.ends.labels.aliases_of_clients().items()}
+        called = {alias: pseudonym for pseudonym, alias in self.ends.shown_names.aliases_of_clients().items()}
         return {row["label"]: called.get(row["shown"]) for row in rows if row["shown"] != row["label"]}
 
     # --- the rest -----------------------------------------------------------------------------------------------------

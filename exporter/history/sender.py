@@ -1,4 +1,4 @@
-"""Sends the backlog of one proxy: records in the order of booking, labels, the checkpoint, and providers' windows.
+"""Sends the backlog of one proxy: records in the order of booking, shown names, the checkpoint, and providers' windows.
 
 A batch is sent until it is confirmed, and then the cursor moves. The database recognizes a record that is sent twice
 because the confirmation was lost. A record that it refuses is found by halving the batch, and set aside.
@@ -13,8 +13,8 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
 from exporter.history.supabase_client import PAGE_ROWS, Remote, Row, expect
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.sync.backlog import Outgoing, SentEntry
 from exporter.ledger.sync.checkpoint import OF_CLIENTS, ProxyState, changed, checkpoint
 from exporter.normalize.pseudonyms import Pseudonym, sign_of_key
@@ -36,7 +36,7 @@ class Ends:
 
     remote: Remote
     ledger: Ledger
-    labels: Labels
+    shown_names: ShownNames
     pseudonym: Pseudonym
     clock: Clock
 
@@ -54,10 +54,10 @@ class Sender:
         self._proxy = proxy
         self._owner = owner
         self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
-        self._labels = ends.labels
+        self._shown_names = ends.shown_names
         self._key_sign = sign_of_key(ends.pseudonym)
         self._sent_state: ProxyState | None = None
-        self._sent_labels: dict[tuple[str, str], str] = {}
+        self._sent_names: dict[tuple[str, str], str] = {}
         self._sent_quotas: dict[tuple[str, str, str], Row] = {}
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
@@ -75,13 +75,13 @@ class Sender:
         outgoing = self._ledger.backlog.read(self._proxy, limit=self._most_rows)
         state = outgoing.state
         news = checkpoint(state, self._sent_state, key_sign=self._key_sign)
-        named = changed(shown_labels(self._ledger, self._labels, self._proxy), self._sent_labels)
-        labels = [{"kind": kind, "label": label, "shown": shown} for (kind, label), shown in named.items()]
+        named = changed(names_to_send(self._ledger, self._shown_names, self._proxy), self._sent_names)
+        names = [{"kind": kind, "label": name, "shown": shown} for (kind, name), shown in named.items()]
         # Without a heartbeat, another exporter could take over the claim.
         quiet = self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
-        if outgoing.entries or labels or news is not None or quiet:
-            self._book(outgoing, labels, news)
-        self._sent_labels |= named
+        if outgoing.entries or names or news is not None or quiet:
+            self._book(outgoing, names, news)
+        self._sent_names |= named
         if state is None:
             return True
         if self._refusal is None:
@@ -95,13 +95,13 @@ class Sender:
             raise self._refusal
         return False
 
-    def _book(self, outgoing: Outgoing, labels: list[Row], news: Row | None) -> None:
+    def _book(self, outgoing: Outgoing, names: list[Row], news: Row | None) -> None:
         refused: dict[int, str] = {}
         try:
-            self._send_rows(outgoing.entries, p_labels=labels, p_checkpoint=news)
+            self._send_rows(outgoing.entries, p_labels=names, p_checkpoint=news)
         except HistoryDataError:
             refused = self._halved(outgoing.entries)
-            self._send_apart(labels, news)
+            self._send_apart(names, news)
         except HistoryAwayError:
             self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too many for a slow server
             raise
@@ -153,9 +153,9 @@ class Sender:
         self._too_late += answer["refused"]
         self._frozen += answer["frozen"]
 
-    def _send_apart(self, labels: list[Row], news: Row | None) -> None:
-        if labels or news is None:  # either call is a heartbeat
-            self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
+    def _send_apart(self, names: list[Row], news: Row | None) -> None:
+        if names or news is None:  # either call is a heartbeat
+            self._call_leniently("exporter_book", p_rows="[]", p_labels=names)
         if news is not None:
             try:
                 self._call("exporter_save_checkpoint", p_checkpoint=news)
@@ -169,14 +169,14 @@ class Sender:
 
     def _send_quotas(self) -> None:
         """Send the windows that the proxy's providers report, as far as they have changed."""
-        label_store = self._ledger.label_store
+        name_store = self._ledger.name_store
         now: dict[tuple[str, str, str], Row] = {}
         for (id_, window, scope), quota in self._ledger.quotas.current().items():
-            credential = label_store.credentials[id_]
-            if credential.proxy == label_store.proxies[self._proxy]:
-                now[credential.label, window, scope] = {
+            credential = name_store.credentials[id_]
+            if credential.proxy == name_store.proxies[self._proxy]:
+                now[credential.long_name, window, scope] = {
                     **{name: getattr(quota.reading, name) for name in _OF_READING},
-                    **{"credential": credential.label, "quota": window, "early_resets": quota.early_resets},
+                    **{"credential": credential.long_name, "quota": window, "early_resets": quota.early_resets},
                 }
         if quotas := changed(now, self._sent_quotas):
             self._call_leniently("exporter_save_quotas", p_rows=list(quotas.values()))
@@ -224,11 +224,11 @@ class Sender:
         return answer
 
 
-def shown_labels(ledger: Ledger, labels: Labels, proxy: str) -> dict[tuple[str, str], str]:
-    """How the clients and credentials of a proxy are shown, by kind and label."""
-    id_of_proxy = (ledger.label_store.proxies[proxy],)
-    with ledger.reading() as connection:  # the label store may hold names that are not committed, and drop them
+def names_to_send(ledger: Ledger, shown_names: ShownNames, proxy: str) -> dict[tuple[str, str], str]:
+    """How the clients and credentials of a proxy are shown, by kind and masked name, a credential's long one."""
+    id_of_proxy = (ledger.name_store.proxies[proxy],)
+    with ledger.reading() as connection:  # the name store may hold names that are not committed, and drop them
         clients = connection.execute(f"select id, label {OF_CLIENTS}", id_of_proxy).fetchall()
         credentials = connection.execute("select id, label from credential where proxy = ?", id_of_proxy).fetchall()
-    shown = {("client", label): labels.client(id_) for id_, label in clients}
-    return shown | {("credential", label): labels.credential(id_) for id_, label in credentials}
+    shown = {("client", name): shown_names.client(id_) for id_, name in clients}
+    return shown | {("credential", name): shown_names.credential(id_) for id_, name in credentials}

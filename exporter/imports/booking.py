@@ -115,8 +115,8 @@ class PastImport:
         self._clock = clock
         self._zone = zone
         self._dry_run = dry_run
-        self._facts = partial(ledger.label_store.facts, proxy)
-        self._proxy_id = ledger.label_store.proxies[proxy]
+        self._facts = partial(ledger.name_store.facts, proxy)
+        self._proxy_id = ledger.name_store.proxies[proxy]
         self._counted_ms = range(*ledger.snapshots.last(proxy).counted_ms)
         self._would_book: set[tuple[int, int]] = set()
         self.findings = Findings()

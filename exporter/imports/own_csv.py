@@ -1,7 +1,7 @@
 """The CSV of ``cliproxy-exporter export``: records that keep the cost that was booked.
 
-Its clients and credentials are labels. A label that the ledger knows is the same client or credential. Otherwise a
-generated label is kept; anything else may be a name, and becomes a pseudonym.
+Its clients and credentials are shown names. One that the ledger knows is the same client or credential. Otherwise a
+masked name is kept; anything else may be a name, and becomes a pseudonym.
 """
 
 import csv
@@ -17,16 +17,16 @@ import msgspec
 from exporter.days import epoch_ms
 from exporter.errors import ImportFileError
 from exporter.imports.items import NEXT_FILE, Item, LeftOut, misfit
-from exporter.ledger.label_store import ANONYMOUS, BY_LABEL
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.name_store import ANONYMOUS, BY_NAME
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import MOST_COUNTED
 from exporter.normalize.wire_record import Text
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 
-_MADE_LABEL = re.compile(r"client-[0-9a-f]{10}")
+_MASKED = re.compile(r"client-[0-9a-f]{10}")
 _HARMLESS = re.compile(r"^'(?='*[=+\-@\t\r])")
 _OF_OTHERS = LeftOut("they are another proxy's (see --proxy)", 1)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)]
@@ -59,32 +59,30 @@ class Line(msgspec.Struct, kw_only=True):
 
 
 class Names:
-    """Whose the labels of a ledger are: clients, and credentials of the proxy."""
+    """Whose the names of a ledger are: clients, and credentials of the proxy."""
 
-    def __init__(self, ledger: Ledger, labels: Labels, proxy: str, pseudonym: Pseudonym) -> None:
+    def __init__(self, ledger: Ledger, shown_names: ShownNames, proxy: str, pseudonym: Pseudonym) -> None:
         self._pseudonym = pseudonym
-        label_store = ledger.label_store
-        labelled = (label_store.clients_by_pseudonym(), labels.aliases_of_clients())
-        self._clients = {label: client for each in labelled for client, label in each.items()}
+        name_store = ledger.name_store
+        known = (name_store.clients_by_pseudonym(), shown_names.aliases_of_clients())
+        self._clients = {name: client for each in known for client, name in each.items()} | {ANONYMOUS: ""}
         self._credentials: dict[str, tuple[str, str]] = {}
-        for each in [each for each in label_store.credentials.values() if each.proxy == label_store.proxies[proxy]]:
-            handles = sorted(label_store.known_as(label_store.resolved(each.id).id, "auth_index"))
-            accounts = sorted(label_store.known_as(each.id, "account"))
+        for each in [each for each in name_store.credentials.values() if each.proxy == name_store.proxies[proxy]]:
+            handles = sorted(name_store.known_as(name_store.resolved(each.id).id, "auth_index"))
+            accounts = sorted(name_store.known_as(each.id, "account"))
             if handles or accounts:
                 found = (handles[0].partition("/")[0] if handles else "", accounts[0] if accounts else "")
-                self._credentials[each.label] = self._credentials[labels.credential(each.id)] = found
+                self._credentials[each.long_name] = self._credentials[shown_names.credential(each.id)] = found
 
-    def client(self, label: str) -> str:
+    def client(self, shown: str) -> str:
         """The pseudonym of a client, empty for anonymous ones."""
-        if label == ANONYMOUS:
-            return ""
-        if label in self._clients:
-            return self._clients[label]
-        return BY_LABEL + label if _MADE_LABEL.fullmatch(label) else self._pseudonym(label)
+        if shown in self._clients:
+            return self._clients[shown]
+        return BY_NAME + shown if _MASKED.fullmatch(shown) else self._pseudonym(shown)
 
-    def credential(self, label: str) -> tuple[str, str]:
+    def credential(self, shown: str) -> tuple[str, str]:
         """``auth_index`` and ``source`` of a credential."""
-        return self._credentials.get(label) or ("", self._pseudonym(label))
+        return self._credentials.get(shown) or ("", self._pseudonym(shown))
 
 
 def read_own_csv(path: Path, proxy: str, names: Names) -> Iterator[Item]:

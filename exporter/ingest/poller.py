@@ -226,7 +226,7 @@ class Poller:
         self.status = replace(self.status, accounts=(*taken, *missing))
 
     def _meet_credentials(self, handles: set[str]) -> bool:
-        """Look up credentials that no inventory has named, once, so that their first records get the right labels.
+        """Look up credentials that no inventory has named, once, so that their first records get the right names.
 
         What a thread of the source's own brings must not wait for that: True leaves it to the next poll.
         """
@@ -236,7 +236,7 @@ class Poller:
         if self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
             return False
         new = {handle for handle in handles - self._unlisted if handle}
-        if all(self._ledger.label_store.is_listed(self.name, handle) for handle in new):
+        if all(self._ledger.name_store.is_listed(self.name, handle) for handle in new):
             return False
         if source.is_pushed:
             self._to_look_up |= new

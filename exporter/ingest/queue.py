@@ -41,7 +41,7 @@ class QueueIngest:
         self._ledger = parts.ledger
         self._look_up = look_up
         self._lock = threading.Lock()
-        self._facts = partial(parts.ledger.label_store.facts, proxy)
+        self._facts = partial(parts.ledger.name_store.facts, proxy)
         self._responses: dict[str, str] = {}  # the credential that each was seen under first
         # The proxy has forgotten these, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
@@ -97,7 +97,7 @@ class QueueIngest:
 
     def _understood(self, batch: Batch, received_ms: int) -> Interpreted | None:
         """The records of a body without anything odd; None for any other body."""
-        knows = partial(self._ledger.label_store.is_listed, self._proxy)
+        knows = partial(self._ledger.name_store.is_listed, self._proxy)
         if batch.salvaged is not None or not all(map(knows, batch.handles)):
             return None
         found = self._interpreted(batch.wires, received_ms)

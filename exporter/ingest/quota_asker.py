@@ -18,8 +18,8 @@ from prometheus_client import Counter
 from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import ProxyError
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.quota_asks import QuestionKey
 from exporter.ledger.store.quota_points import QuotaKey
 from exporter.ledger.views.quotas import QuotaWindow
@@ -91,7 +91,7 @@ class QuotaAsker:
         statuses: Statuses,
         clients: Mapping[str, ProxyClient],
         ledger: Ledger,
-        labels: Labels,
+        shown_names: ShownNames,
         clock: Clock,
         fetches: Counter,
     ) -> None:
@@ -104,7 +104,7 @@ class QuotaAsker:
         self._clients = clients
         self._ledger = ledger
         self._asks = ledger.quota_asks
-        self._labels = labels
+        self._shown_names = shown_names
         self._clock = clock
         self._fetches = fetches
         self._stopping = False
@@ -168,18 +168,18 @@ class QuotaAsker:
 
     def _lanes(self) -> Mapping[_Lane, int]:
         """When each lane is free; accounts that are no longer listed have used it, too."""
-        label_store = self._ledger.label_store
-        networks = {label_store.proxies[name]: client.network for name, client in self._clients.items()}
+        name_store = self._ledger.name_store
+        networks = {name_store.proxies[name]: client.network for name, client in self._clients.items()}
         lanes: defaultdict[_Lane, int] = defaultdict(int)
         for (credential, _), last in self._asks.asked.items():
-            found = label_store.credentials.get(credential)
+            found = name_store.credentials.get(credential)
             if found is not None and found.proxy in networks:
                 lane = found.provider, networks[found.proxy]
                 lanes[lane] = max(lanes[lane], last.lane_ms)
         return lanes
 
     def _ask(self, turn: _Turn) -> None:
-        question, label = turn.questions[turn.number], self._labels.credential(turn.credential)
+        question, name = turn.questions[turn.number], self._shown_names.credential(turn.credential)
         before = self._last(turn.key)
         begun = before.begun(question, now_ms=self._clock.now_ms())
         self._asks.save(turn.key, begun)
@@ -193,7 +193,7 @@ class QuotaAsker:
         except ProxyError as exc:
             # No provider was called, so nobody else has to wait.
             self._asks.save(turn.key, replace(begun, lane_ms=before.lane_ms))
-            _log.info("quota_not_asked", proxy=turn.status.name, credential=label, message=str(exc))
+            _log.info("quota_not_asked", proxy=turn.status.name, credential=name, message=str(exc))
             return
         if self._stopping:
             return  # what was cut off says nothing about the provider
@@ -210,7 +210,7 @@ class QuotaAsker:
         self._fetches.labels(turn.status.name, turn.account.facts.provider, ended.result).inc()
         if ended.result != begun.result:
             log = _log.info if ended.result == OK else _log.warning
-            log("quota_asked", proxy=turn.status.name, credential=label, result=ended.result)
+            log("quota_asked", proxy=turn.status.name, credential=name, result=ended.result)
 
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
         """A plugin may not know an account that the proxy can call for; a proxy that cannot call never can."""
@@ -235,7 +235,7 @@ class QuotaAsker:
             if status.name in self._clients or not status.up:
                 continue
             accounts = unknown[status.name] = sorted(
-                self._labels.credential(id_)
+                self._shown_names.credential(id_)
                 for id_, account in _askable(status, now_ms).items()
                 if id_ not in read and provider_of(account.facts.provider).questions
             )

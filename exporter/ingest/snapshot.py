@@ -135,7 +135,7 @@ class SnapshotIngest:
         self._clock = parts.clock
         self._snapshots = parts.ledger.snapshots
         self._look_up = look_up
-        self._facts = partial(parts.ledger.label_store.facts, proxy)
+        self._facts = partial(parts.ledger.name_store.facts, proxy)
         self._tell_once = TellOnce(_log, proxy=proxy)
         self._counts = CountDeltas(proxy, parts.pricer, false_start_usd=false_start_usd)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from exporter.clock import Clock
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.name_store import NameStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.quota_points import QuotaKey
 from exporter.ledger.views.births import Births
@@ -36,7 +36,7 @@ class Change:
 
     connection: sqlite3.Connection
     proxy: int
-    label_store: LabelStore
+    name_store: NameStore
     now_ms: int
     received: int = 0
     booked: int = 0
@@ -61,7 +61,7 @@ class Changes:
     """Runs these transactions one at a time, and keeps memory in step with them."""
 
     database: Database
-    label_store: LabelStore
+    name_store: NameStore
     totals: Totals
     births: Births
     quotas: Quotas
@@ -69,7 +69,7 @@ class Changes:
     windows: Windows
     poll_times: PollTimes
     clock: Clock
-    _label_store_is_stale: bool = field(default=False, init=False)
+    _name_store_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
     def changing(self, proxy: str) -> Iterator[Change]:
@@ -79,8 +79,8 @@ class Changes:
         """
         with self.database.lock:
             with self.changing_names() as connection:
-                proxy_id, now_ms = self.label_store.proxy_id(connection, proxy), self.clock.now_ms()
-                change = Change(connection, proxy_id, self.label_store, now_ms)
+                proxy_id, now_ms = self.name_store.proxy_id(connection, proxy), self.clock.now_ms()
+                change = Change(connection, proxy_id, self.name_store, now_ms)
                 yield change
                 change.new_series += self.totals.unknown(change.rows)
                 if change.new_series:
@@ -100,17 +100,17 @@ class Changes:
 
     @contextmanager
     def changing_names(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may change the label store. A rollback reloads that, to drop ids that exist nowhere."""
-        with self.database.transaction(on_rollback=self._reload_label_store) as connection:
-            if self._label_store_is_stale:
-                self._reload_label_store(connection)
+        """A transaction that may change the name store. A rollback reloads that, to drop ids that exist nowhere."""
+        with self.database.transaction(on_rollback=self._reload_name_store) as connection:
+            if self._name_store_is_stale:
+                self._reload_name_store(connection)
             yield connection
 
-    def _reload_label_store(self, connection: sqlite3.Connection) -> None:
+    def _reload_name_store(self, connection: sqlite3.Connection) -> None:
         """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""
-        self._label_store_is_stale = True
-        self.label_store.load(connection)
-        self._label_store_is_stale = False
+        self._name_store_is_stale = True
+        self.name_store.load(connection)
+        self._name_store_is_stale = False
 
     def _follow(self, change: Change, flow: Flow) -> None:
         with self.totals.lock:

@@ -15,8 +15,8 @@ from exporter.records import UNKNOWN_CREDENTIAL, CredentialFacts
 ACCOUNT_ID, MEMBER_ID, EMAIL = "account_id", "member_id", "email"
 """Kinds of keys and names that say whose a credential is. Where the members of a workspace share an account's id, it is
 a name, and the member's id is the key."""
-LABEL = "label"
-"""Kind of the keys that find a credential by one of its labels in the history."""
+MASKED = "label"
+"""Kind of the keys that find a credential by a masked name: by one of its long names in the history."""
 
 ROOTS = """
 with recursive root (id, root) as (
@@ -26,23 +26,23 @@ with recursive root (id, root) as (
 """
 """Begins a statement with the table ``root``: the credential that each one stands for, itself or the one it was merged
 into."""
-LABEL_DIGITS = 10
+NAME_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
 
 
-class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
+class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False, rename={"long_name": "label"}):
     """An account or key of a proxy. ``provider`` is empty until the inventory names it.
 
-    ``label`` names it in the history. ``gone``: the proxy's last whole inventory did not list it; ``retired``: but
-    another one of the same name. ``readable`` is the label shown without an alias. It is made from what is known when
+    ``long_name`` names it in the history. ``gone``: the proxy's last whole inventory did not list it; ``retired``: but
+    another one of the same name. ``readable`` is the name shown without an alias. It is made from what is known when
     the credential is first met and never changes, so a plan that changes or becomes known later makes no new series. A
     credential of an older ledger gets one when the proxy lists it again.
     """
 
     id: int = 0
     proxy: int
-    label: str
+    long_name: str
     merged_into: int | None = None
     retired: bool = False
     gone: bool = False
@@ -50,12 +50,13 @@ class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False):
 
     @property
     def masked(self) -> str:
-        """The label shown without an alias."""
-        return self.readable or self.label
+        """The name shown without an alias."""
+        return self.readable or self.long_name
 
 
-_COLUMNS = tuple(name for name in Credential.__struct_fields__ if name != "id")
-_values = attrgetter(*_COLUMNS)
+_ALL_COLUMNS = Credential.__struct_encode_fields__
+_COLUMNS = tuple(name for name in _ALL_COLUMNS if name != "id")
+_values = attrgetter(*(name for name in Credential.__struct_fields__ if name != "id"))
 _UPDATE = f"update credential set ({listed(_COLUMNS)}) = ({listed('?' * len(_COLUMNS))}) where id = ?"
 
 
@@ -72,12 +73,12 @@ class CredentialStore:
         self._shared_handles: set[tuple[int, str]] = set()
         self._names: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self._known_as: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
-        self.labels_version = 0
-        """Rises whenever a shown label may have changed, or a name was added that an alias can give."""
+        self.names_version = 0
+        """Rises whenever a shown name may have changed, or a name was added that an alias can give."""
 
     def _load_credentials(self, connection: sqlite3.Connection) -> None:
-        rows = connection.execute(f"select {listed(Credential.__struct_fields__)} from credential").fetchall()
-        named = [dict(zip(Credential.__struct_fields__, row, strict=True)) for row in rows]
+        rows = connection.execute(f"select {listed(_ALL_COLUMNS)} from credential").fetchall()
+        named = [dict(zip(_ALL_COLUMNS, row, strict=True)) for row in rows]
         self.credentials = {row["id"]: msgspec.convert(row, Credential, strict=False) for row in named}
         self._credential_keys = {
             (row[0], row[1], row[2]): row[3]
@@ -135,9 +136,9 @@ class CredentialStore:
                 return any(differ)
         return False
 
-    def credential_labelled(self, proxy: int, label: str) -> Credential | None:
-        """The credential of a proxy with this label, or the one it was merged into."""
-        own = (each for each in self.credentials.values() if each.proxy == proxy and each.label == label)
+    def credential_named(self, proxy: int, long_name: str) -> Credential | None:
+        """The credential of a proxy with this long name, or the one it was merged into."""
+        own = (each for each in self.credentials.values() if each.proxy == proxy and each.long_name == long_name)
         found = next(own, None)
         return None if found is None else self.resolved(found.id)
 
@@ -149,8 +150,8 @@ class CredentialStore:
                 for (_, known_kind, known), id_ in list(self._credential_keys.items())
                 if known_kind == kind and known.partition("/")[0] == value
             }
-        elif kind == LABEL:
-            ids = {id_ for id_, each in list(self.credentials.items()) if value in (each.label, each.readable)}
+        elif kind == MASKED:
+            ids = {id_ for id_, each in list(self.credentials.items()) if value in (each.long_name, each.readable)}
         else:
             ids = set(self._names.get((kind, value), ()))
         found = (self.resolved(id_) for id_ in sorted(ids))
@@ -160,7 +161,7 @@ class CredentialStore:
         """All values of a kind for which ``credentials_with`` finds a credential."""
         if kind == "auth_index":
             return {value.partition("/")[0] for _, each, value in list(self._credential_keys) if each == kind}
-        if kind == LABEL:
+        if kind == MASKED:
             return {each.masked for each in list(self.credentials.values())}
         return {value for each, value in list(self._names) if each == kind}
 
@@ -171,24 +172,24 @@ class CredentialStore:
             found = self.credentials[found.merged_into]
         return found
 
-    def readable_label(self, proxy: int, provider: str, plan: str, value: str) -> str:
-        """A label for a new credential: provider, plan and enough digits of a hash to be unique; empty if none is."""
+    def readable_name(self, proxy: int, provider: str, plan: str, value: str) -> str:
+        """A name for a new credential: provider, plan and enough digits of a hash to be unique; empty if none is."""
         plan = plan.replace("_", "-")[:_LONGEST_PLAN]
         stem = "-".join(filter(None, (provider.removeprefix("openai-compatible-"), plan)))
         others = [each for each in self.credentials.values() if each.proxy == proxy]
-        taken = {label for each in others for label in (each.label, each.readable)}
-        labels = (f"{stem}-{value[:digits]}" for digits in range(_FEWEST_DIGITS, max(_FEWEST_DIGITS, len(value)) + 1))
-        return next((label for label in labels if label not in taken), "")
+        taken = {name for each in others for name in (each.long_name, each.readable)}
+        names = (f"{stem}-{value[:digits]}" for digits in range(_FEWEST_DIGITS, max(_FEWEST_DIGITS, len(value)) + 1))
+        return next((name for name in names if name not in taken), "")
 
     def _keyed_credential(
-        self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str, readable: str = ""
+        self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, long_name: str, readable: str = ""
     ) -> int:
         if (known := self._credential_keys.get((proxy, kind, value))) is not None:
             return known
-        if (restored := self.find_credential(proxy, LABEL, label)) is not None:
+        if (restored := self.find_credential(proxy, MASKED, long_name)) is not None:
             id_ = restored.id
         else:
-            id_ = self.add_credential(connection, Credential(proxy=proxy, label=label, readable=readable))
+            id_ = self.add_credential(connection, Credential(proxy=proxy, long_name=long_name, readable=readable))
         self.bind(connection, proxy, kind, value, id_)
         return id_
 
@@ -196,7 +197,7 @@ class CredentialStore:
         """Store a new credential and return its id (``credential.id`` is ignored)."""
         id_ = insert_row(connection, insert("credential", _COLUMNS), _values(credential))
         self.credentials[id_] = replace(credential, id=id_)
-        self.labels_version += 1
+        self.names_version += 1
         return id_
 
     def change_credential(self, connection: sqlite3.Connection, id_: int, **fields: Any) -> None:
@@ -205,7 +206,7 @@ class CredentialStore:
         if changed != known:
             connection.execute(_UPDATE, (*_values(changed), id_))
             self.credentials[id_] = changed
-            self.labels_version += 1
+            self.names_version += 1
 
     def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
         """Let ``value`` find ``credential`` from now on. If it found another one before, the two are merged."""
@@ -220,7 +221,7 @@ class CredentialStore:
         self._credential_keys[(proxy, kind, value)] = credential
         self._known_as[self.resolved(credential).id].add((kind, value))
         self._note_shared(proxy, kind, value)
-        self.labels_version += 1
+        self.names_version += 1
         if known is not None:
             self.merge(connection, known, credential)
 
@@ -234,7 +235,7 @@ class CredentialStore:
             connection.execute(
                 "delete from credential_key where proxy = ? and kind = ? and value = ?", (proxy, kind, value)
             )
-            self.labels_version += 1
+            self.names_version += 1
 
     def name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
         """Note ``value`` as a name of ``credential``."""
@@ -246,7 +247,7 @@ class CredentialStore:
             )
             known.add(credential)
             self._known_as[self.resolved(credential).id].add((kind, value))
-            self.labels_version += 1
+            self.names_version += 1
 
     def forget_name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
         for id_ in [each for each in self._names[kind, value] if self.resolved(each).id == credential]:
@@ -255,7 +256,7 @@ class CredentialStore:
             )
             self._names[kind, value].discard(id_)
         self._known_as[credential].discard((kind, value))
-        self.labels_version += 1
+        self.names_version += 1
 
     def merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
         """Merge two credentials that turned out to be the same: from now on both are ``into``."""

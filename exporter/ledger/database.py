@@ -121,7 +121,7 @@ class Database:
         )
         try:
             connection.execute(f"pragma cache_size = -{_CACHE_KIB}")  # reads the schema
-        except sqlite3.Error:
+        except BaseException:
             connection.close()
             raise
         connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)
@@ -153,7 +153,7 @@ class Database:
         page_bytes = int(connection.execute("pragma page_size").fetchone()[0])
         connection.execute(f"pragma wal_autocheckpoint = {_BYTES_PER_CHECKPOINT // page_bytes}")
         connection.execute("pragma synchronous = full")
-        connection.execute("pragma foreign_keys = off")  # ids come from our own label store; a check per row costs 20 %
+        connection.execute("pragma foreign_keys = off")  # ids come from our own name store; a check per row costs 20 %
         if version < newest:
             # A running exporter of an older version could not work with the new tables.
             with contextlib.ExitStack() as stack:

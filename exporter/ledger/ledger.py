@@ -15,7 +15,7 @@ from pathlib import Path
 from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.name_store import NameStore
 from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, reject, take_stored
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
@@ -57,12 +57,6 @@ class Ledger:
         trusted = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path, alone=alone)
         self._alone = alone
-        if not trusted:
-            try:
-                examine(self._database, clock)
-            except BaseException:
-                self._database.close()
-                raise
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
@@ -76,20 +70,26 @@ class Ledger:
         self.totals = Totals()
         self.births = Births(self._database, clock, self.totals.lock)
         self.retention = Retention(self._database, self.totals)
-        self.label_store = LabelStore(max_label_sets=max_label_sets)
-        self.quotas = Quotas(self._database, self.label_store)
-        self.backlog = Backlog(self._database, self.label_store, zone)
-        memory = (self.label_store, self.totals, self.births, self.quotas, self.periods, self.windows, self._poll_times)
+        self.name_store = NameStore(max_label_sets=max_label_sets)
+        self.quotas = Quotas(self._database, self.name_store)
+        self.backlog = Backlog(self._database, self.name_store, zone)
+        memory = (self.name_store, self.totals, self.births, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory, clock)
         self._changing = changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(changes)
-        with self._database.transaction() as connection:
-            self.label_store.load(connection)
-            self.totals.load(connection)
-            self.births.load(connection)
-            self.quotas.load(connection)
-        self.quota_asks = QuotaAsks(self._database, self.quotas)
+        try:
+            if not trusted:
+                examine(self._database, clock)
+            with self._database.transaction() as connection:
+                self.name_store.load(connection)
+                self.totals.load(connection)
+                self.births.load(connection)
+                self.quotas.load(connection)
+            self.quota_asks = QuotaAsks(self._database, self.quotas)
+        except BaseException:
+            self._database.close()
+            raise
         self.measure()
 
     def measure(self) -> None:
@@ -169,15 +169,15 @@ class Ledger:
             reject(change, at_ms, lines[place], why)
 
     def _credential_of(self, change: Change, record: UsageRecord) -> int:
-        series = self.label_store.series[self.label_store.series_of(change.connection, change.proxy, record)]
-        return self.label_store.resolved(series.credential).id
+        series = self.name_store.series[self.name_store.series_of(change.connection, change.proxy, record)]
+        return self.name_store.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
         """Remember that a poll of the registered ``proxy`` succeeded at ``at_ms``: see ``PollTimes``.
 
         The time on disk may lag by ``store_every_ms``; 0 writes it to the ledger itself.
         """
-        proxy_id, before = self.label_store.proxies[proxy], self.flow(proxy).last_success_ms
+        proxy_id, before = self.name_store.proxies[proxy], self.flow(proxy).last_success_ms
         if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
             with self._database.transaction() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
@@ -188,7 +188,7 @@ class Ledger:
     def flow(self, proxy: str) -> Flow:
         """What became of the records of the registered ``proxy``. Callers must not change it."""
         with self.totals.lock:
-            return self.totals.flows[self.label_store.proxies[proxy]]
+            return self.totals.flows[self.name_store.proxies[proxy]]
 
     def note_source(self, proxy: str, kind: str) -> str | None:
         """Note that usage was read from a source of this kind: see ``store.restarts``. Raises LedgerError.
@@ -226,9 +226,9 @@ class Ledger:
         return credentials
 
     def note_aliases(self, aliases: Mapping[str, str], *, key_sign: str) -> None:
-        """Note which clients have aliases: see ``LabelStore``. Raises LedgerError."""
+        """Note which clients have aliases: see ``NameStore``. Raises LedgerError."""
         with self._changes.changing_names() as connection:
-            self.label_store.note_aliases(connection, aliases, key_sign=key_sign)
+            self.name_store.note_aliases(connection, aliases, key_sign=key_sign)
 
     @property
     def salt(self) -> bytes:

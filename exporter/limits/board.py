@@ -11,8 +11,8 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
@@ -72,7 +72,7 @@ class LimitBoard:
     """
 
     ledger: Ledger
-    labels: Labels
+    shown_names: ShownNames
     clock: Clock
     file: WatchedFile[LimitSet] | None = None
     stored: SupabaseLimits | None = None
@@ -85,7 +85,7 @@ class LimitBoard:
             self.stored.reload(self._content.thresholds)
         self.current = Board()
         self._capacities = CapacityWatch(self.ledger)
-        self._evaluator = Evaluator(self.ledger.label_store, self.labels)
+        self._evaluator = Evaluator(self.ledger.name_store, self.shown_names)
         self._lock = threading.RLock()
 
     @property
@@ -155,7 +155,7 @@ class LimitBoard:
         with self.ledger.windows.look() as look:
             configured, measured = self._evaluator.evaluate(tuple(limits.values()), look, anchors, now_ms=now_ms)
         for (credential, window, scope), change in self._capacities.look(now_ms).items():
-            account = self.labels.credential(credential)
+            account = self.shown_names.credential(credential)
             _log.warning("limit_capacity_changed", credential=account, window=window, scope=scope, shrank=change.shrank)
         statuses = list(self.statuses())
         reported, ended, early_resets, worth = self._provider_windows(now_ms)
@@ -172,7 +172,7 @@ class LimitBoard:
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,
-            pools=pools(_distinct([*windows, *ended]), self.labels, statuses, now_ms=now_ms),
+            pools=pools(_distinct([*windows, *ended]), self.shown_names, statuses, now_ms=now_ms),
             plans=self._plans(statuses, now_ms),
         )
 
@@ -183,15 +183,15 @@ class LimitBoard:
         """
         day = local_date(now_ms, self.zone)
         plans = self._content.plans
-        label_store = self.ledger.label_store
+        name_store = self.ledger.name_store
         used: Counter[int] = Counter()
         for row in self.ledger.periods.current.rows[MONTH] if plans else ():
-            used[label_store.resolved(label_store.series[row.series].credential).id] += row.amounts.nano_usd
+            used[name_store.resolved(name_store.series[row.series].credential).id] += row.amounts.nano_usd
         found = {}
-        for key, id_, account in self.labels.accounts(statuses, now_ms=now_ms):
+        for key, id_, account in self.shown_names.accounts(statuses, now_ms=now_ms):
             plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)
             if plan is not None and account.facts.billing != Billing.METERED:
-                found[key] = PlanValue(plan, used[label_store.resolved(id_).id])
+                found[key] = PlanValue(plan, used[name_store.resolved(id_).id])
         return found
 
     def _provider_windows(
@@ -203,7 +203,7 @@ class LimitBoard:
         Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
         """
         # None if a command reads a ledger of other proxies, such as the demo's.
-        polled = self.ledger.label_store.proxies.keys() & self.polled
+        polled = self.ledger.name_store.proxies.keys() & self.polled
         windows: list[LimitWindow] = []
         ended: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
@@ -214,11 +214,11 @@ class LimitBoard:
             last_read_ms[id_] = max(last_read_ms[id_], quota.reading.observed_ms)
         for key, quota in known.items():
             id_, reading = key[0], quota.reading
-            credential = self.ledger.label_store.credentials[id_]
+            credential = self.ledger.name_store.credentials[id_]
             labels = ProviderWindow(
-                proxy=self.labels.proxy(credential.proxy),
+                proxy=self.shown_names.proxy(credential.proxy),
                 provider=credential.provider or self._recorded_provider(id_),
-                credential=self.labels.credential(id_),
+                credential=self.shown_names.credential(id_),
                 scope=reading.scope,
                 window=reading.window,
             )
@@ -252,11 +252,11 @@ class LimitBoard:
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
-        label_store = self.ledger.label_store
-        for series in list(label_store.series.values()):
+        name_store = self.ledger.name_store
+        for series in list(name_store.series.values()):
             with suppress(KeyError):  # a rollback is taking it back
-                if label_store.resolved(series.credential).id == credential:
-                    return label_store.routes[series.route].provider
+                if name_store.resolved(series.credential).id == credential:
+                    return name_store.routes[series.route].provider
         return ""
 
 

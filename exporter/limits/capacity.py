@@ -70,8 +70,8 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """The evidence of one or several windows: the bounds of their pairs, and the sums.
+class Evidence:
+    """What one or several windows say about their capacity: the bounds of their pairs, and the sums.
 
     ``best`` is the upper bound of the pair that ``low`` comes from. ``stretches`` are the pairs that do not overlap.
     """
@@ -97,7 +97,7 @@ class _Evidence:
         high = self.high if self.low <= self.high else self.best
         return Capacity(estimate, low, high * max(1.0, estimate / mean))
 
-    def is_below(self, other: "_Evidence") -> bool:
+    def is_below(self, other: "Evidence") -> bool:
         """Whether no capacity fits both, and this one's is clearly lower. Both must prove something."""
         apart = max(self.low, self.high) < min(other.low, other.high)
         return apart and self.capacity().estimate <= other.capacity().estimate * _CHANGE
@@ -113,20 +113,24 @@ class _Evidence:
         return self.is_enough and 0 < self.low <= self.high * _AGREEMENT
 
 
-def capacity_of(points: Iterable[Point]) -> Capacity | None:
-    """The capacity by all points; None if they do not determine one."""
-    evidence = _evidence(points)
+def evidence_of(points: Iterable[Point]) -> list[Evidence]:
+    """The evidence of each window, in order, without windows in which the share hardly rose."""
+    return [found for window in _windows(points) if (found := _of_window(window)) is not None]
+
+
+def capacity_of(evidence: Sequence[Evidence]) -> Capacity | None:
+    """The capacity by all windows; None if they do not determine one."""
     total = _sum(evidence) if evidence else None
     return total.capacity() if total is not None and total.low > 0 else None
 
 
-def change_in(points: Iterable[Point], *, now_ms: int) -> Change | None:
+def change_in(evidence: Iterable[Evidence], *, now_ms: int) -> Change | None:
     """The latest change of the capacity that at least one whole window confirms; None if there is none.
 
     A change is confirmed if the latest ended windows agree on it and every consistent window before them rules it out.
     If more than half of those are inconsistent, the value at API prices is too poor a measure.
     """
-    ended = [each for each in _evidence(points) if each.resets_ms <= now_ms]
+    ended = [each for each in evidence if each.resets_ms <= now_ms]
     for first in range(len(ended) - 1, 0, -1):
         after, before = _sum(ended[first:]), ended[:first]
         told = [each for each in before if each.is_enough] or [_sum(before)]
@@ -140,11 +144,12 @@ def change_in(points: Iterable[Point], *, now_ms: int) -> Change | None:
     return None
 
 
-def _sum(evidence: Sequence[_Evidence]) -> _Evidence:
+def _sum(evidence: Sequence[Evidence]) -> Evidence:
+    """The evidence of successive windows together."""
     highest = max(evidence, key=lambda each: each.low)
-    return _Evidence(
-        first_ms=min(each.first_ms for each in evidence),
-        resets_ms=max(each.resets_ms for each in evidence),
+    return Evidence(
+        first_ms=evidence[0].first_ms,
+        resets_ms=evidence[-1].resets_ms,
         low=highest.low,
         best=highest.best,
         high=min(each.high for each in evidence),
@@ -152,11 +157,6 @@ def _sum(evidence: Sequence[_Evidence]) -> _Evidence:
         risen=sum(each.risen for each in evidence),
         stretches=sum(each.stretches for each in evidence),
     )
-
-
-def _evidence(points: Iterable[Point]) -> list[_Evidence]:
-    """The evidence of each window, in order, without windows in which the share hardly rose."""
-    return [found for window in _windows(points) if (found := _of_window(window)) is not None]
 
 
 def _windows(points: Iterable[Point]) -> list[list[Point]]:
@@ -174,7 +174,7 @@ def _windows(points: Iterable[Point]) -> list[list[Point]]:
     return windows
 
 
-def _of_window(points: Sequence[Point]) -> _Evidence | None:
+def _of_window(points: Sequence[Point]) -> Evidence | None:
     first, last = points[0], points[-1]
     low, best, high = 0.0, 0.0, math.inf
     for start, end in combinations(points, 2):
@@ -187,7 +187,7 @@ def _of_window(points: Sequence[Point]) -> _Evidence | None:
         high = min(high, highest)
     if high == math.inf:
         return None
-    return _Evidence(
+    return Evidence(
         first_ms=first.at_ms,
         resets_ms=last.resets_ms,
         low=low,
@@ -244,12 +244,12 @@ class CapacityWatch:
         known = self._ledger.quota_points.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
         for key, points in self._points(known, now_ms).items():
-            tokens, usd = points
+            tokens, usd = map(evidence_of, points)
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
                 self._ledger.quota_points.note_change(key, **change._asdict())
                 self._untold[key] = change
-                tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
+                tokens, usd = ([each for each in some if each.first_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
         changes = self._ledger.quota_points.changes()
         self.current = {
@@ -287,11 +287,11 @@ class CapacityWatch:
 
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
-        label_store = self._ledger.label_store
+        name_store = self._ledger.name_store
         own: defaultdict[int, list[tuple[int, str, str]]] = defaultdict(list)
-        for id_, series in list(label_store.series.items()):
+        for id_, series in list(name_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                account, route = label_store.resolved(series.credential), label_store.routes[series.route]
+                account, route = name_store.resolved(series.credential), name_store.routes[series.route]
                 own[account.id].append((id_, account.provider or route.provider, route.model))
         return {
             key: {id_ for id_, provider, model in own[key[0]] if provider_of(provider).counts(model, key[2])}

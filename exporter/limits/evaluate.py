@@ -1,20 +1,19 @@
 """Configured limits over the ledger: which label sets count against which limit, and the use of each window.
 
 There is one query for each distinct window, however many limits share it. Label sets are assigned again only when the
-limits or the labels change.
+limits or the names change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 from exporter.ledger.credential_store import Credential
-from exporter.ledger.label_store import OTHER, LabelStore
-from exporter.ledger.labels import CredentialLabels, Labels, SeriesLabels
+from exporter.ledger.name_store import OTHER, NameStore
+from exporter.ledger.shown_names import CredentialLabels, SeriesLabels, ShownNames
 from exporter.ledger.views.limit_windows import WindowLook
 from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Unit
-from exporter.limits.strategies import Strategy, calendar_window, open_session
+from exporter.limits.strategies import calendar_window, window_of_length
 
 MOST_WINDOWS = 200
 """Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""
@@ -51,9 +50,9 @@ class Measured:
 class Evaluator:
     """Evaluates limits. For one thread at a time."""
 
-    def __init__(self, label_store: LabelStore, labels: Labels) -> None:
-        self._label_store = label_store
-        self._labels = labels
+    def __init__(self, name_store: NameStore, shown_names: ShownNames) -> None:
+        self._name_store = name_store
+        self._shown_names = shown_names
         self._assigned: tuple[int, int, tuple[Limit, ...]] = (-1, -1, ())
         self._groups: dict[str, list[_Group]] = {}
 
@@ -80,17 +79,17 @@ class Evaluator:
     def unmatched(self) -> tuple[str, ...]:
         """The ids of limits that no usage so far counts against. Empty while there is no usage at all."""
         unused = (id_ for id_, groups in self._groups.items() if not any(group.series for group in groups))
-        return tuple(unused) if self._label_store.series else ()
+        return tuple(unused) if self._name_store.series else ()
 
     def _assign(self, limits: tuple[Limit, ...]) -> None:
-        assigned = (self._labels.version, len(self._label_store.series), limits)
+        assigned = (self._shown_names.version, len(self._name_store.series), limits)
         if assigned == self._assigned:
             return
         usages: list[_Usage] = []
-        for id_, series in list(self._label_store.series.items()):
+        for id_, series in list(self._name_store.series.items()):
             with suppress(KeyError):  # a rollback is taking it back
-                account, labels = self._label_store.resolved(series.credential), self._labels.series(id_)
-                if self._label_store.clients[series.client] != OTHER:  # what is folded counts under its own names
+                account, labels = self._name_store.resolved(series.credential), self._shown_names.series(id_)
+                if self._name_store.clients[series.client] != OTHER:  # what is folded counts under its own names
                     usages.append((id_, series.client, account, labels))
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._assigned = assigned
@@ -100,7 +99,7 @@ class Evaluator:
         labels = CredentialLabels(limit.proxy, limit.credential, limit.provider or limit.shown_provider)
         groups = {} if limit.per else {"": _Group("", labels)}
         for id_, client, account, usage in usages:
-            if not limit.matches(usage, account.label):
+            if not limit.matches(usage, account.long_name):
                 continue
             if limit.per is Per.CREDENTIAL:
                 own = CredentialLabels(usage.proxy, usage.credential, account.provider or usage.provider)
@@ -116,7 +115,12 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    start_ms, reset_ms = _open_window(limit, group, look, now_ms)
+    key = (limit.id, group.key)
+    start_ms, reset_ms = (
+        calendar_window(limit.strategy, now_ms, limit.zone)
+        if limit.window_ms is None
+        else window_of_length(limit.strategy, limit.window_ms, now_ms, look=look, key=key, series=group.series)
+    )
     if start_ms is not None and anchor_ms is not None:
         start_ms = max(start_ms, anchor_ms)
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)
@@ -124,19 +128,6 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
     requests, tokens, nano_usd = map(sum, zip((0, 0, 0), *parts, strict=True))
     used = {Unit.TOKENS: tokens, Unit.REQUESTS: requests, Unit.USD: nano_usd}
     return Measured(limit=limit, start_ms=start_ms, reset_ms=reset_ms, used=used)
-
-
-def _open_window(limit: Limit, group: _Group, look: WindowLook, now_ms: int) -> tuple[int | None, int | None]:
-    """Start and end of the open window; both None for a session that is not open. A rolling window has no end."""
-    if limit.window_ms is None:
-        return calendar_window(limit.strategy, now_ms, limit.zone)
-    if limit.strategy is Strategy.ROLLING:
-        return now_ms - limit.window_ms, None
-    key = (limit.id, group.key)
-    first_use = partial(look.first_use, key, frozenset(group.series))
-    session = open_session(look.session(key), limit.window_ms, now_ms, first_use)
-    look.keep(key, session)
-    return session.started_ms, None if session.started_ms is None else session.started_ms + limit.window_ms
 
 
 def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterator[LimitWindow]:

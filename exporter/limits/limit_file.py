@@ -17,12 +17,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from exporter.days import moment_ms
 from exporter.limits.model import Limit, Per, Thresholds, Unit, is_like
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, MINUTE_MS, Strategy
 from exporter.sentences import say
+from exporter.settings.kinds import IN_LOWER_CASE, ONE_OR_LIST, PRINTABLE, Day, Zone, read_by, text
 from exporter.settings.problems import shown, wrong
-from exporter.settings.validators import one_or_list, printable
 from exporter.settings.watched import WatchedFile
-from exporter.settings.yaml_rows import IN_LOWER_CASE, Day, Row, Zone, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_rows
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST = 10**18
@@ -117,14 +117,14 @@ def _not_above_critical(share: float, info: ValidationInfo) -> float:
     return share
 
 
-_Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
+_Text = Annotated[str, Field(min_length=1, max_length=200), PRINTABLE]
 _Tokens = Annotated[int, _budget(Unit.TOKENS, _count, "5_000_000")]
 _Requests = Annotated[int, _budget(Unit.REQUESTS, _count, "5_000_000")]
 _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
 _WindowMs = Annotated[
     int,
     read_by(
-        lambda written: window_length_ms(int(written)),
+        lambda written: minutes * MINUTE_MS if 1 <= (minutes := int(written)) <= LONGEST_WINDOW_MINUTES else None,
         "{value} is not a valid window length.",
         "Give minutes, from 1 to {most} (366 days).",
         most=LONGEST_WINDOW_MINUTES,
@@ -175,7 +175,7 @@ class _Limit(Row):
     model_pattern: _Text = ""
     credential: _Text = ""
     client: _Text = ""
-    models: Annotated[tuple[_Text, ...], BeforeValidator(one_or_list), Field(min_length=1)] = ()
+    models: Annotated[tuple[_Text, ...], ONE_OR_LIST, Field(min_length=1)] = ()
     tokens: _Tokens | None = None
     requests: _Requests | None = None
     usd: Annotated[_Usd | None, BeforeValidator(_has_a_budget), Field(validate_default=True)] = None
@@ -214,7 +214,7 @@ class _Limit(Row):
 class Plan(Row):
     """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
 
-    ``credential`` is the label of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
+    ``credential`` is the name of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
     None means unlimited.
     """
 

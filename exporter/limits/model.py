@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from exporter.ledger.labels import SeriesLabels
-from exporter.limits.strategies import CALENDAR_NAMES, Strategy, calendar_window
+from exporter.ledger.shown_names import SeriesLabels
+from exporter.limits.strategies import CALENDAR, Strategy, calendar_window
 from exporter.quotas.values import length_name
 
 CONFIGURED, PROVIDER = "configured", "provider"
@@ -84,7 +84,7 @@ class Limit:
     def matches(self, usage: SeriesLabels, credential_in_history: str = "") -> bool:
         """Whether usage with these labels counts against the limit.
 
-        ``credential_in_history`` is the history's label of the credential, which older limits may use.
+        ``credential_in_history`` is the credential's long name, which older limits may use.
         """
         return (
             (not self.provider or self.provider.lower() == usage.provider.lower())
@@ -105,7 +105,7 @@ class Limit:
     @property
     def window(self) -> str:
         """The window's name in metrics: ``day``, ``week``, ``month``, or its length."""
-        return CALENDAR_NAMES[self.strategy] if self.window_ms is None else length_name(self.window_ms // 1000)
+        return CALENDAR[self.strategy].name if self.window_ms is None else length_name(self.window_ms // 1000)
 
     def length_ms(self, now_ms: int) -> int:
         """How long the window is that is open at ``now_ms``."""
@@ -139,7 +139,7 @@ class LimitWindow:
     """The current window of a limit in one unit.
 
     ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
-    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all"; a limit from
+    ``provider``. ``proxy``, ``provider``, ``credential`` (shown names) and ``scope`` are empty for "all"; a limit from
     Supabase may name a provider although it counts usage of all.
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
     has no ``reset_ms``; a session that is not open, and a provider's window that has not started or outlives its

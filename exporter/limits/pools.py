@@ -8,8 +8,8 @@ from itertools import count
 from math import inf
 from typing import Literal, NamedTuple
 
-from exporter.ledger.labels import CredentialLabels, Labels
-from exporter.limits.model import PROVIDER, SHARE, LimitWindow
+from exporter.ledger.shown_names import CredentialLabels, ShownNames
+from exporter.limits.model import LEAST_ELAPSED, PROVIDER, SHARE, LimitWindow
 from exporter.quotas.reading import Reading
 from exporter.sources.proxy_status import ProxyStatus
 
@@ -54,7 +54,7 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
     if not up:
         waits.append(retry_ms)
     known = [each for each in waits if each is not None]
-    return Member(state, max(known, default=None) if len(known) == len(waits) else None, whole)
+    return Member(state, None if None in waits else max(known, default=None), whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Pool:
 
 
 def pools(
-    windows: Iterable[LimitWindow], labels: Labels, statuses: Iterable[ProxyStatus], *, now_ms: int
+    windows: Iterable[LimitWindow], shown_names: ShownNames, statuses: Iterable[ProxyStatus], *, now_ms: int
 ) -> dict[PoolKey, Pool]:
     """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none.
 
@@ -79,7 +79,7 @@ def pools(
     """
     known = by_account(windows)
     found: dict[PoolKey, list[Member]] = defaultdict(list)
-    for key, _, account in labels.accounts(statuses, now_ms=now_ms):
+    for key, _, account in shown_names.accounts(statuses, now_ms=now_ms):
         up = account.is_up(now_ms)
         if up is not None and not account.disabled:
             member = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=known.get(key, ()))
@@ -239,25 +239,39 @@ def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
 def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float], Mapping[str, float]]:
     """By name of a window: what all accounts together use of it in 1 ms, and its length in ms.
 
-    The accounts that work go on at the pace of their windows. Those that do not have left their use to the others,
-    whose windows may be too old to show it all: so it is at least what all have used since the first window began.
+    An account has used its window evenly until its last answer. When an idle one did, nobody knows: so all its use
+    counts at the start, and only for spans that hold all of it.
     """
     lengths: dict[str, float] = {}
-    paces: defaultdict[str, float] = defaultdict(float)
-    used: defaultdict[str, float] = defaultdict(float)
-    since: dict[str, int] = {}
+    changes: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for member in members:
         for window in member.whole:
-            if window.start_ms is None or window.reset_ms is None:
+            start_ms, name = window.start_ms, window.window
+            if start_ms is None or window.reset_ms is None:
                 continue
-            name, pace = window.window, window.pace(now_ms)
-            length = lengths[name] = window.reset_ms - window.start_ms
-            used[name] += window.used_ratio
-            if pace is not None:
-                since[name] = min(since.get(name, now_ms), window.start_ms)
-                paces[name] += pace / length if member.state == "usable" else 0.0
-    speeds = {name: max(paces[name], used[name] / (now_ms - at)) for name, at in since.items() if used[name]}
-    return speeds, lengths
+            lengths[name] = window.reset_ms - start_ms
+            is_idle = member.state != "usable" or window.source == "active"  # one in use tells its windows itself
+            until_ms = start_ms + 1 if is_idle else max(start_ms + 1, window.observed_ms)
+            pace = window.used_ratio / (until_ms - start_ms)
+            changes[name] += (until_ms, pace), (start_ms, -pace)
+    speeds = {name: _speed(some, now_ms, lengths[name] * LEAST_ELAPSED) for name, some in changes.items()}
+    return {name: speed for name, speed in speeds.items() if speed}, lengths
+
+
+def _speed(changes: Iterable[tuple[int, float]], now_ms: int, least_ms: float) -> float:
+    """The most that was used in 1 ms on average since some moment, ``least_ms`` ago or earlier.
+
+    Less was used since moments after which no account worked for a while, or a window ended that nobody knows any more.
+    ``changes`` of the pace are told from the end: use ends at the first ones.
+    """
+    most = used = pace = 0.0
+    at_ms = now_ms
+    for moment_ms, change in sorted(changes, reverse=True):
+        used += pace * (at_ms - moment_ms)
+        at_ms, pace = moment_ms, pace + change
+        if now_ms - at_ms >= least_ms:
+            most = max(most, used / (now_ms - at_ms))
+    return most
 
 
 def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, float], now_ms: int) -> _Account:

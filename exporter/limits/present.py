@@ -3,16 +3,17 @@
 from dataclasses import dataclass, field
 
 from exporter import formats
-from exporter.ledger.labels import CredentialLabels
+from exporter.ledger.shown_names import CredentialLabels
 from exporter.limits.board import Board
 from exporter.limits.limit_file import Plan
 from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow
 from exporter.limits.pools import STATES
+from exporter.limits.strategies import CALENDAR
 from exporter.sentences import listed, pattern, say
 
 _DASH = "\N{EN DASH}"
 _UNITS = {SHARE: "", "tokens": say("tokens"), "requests": say("requests")}
-_PER = {"day": say("per day"), "week": say("per week"), "month": say("per month")}
+_PER = {period.name: period.words for period in CALENDAR.values()}
 _IN_STATE = {
     "usable": pattern("{number} usable"),
     "cooling": pattern("{number} cooling"),
@@ -87,7 +88,7 @@ class LimitRow:
         if self.window.reset_ms is not None:
             return formats.until((self.window.reset_ms - self.now_ms) / 1000)
         if self.window.kind == PROVIDER:
-            return say("unknown") if self.window.used_ratio else say("not started")
+            return say("reset unknown") if self.window.used_ratio else say("not started")
         return say("rolling") if self.window.start_ms is not None else say("not open")
 
     @property

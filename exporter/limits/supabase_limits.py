@@ -14,15 +14,15 @@ from datetime import UTC, timedelta, tzinfo
 from typing import Annotated
 
 import structlog
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import Limit, Thresholds, Unit
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, MINUTE_MS, Strategy
 from exporter.sentences import counted, joined, say
-from exporter.settings.validators import printable
-from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, read_by
+from exporter.settings.kinds import IN_LOWER_CASE, PRINTABLE, read_by
+from exporter.settings.yaml_rows import Row
 
 TABLE = "rate_limit_configs"
 COLUMNS = (
@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 _PROVIDERS = {"anthropic": "claude", "google": "gemini"}
-"""Labels of providers for which the predecessor's form has another name."""
+"""Names of providers for which the predecessor's form has another name."""
 _MOST_PROBLEMS = 5
 
 _log = structlog.get_logger("exporter.limits")
@@ -88,7 +88,7 @@ def _counts(minutes: object, info: ValidationInfo) -> object:
     return minutes if strategy is None or strategy.has_length else None
 
 
-_Text = Annotated[str, Field(max_length=255), AfterValidator(printable)]
+_Text = Annotated[str, Field(max_length=255), PRINTABLE]
 _Budget = Annotated[int, Field(ge=0)]
 _Minutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
 _Moment = Annotated[
@@ -140,7 +140,7 @@ def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds)
         strategy=found.reset_strategy,
         zone=zone,
         budgets=tuple((unit, budget) for unit, budget in budgets if budget),
-        window_ms=found.window_minutes and window_length_ms(found.window_minutes),
+        window_ms=found.window_minutes and found.window_minutes * MINUTE_MS,
         thresholds=thresholds,
         anchor_ms=found.reset_anchor_timestamp,
     )

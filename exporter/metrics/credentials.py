@@ -6,8 +6,8 @@ Also questions to providers about accounts: how often, when next, and what the a
 from collections import defaultdict
 
 from exporter.clock import Clock
-from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import Samples, counter, filling, gauge
@@ -58,12 +58,12 @@ CREDENTIAL_ATTEMPTS = counter(
 
 
 @filling(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_ROOM, CREDENTIAL_INFO)
-def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
+def credential_families(ledger: Ledger, shown_names: ShownNames, statuses: Statuses, clock: Clock) -> Samples:
     now_ms = clock.now_ms()
     readings: dict[int, list[Reading]] = defaultdict(list)
     for (id_, _, _), window in ledger.quotas.current().items():
         readings[id_].append(window.reading)
-    for key, id_, account in labels.accounts(statuses(), now_ms=now_ms):
+    for key, id_, account in shown_names.accounts(statuses(), now_ms=now_ms):
         plan = ledger.quota_asks.plan_of(id_, account.plan)
         facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
         yield CREDENTIAL_INFO(1, **key._asdict(), **facts)
@@ -80,12 +80,12 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
 
 @filling(CREDENTIAL_ATTEMPTS)
 def attempt_families(
-    ledger: Ledger, labels: Labels, shown_at_zero: list[SeriesKey], *, for_prometheus: bool
+    ledger: Ledger, shown_names: ShownNames, shown_at_zero: list[SeriesKey], *, for_prometheus: bool
 ) -> Samples:
     """The proxy's own counts of attempts. Credentials that are new are shown at 0, and join ``shown_at_zero``."""
     with ledger.totals.lock:
         young = [key for key in ledger.births.pending if key[0] == "a"] if for_prometheus else []
-        sums = labels.attempts(ledger.totals, hidden={key[1] for key in young})
+        sums = shown_names.attempts(ledger.totals, hidden={key[1] for key in young})
     shown_at_zero += young
     for shown, count in sums.items():
         yield CREDENTIAL_ATTEMPTS(count.success, **shown._asdict(), result="success")
@@ -130,10 +130,10 @@ QUOTAS = (QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE
 
 
 @filling(*QUOTAS)
-def quota_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
+def quota_families(ledger: Ledger, shown_names: ShownNames, statuses: Statuses, clock: Clock) -> Samples:
     now_ms = clock.now_ms()
     windows = ledger.quotas.current()
-    for key, id_, _ in labels.accounts(statuses(), now_ms=now_ms):
+    for key, id_, _ in shown_names.accounts(statuses(), now_ms=now_ms):
         told = ledger.quota_asks.told.get(id_, AccountState())
         if (outlook := ledger.quota_asks.outlook.get(id_)) is not None:
             yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())

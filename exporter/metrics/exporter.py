@@ -11,9 +11,9 @@ from prometheus_client import Metric
 
 from exporter import __version__
 from exporter.history.state import STATES, HistoryStatus
-from exporter.ledger.label_store import OTHER
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.name_store import OTHER
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.board import LimitBoard
 from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.pricing.pricer import Pricer
@@ -68,27 +68,27 @@ HISTORY = (HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS
 
 
 @filling(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
-def ledger_families(ledger: Ledger, labels: Labels) -> Samples:
-    for proxy, requests in _unidentified(ledger, labels).items():
+def ledger_families(ledger: Ledger, shown_names: ShownNames) -> Samples:
+    for proxy, requests in _unidentified(ledger, shown_names).items():
         yield UNIDENTIFIED(requests, proxy=proxy)
-    yield FOLDED(ledger.label_store.folded)
+    yield FOLDED(ledger.name_store.folded)
     yield LEDGER_BYTES(ledger.bytes_on_disk)
     yield LEDGER_ENTRIES(ledger.totals.entries)
 
 
-def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
+def _unidentified(ledger: Ledger, shown_names: ShownNames) -> dict[str, int]:
     """Requests of credentials that no inventory has named, by proxy."""
-    label_store = ledger.label_store
-    found = dict.fromkeys(label_store.proxies, 0)
+    name_store = ledger.name_store
+    found = dict.fromkeys(name_store.proxies, 0)
     unnamed = {
-        id_: labels.proxy(credential.proxy)
-        for id_ in list(label_store.credentials)
-        if not (credential := label_store.resolved(id_)).provider and credential.label != OTHER
+        id_: shown_names.proxy(credential.proxy)
+        for id_ in list(name_store.credentials)
+        if not (credential := name_store.resolved(id_)).provider and credential.long_name != OTHER
     }
     if unnamed:  # usually there is none, and no need to walk through the many series
         with ledger.totals.lock:
             for id_, sums in ledger.totals.series.items():
-                proxy = unnamed.get(label_store.series[id_].credential)
+                proxy = unnamed.get(name_store.series[id_].credential)
                 if proxy is not None:
                     found[proxy] += sums[0]
     return found
@@ -106,8 +106,8 @@ def history_families(status: HistoryStatus) -> Samples:
 
 
 @filling(CONFIG_RELOAD)
-def reload_families(prices: Pricer, limits: LimitBoard, labels: Labels) -> Samples:
-    yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
+def reload_families(prices: Pricer, limits: LimitBoard, shown_names: ShownNames) -> Samples:
+    yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or shown_names.file_problem))
 
 
 @filling(BUILD_INFO)

@@ -18,12 +18,12 @@ from werkzeug.http import parse_accept_header, parse_options_header
 
 from exporter.clock import Clock
 from exporter.history.state import HistoryState
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
+from exporter.metrics import credentials, exporter, limits, periods, prices, proxies, usage
 from exporter.pricing.pricer import Pricer
 from exporter.sources.proxy_status import Statuses
 
@@ -37,7 +37,7 @@ class Exposition:
     """Renders ``/metrics``. ``registry`` holds the exporter's own direct metrics, which come last in a scrape."""
 
     ledger: Ledger
-    labels: Labels
+    shown_names: ShownNames
     statuses: Statuses
     prices: Pricer
     limits: LimitBoard
@@ -46,7 +46,7 @@ class Exposition:
     history: HistoryState = lambda: None
 
     def __post_init__(self) -> None:
-        self._text = usage.LedgerText(self.ledger, self.labels)
+        self._text = usage.LedgerText(self.ledger, self.shown_names)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
         """The answer to a request with these headers; ``scraper`` identifies its sender: see ``scraper_id``.
@@ -85,22 +85,22 @@ class Exposition:
         return Scrape(body=body, headers=headers, answered=answered)
 
     def _parts(self, shown_at_zero: list[SeriesKey], *, for_prometheus: bool) -> dict[str, Callable[[], list[Metric]]]:
-        book, labels, statuses, prices = self.ledger, self.labels, self.statuses, self.prices
+        book, shown_names, statuses = self.ledger, self.shown_names, self.statuses
         return {
-            "periods": lambda: periods.period_families(book, labels),
-            "prices": lambda: periods.price_families(book, prices, self.clock),
-            "reload": lambda: exporter.reload_families(prices, self.limits, self.labels),
+            "periods": lambda: periods.period_families(book, shown_names),
+            "prices": lambda: prices.price_families(book, self.prices, self.clock),
+            "reload": lambda: exporter.reload_families(self.prices, self.limits, self.shown_names),
             "limits": lambda: limits.limit_families(self.limits),
             "plans": lambda: limits.plan_families(self.limits),
             "pools": lambda: limits.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
-            "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
-            "quotas": lambda: credentials.quota_families(book, labels, statuses, self.clock),
+            "credentials": lambda: credentials.credential_families(book, shown_names, statuses, self.clock),
+            "quotas": lambda: credentials.quota_families(book, shown_names, statuses, self.clock),
             "attempts": lambda: credentials.attempt_families(
-                book, labels, shown_at_zero, for_prometheus=for_prometheus
+                book, shown_names, shown_at_zero, for_prometheus=for_prometheus
             ),
-            "flow": lambda: proxies.flow_families(book, labels, statuses),
-            "ledger": lambda: exporter.ledger_families(book, labels),
+            "flow": lambda: proxies.flow_families(book, shown_names, statuses),
+            "ledger": lambda: exporter.ledger_families(book, shown_names),
             "history": lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
             "build": exporter.build_families,
         }

@@ -1,6 +1,6 @@
 """The limits: budgets of the user, windows that providers report, what subscriptions are worth, pools of accounts."""
 
-from exporter.ledger.labels import CredentialLabels
+from exporter.ledger.shown_names import CredentialLabels
 from exporter.limits.board import LimitBoard
 from exporter.limits.model import LIMIT_LABELS, PROVIDER, ProviderWindow
 from exporter.limits.pools import STATES, PoolKey

@@ -1,11 +1,9 @@
-"""Sums of calendar periods, and the prices of recently used models."""
+"""Sums of calendar periods."""
 
-from exporter.clock import Clock
-from exporter.ledger.labels import Labels, RouteLabels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.periods import PERIODS, used_lately
+from exporter.ledger.shown_names import RouteLabels, ShownNames
+from exporter.ledger.views.periods import PERIODS
 from exporter.metrics.family import Samples, filling, gauge
-from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
 
 _ROUTE = RouteLabels._fields
@@ -29,35 +27,17 @@ PERIOD_START = gauge(
     ("period",),
     "When a calendar period began in the configured time zone: today, yesterday, or this month.",
 )
-PRICE = gauge(
-    "cliproxy_price_usd_per_million_tokens",
-    ("provider", "model", "bucket"),
-    "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
-    " input, cache_read, cache_write, output; reasoning if its price differs. Absent without a price.",
-)
-PRICE_FEED = gauge(
-    "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
-)
 
 
 @filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS, PERIOD_START)
-def period_families(ledger: Ledger, labels: Labels) -> Samples:
+def period_families(ledger: Ledger, shown_names: ShownNames) -> Samples:
     _, routes, starts = ledger.periods.current
     for period in PERIODS:
         yield PERIOD_START.at(starts.get(period), period=period)
         for route, by_period in routes.items():
-            usage, named = by_period[period], labels.route(route)._asdict()
+            usage, named = by_period[period], shown_names.route(route)._asdict()
             for billing in Billing:
                 if any(billing in each for each in by_period.values()):
-                    yield PERIOD_COST(usage.cost(billing) / 1e9, **named, billing=billing.label, period=period)
+                    yield PERIOD_COST(usage.cost(billing) / 1e9, **named, billing=billing.word, period=period)
             yield PERIOD_TOKENS(usage.total.tokens, **named, period=period)
             yield PERIOD_REQUESTS(usage.total.requests, **named, period=period)
-
-
-@filling(PRICE, PRICE_FEED)
-def price_families(ledger: Ledger, prices: Pricer, clock: Clock) -> Samples:
-    for provider, model in sorted(used_lately(ledger.periods.current, ledger.label_store)):
-        for bucket, usd in prices.current(provider, model, at_ms=clock.now_ms()).items():
-            yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)
-    if prices.feed is not None:
-        yield PRICE_FEED.at(prices.feed.stored.fetched_ms)

@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.metrics.family import Samples, counter, filling, gauge, histogram
 from exporter.records import REJECTION_REASONS
 from exporter.sources.proxy_status import FAILURE_REASONS, STATES, Statuses
@@ -114,14 +114,14 @@ _FLOW = (RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, REST
 
 
 @filling(*_FLOW, REJECTED, PENDING, MISSED, LAST_SUCCESS)
-def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> Samples:
+def flow_families(ledger: Ledger, shown_names: ShownNames, statuses: Statuses) -> Samples:
     """What became of the records of each proxy. Only proxies that are polled have a last success."""
     polled = {status.name for status in statuses()}
     with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
-        can_miss = {labels.proxy(ledger.label_store.credentials[each].proxy) for each in ledger.totals.attempts}
+        can_miss = {shown_names.proxy(ledger.name_store.credentials[each].proxy) for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
-            proxy = labels.proxy(id_)
+            proxy = shown_names.proxy(id_)
             for family in _FLOW:
                 yield family(getattr(flow, family.shows), proxy=proxy)
             # All at 0 from the start, so that the first rise shows.

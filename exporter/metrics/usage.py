@@ -7,16 +7,16 @@ label blocks are kept, because labels change rarely and escaping them costs the 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from exporter.ledger.labels import Labels, RouteLabels, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.shown_names import RouteLabels, SeriesLabels, ShownNames
 from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey
 from exporter.metrics.family import Family, counter, histogram
 from exporter.records import Basis, Billing
 
 _ROUTE, _SERIES = RouteLabels._fields, SeriesLabels._fields
-"""The labels of all families here. One more is a field there, filled in ``Labels.route`` or ``series``. One that splits
-series begins where records find theirs: ``LabelStore.series_of``."""
+"""The labels of all families here. One more is a field there, filled in ``ShownNames.route`` or ``series``. One that
+splits series begins where records find theirs: ``NameStore.series_of``."""
 
 REQUESTS = counter(
     "cliproxy_requests",
@@ -84,15 +84,7 @@ TTFT = histogram(
 )
 TTFT_BOUNDS = tuple(str(ms / 1000) for ms in TTFT_BOUNDS_MS)
 
-OF_SERIES = (
-    REQUESTS,
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
-    CACHE_READ_TOKENS,
-    CACHE_WRITE_TOKENS,
-    REASONING_TOKENS,
-    UNCLASSIFIED_TOKENS,
-)
+OF_SERIES = tuple(each for each in list(globals().values()) if isinstance(each, Family) and each.shows)
 """The families whose numbers are in ``Totals.series``."""
 
 _Numbers = TypeVar("_Numbers", int, Sequence[int])
@@ -101,9 +93,9 @@ _Numbers = TypeVar("_Numbers", int, Sequence[int])
 class LedgerText:
     """Renders the totals. Safe to call from several threads."""
 
-    def __init__(self, ledger: Ledger, labels: Labels) -> None:
+    def __init__(self, ledger: Ledger, shown_names: ShownNames) -> None:
         self._ledger = ledger
-        self._labels = labels
+        self._shown_names = shown_names
         self._version = -1
         self._blocks: dict[str, dict[Any, str]] = {}
         self._repeated: set[str] = set()
@@ -118,12 +110,12 @@ class LedgerText:
         totals, births, route, series = (
             self._ledger.totals,
             self._ledger.births,
-            self._labels.route,
-            self._labels.series,
+            self._shown_names.route,
+            self._shown_names.series,
         )
         with totals.lock:
-            if self._version != self._labels.version:
-                self._version = self._labels.version
+            if self._version != self._shown_names.version:
+                self._version = self._shown_names.version
                 self._blocks = {letter: {} for letter in "scfult"}
                 self._repeated = set()
             young = [key for key in births.pending if key[0] in self._blocks] if for_prometheus else []
@@ -172,11 +164,11 @@ class LedgerText:
 
     def _of_cost(self, row: tuple[int, int, int]) -> tuple[str, ...]:
         series, basis, billing = row
-        return (*self._labels.series(series), Basis(basis).label, Billing(billing).label)
+        return (*self._shown_names.series(series), Basis(basis).word, Billing(billing).word)
 
     def _of_failure(self, row: tuple[int, int, str]) -> tuple[str, ...]:
         route, credential, code = row
-        return (*self._labels.route(route), self._labels.credential(credential), code)
+        return (*self._shown_names.route(route), self._shown_names.credential(credential), code)
 
 
 def _zero(numbers: Any) -> Any:

@@ -6,12 +6,12 @@ once, to nano-USD, half to even.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from exporter.records import Basis, Tokens
 
@@ -67,12 +67,6 @@ class Rates:
         """The same prices; cached input without its own price has the price of other input."""
         return self if self.cache_read is not None else replace(self, cache_read=self.input)
 
-    def with_one_hour_writes(self) -> Self:
-        """The same prices for a cache that lives an hour: a write costs 2 x input instead of Anthropic's 1.25 x."""
-        if self.cache_write is None or self.cache_write * 4 != self.input * 5:
-            return self
-        return replace(self, cache_write=self.input * 2)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tier(Rates):
@@ -107,9 +101,17 @@ class Tariff(Rates):
                 rates = tier
         return rates
 
-    def with_one_hour_writes(self) -> Self:
-        tiers = tuple(tier.with_one_hour_writes() for tier in self.tiers)
-        return replace(super().with_one_hour_writes(), tiers=tiers)
+    def under(self, rule: "Rule") -> Self:
+        """The same prices under a rule."""
+        tiers = tuple(replace(tier, **rule.change(tier)) for tier in self.tiers)
+        return replace(self, tiers=tiers, **rule.change(self))
+
+
+class Rule(NamedTuple):
+    """A rule of the user: which prices of a size it changes, and to what; and a line about it for people."""
+
+    change: Callable[[Rates], dict[str, Any]]
+    words: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,15 +119,15 @@ class Price:
     """What one model costs during one period.
 
     ``tariff`` applies to requests without a service tier; ``service_tiers`` has the tariffs of priced tiers, by name in
-    lower case. ``origin`` names the price list and its row. ``one_hour_writes``: cache writes have the price of a cache
-    that lives an hour.
+    lower case. ``origin`` names the price list and its row. ``rules`` of the user have changed it.
     """
 
     origin: str
     tariff: Tariff
     matched_by: MatchedBy = MatchedBy.EXACT
     service_tiers: Mapping[str, Tariff] = field(default_factory=dict)
-    one_hour_writes: bool = False
+    rules: tuple[Rule, ...] = ()
+    _under: dict[Rule, "Price"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def at(self, service_tier: str) -> Tariff | None:
         """The tariff of a service tier, of the base tier if the name is empty; ``None`` if no tariff is published.
@@ -148,15 +150,13 @@ class Price:
     def basis(self) -> Basis:
         return Basis.DEFAULT if self.matched_by is MatchedBy.DEFAULT else Basis.EXACT
 
-    @cached_property
-    def with_one_hour_writes(self) -> "Price":
-        """The same price for cache writes that live for an hour; made once."""
-        return replace(
-            self,
-            tariff=self.tariff.with_one_hour_writes(),
-            service_tiers={name: tariff.with_one_hour_writes() for name, tariff in self.service_tiers.items()},
-            one_hour_writes=True,
-        )
+    def under(self, rule: Rule) -> "Price":
+        """The same price under a rule; made once."""
+        if rule not in self._under:
+            tiers = {name: tariff.under(rule) for name, tariff in self.service_tiers.items()}
+            rules = (*self.rules, rule)
+            self._under[rule] = replace(self, tariff=self.tariff.under(rule), service_tiers=tiers, rules=rules)
+        return self._under[rule]
 
     @cached_property
     def _texts(self) -> Mapping[str, str]:

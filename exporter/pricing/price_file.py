@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import day_start_ms
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
-from exporter.pricing.price import BUCKETS, Price, Rates, Tariff, Tier, pico_per_token
+from exporter.pricing.price import BUCKETS, Price, Rates, Rule, Tariff, Tier, pico_per_token
 from exporter.records import BASE_TIERS
 from exporter.sentences import pattern, say
+from exporter.settings.kinds import Day, Zone, read_by, text
 from exporter.settings.problems import shown, wrong
-from exporter.settings.yaml_rows import NOT_EMPTY, Day, Row, Zone, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_rows
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model without a row anywhere."""
@@ -43,10 +44,6 @@ def read_price_file(path: Path) -> "PriceFile":
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
-
-
-def _price(written: str) -> int | None:
-    return pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None
 
 
 def _hours(written: str) -> tuple[int, int] | None:
@@ -78,7 +75,7 @@ _Name = Annotated[
 _Price = Annotated[
     int,
     read_by(
-        _price,
+        lambda written: pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None,
         "{value} is not a price.",
         "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
     ),
@@ -106,6 +103,8 @@ _Hours = Annotated[
     ),
 ]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]
+_NOT_EMPTY = BeforeValidator(lambda value: value or None)
+"""Beside the type of a list: an empty list counts as missing."""
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -157,9 +156,9 @@ class PriceRow(_Prices):
     source: _Text = ""
     checked: Day | None = None
     zone: Zone = ZoneInfo("UTC")
-    days: Annotated[tuple[_Weekday, ...], NOT_EMPTY] = tuple(range(7))
-    hours: Annotated[tuple[_Hours, ...], NOT_EMPTY] = ((0, 24 * 60),)
-    holidays: Annotated[tuple[Day, ...], NOT_EMPTY] = ()
+    days: Annotated[tuple[_Weekday, ...], _NOT_EMPTY] = tuple(range(7))
+    hours: Annotated[tuple[_Hours, ...], _NOT_EMPTY] = ((0, 24 * 60),)
+    holidays: Annotated[tuple[Day, ...], _NOT_EMPTY] = ()
     service_tiers_: Annotated[dict[_ServiceTier, _Prices], Field(alias="service_tiers", default_factory=dict)]
 
     @model_validator(mode="wrap")
@@ -269,6 +268,15 @@ class OverlayRow(PriceRow):
         return None
 
 
+def _hourly_write(rates: Rates) -> dict[str, int]:
+    """A write into a cache that lives an hour costs 2 x input instead of Anthropic's 1.25 x."""
+    is_known = rates.cache_write is not None and rates.cache_write * 4 == rates.input * 5
+    return {"cache_write": rates.input * 2} if is_known else {}
+
+
+_ONE_HOUR = Rule(_hourly_write, "writes    live in the cache for an hour, as cache_write_ttl in your price file says")
+
+
 class PriceFile(Row):
     """The content of a file."""
 
@@ -284,10 +292,10 @@ class PriceFile(Row):
     def default(self) -> Tariff | None:
         return next((_default(row) for row in self.prices if row.model == DEFAULT_MODEL), None)
 
-    @cached_property
-    def one_hour_writes(self) -> frozenset[str]:
-        """Providers, in lower case, whose cache writes live for an hour."""
-        return frozenset(name.lower() for name, ttl in self.cache_write_ttl.items() if ttl == "1h")
+    @property
+    def rules(self) -> dict[str, tuple[Rule, ...]]:
+        """By provider in lower case, what changes the prices of other lists."""
+        return {name.lower(): (_ONE_HOUR,) for name, ttl in self.cache_write_ttl.items() if ttl == "1h"}
 
 
 class Overlay(PriceFile):

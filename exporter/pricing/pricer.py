@@ -6,7 +6,8 @@ can mistake it for a known price. Tokens that a known price does not cover are d
 record counts as unpriced, because nobody could find a guess hidden inside an exact sum.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import NO_PRICES, PriceList, override_ways
 from exporter.pricing.model_names import OPENAI_COMPATIBLE
-from exporter.pricing.price import MatchedBy, Price, Tariff, cost, pico_per_token, usd_per_million
+from exporter.pricing.price import MatchedBy, Price, Rule, Tariff, cost, pico_per_token, usd_per_million
 from exporter.pricing.price_file import DEFAULT_MODEL, by_name, read_price_file
 from exporter.records import Cost, Tokens, UsageRecord
 from exporter.sentences import say
@@ -50,20 +51,18 @@ _log = structlog.get_logger("exporter.pricing")
 class UserPrices:
     """What the user's price file says: its prices and their number, and the price of models that no list knows.
 
-    ``one_hour_writes`` are providers, in lower case, whose cache writes live for an hour.
+    ``rules``, by provider in lower case, change the prices of other lists.
     """
 
     prices: PriceList = NO_PRICES
     rows: int = 0
     default: Price = DEFAULT_PRICE
-    one_hour_writes: frozenset[str] = frozenset()
+    rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
 
-    def has_one_hour_writes(self, provider: str) -> bool:
-        """Whether a provider's cache writes live for an hour. CPA's name may have its prefix."""
-        if not self.one_hour_writes:  # nearly always, and each record asks
-            return False
-        name = provider.strip().lower()
-        return name in self.one_hour_writes or name.removeprefix(OPENAI_COMPATIBLE) in self.one_hour_writes
+    def rules_of(self, provider: str) -> tuple[Rule, ...]:
+        """The rules for a provider. CPA's name may have its prefix."""
+        name = provider.strip().lower() if self.rules else ""  # nearly always empty, and each record asks
+        return self.rules.get(name) or self.rules.get(name.removeprefix(OPENAI_COMPATIBLE), ())
 
 
 _NO_FILE = UserPrices()
@@ -80,7 +79,7 @@ def _read(path: Path) -> UserPrices:
     if file.default is not None:
         default = replace(default, origin=f"{path.name} {DEFAULT_MODEL}", tariff=file.default)
     prices = PriceList(by_name(file.rows, list_name=path.name), ways=override_ways)
-    return UserPrices(prices=prices, rows=len(file.rows), default=default, one_hour_writes=file.one_hour_writes)
+    return UserPrices(prices=prices, rows=len(file.rows), default=default, rules=file.rules)
 
 
 class Pricer:
@@ -131,7 +130,9 @@ class Pricer:
             price = self.feed.prices.find(provider, model, at_ms=at_ms)
         if price is None:
             return user.default
-        return price.with_one_hour_writes if user.has_one_hour_writes(provider) else price
+        for rule in user.rules_of(provider):
+            price = price.under(rule)
+        return price
 
     def current(self, provider: str, model: str, *, at_ms: int) -> dict[str, Decimal]:
         """USD per million tokens at a moment, by the values of the label ``bucket``, without unpriced buckets.

@@ -32,17 +32,19 @@ class AccountIds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(StrEnum):
-    """Why there is no answer. The first four concern the account, the next four the provider, the last two the proxy.
+    """Why there is no answer. The first five concern the account, the next four the provider, the last two the proxy.
 
     ``OUTDATED``: the provider wants a newer client than we claim to be (426). ``UNREADABLE``: an HTML page, an unknown
-    shape, or more than ``MAX_ANSWER``. ``GONE``: the proxy no longer has the account. ``REFUSED``: the proxy refuses
-    our management key, so every call to it has to stop. ``UNSUPPORTED``: the proxy cannot make such calls.
+    shape, or more than ``MAX_ANSWER``. ``GONE``: the proxy no longer has the account. ``NO_PROJECT``: it lists no
+    Google project of it, which the call needs. ``REFUSED``: the proxy refuses our management key, so every call to it
+    has to stop. ``UNSUPPORTED``: the proxy cannot make such calls.
     """
 
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
     GONE = "gone"
+    NO_PROJECT = "no_project"
     NOT_FOUND = "not_found"
     OUTDATED = "outdated"
     UNAVAILABLE = "unavailable"

@@ -52,7 +52,7 @@ def _read_headers(headers: Answer) -> Iterable[Reading]:
         reading = headers.reading(seconds, scope, used_ratio, at, after, status="rejected" if concluded else "")
         if reading.resets_ms is not None:
             (own if group is None else grouped).append(reading)
-    if refused and not own and own_scope is not None:
+    if refused and own_scope is not None and not any(reading.used_ratio >= 1 for reading in own):
         own.append(headers.reading(None, own_scope, None, headers.observed_ms, name=ACCOUNT, status="rejected"))
     # A group names its own scope; the scope of the others is a conclusion from the model.
     named = {(reading.window, reading.scope) for reading in grouped}
@@ -98,7 +98,7 @@ _PLANS = {
 def _read_usage(answer: Answer) -> Report | None:
     own = answer.part("rate_limit")
     readings = [*_windows(own, "")]
-    if not readings and _is_refused(own):
+    if _is_refused(own) and not any(reading.used_ratio >= 1 for reading in readings):
         readings.append(own.reading(None, "", None, own.observed_ms, name=ACCOUNT, status="rejected"))
     readings += _windows(answer.part("code_review_rate_limit"), "code-review")
     for limit in answer.each("additional_rate_limits"):

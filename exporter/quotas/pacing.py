@@ -91,7 +91,7 @@ class LastAsked(msgspec.Struct, frozen=True):
             way, wait = 0, _NOT_THERE_SECONDS
         elif refusal in (Refusal.UNAVAILABLE, Refusal.UNREADABLE):
             way, wait = 0, max(wait, min(wait * doubled, _LONGEST_AFTER_FAULT))
-        elif refusal is Refusal.UNSUPPORTED:
+        elif refusal in (Refusal.UNSUPPORTED, Refusal.NO_PROJECT):
             lane = 0  # no provider was called
         if stated:
             stated += _MARGIN_SECONDS

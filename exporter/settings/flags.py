@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 
-ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - what Prometheus' exporters mean by an address without host
-
 
 def given() -> dict[str, str]:
     """The settings that were given as flags of the command that runs, by their names in the environment."""
@@ -24,7 +22,7 @@ def _keep(context: click.Context, option: click.Parameter, text: str | None) -> 
         host, colon, port = text.rpartition(":")
         if not colon or not port.isdigit():
             raise click.BadParameter(f"{text!r} is not an address. Write HOST:PORT, or :PORT for all interfaces.")
-        found["EXPORTER_HOST"], found["EXPORTER_PORT"] = host.strip("[]") or ALL_INTERFACES, port
+        found["EXPORTER_HOST"], found["EXPORTER_PORT"] = host.strip("[]") or "0.0.0.0", port  # noqa: S104
     elif text is not None:
         found[option.name] = text
 

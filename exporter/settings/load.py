@@ -2,28 +2,40 @@
 
 Everything is read and checked before anything is reported, so that all problems are seen at once, each with its place
 and what to do. Only the named files are opened, and nothing is written.
+
+The environment belongs to many programs, so names of others are left alone. An unknown name that looks like ours gets a
+warning, because a misspelt setting would otherwise be ignored silently. An empty value counts as not set: that is how
+Compose and many ``.env`` files pass a setting that was left out.
 """
 
 import datetime
-import zoneinfo
+import io
+import os
+import re
 from collections import ChainMap
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
-from exporter.settings import validators
+from exporter.sentences import say
+from exporter.settings.kinds import is_loopback
 from exporter.settings.model import Settings, declared
-from exporter.settings.origins import ROWS, Loaded, read_config, read_dotenv, read_environment
-from exporter.settings.problems import ProblemsError
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean
 from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.settings.yaml_rows import problems_of
-from exporter.settings.yaml_values import Node, Place, Text
+from exporter.settings.yaml_values import Node, Place, Text, read_text, read_yaml
 
-DEFAULT_PROXY = "default"
-"""The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
+_DOTENV = ".env"
+_OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
+_INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
+_INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
+_EARLIER_NAMES = {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"}
+_KNOWN = {name: setting for setting in declared() for name in setting.names}
 
 _NEEDS = {
     "cliproxy_url": "cliproxy_management_key",
@@ -37,10 +49,35 @@ NO_PROXY = (
     "http://localhost:8317), or list proxies in the file that EXPORTER_CONFIG names. "
     "To look around without a proxy, run: cliproxy-exporter demo."
 )
-"""The message for a configuration without a proxy."""
 
-FileReader = Callable[[Path], object]
-"""Reads a file whose path is a setting. Raises ProblemsError."""
+
+@dataclass(kw_only=True)
+class Loaded:
+    """The outcome of loading. ``settings`` is None if there are problems.
+
+    ``origins`` says where each setting's value came from, by its name in the environment. Besides what is wrong
+    (``problems``) there is what deserves a look (``warnings``), and what was ignored on purpose (``notes``).
+    """
+
+    settings: Settings | None = None
+    origins: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+
+    def require(self) -> Settings:
+        """The settings. Raises ProblemsError if there are any problems."""
+        if self.settings is None:
+            raise ProblemsError(*self.problems)
+        return self.settings
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Add the problems that are raised in this context, and go on after it."""
+        try:
+            yield
+        except ProblemsError as error:
+            self.problems += error.problems
 
 
 def load_settings(
@@ -49,7 +86,7 @@ def load_settings(
     cwd: Path,
     data_dir: Path | None = None,
     machine_zone: str | None = None,
-    file_readers: Mapping[str, FileReader] | None = None,
+    file_readers: Mapping[str, Callable[[Path], object]] | None = None,
     for_demo: bool = False,
     flags: Mapping[str, str] | None = None,
 ) -> Loaded:
@@ -65,21 +102,22 @@ def load_settings(
     """
     loaded = Loaded()
     layers = ChainMap(
-        read_environment(flags or {}, loaded, cwd=cwd, origin="command line"),
-        read_environment(environ, loaded, cwd=cwd),
-        read_dotenv(cwd, loaded),
+        _read_environment(flags or {}, "command line", cwd, loaded),
+        _read_environment(environ, "environment", cwd, loaded),
+        _read_dotenv(cwd, loaded),
     )
     config = layers.get("exporter_config")
     if isinstance(config, Text) and not config.startswith("~"):  # a path with ~ is reported below
-        layers.maps.append(read_config(config.at.base / config, loaded))
+        with loaded.collecting():
+            layers.maps.append(_read_config(config.at.base / config, loaded))
     ignored = ("cliproxy_", "supabase_", "proxies") if for_demo else ()
     given = {name: node for name, node in layers.items() if not name.startswith(ignored)}
     for setting in declared():
-        older = given.pop(setting.also.lower(), None)
-        if older is not None and (value := given.setdefault(setting.yaml_name, older)) != older:
+        name, older = setting.names[0].lower(), given.pop(setting.also.lower(), None)
+        if older is not None and (value := given.setdefault(name, older)) != older:
             why = f"It is the older name of {value.at.name} ({value.at}), which has another value."
             loaded.problems.append(older.at.problem(why, "Set only one of the two."))
-        loaded.origins[setting.names[0]] = str(_place(given, setting.yaml_name) or "default")
+        loaded.origins[setting.names[0]] = str(_place(given, name) or "default")
     seen: dict[object, Place] = {}
     default = _default_proxy(given, seen)
     settings, right = _checked(given, loaded, seen)
@@ -90,7 +128,7 @@ def load_settings(
     if "timezone" not in given and "timezone_offset_hours" not in given:
         found["timezone"] = machine_zone
     _check_pairs(given, right, loaded)
-    if given.keys() - right.keys() <= {*ROWS}:
+    if given.keys() - right.keys() <= {"proxies", "aliases"}:
         _compare_zones(settings, given, loaded)
         _warn_of_open_door(settings, given, loaded)
     for name, reader in (file_readers or {}).items():
@@ -105,8 +143,8 @@ def load_settings(
 def read_aliases(path: Path) -> Aliases:
     """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
     loaded = Loaded()
-    given = read_config(path, loaded)
-    others = {name.lower() for setting in declared() for name in setting.names}
+    given = _read_config(path, loaded)
+    others = {name.lower() for name in _KNOWN}
     settings, _ = _checked({name: node for name, node in given.items() if name not in others}, loaded, {})
     if loaded.problems:
         raise ProblemsError(*loaded.problems)
@@ -120,10 +158,7 @@ def _place(given: Mapping[str, Node], name: str) -> Place | None:
 
 
 def _checked(given: dict[str, Node], loaded: Loaded, seen: dict[object, Place]) -> tuple[Settings, dict[str, Node]]:
-    """The settings, and what was given, both as far as it is right: what else is wrong is told at once.
-
-    ``seen`` is what the proxies and aliases have named so far.
-    """
+    """The settings, and what was given, both as far as it is right: what else is wrong is told at once."""
     try:
         return Settings.model_validate(given, context=seen), given
     except ValidationError as error:
@@ -140,7 +175,7 @@ def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list
         return []
     row = {name.removeprefix("cliproxy_"): node for name, node in given.items() if name.startswith("cliproxy_")}
     row.pop("localhost", None)
-    row = {"name": Text(DEFAULT_PROXY, key), "url": Text(Settings().cliproxy_url, key), **row}
+    row = {"name": Text("default", key), "url": Text(Settings().cliproxy_url, key), **row}
     with suppress(ValidationError):
         return [ProxySettings.model_validate(row, context=seen)]
     return []
@@ -149,7 +184,7 @@ def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list
 def _elsewhere(proxy: ProxySettings, localhost: str | None) -> ProxySettings:
     """The proxy, with ``localhost`` for the name of this machine."""
     url = urlsplit(proxy.url)
-    if localhost is None or not validators.is_loopback(url.hostname or ""):
+    if localhost is None or not is_loopback(url.hostname or ""):
         return proxy
     host = f"[{localhost}]" if ":" in localhost else localhost
     moved = url._replace(netloc=host if url.port is None else f"{host}:{url.port}")
@@ -171,7 +206,7 @@ def _check_pairs(given: Mapping[str, Node], right: Mapping[str, Node], loaded: L
 def _warn_of_open_door(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
     is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
     host = given.get("exporter_host")
-    if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
+    if host is not None and not is_guarded and not is_loopback(settings.exporter_host):
         why = f"Anyone who reaches port {settings.exporter_port} can read usage, costs and labels without a password."
         fix = "Set EXPORTER_TOKEN, or make sure that only trusted machines can reach it."
         loaded.warnings.append(host.at.problem(why, fix))
@@ -180,9 +215,80 @@ def _warn_of_open_door(settings: Settings, given: Mapping[str, Node], loaded: Lo
 def _compare_zones(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
     if settings.timezone is None or settings.timezone_offset_hours is None:
         return
-    zone = zoneinfo.ZoneInfo(settings.timezone)
     fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
     # One year is enough: the question is whether daylight saving changes the offset in any month.
-    if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
+    if any(datetime.datetime(2026, month, 15, tzinfo=settings.zone).utcoffset() != fixed for month in range(1, 13)):
         why = f"It differs from TIMEZONE, {settings.timezone}, which is used."
         loaded.warnings.append(given["timezone_offset_hours"].at.problem(why, "Remove it."))
+
+
+# --- where settings are written ---------------------------------------------------------------------------------------
+
+
+def _read_environment(environ: Mapping[str, str], origin: str, cwd: Path, loaded: Loaded) -> dict[str, Node]:
+    """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
+    values: list[Text] = []
+    for name, text in environ.items():
+        value = Text(text.strip(), Place(name, origin, cwd))
+        if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
+            if name in _KNOWN:
+                service = name.removesuffix("_PORT").lower().replace("_", "-")
+                why = f"Kubernetes injects this value because there is a Service named {service}; it is ignored."
+                fix = "Set enableServiceLinks: false in the pod's spec, or rename the Service."
+                loaded.warnings.append(value.at.problem(why, fix))
+        elif not _INJECTED_NAME.fullmatch(name):
+            values.append(value)
+    return _settings_in(values, loaded)
+
+
+def _read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, Node]:
+    """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
+    path, text = cwd / _DOTENV, ""
+    # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
+    if os.path.isfile(path):
+        with loaded.collecting():
+            text = read_text(path, Place(_DOTENV, str(path), cwd))
+    values: dict[str, Text] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        original = binding.original.string
+        blank = original[: len(original) - len(original.lstrip())]
+        place = Place(binding.key or _DOTENV, _DOTENV, cwd, binding.original.line + blank.count("\n"))
+        if binding.error:
+            why = "The line is not NAME=value and was skipped."
+            fix = "Correct it; a value with quotes needs a closing quote."
+            loaded.warnings.append(place.problem(why, fix))
+        elif binding.key and binding.value is not None:
+            values[binding.key] = Text(binding.value.strip(), place)
+    return _settings_in(values.values(), loaded)
+
+
+def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
+    """The values that are settings and not empty, by name in lower case."""
+    found: dict[str, Node] = {}
+    for given in values:
+        name = given.at.name
+        if name in _KNOWN:
+            if given:
+                found[name.lower()] = given
+        elif name in _EARLIER_NAMES or name.startswith("VITE_"):  # of its front end
+            loaded.notes.append(given.at.problem("It is a setting of the predecessor and is ignored."))
+        elif _OURS.match(name):
+            fix = did_you_mean(name, _KNOWN) or "If it belongs to another program, ignore this."
+            loaded.warnings.append(given.at.problem("It is not a setting of this version and is ignored.", fix))
+    return found
+
+
+def _read_config(path: Path, loaded: Loaded) -> dict[str, Node]:
+    """What a YAML file has: settings in lower case, proxies and aliases. Raises ProblemsError if it cannot be read."""
+    found: dict[str, Node] = {}
+    for name, node in read_yaml(path, setting="EXPORTER_CONFIG").items():
+        setting = _KNOWN.get(name.upper())
+        if setting is not None and not setting.in_yaml:
+            fix = f"Set {name.upper()} in the environment."
+            loaded.problems.append(node.at.problem("It cannot be set in this file.", fix))
+        elif name == "proxies" and node in ("", []):
+            why, fix = say("{name} is empty.", name=name), say("Add an entry, or remove the line.")
+            loaded.problems.append(node.at.problem(why, fix))
+        elif node != "":
+            found[name] = node
+    return found

@@ -1,35 +1,16 @@
 """Proxies and aliases: the rows of the file of settings, and what each of their fields may be."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    SecretStr,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, model_validator
 
-from exporter.settings import validators
+from exporter.settings import kinds
+from exporter.settings.kinds import PRINTABLE, Secret, or_file
 from exporter.settings.problems import wrong
-from exporter.settings.yaml_rows import IN_LOWER_CASE, Row, names_of
+from exporter.settings.yaml_rows import Row, names_of
 from exporter.settings.yaml_values import Place
 
-SecretText = Annotated[SecretStr, BeforeValidator(validators.text_of_file)]
-Secret = Annotated[SecretText, AfterValidator(validators.one_line)]
-ManagementKey = Annotated[Secret, AfterValidator(validators.management_key)]
-_Shown = Annotated[str, Field(max_length=100), AfterValidator(validators.printable)]
-
-Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
-Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
-
-
-def or_file(name: str) -> AliasChoices:
-    """The names of a secret: it may be given as ``<name>_file`` instead, the name of a file with it."""
-    return AliasChoices(name, f"{name}_file")
+_Shown = Annotated[str, Field(max_length=100), PRINTABLE]
 
 
 class SettingsRow(Row):
@@ -46,6 +27,12 @@ class SettingsRow(Row):
     def _without_empty(cls, data: Any) -> Any:
         return {name: node for name, node in data.items() if node != ""} if isinstance(data, dict) else data
 
+    def secret_values(self) -> list[str]:
+        """Every secret in this row and those in it, for ``exporter.logs.add_secrets``. Handle with care."""
+        values = [each for _, value in self for each in (value if isinstance(value, tuple) else (value,))]
+        rows = [secret for each in values if isinstance(each, SettingsRow) for secret in each.secret_values()]
+        return [each.get_secret_value() for each in values if isinstance(each, SecretStr)] + rows
+
     @classmethod
     def _once(cls, name: str, value: object, at: Place, seen: dict[object, Place]) -> None:
         """Refuse what an earlier row has too."""
@@ -60,11 +47,11 @@ class ProxySettings(SettingsRow):
     ``quotas`` is EXPORTER_QUOTAS for this proxy alone.
     """
 
-    name: Annotated[str, AfterValidator(validators.proxy_name)]
-    url: Annotated[str, AfterValidator(validators.proxy_url)]
-    management_key: ManagementKey = Field(validation_alias=or_file("management_key"))
-    source: Source = "queue"
-    quotas: Quotas | None = None
+    name: kinds.ProxyName
+    url: kinds.ProxyUrl
+    management_key: kinds.ManagementKey = Field(validation_alias=or_file("management_key"))
+    source: kinds.Source = "queue"
+    quotas: kinds.Quotas | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -73,7 +60,7 @@ class ProxySettings(SettingsRow):
         row = handler(data)
         if info.context is not None:
             cls._once("name", row.name, data["name"].at, info.context)
-            cls._once("url", validators.same_server(row.url), data["url"].at, info.context)
+            cls._once("url", kinds.same_server(row.url), data["url"].at, info.context)
         return row
 
 
@@ -100,7 +87,7 @@ class _AliasRow(SettingsRow):
 
 
 class ClientAlias(_AliasRow):
-    """The name shown for the client that calls the proxy with ``key``, or that has the masked label ``label``."""
+    """The name shown for the client that calls the proxy with ``key``, or that has the masked name ``label``."""
 
     key: Secret | None = Field(None, validation_alias=or_file("key"))
     label: _Shown | None = None
@@ -110,7 +97,7 @@ class CredentialAlias(_AliasRow):
     """The name shown for a credential of the proxy.
 
     ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
-    ``auth_index`` the proxy's own number for it, ``label`` its masked label.
+    ``auth_index`` the proxy's own number for it, ``label`` its masked name.
     """
 
     key: Secret | None = None
@@ -121,13 +108,7 @@ class CredentialAlias(_AliasRow):
 
 
 class Aliases(SettingsRow):
-    """Names shown instead of masked labels; unique among clients, and among credentials."""
+    """Names shown instead of masked names; unique among clients, and among credentials."""
 
     clients: tuple[ClientAlias, ...] = ()
     credentials: tuple[CredentialAlias, ...] = ()
-
-    def secret_values(self) -> list[str]:
-        """Every secret that identifies a client or credential."""
-        secrets = [client.key for client in self.clients]
-        secrets += [value for each in self.credentials for value in (each.key, each.email, each.file)]
-        return [value.get_secret_value() for value in secrets if value is not None]

@@ -4,36 +4,19 @@ A file is a ``Row`` whose fields are texts, mappings and lists of further rows. 
 row says its own in sentences. Validators get the text as written, so no YAML type or binary float gets in between.
 """
 
-import re
-from collections.abc import Callable
-from datetime import date, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ModelWrapValidatorHandler,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from exporter.sentences import pattern, say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
-from exporter.settings.validators import zone_name
 from exporter.settings.yaml_values import Node, Place, Text, read_yaml
 
 _Model = TypeVar("_Model", bound="Row")
-_Value = TypeVar("_Value")
 _Loc = tuple[str | int, ...]
-
-_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _FIXES = {
     "literal_error": pattern("Use {known}."),
@@ -46,12 +29,6 @@ _FIXES = {
     "multiple_of": pattern("Give a multiple of {known}."),
 }
 """What to do about a word or number, by pydantic's name of the error. The messages for numbers end with the bound."""
-
-NOT_EMPTY = BeforeValidator(lambda value: value or None)
-"""Beside the type of a list: an empty list counts as missing."""
-
-IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-"""Beside a type of a few words: capitals do not matter."""
 
 
 class Row(BaseModel):
@@ -91,37 +68,6 @@ def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "")
         raise ProblemsError(*problems_of(error, tree, setting=setting)) from None
 
 
-def text(value: object) -> str:
-    """A validator: a text that is not empty."""
-    if isinstance(value, str) and value:
-        return str(value)
-    raise PydanticKnownError("string_type")
-
-
-def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
-    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
-
-    def check(value: object) -> _Value:
-        written = text(value)
-        try:
-            found = read(written)
-        except ValueError:
-            found = None
-        if found is None:
-            raise wrong(why, fix, value=shown(written), **values)
-        return found
-
-    return PlainValidator(check)
-
-
-def _day(written: str) -> date | None:
-    return date.fromisoformat(written) if _DATE.fullmatch(written) else None
-
-
-Day = Annotated[date, read_by(_day, "{value} is not a day.", "Write it as 2026-11-24.")]
-Zone = Annotated[tzinfo, PlainValidator(lambda value: ZoneInfo(zone_name(text(value))))]
-
-
 def problems_of(error: ValidationError, tree: dict[str, Node], *, setting: str = "") -> list[Problem]:
     """The mistakes that rows found in ``tree``, in the order of the lines of each origin.
 
@@ -131,15 +77,15 @@ def problems_of(error: ValidationError, tree: dict[str, Node], *, setting: str =
     for each in error.errors(include_url=False):
         loc = (*each["loc"], *each["ctx"]["at"])
         at = _place(tree, loc)
-        label = setting
+        name = setting
         if not setting:
             loc = (tree[str(loc[0])].at.name, *loc[1:])
-            label = _label((*loc[:-1], "unknown name") if each["type"] == "unknown" else loc)
-        found.append((at, Problem(setting=label, place=str(at), why=each["ctx"]["why"], fix=each["ctx"]["fix"])))
+            name = _written((*loc[:-1], "unknown name") if each["type"] == "unknown" else loc)
+        found.append((at, Problem(setting=name, place=str(at), why=each["ctx"]["why"], fix=each["ctx"]["fix"])))
     return [problem for at, problem in sorted(found, key=lambda each: (each[0].origin, each[0].line))]
 
 
-def _label(loc: _Loc) -> str:
+def _written(loc: _Loc) -> str:
     """A place in a file as people write it: ``proxies[0].url``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
@@ -158,7 +104,7 @@ def _place(node: Any, loc: _Loc) -> Place:
 
 def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCustomError:
     """The error of a validator for one that pydantic found in the ``data`` of a row."""
-    name, given, known = _label(error["loc"]) or say("It"), error["input"], names_of(row)
+    name, given, known = _written(error["loc"]) or say("It"), error["input"], names_of(row)
     guess = did_you_mean(name.lower(), known)
     match error["type"]:
         case "setting" | "unknown" as kind:

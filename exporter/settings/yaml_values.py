@@ -140,10 +140,6 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 
 
-def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
-
-
 def _mapping(node: yaml.MappingNode, at: Place) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
@@ -151,11 +147,11 @@ def _mapping(node: yaml.MappingNode, at: Place) -> Mapping:
         if name in lines:
             why = say("The same name is already in line {line}.", line=lines[name])
             raise _refused(key, why, say("Keep one of the two."))
-        lines[name] = _line(key)
+        lines[name] = key.start_mark.line + 1
     yaml.SafeLoader("").flatten_mapping(node)
     found = Mapping({}, at)
     for key, value in node.value:
-        place = replace(at, name=_name(key), line=_line(key))
+        place = replace(at, name=_name(key), line=key.start_mark.line + 1)
         found[place.name] = _node(value, place)
     return found
 
@@ -170,7 +166,7 @@ def _node(node: yaml.Node, at: Place) -> Node:
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
         return _mapping(node, at)
     if isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
-        return Items((_node(item, replace(at, line=_line(item))) for item in node.value), at)
+        return Items((_node(item, replace(at, line=item.start_mark.line + 1)) for item in node.value), at)
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
         return Text("" if node.tag == _PLAIN + "null" else node.value.strip(), at)
     why = say("The value has a tag (a word after !), which is not supported.")

@@ -66,7 +66,7 @@ def ask(
     """
     request = {"auth_index": auth_index} if call is None else call.request(auth_index, ids)
     if request is None:
-        return Report(refusal=Refusal.NOT_FOUND)
+        return Report(refusal=Refusal.NO_PROJECT)
     path = paths.quota_fetch if call is None else paths.api_call
     try:
         answer = client.post(path, msgspec.json.encode(request), accept=_ANSWERED, max_bytes=MAX_ANSWER + 1)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from exporter.clock import Clock
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.shown_names import ShownNames
 from exporter.usage.ranges import STEPS, QuestionError, Range, free_range, named_range
 
 NAMES = ("model", "client", "credential", "provider", "proxy")
@@ -39,7 +39,7 @@ class Question:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
     ledger: Ledger
-    labels: Labels
+    shown_names: ShownNames
     clock: Clock
     zone: tzinfo
 
@@ -72,8 +72,8 @@ class Questions:
         filters = {name: parameters[name] for name in NAMES if parameters.get(name)}
         names: dict[str, int] = {}
         groups: dict[int, int] = {}
-        for id_, series in list(self.ledger.label_store.series.items()):  # a copy: a booking may add to it
-            labels = self.labels.series(series.shown)
+        for id_, series in list(self.ledger.name_store.series.items()):  # a copy: a booking may add to it
+            labels = self.shown_names.series(series.shown)
             place = names.setdefault(getattr(labels, by) if by in NAMES else "", len(names))
             if all(getattr(labels, name) == value for name, value in filters.items()):
                 groups[id_] = place

@@ -134,7 +134,7 @@ def as_json(report: Report) -> dict[str, Any]:
     def in_range(row: Row) -> dict[str, Any]:
         return {**_times(report, row.range), **_values(row.usage)}
 
-    expected = {f"{Billing(billing).label}_usd": formats.plain_usd(cost) for billing, cost in report.expected.items()}
+    expected = {f"{Billing(billing).word}_usd": formats.plain_usd(cost) for billing, cost in report.expected.items()}
     return {
         **_times(report, question.range),
         "zone": str(question.zone),
@@ -170,9 +170,9 @@ def _values(usage: Usage) -> dict[str, int | float | str | None]:
         "output_tokens": total.output,
         "unclassified_tokens": total.unclassified,
         "cache_hit_share": _share(total.cache_share),
-        **{f"{billing.label}_usd": formats.plain_usd(usage.cost(billing)) for billing in Billing},
+        **{f"{billing.word}_usd": formats.plain_usd(usage.cost(billing)) for billing in Billing},
         **{
-            f"{billing.label}_usd_per_request": None if nano_usd is None else formats.plain_usd(nano_usd)
+            f"{billing.word}_usd_per_request": None if nano_usd is None else formats.plain_usd(nano_usd)
             for billing, nano_usd in each.items()
         },
     }

@@ -13,7 +13,7 @@ from flask import Request
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from exporter.sentences import say
-from exporter.settings.validators import is_loopback
+from exporter.settings.kinds import is_loopback
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 _LONGEST_PASSWORD = 72

@@ -13,8 +13,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
+from exporter.settings.kinds import read_by, text
 from exporter.settings.problems import Problem, ProblemsError, wrong
-from exporter.settings.yaml_rows import Row, read_by, read_rows, text
+from exporter.settings.yaml_rows import Row, read_rows
 
 _SETTING = "EXPORTER_WEB_CONFIG"
 _HASH = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.views.totals import Attempts
+from exporter.limits.board import Board
 from exporter.limits.model import LimitWindow
 from exporter.limits.pools import by_account, member_of
 from exporter.normalize.inventory import Account
@@ -21,7 +22,7 @@ class CredentialState:
     """
 
     proxy: str
-    label: str
+    name: str
     provider: str
     plan: str
     state: str
@@ -31,22 +32,19 @@ class CredentialState:
 
 
 def credential_states(
-    statuses: Iterable[ProxyStatus], windows: Iterable[LimitWindow], *, ledger: Ledger, labels: Labels, now_ms: float
+    statuses: Iterable[ProxyStatus], board: Board, *, ledger: Ledger, shown_names: ShownNames, now_ms: float
 ) -> list[CredentialState]:
-    """The credentials of the last inventories; those that do not work come first.
-
-    ``windows`` are those that run, and those that have ended.
-    """
-    known = by_account(windows)
+    """The credentials of the last inventories; those that do not work come first."""
+    known = by_account((*board.windows, *board.ended))
     found: dict[CredentialLabels, CredentialState] = {}
-    attempts = labels.attempts(ledger.totals)
-    for key, id_, account in labels.accounts(statuses, now_ms=now_ms):
+    attempts = shown_names.attempts(ledger.totals)
+    for key, id_, account in shown_names.accounts(statuses, now_ms=now_ms):
         if key in found:
             continue  # a key with several auth_index
         state, up, retry_ms = _state(account, known.get(key, ()), now_ms)
         found[key] = CredentialState(
             proxy=key.proxy,
-            label=key.credential,
+            name=key.credential,
             provider=key.provider,
             plan=ledger.quota_asks.plan_of(id_, account.plan),
             state=state,
@@ -54,7 +52,7 @@ def credential_states(
             retry_ms=retry_ms,
             attempts=attempts.get(key),
         )
-    return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.label))
+    return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.name))
 
 
 def _state(account: Account, windows: Sequence[LimitWindow], now_ms: float) -> tuple[str, bool | None, int | None]:

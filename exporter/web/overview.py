@@ -16,9 +16,9 @@ from functools import cache
 from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.ledger.amounts import Amounts
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.periods import MONTH, TODAY, PeriodRow, PeriodRows, PeriodTotals, usage_by_period
 from exporter.ledger.views.usage import Usage, usage_by
 from exporter.records import MONEY_FIRST, Basis, Billing
@@ -72,7 +72,7 @@ class Overview:
     """Reads ``Figures``. Safe to use from several threads."""
 
     ledger: Ledger
-    labels: Labels
+    shown_names: ShownNames
     clock: Clock
     zone: tzinfo
 
@@ -103,11 +103,11 @@ class Overview:
             rejected: defaultdict[str, dict[str, int]] = defaultdict(dict)
             for proxy, reason, number in connection.execute(_REJECTED, (MOST_REJECTED + 1,)):
                 rejected[proxy][reason] = number
-        label = cache(self.labels.series)
-        has_several = len(self.ledger.label_store.proxies) > 1
+        labels = cache(self.shown_names.series)
+        has_several = len(self.ledger.name_store.proxies) > 1
 
         def credential(row: PeriodRow) -> tuple[str, str]:
-            return label(row.series).credential, label(row.series).proxy if has_several else ""
+            return labels(row.series).credential, labels(row.series).proxy if has_several else ""
 
         rows = periods.rows
         of_all = usage_by((period, row.billing, row.amounts) for period, some in rows.items() for row in some)
@@ -115,20 +115,20 @@ class Overview:
         unpriced: Counter[str] = Counter()
         for row in rows[MONTH]:
             if row.unpriced:
-                unpriced[label(row.series).model] += row.unpriced
+                unpriced[labels(row.series).model] += row.unpriced
         return Figures(
             day=local_date(now_ms, self.zone),
             periods=of_all,
             tables={
-                "model": _table(rows, lambda row: (label(row.series).model, label(row.series).provider)),
-                "client": _table(rows, lambda row: (label(row.series).client, "")),
+                "model": _table(rows, lambda row: (labels(row.series).model, labels(row.series).provider)),
+                "client": _table(rows, lambda row: (labels(row.series).client, "")),
                 "credential": _table(rows, credential),
             },
             spark=[spark[bucket] for bucket in buckets],
             billings=used.billings or MONEY_FIRST[:2],
             unpriced=unpriced,
             by_default=usage_by(
-                (label(row.series).model, row.billing, row.amounts)
+                (labels(row.series).model, row.billing, row.amounts)
                 for row in rows[MONTH]
                 if row.basis == Basis.DEFAULT and row.amounts.nano_usd
             ),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from exporter import formats
 from exporter.history.state import HistoryStatus
-from exporter.ledger.labels import Labels, Misfit
+from exporter.ledger.shown_names import Misfit, ShownNames
 from exporter.ledger.views.totals import Flow
 from exporter.limits.board import LimitBoard
 from exporter.pricing.pricer import Pricer
@@ -82,7 +82,7 @@ def find_problems(
     ledger_problem: str,
     prices: Pricer,
     limits: LimitBoard,
-    labels: Labels,
+    shown_names: ShownNames,
     folded: int,
     moment: Callable[[float], str],
     now_ms: float,
@@ -101,7 +101,7 @@ def find_problems(
         title, text = _OF_CREDENTIALS.get(state.state, ("", ""))
         if title:
             title = say(title, moment=moment(state.retry_ms or 0))
-            subject = f"{state.label} ({state.proxy})" if len(by_name) > 1 else state.label
+            subject = f"{state.name} ({state.proxy})" if len(by_name) > 1 else state.name
             text = say(text, provider=state.provider)
             yield Problem(kind=pattern("Account"), subject=subject, title=title, text=text)
     for problem in prices.problems:
@@ -120,9 +120,9 @@ def find_problems(
             ),
             names=unmatched,
         )
-    if alias_problem := labels.file_problem:
+    if alias_problem := shown_names.file_problem:
         yield Problem(severity="problem", title=say("The aliases have a mistake"), text=alias_problem)
-    yield from _of_aliases(labels.misfits)
+    yield from _of_aliases(shown_names.misfits)
     yield from _of_history(history)
     yield from _of_figures(figures)
     if folded:

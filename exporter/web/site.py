@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
 from exporter.errors import LedgerError
-from exporter.history.predecessor.rate_limits import label_after_reset
+from exporter.history.predecessor.rate_limits import words_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.usage.question import Questions
 from exporter.usage.ranges import QuestionError
@@ -144,7 +144,7 @@ def make_app(site: Site) -> Flask:
             return jsonify(error=str(exc)), 500
         if limit is None:
             return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
-        status = {"percentage": 100, "label": label_after_reset(limit)}
+        status = {"percentage": 100, "label": words_after_reset(limit)}
         return jsonify(message=f"Limit {config_id} was reset.", new_status=status), 200
 
     return app

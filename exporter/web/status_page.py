@@ -61,17 +61,15 @@ class StatusPage:
         )
 
     def _context(self) -> dict[str, Any]:
-        ledger, labels, zone = self.overview.ledger, self.overview.labels, self.overview.zone
+        ledger, shown_names, zone = self.overview.ledger, self.overview.shown_names, self.overview.zone
         now_ms = self.overview.clock.now() * 1000
         moment = partial(formats.moment, zone=zone)
         figures, ledger_problem = self._figures()
         statuses = list(self.statuses())
         with ledger.totals.lock:
-            flows = {labels.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
+            flows = {shown_names.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
         history, board, several = self.history(), self.limits.current, len(statuses) > 1
-        credentials = credential_states(
-            statuses, (*board.windows, *board.ended), ledger=ledger, labels=labels, now_ms=now_ms
-        )
+        credentials = credential_states(statuses, board, ledger=ledger, shown_names=shown_names, now_ms=now_ms)
         worth = worth_rows(board, names_proxy=several)
         rows = [LimitRow(window, int(now_ms), several) for window in board.nearest_first()[:LONGEST_TABLE]]
         cards = _cards(rows, [each for each in credentials if each.up is not None], worth)
@@ -83,8 +81,8 @@ class StatusPage:
             ledger_problem=ledger_problem,
             prices=self.prices,
             limits=self.limits,
-            labels=labels,
-            folded=ledger.label_store.folded,
+            shown_names=shown_names,
+            folded=ledger.name_store.folded,
             moment=moment,
             now_ms=now_ms,
             history=history,
@@ -110,7 +108,7 @@ class StatusPage:
             "credentials": credentials,
             "pools": pool_rows(board, names_proxy=several),
             "unasked": [name for names in self.unasked().values() for name in names],
-            "without_alias": labels.without_alias,
+            "without_alias": shown_names.without_alias,
             "history": history,
         }
 
@@ -128,7 +126,7 @@ def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[Wo
     """
     cards = []
     for owner in dict.fromkeys(row.owner for row in rows):
-        own = [each for each in accounts if each.label == owner]
+        own = [each for each in accounts if each.name == owner]
         shown = [replace(row, names_proxy=row.names_proxy and len(own) != 1) for row in rows if row.owner == owner]
         of_owner = [each for each in worth if each.name == owner]
         cards.append({"owner": owner, "rows": shown, "accounts": own, "worth": of_owner})
@@ -149,7 +147,7 @@ def _day(day: date) -> Sentence:
 
 
 def _sparks(figures: Figures) -> list[dict[str, str]]:
-    names = [*(billing.label for billing in figures.billings), "requests"]
+    names = [*(billing.word for billing in figures.billings), "requests"]
     return [_spark(MEASURES[name], figures.spark) for name in names]
 
 

@@ -30,7 +30,7 @@ class Measure:
 
 
 MEASURES = {
-    **{each.label: Measure(SPENT[each], methodcaller("cost", each), formats.usd, each) for each in MONEY_FIRST},
+    **{each.word: Measure(SPENT[each], methodcaller("cost", each), formats.usd, each) for each in MONEY_FIRST},
     "requests": Measure(say("Requests"), lambda usage: usage.total.requests, formats.count),
     "tokens": Measure(say("Tokens"), lambda usage: usage.total.tokens, formats.short),
 }

@@ -14,7 +14,7 @@ from flask import Response, jsonify
 
 from exporter import formats
 from exporter.days import day_start_ms, local_time
-from exporter.ledger.labels import SeriesLabels
+from exporter.ledger.shown_names import SeriesLabels
 from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
@@ -34,7 +34,7 @@ _EASY_MONTHS = 2
 
 
 Listed = tuple[SeriesLabels, SingleRequest]
-"""A request, with the shown labels of its series before it."""
+"""A request, with the labels of its series before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
     report = answer(questions, asked)
     question, zone = report.question, report.question.zone
     address = _address("/usage", question, asked | own)
-    show = own.get("show") or report.billings[0].label
+    show = own.get("show") or report.billings[0].word
     if show not in MEASURES:
         raise QuestionError(
             "The bars cannot show {given!r}: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
         )
-    several = len(questions.ledger.label_store.proxies) > 1
+    several = len(questions.ledger.name_store.proxies) > 1
     return page(
         "usage.html",
         **_common(question, address),
@@ -118,9 +118,9 @@ def list_requests(
         question = questions.read(connection, parameters, default_range=_DEFAULT_RANGE)
         range_ = question.range
         found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST_REQUESTS)
-    series = questions.ledger.label_store.series
+    series = questions.ledger.name_store.series
     failed, dearest = (
-        [(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
+        [(questions.shown_names.series(series[each.series].shown), each) for each in requests] for requests in found
     )
     return question, failed, dearest
 
@@ -222,7 +222,7 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
         raise QuestionError(
             "{given!r} is not an order: use {one} or {other}.", given=order[:40], one="ascending", other="descending"
         )
-    by = sort or ("name" if report.is_by_time else report.billings[0].label)
+    by = sort or ("name" if report.is_by_time else report.billings[0].word)
     order = order or ("ascending" if by == "name" else "descending")
     rows = list(report.rows)
     if by != "name":

@@ -73,7 +73,7 @@ def take(intake: QueueIngest, records: Iterable[Mapping[str, Any] | object]) -> 
 
 
 def flow_of(ledger: Ledger, proxy: str = "p") -> Flow:
-    return ledger.totals.flows[ledger.label_store.proxies[proxy]]
+    return ledger.totals.flows[ledger.name_store.proxies[proxy]]
 
 
 def adds_up(flow: Flow) -> bool:

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.batches import Interpreted
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord
@@ -39,13 +39,13 @@ class Books:
         self.clock = TurnedClock()
         self.ledger = Ledger(path / FILE_NAME, clock=self.clock, zone=_BERLIN, max_label_sets=max_label_sets)
         self.ledger.register("p")
-        self.labels = Labels(self.ledger.label_store, Aliases(), lambda text: text)
+        self.shown_names = ShownNames(self.ledger.name_store, Aliases(), lambda text: text)
         self.overview = self.fresh()
         self._fingerprint = 0
 
     def fresh(self) -> Overview:
         """The overview of a restarted exporter."""
-        return Overview(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=_BERLIN)
+        return Overview(ledger=self.ledger, shown_names=self.shown_names, clock=self.clock, zone=_BERLIN)
 
     def record(
         self,
@@ -67,7 +67,7 @@ class Books:
             provider="claude",
             model=model,
             alias=model,
-            auth_index=f"account-{billing.label}",
+            auth_index=f"account-{billing.word}",
             source="",
             client=client,
             billing=billing,

@@ -15,7 +15,7 @@ from exporter.history.predecessor.usage_snapshots import snapshot_task
 from exporter.history.pruning import prune_task
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
-from exporter.ledger.labels import Labels
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
@@ -47,7 +47,7 @@ class HistoryBench:
         self.clock = clock or TurnableClock()
         self.ledger = open_ledger(self.data_dir, clock=self.clock)
         self.ledger.register(proxy)
-        self.labels = Labels(self.ledger.label_store, aliases or Aliases(), pseudonym)
+        self.shown_names = ShownNames(self.ledger.name_store, aliases or Aliases(), pseudonym)
         self.remote = Remote(url, key)
         prune = partial(prune_task, self.remote, self.ledger, self.clock, zone=UTC)
         pruning = [prune(days=history_days)] if history_days else []
@@ -55,7 +55,7 @@ class HistoryBench:
             Ends(
                 remote=self.remote,
                 ledger=self.ledger,
-                labels=self.labels,
+                shown_names=self.shown_names,
                 pseudonym=pseudonym,
                 clock=self.clock,
             ),

@@ -7,8 +7,8 @@ from itertools import count
 from pathlib import Path
 
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import read_limit_file, watch_limit_file
@@ -76,7 +76,7 @@ class LimitBench:
         user = watch_limit_file(self.file, zone=self._zone) if self.file.exists() else None
         self.board = LimitBoard(
             ledger=self.ledger,
-            labels=Labels(self.ledger.label_store, self.aliases, str),
+            shown_names=ShownNames(self.ledger.name_store, self.aliases, str),
             clock=self.clock,
             file=user,
             zone=self._zone,

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from exporter.ingest.poller import Poller
 from exporter.ingest.quota_asker import QuotaAsker
-from exporter.ledger.labels import Labels
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
 from exporter.metrics.credentials import QUOTA_FETCHES
@@ -102,19 +102,21 @@ class QuotaBench:
             for each in self.proxy.accounts
             if each.file_name
         )
-        labels = Labels(ledger.label_store, Aliases(credentials=aliases), pseudonym)
-        self.limits = LimitBoard(ledger=ledger, labels=labels, clock=clock, statuses=lambda: [self.poller.status])
+        shown_names = ShownNames(ledger.name_store, Aliases(credentials=aliases), pseudonym)
+        self.limits = LimitBoard(
+            ledger=ledger, shown_names=shown_names, clock=clock, statuses=lambda: [self.poller.status]
+        )
         self.asker = QuotaAsker(
             statuses=lambda: [self.poller.status],
             clients={NAME: self._clients[1]} if self._active else {},
             ledger=ledger,
-            labels=labels,
+            shown_names=shown_names,
             clock=clock,
             fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
         self._exposition = Exposition(
             ledger=ledger,
-            labels=labels,
+            shown_names=shown_names,
             statuses=lambda: [self.poller.status],
             prices=prices,
             limits=self.limits,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import SeriesLabels, ShownNames
 from exporter.ledger.store.batches import Interpreted
 from exporter.ledger.views.usage import Usage
 from exporter.normalize.batch import read_batch
@@ -48,13 +48,13 @@ class UsageBench:
     ledger: Ledger
     clock: TurnableClock
     zone: tzinfo
-    labels: Labels = field(init=False)
+    shown_names: ShownNames = field(init=False)
     questions: Questions = field(init=False)
     _fingerprint: int = 0
 
     def __post_init__(self) -> None:
-        self.labels = Labels(self.ledger.label_store, Aliases(), lambda text: text)
-        self.questions = Questions(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=self.zone)
+        self.shown_names = ShownNames(self.ledger.name_store, Aliases(), lambda text: text)
+        self.questions = Questions(ledger=self.ledger, shown_names=self.shown_names, clock=self.clock, zone=self.zone)
 
     def answer(self, parameters: Mapping[str, str]) -> Report:
         return answer(self.questions, parameters)
@@ -103,7 +103,7 @@ class UsageBench:
                 " e.uncached + e.cache_read + e.cache_write, e.cache_read, e.cache_write, e.output, e.unclassified,"
                 " e.nano_usd from entry e join series s on s.id = e.series order by e.ts_ms"
             ).fetchall()
-        return [Entry(ts_ms, self.labels.series(series), *rest) for ts_ms, series, *rest in rows]
+        return [Entry(ts_ms, self.shown_names.series(series), *rest) for ts_ms, series, *rest in rows]
 
 
 _NUMBERS = Entry._fields[3:]

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from exporter.clock import Clock
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import LimitSet
 from exporter.metrics.exposition import Exposition
@@ -70,7 +70,7 @@ class WebBench:
         self.reload_problems: list[str] = []
         self.limits_file: WatchedFile[LimitSet] | None = None
         self.unasked: dict[str, tuple[str, ...]] = {}
-        self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.label_store, Aliases(), str), clock=clock)
+        self.limits = LimitBoard(ledger=ledger, shown_names=ShownNames(ledger.name_store, Aliases(), str), clock=clock)
         self._clock = clock
 
     @classmethod
@@ -88,18 +88,18 @@ class WebBench:
         is_demo: bool = False,
         language: str = "auto",
     ) -> FlaskClient:
-        labels = Labels(self.ledger.label_store, Aliases(), str)
+        shown_names = ShownNames(self.ledger.name_store, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
         self.limits = LimitBoard(
             ledger=self.ledger,
-            labels=labels,
+            shown_names=shown_names,
             clock=self._clock,
             file=self.limits_file,
             statuses=lambda: self.statuses,
         )
         exposition = Exposition(
             ledger=self.ledger,
-            labels=labels,
+            shown_names=shown_names,
             statuses=lambda: self.statuses,
             prices=prices,
             limits=self.limits,
@@ -107,7 +107,7 @@ class WebBench:
             registry=CollectorRegistry(auto_describe=False),
         )
         page = StatusPage(
-            overview=Overview(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
+            overview=Overview(ledger=self.ledger, shown_names=shown_names, clock=self._clock, zone=UTC),
             statuses=lambda: self.statuses,
             prices=prices,
             limits=self.limits,
@@ -116,7 +116,7 @@ class WebBench:
         site = Site(
             scrape=exposition.scrape,
             page=page,
-            questions=Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
+            questions=Questions(ledger=self.ledger, shown_names=shown_names, clock=self._clock, zone=UTC),
             trigger=self.triggered.set,
             reload=lambda: self.reload_problems,
             proxies=["home", "office"],

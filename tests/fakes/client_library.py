@@ -6,8 +6,8 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.totals import SERIES_NUMBERS
 from exporter.metrics.family import Family
 from exporter.metrics.usage import (
@@ -26,25 +26,25 @@ from exporter.records import Basis, Billing
 class ClientLibrary(Collector):
     """Looks up all label values at once and makes new families at each scrape."""
 
-    def __init__(self, ledger: Ledger, labels: Labels) -> None:
-        label_store, totals = ledger.label_store, ledger.totals
-        proxies = {id_: name for name, id_ in label_store.proxies.items()}
+    def __init__(self, ledger: Ledger, shown_names: ShownNames) -> None:
+        name_store, totals = ledger.name_store, ledger.totals
+        proxies = {id_: name for name, id_ in name_store.proxies.items()}
 
         def route(id_: int) -> list[str]:
-            found = label_store.routes[id_]
+            found = name_store.routes[id_]
             return [proxies[found.proxy], found.provider, found.model]
 
         def series(id_: int) -> list[str]:
-            found = label_store.series[id_]
-            return [*route(found.route), labels.credential(found.credential), labels.client(found.client)]
+            found = name_store.series[id_]
+            return [*route(found.route), shown_names.credential(found.credential), shown_names.client(found.client)]
 
         self._series = [(series(id_), numbers) for id_, numbers in totals.series.items()]
         self._costs = [
-            ([*series(id_), Basis(basis).label, Billing(billing).label], nano_usd / 1e9)
+            ([*series(id_), Basis(basis).word, Billing(billing).word], nano_usd / 1e9)
             for (id_, basis, billing), nano_usd in totals.costs.items()
         ]
         self._failed = [
-            ([*route(id_), labels.credential(credential), code], number)
+            ([*route(id_), shown_names.credential(credential), code], number)
             for (id_, credential, code), number in totals.failed.items()
         ]
         self._unpriced = [([*route(id_), reason], number) for (id_, reason), number in totals.unpriced.items()]

@@ -21,8 +21,8 @@ import pytest
 from exporter.errors import LedgerFullError
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.totals import Flow, read_flow
 from exporter.metrics.usage import LedgerText
 from exporter.normalize.inventory import read_auth_files
@@ -106,8 +106,8 @@ class _Process:
         for proxy in _PROXIES:
             ledger.register(proxy)
         intakes = {proxy: intake_of(ledger, proxy, clock=clock) for proxy in _PROXIES}
-        labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
-        return cls(ledger, intakes, LedgerText(ledger, labels))
+        shown_names = ShownNames(ledger.name_store, Aliases(), PSEUDONYMS.of)
+        return cls(ledger, intakes, LedgerText(ledger, shown_names))
 
     def counters(self, *, for_prometheus: bool) -> dict[str, float]:
         """The counters of a scrape. Afterwards Prometheus knows them."""
@@ -402,7 +402,7 @@ class _Life:
 
     def _file_flow(self, proxy: str) -> Flow:
         with self._process.ledger.reading() as connection:
-            return read_flow(connection, self._process.ledger.label_store.proxies[proxy])
+            return read_flow(connection, self._process.ledger.name_store.proxies[proxy])
 
     def _attempts(self, proxy: str) -> tuple[dict[str, int], dict[str, int]]:
         """The exported attempts of each account, and the proxy's own count at the last read."""
@@ -410,7 +410,7 @@ class _Life:
         with ledger.reading() as connection:
             for account in _ACCOUNTS:
                 file = PSEUDONYMS.of(f"claude-{account}.json")
-                credential = ledger.label_store.find_credential(ledger.label_store.proxies[proxy], "file", file)
+                credential = ledger.name_store.find_credential(ledger.name_store.proxies[proxy], "file", file)
                 if credential is None:
                     continue
                 shown[account] = ledger.totals.attempts[credential.id].success

@@ -143,7 +143,7 @@ def test_a_broken_list_does_not_stop_the_reading_of_usage(path: str, fault: dict
         assert flow_in(bench.data_dir).booked == 60
         assert bench.state == "ok"
         lists_all = path == "config" or fault["kind"] == "hang"  # which answers in the end
-        is_gone = bench.exporter.parts.ledger.label_store.credentials[gone].gone
+        is_gone = bench.exporter.parts.ledger.name_store.credentials[gone].gone
         assert is_gone is lists_all, "an account in no list may be in the one that is broken"
 
 

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store import verification
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
@@ -59,7 +59,7 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
     if chance.random() < 0.5:
         ledger.births.told(list(ledger.births.pending), "a scraper")
         ledger.births.publish(after_seconds=0)
-    with sqlite3.connect(used / FILE_NAME) as connection:
+    with closing(sqlite3.connect(used / FILE_NAME)) as connection, connection:
         connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
     if clean:
@@ -77,12 +77,12 @@ def _shown(ledger: Ledger) -> list[str]:
     """All series, for people and for Prometheus, except those about the process and the file."""
     ledger.periods.refresh()
     clock = TurnableClock()
-    labels = Labels(ledger.label_store, Aliases(), lambda text: text)
+    shown_names = ShownNames(ledger.name_store, Aliases(), lambda text: text)
     exposition = Exposition(
         ledger=ledger,
-        labels=labels,
+        shown_names=shown_names,
         statuses=lambda: [ProxyStatus(name="p")],
-        limits=LimitBoard(ledger=ledger, labels=labels, clock=clock),
+        limits=LimitBoard(ledger=ledger, shown_names=shown_names, clock=clock),
         prices=open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=clock),
         clock=clock,
         registry=CollectorRegistry(),

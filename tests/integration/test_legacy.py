@@ -232,7 +232,7 @@ def test_while_a_list_is_broken_accounts_may_come_but_none_may_go(tmp_path: Path
                 replay.answer(f"/v0/management/{path}", Recording("GET", "", 200, headers, _bytes(body)))
             clock.advance(60)
             poller.poll()
-            gone = {each.label for each in ledger.label_store.credentials.values() if each.gone}
+            gone = {each.long_name for each in ledger.name_store.credentials.values() if each.gone}
             return {account.auth_index for _, account in poller.status.accounts}, len(gone)
 
         first, second, third = ({each["auth_index"]} for each in listed[:3])
@@ -285,5 +285,5 @@ def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tm
         show_details({**detail, "auth_index": carol})
         poller.poll()
         client.close()
-        assert [(route.provider, route.model) for route in ledger.label_store.routes.values()] == [("codex", "gpt-5.4")]
+        assert [(route.provider, route.model) for route in ledger.name_store.routes.values()] == [("codex", "gpt-5.4")]
         assert replay.requests["/v0/management/auth-files"] == 2

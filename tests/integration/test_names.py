@@ -1,4 +1,4 @@
-"""``cliproxy-exporter names`` shows on the terminal, and only there, who is behind each label."""
+"""``cliproxy-exporter names`` shows on the terminal, and only there, who is behind each name."""
 
 import json
 import re
@@ -109,20 +109,20 @@ def test_a_skeleton_is_written_and_its_names_show_without_a_restart(desk: Desk, 
     assert len(program.logged("event=aliases_reloaded", f"aliases={number}")) == 2
 
 
-def test_an_alias_for_nobody_is_shown_on_page_and_in_log_with_the_nearest_label(desk: Desk, program: Process) -> None:
+def test_an_alias_for_nobody_is_shown_on_page_and_in_log_with_the_nearest_name(desk: Desk, program: Process) -> None:
     lines = [line for line in desk.run("names")[1].splitlines() if "alice.claude@demo.example" in line]
-    (label,) = [line.split()[0] for line in lines]
+    (name,) = [line.split()[0] for line in lines]
     desk.file.write_text("aliases:\n  credentials:\n  - {email: alise.claude@demo.example, alias: Alice}\n")
     (line,) = wait_until(lambda: program.logged("event=alias_names_nothing"))
-    assert f"alias=Alice nearest={label}" in line
+    assert f"alias=Alice nearest={name}" in line
     page = program.get("/").text
     assert "1 of the aliases names nothing that is known so far" in page
-    assert f"Alice (nearest: {label})" in page
+    assert f"Alice (nearest: {name})" in page
     assert "demo.example" not in page + "".join(program.log)
 
 
 @pytest.mark.usefixtures("program")
-def test_without_the_proxy_the_labels_are_still_listed(desk: Desk, server: SteeredServer) -> None:
+def test_without_the_proxy_the_names_are_still_listed(desk: Desk, server: SteeredServer) -> None:
     server.proxy.fault(path="*", kind="status", status=500, body=b"", times=None)
     code, out, err = desk.run("names")
     assert code == 1

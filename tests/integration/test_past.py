@@ -11,8 +11,8 @@ from exporter.commands.export import write_openmetrics
 from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
@@ -30,8 +30,8 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     )
     past = tmp_path / "past.om"
     with ledger.reading() as connection, past.open("w") as file:
-        labels = Labels(ledger.label_store, Aliases(), pseudonym)
-        write_openmetrics(connection, labels, (0, int(clock.now() * 1000) + 900_000), file)
+        shown_names = ShownNames(ledger.name_store, Aliases(), pseudonym)
+        write_openmetrics(connection, shown_names, (0, int(clock.now() * 1000) + 900_000), file)
     samples = sum(not line.startswith("#") for line in past.read_text().splitlines())
 
     for tools in prometheus_binaries():

@@ -14,8 +14,8 @@ import pytest
 
 from exporter.errors import LedgerFullError
 from exporter.ingest.queue import QueueIngest
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.totals import read_flow
 from exporter.metrics.usage import LedgerText
 from exporter.normalize.batch import read_batch
@@ -54,7 +54,7 @@ class Life:
             before.close()
         self.intake: QueueIngest = intake_of(self.ledger, clock=self.clock)
         self.ledger.register("p")
-        self.text = LedgerText(self.ledger, Labels(self.ledger.label_store, Aliases(), PSEUDONYMS.of))
+        self.text = LedgerText(self.ledger, ShownNames(self.ledger.name_store, Aliases(), PSEUDONYMS.of))
 
     def body(self) -> tuple[bytes, list[Attempt], int]:
         """A body, the attempts in it, and how many of its elements are rubbish."""
@@ -121,7 +121,7 @@ class Life:
         flow = flow_of(self.ledger)
         assert adds_up(flow)
         with self.ledger.reading() as connection:
-            assert read_flow(connection, self.ledger.label_store.proxies["p"]) == flow, "memory and file agree"
+            assert read_flow(connection, self.ledger.name_store.proxies["p"]) == flow, "memory and file agree"
 
     def check(self) -> None:
         self.check_equation()

@@ -194,6 +194,15 @@ def test_an_error_changes_no_value_and_its_age_shows(tmp_path: Path, status: int
         assert all("read 20 min ago" in each.note for each in later.values())
 
 
+def test_an_account_without_a_known_project_is_reported_as_that(tmp_path: Path) -> None:
+    with closing(QuotaBench(tmp_path, [replace(BY_NAME[ERIN], project_id="")])) as bench:
+        bench.pass_time(10 * MINUTE)
+
+        assert not bench.vendors.counts.pages[ERIN]
+        assert bench.metric(FETCHES, provider="antigravity", result="no_project") == 1
+        assert bench.metric(FETCHES, provider="antigravity", result="not_found") == 0
+
+
 @pytest.mark.parametrize(("status", "hours"), [(401, 4), (403, 4), (429, 1)])
 def test_a_refused_account_rests_with_all_its_questions(tmp_path: Path, status: int, hours: int) -> None:
     with _bench(tmp_path, ALICE) as bench:

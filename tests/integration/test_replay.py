@@ -39,7 +39,7 @@ def _intake(ledger: Ledger) -> QueueIngest:
 
 
 def _flow(ledger: Ledger) -> Flow:
-    return ledger.totals.flows[ledger.label_store.proxies["p"]]
+    return ledger.totals.flows[ledger.name_store.proxies["p"]]
 
 
 def _balanced(flow: Flow) -> bool:

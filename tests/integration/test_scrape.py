@@ -32,7 +32,7 @@ from exporter.app import Exporter
 from exporter.metrics.credentials import QUOTA_FETCHES, QUOTAS
 from exporter.metrics.exporter import HISTORY
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
-from exporter.metrics.periods import PRICE_FEED
+from exporter.metrics.prices import PRICE_FEED
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for

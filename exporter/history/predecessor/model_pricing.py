@@ -53,7 +53,7 @@ def price_task(remote: Remote, ledger: Ledger, pricer: Pricer, clock: Clock) -> 
 def _prices(ledger: Ledger, pricer: Pricer, *, at_ms: int) -> dict[str, _Price]:
     """The default price, and the current one of each model, from the provider that is used most for it."""
     found: dict[str, _Price] = {}
-    used = used_lately(ledger.periods.current, ledger.label_store)
+    used = used_lately(ledger.periods.current, ledger.name_store)
     for provider, model in (("default", _DEFAULT), *sorted(used, key=lambda key: (-used[key], key))):
         prices = pricer.current(provider, model, at_ms=at_ms)
         is_storable = len(model) <= _LONGEST_MODEL and len(provider) <= _LONGEST_PROVIDER

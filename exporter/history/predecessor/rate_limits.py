@@ -90,7 +90,7 @@ def _with_others(remote: Remote, board: LimitBoard, owner: str) -> list[Measured
     windows = [{"config_id": id_, "since_ms": each.start_ms} for id_, each in here.items() if each.start_ms is not None]
     if windows:
         ledger = board.ledger
-        known = [proxy for proxy in list(ledger.label_store.proxies) if ledger.backlog.stage(proxy) != NEVER_CLAIMED]
+        known = [proxy for proxy in list(ledger.name_store.proxies) if ledger.backlog.stage(proxy) != NEVER_CLAIMED]
         used = remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
         for row in expect(list, used):
             each = here[row["config_id"]]
@@ -117,22 +117,22 @@ def _status(measured: Measured, *, now_ms: int) -> Row:
     """The row of a limit, in the predecessor's words and figures.
 
     What is left is that of the first budget, never below 0, and in percent, rounded down; the other unit is 0, as in
-    the predecessor. A limit without one is never used up. The label is ``1,234/800,000 Tokens``, ``12/80 Requests``, or
-    without a budget ``Used: 1,234T / 12R``.
+    the predecessor. A limit without one is never used up. The words are ``1,234/800,000 Tokens``, ``12/80 Requests``,
+    or without a budget ``Used: 1,234T / 12R``.
     """
     used = measured.used
     left = {Unit.TOKENS: 0, Unit.REQUESTS: 0}
-    percentage, label = 100, f"Used: {used[Unit.TOKENS]:,}T / {used[Unit.REQUESTS]:,}R"
+    percentage, words = 100, f"Used: {used[Unit.TOKENS]:,}T / {used[Unit.REQUESTS]:,}R"
     for unit, budget in measured.limit.budgets[:1]:
         left[unit] = max(0, budget - used[unit])
-        percentage, label = left[unit] * 100 // budget, _label(unit, used[unit], budget)
+        percentage, words = left[unit] * 100 // budget, _words(unit, used[unit], budget)
     start_ms = now_ms if measured.start_ms is None else measured.start_ms  # the column is not nullable
     return {
         "config_id": measured.limit.config_id,
         "remaining_tokens": left[Unit.TOKENS],
         "remaining_requests": left[Unit.REQUESTS],
         "percentage": percentage,
-        "status_label": label,
+        "status_label": words,
         "used_tokens": used[Unit.TOKENS],
         "used_requests": used[Unit.REQUESTS],
         "window_start": moment_text(start_ms),
@@ -147,14 +147,14 @@ def _without_time(row: Row) -> Row:
     return {column: value for column, value in row.items() if column not in moving}
 
 
-def label_after_reset(limit: Limit) -> str:
+def words_after_reset(limit: Limit) -> str:
     """``0/800,000 Tokens``, ``0/80 Requests``, or without a budget ``Unlimited``."""
     for unit, budget in limit.budgets[:1]:
-        return _label(unit, 0, budget)
+        return _words(unit, 0, budget)
     return "Unlimited"
 
 
-def _label(unit: Unit, used: int, budget: int) -> str:
+def _words(unit: Unit, used: int, budget: int) -> str:
     if unit is Unit.USD:  # the predecessor had no such budget
         return f"{formats.usd(used)}/{formats.usd(budget)}"
     return f"{used:,}/{budget:,} {unit.capitalize()}"

@@ -1,17 +1,17 @@
 """Takes over the predecessor's counters once, so that the cumulative rows of ``model_usage`` continue from them."""
 
 from exporter.history.supabase_client import Remote, Row
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.name_store import NameStore
 from exporter.normalize.pseudonyms import Pseudonym
 
 _CLEANED = "old-"
 _NO_KEY = "unknown"
 
 
-def take_over(remote: Remote, label_store: LabelStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
+def take_over(remote: Remote, name_store: NameStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
     """Take over the rows of the predecessor's last snapshot, unless that has been done. Raises HistoryError.
 
-    They are under the client's raw key there, and under its label here.
+    They are under the client's raw key there, and under its masked name here.
     """
     if remote.first("usage_totals_old", "model", newest="model", where={}) is not None:
         return
@@ -20,7 +20,7 @@ def take_over(remote: Remote, label_store: LabelStore, pseudonym: Pseudonym, *, 
         return
     rows: list[Row] = [
         {
-            "client": _label(str(row["api_endpoint"]), label_store, pseudonym),
+            "client": _masked(str(row["api_endpoint"]), name_store, pseudonym),
             "model": row["model_name"],
             "requests": row["request_count"],
             "tokens": row["total_tokens"],
@@ -34,7 +34,7 @@ def take_over(remote: Remote, label_store: LabelStore, pseudonym: Pseudonym, *, 
         remote.call("exporter_take_over", p_proxy=proxy, p_owner=owner, p_rows=rows)
 
 
-def _label(key: str, label_store: LabelStore, pseudonym: Pseudonym) -> str:
+def _masked(key: str, name_store: NameStore, pseudonym: Pseudonym) -> str:
     if key == _NO_KEY or key.startswith(_CLEANED):
         return key
-    return label_store.client_label(pseudonym(key))
+    return name_store.masked_client(pseudonym(key))

@@ -90,14 +90,14 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     """
     if not records:
         return
-    connection, label_store = change.connection, change.label_store
+    connection, name_store = change.connection, change.name_store
     before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
-    series = [label_store.series_of(connection, change.proxy, record) for record, _ in records]
+    series = [name_store.series_of(connection, change.proxy, record) for record, _ in records]
     _insert_entries(
         connection,
         [
             (
-                *(id_, label_store.price_id(connection, cost.price), int(live)),
+                *(id_, name_store.price_id(connection, cost.price), int(live)),
                 *(record.counted, int(record.billing), int(cost.basis)),
                 *_of_record(record),
                 *astuple(record.tokens),
@@ -169,7 +169,7 @@ def add_rollups(change: Change, rows: Sequence[dict[str, Any]]) -> None:
 
 def _count_by_credential(change: Change, series: Sequence[int], records: Sequence[tuple[UsageRecord, Cost]]) -> None:
     """Count the records that arrived for each credential, to compare with the proxy's own count of attempts."""
-    known = change.label_store.series
+    known = change.name_store.series
     arrived = Counter(
         known[id_].credential for id_, (record, _) in zip(series, records, strict=True) if not record.extra
     )

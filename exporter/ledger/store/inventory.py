@@ -13,9 +13,9 @@ from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import (
     ACCOUNT_ID,
     EMAIL,
-    LABEL,
-    LABEL_DIGITS,
+    MASKED,
     MEMBER_ID,
+    NAME_DIGITS,
     Credential,
     shared_handle,
 )
@@ -39,7 +39,7 @@ def take_inventory(
     """
     shared = _shared_handles(accounts)
     for auth_index in shared:
-        change.label_store.unbind(change.connection, change.proxy, "auth_index", auth_index)
+        change.name_store.unbind(change.connection, change.proxy, "auth_index", auth_index)
     binder = _Binder(change, shared)
     # Known accounts first: a new one with the same e-mail address must not take their place.
     order = sorted(range(len(accounts)), key=lambda place: not binder.known(accounts[place]))
@@ -48,7 +48,7 @@ def take_inventory(
         for account in accounts:
             binder.join(account)
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
-    credentials = [(change.label_store.resolved(row).id, account) for row, account in logins]
+    credentials = [(change.name_store.resolved(row).id, account) for row, account in logins]
     _retire(change, credentials, whole=whole)
     return credentials, whole and _count_attempts(change, logins)
 
@@ -57,12 +57,12 @@ def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole
     """Note which credentials the proxy lists, and which of those that share a name."""
     listed = {id_ for id_, _ in credentials}
     names = {name for _, account in credentials for name in account.names}
-    rivals = {each.id for name in names for each in change.label_store.credentials_with(*name)}
-    for id_, credential in list(change.label_store.credentials.items()):
+    rivals = {each.id for name in names for each in change.name_store.credentials_with(*name)}
+    for id_, credential in list(change.name_store.credentials.items()):
         if credential.proxy == change.proxy and (whole or id_ in listed):
             gone = id_ not in listed
             retired = gone if id_ in rivals else credential.retired
-            change.label_store.change_credential(change.connection, id_, gone=gone, retired=retired)
+            change.name_store.change_credential(change.connection, id_, gone=gone, retired=retired)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
@@ -133,48 +133,47 @@ class _Binder:
 
     def __init__(self, change: Change, shared: set[str]) -> None:
         self._connection = change.connection
-        self._label_store = change.label_store
+        self._name_store = change.name_store
         self._proxy = change.proxy
         self._shared = shared
         self._counted: dict[int, tuple[str, str]] = {}
 
     def known(self, account: Account) -> list[Credential]:
         """The credentials that match this account, by its id or by its place."""
-        found = [self._label_store.find_credential(self._proxy, *key) for key in self._keys(account)]
+        found = [self._name_store.find_credential(self._proxy, *key) for key in self._keys(account)]
         if not any(found):
-            found = [self._label_store.find_credential(self._proxy, LABEL, label) for label in _labels(account)]
+            found = [self._name_store.find_credential(self._proxy, MASKED, name) for name in _long_names(account)]
         return [each for each in found if each is not None and not self._is_anothers(each, account)]
 
     def bind(self, account: Account) -> int:
         """Bind an account; return the id that holds the proxy's counts of this login."""
-        connection, label_store = self._connection, self._label_store
+        connection, name_store = self._connection, self._name_store
         found = self.known(account) or self._of_address(account)
         if found:
-            # The older one's label stays.
+            # The older one's name stays.
             id_ = min(credential.id for credential in found)
-            readable = label_store.credentials[id_].readable or self._readable(account)
-            label_store.change_credential(connection, id_, **asdict(account.facts), readable=readable)
+            readable = name_store.credentials[id_].readable or self._readable(account)
+            name_store.change_credential(connection, id_, **asdict(account.facts), readable=readable)
         else:
-            labels = _labels(account)
-            unused = (label for label in labels if label_store.credential_labelled(self._proxy, label) is None)
-            label = next(unused, labels[0])
+            names = _long_names(account)
+            unused = (name for name in names if name_store.credential_named(self._proxy, name) is None)
             facts, readable = asdict(account.facts), self._readable(account)
-            new = Credential(proxy=self._proxy, label=label, readable=readable, **facts)
-            id_ = label_store.add_credential(connection, new)
+            new = Credential(proxy=self._proxy, long_name=next(unused, names[0]), readable=readable, **facts)
+            id_ = name_store.add_credential(connection, new)
         for kind, value in self._keys(account):
             if kind != "file":
-                before = label_store.find_credential(self._proxy, kind, value)
+                before = name_store.find_credential(self._proxy, kind, value)
                 if before is not None and self._is_anothers(before, account):
-                    label_store.unbind(connection, self._proxy, kind, value)
-                label_store.bind(connection, self._proxy, kind, value, id_)
+                    name_store.unbind(connection, self._proxy, kind, value)
+                name_store.bind(connection, self._proxy, kind, value, id_)
             if kind == MEMBER_ID:
-                label_store.name(connection, ACCOUNT_ID, account.account_id, id_)
+                name_store.name(connection, ACCOUNT_ID, account.account_id, id_)
                 # Older ledgers have all members as one. Other addresses are those of the others.
-                for email in label_store.known_as(id_, EMAIL).difference(value for _, value in account.names):
-                    label_store.forget_name(connection, EMAIL, email, id_)
+                for email in name_store.known_as(id_, EMAIL).difference(value for _, value in account.names):
+                    name_store.forget_name(connection, EMAIL, email, id_)
         row = self._row(account, id_)
         for kind, value in account.names:
-            label_store.name(connection, kind, value, id_)
+            name_store.name(connection, kind, value, id_)
         return row
 
     def join(self, account: Account) -> None:
@@ -186,16 +185,16 @@ class _Binder:
     def _keys(self, account: Account) -> list[tuple[str, str]]:
         handle, at_provider = account.auth_index, shared_handle(account.auth_index, account.facts.provider)
         # Once shared, always shared: if one of the two lists cannot be read, the other must not take all records.
-        if handle in self._shared or self._label_store.bound(self._proxy, "auth_index", at_provider) is not None:
+        if handle in self._shared or self._name_store.bound(self._proxy, "auth_index", at_provider) is not None:
             handle = at_provider
         # Once a member, always a member: the plan may be missing or unknown at times.
-        is_member = self._label_store.bound(self._proxy, MEMBER_ID, account.member_id) is not None
+        is_member = self._name_store.bound(self._proxy, MEMBER_ID, account.member_id) is not None
         own_id = (MEMBER_ID, account.member_id) if account.shares_id or is_member else (ACCOUNT_ID, account.account_id)
         keys = (own_id, account.identity or ("", ""), ("auth_index", handle))
         return [(kind, value) for kind, value in keys if value]
 
     def _is_anothers(self, credential: Credential, account: Account) -> bool:
-        return self._label_store.is_another(credential, self._met(account))
+        return self._name_store.is_another(credential, self._met(account))
 
     def _met(self, account: Account) -> list[tuple[str, str]]:
         """All that tells whose it is. The id that a workspace's members share is no key."""
@@ -207,17 +206,17 @@ class _Binder:
 
         If several accounts share the address, only those with the account's own id.
         """
-        label_store, met = self._label_store, self._met(account)
+        name_store, met = self._name_store, self._met(account)
 
         def are_several(kind: str, credentials: Iterable[Credential]) -> bool:
             own = {value for each, value in met if each == kind}
-            return len(own.union(*(label_store.known_as(each.id, kind) for each in credentials))) > 1
+            return len(own.union(*(name_store.known_as(each.id, kind) for each in credentials))) > 1
 
         emails = [name for name in account.names if name[0] == EMAIL]
-        found = [each for name in emails for each in label_store.credentials_with(*name)]
+        found = [each for name in emails for each in name_store.credentials_with(*name)]
         found = [each for each in found if (each.proxy, each.provider) == (self._proxy, account.facts.provider)]
         if are_several(ACCOUNT_ID, found) or are_several(MEMBER_ID, found):
-            found = [each for each in found if account.account_id in label_store.known_as(each.id, ACCOUNT_ID)]
+            found = [each for each in found if account.account_id in name_store.known_as(each.id, ACCOUNT_ID)]
             found = [each for each in found if not are_several(MEMBER_ID, [each])]
         return sorted(found, key=attrgetter("id"))
 
@@ -225,37 +224,37 @@ class _Binder:
         """The id for a file's counts, merged into its account's credential: the proxy counts each file from 0."""
         if account.identity is None or account.identity[0] != "file":
             return id_
-        connection, label_store, file = self._connection, self._label_store, account.identity
-        row = label_store.bound(self._proxy, *file)
-        before = None if row is None else label_store.resolved(row)
+        connection, name_store, file = self._connection, self._name_store, account.identity
+        row = name_store.bound(self._proxy, *file)
+        before = None if row is None else name_store.resolved(row)
         if before is not None and before.id != id_ and not self._is_anothers(before, account):
             self._merge(before.id, id_)
-        if row is None or label_store.resolved(row).id != id_ or self._counted.get(row, file) != file:
+        if row is None or name_store.resolved(row).id != id_ or self._counted.get(row, file) != file:
             row = id_
-            if label_store.known_as(id_, "file"):
-                own = replace(label_store.credentials[id_], merged_into=id_, readable="", retired=False)
-                row = label_store.add_credential(connection, own)
-            if before is not None and label_store.resolved(before.id).id != id_:
+            if name_store.known_as(id_, "file"):
+                own = replace(name_store.credentials[id_], merged_into=id_, readable="", retired=False)
+                row = name_store.add_credential(connection, own)
+            if before is not None and name_store.resolved(before.id).id != id_:
                 # The file was another account's; the proxy keeps counting.
-                label_store.forget_name(connection, *file, before.id)
+                name_store.forget_name(connection, *file, before.id)
                 connection.execute(
                     "update credential set (success_seen, failed_seen) ="
                     " (select success_seen, failed_seen from credential where id = ?) where id = ?",
-                    (label_store.bound(self._proxy, *file), row),
+                    (name_store.bound(self._proxy, *file), row),
                 )
-            label_store.unbind(connection, self._proxy, *file)
-            label_store.bind(connection, self._proxy, *file, row)
+            name_store.unbind(connection, self._proxy, *file)
+            name_store.bind(connection, self._proxy, *file, row)
         self._counted[row] = file
         return row
 
     def _merge(self, one: int, into: int) -> None:
-        self._label_store.merge(self._connection, one, into)
+        self._name_store.merge(self._connection, one, into)
         # Until now each was compared with the proxy's counts separately.
         self._connection.execute("update proxy set watch = null where id = ?", (self._proxy,))
 
     def _readable(self, account: Account) -> str:
         plan = "key" if account.auth_type == "api_key" else account.plan
-        return self._label_store.readable_label(self._proxy, account.facts.provider, plan, _hashes(account)[0])
+        return self._name_store.readable_name(self._proxy, account.facts.provider, plan, _hashes(account)[0])
 
 
 def _hashes(account: Account) -> list[str]:
@@ -266,6 +265,6 @@ def _hashes(account: Account) -> list[str]:
     return [value for value in values if value]
 
 
-def _labels(account: Account) -> list[str]:
-    """The labels that an account may have in the history, best first."""
-    return [f"{account.facts.provider}-{value[:LABEL_DIGITS]}" for value in _hashes(account)]
+def _long_names(account: Account) -> list[str]:
+    """The names that an account may have in the history, best first."""
+    return [f"{account.facts.provider}-{value[:NAME_DIGITS]}" for value in _hashes(account)]

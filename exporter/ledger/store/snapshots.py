@@ -95,10 +95,10 @@ class Snapshots:
 
     def __init__(self, changes: Changes) -> None:
         self._database, self._poll_times, self._changing = changes.database, changes.poll_times, changes.changing
-        self._label_store = changes.label_store
+        self._name_store = changes.name_store
 
     def last(self, proxy: str) -> LastSnapshot:
-        id_ = self._label_store.proxies[proxy]
+        id_ = self._name_store.proxies[proxy]
         with self._database.transaction() as connection:
             at_ms, is_last_look, from_ms, until_ms, key_sign = connection.execute(
                 "select coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
@@ -113,12 +113,12 @@ class Snapshots:
     def restored(self, proxy: str) -> Restored | None:
         """A proxy's last snapshot, if it was restored since the last look at one."""
         with self._database.transaction() as connection:
-            return read_restored(connection, self._label_store.proxies[proxy])
+            return read_restored(connection, self._name_store.proxies[proxy])
 
     def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
         """The identities of a proxy that are booked, or were."""
         with self._database.transaction() as connection:
-            return known_details(connection, self._label_store.proxies[proxy], identities)
+            return known_details(connection, self._name_store.proxies[proxy], identities)
 
     def false_starts(self) -> list[tuple[str, int, FalseStart]]:
         """All stored false starts, newest first, each with its proxy and its client's id."""
@@ -293,7 +293,7 @@ def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
     change.connection.executemany(
         insert("false_start", ("proxy", *FalseStart._fields)),
         [
-            (change.proxy, each.at_ms, change.label_store.client_id(change.connection, each.client), *each[2:])
+            (change.proxy, each.at_ms, change.name_store.client_id(change.connection, each.client), *each[2:])
             for each in deltas.false_starts
         ],
     )

@@ -8,24 +8,23 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from enum import IntEnum
 from functools import lru_cache
 
 from exporter.days import local_date
 from exporter.ledger.columns import ENTRY, OF_PROXY
 from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.name_store import NameStore
 from exporter.ledger.schema import BUCKET_MS, NEVER_CLAIMED
 from exporter.ledger.sync.checkpoint import ProxyState, read_state
-from exporter.records import Basis, Billing
+from exporter.records import Basis, Billing, Coded
 
 SentEntry = tuple[int, str]
 """The id of an entry, and the JSON object that ``exporter_book`` takes for it."""
 
 
-def _label_of(column: str, enum: type[IntEnum]) -> str:
-    cases = (f"when {each.value} then '{each.name.lower()}'" for each in enum)
+def _word_of(column: str, enum: type[Coded]) -> str:
+    cases = (f"when {each.value} then '{each.word}'" for each in enum)
     return f"case {column} {' '.join(cases)} end"
 
 
@@ -37,8 +36,8 @@ _SENT = {name: f"e.{name}" for name in ENTRY if name not in ("id", "series", "co
     "credential": "c.label",
     "client": "k.label",
     "price": "p.price",
-    "basis": _label_of("e.basis", Basis),
-    "billing": _label_of("e.billing", Billing),
+    "basis": _word_of("e.basis", Basis),
+    "billing": _word_of("e.billing", Billing),
     "live": "json(iif(e.live, 'true', 'false'))",
     "requests": "e.counted",
 }
@@ -72,10 +71,10 @@ class Outgoing:
 class Backlog:
     """Reads what has to be sent, and stores what was sent. For one thread. All methods raise LedgerError."""
 
-    def __init__(self, database: Database, label_store: LabelStore, zone: tzinfo) -> None:
+    def __init__(self, database: Database, name_store: NameStore, zone: tzinfo) -> None:
         """``day`` of an entry is its day in ``zone``."""
         self._database = database
-        self._label_store = label_store
+        self._name_store = name_store
         self._zone = zone
 
     def read(self, proxy: str, *, limit: int) -> Outgoing:
@@ -87,7 +86,7 @@ class Backlog:
             entries = self._entries(connection, proxy, "where e.id > ? order by e.id limit ?", sent, limit)
             if len(entries) == limit:
                 return Outgoing(entries, entries[-1][0], None)
-            state = read_state(connection, self._label_store.proxies[proxy])
+            state = read_state(connection, self._name_store.proxies[proxy])
         return Outgoing(entries, max(sent, last), state)
 
     def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
@@ -96,7 +95,7 @@ class Backlog:
             connection.execute("update proxy set history_sent = ? where name = ?", (until, proxy))
             connection.executemany(
                 "insert or replace into set_aside (entry, proxy, reason, at_ms) values (?, ?, ?, ?)",
-                [(entry, self._label_store.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
+                [(entry, self._name_store.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
             )
 
     def set_aside(self, proxy: str, *, after: int, limit: int) -> list[SentEntry]:
@@ -113,7 +112,7 @@ class Backlog:
     def size(self, proxy: str) -> int:
         """How many entries of ``proxy`` wait."""
         with self._database.reading() as connection:
-            return int(connection.execute(_COUNT_WAITING, (self._label_store.proxies[proxy],)).fetchone()[0])
+            return int(connection.execute(_COUNT_WAITING, (self._name_store.proxies[proxy],)).fetchone()[0])
 
     def refused(self) -> int:
         """How many entries of all proxies were refused."""
@@ -151,7 +150,7 @@ class Backlog:
 
     def _entries(self, connection: sqlite3.Connection, proxy: str, chosen: str, *values: int) -> list[SentEntry]:
         connection.create_function("local_day", 1, lambda ts_ms: _day(ts_ms // BUCKET_MS, self._zone))
-        return connection.execute(_ENTRIES + chosen, (self._label_store.proxies[proxy], *values)).fetchall()
+        return connection.execute(_ENTRIES + chosen, (self._name_store.proxies[proxy], *values)).fetchall()
 
 
 @lru_cache(maxsize=1000)

@@ -1,7 +1,7 @@
 """What the ledger knows about a proxy besides its entries, in one moment: a lost ledger is restored from it.
 
 Ids mean nothing in another ledger, so clients appear here by pseudonym, credentials by what identifies them, and
-sessions of limits by the label that has a window of its own. Nothing here names anybody.
+sessions of limits by the name that has a window of its own. Nothing here names anybody.
 """
 
 import sqlite3
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from exporter.ledger.credential_store import LABEL, ROOTS
+from exporter.ledger.credential_store import MASKED, ROOTS
 from exporter.ledger.store.snapshots import MarkKey, read_marks, read_restored
 from exporter.normalize.snapshot import Mark, has_restarted
 from exporter.normalize.wire_record import without_nul
@@ -23,12 +23,12 @@ _V = TypeVar("_V")
 
 
 class ExportedCredential(NamedTuple):
-    """A credential and all those merged into it. ``labels`` are its labels in the history, the current one first.
+    """A credential and all those merged into it. ``long_names`` are its names in the history, the current one first.
 
     ``keys`` and ``names`` are (kind, value): see the ledger's schema.
     """
 
-    labels: tuple[str, ...]
+    long_names: tuple[str, ...]
     provider: str
     billing: int
     openai_compatible: bool
@@ -38,13 +38,13 @@ class ExportedCredential(NamedTuple):
 
 class ExportedClient(NamedTuple):
     pseudonym: str
-    label: str
+    masked: str
 
 
 class ExportedSession(NamedTuple):
     """A session of a limit: see ``exporter.ledger.views.limit_windows``.
 
-    ``scope`` is the kind and value of what has a window of its own: a credential's label, a client's pseudonym or a
+    ``scope`` is the kind and value of what has a window of its own: a credential's long name, a client's pseudonym or a
     model. Both are empty if one window counts all.
     """
 
@@ -170,22 +170,22 @@ def _credentials(
     rows = connection.execute(
         "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
     ).fetchall()
-    labels: defaultdict[int, dict[str, None]] = defaultdict(dict)
-    for id_, label, *_ in sorted(rows, key=lambda row: roots[row[0]] != row[0]):
-        labels[roots[id_]][label] = None
+    called: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for id_, name, *_ in sorted(rows, key=lambda row: roots[row[0]] != row[0]):
+        called[roots[id_]][name] = None
     keys: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for kind, value, id_ in connection.execute(
         "select kind, value, credential from credential_key where proxy = ? order by kind, value", (proxy,)
     ):
-        if kind == LABEL:
-            labels[roots[id_]][value] = None
+        if kind == MASKED:
+            called[roots[id_]][value] = None
         else:
             keys[roots[id_]].append((kind, value))
     names: defaultdict[int, dict[tuple[str, str], None]] = defaultdict(dict)
     for kind, value, id_ in connection.execute("select kind, value, credential from credential_name order by 1, 2, 3"):
         names[roots[id_]][(kind, value)] = None
     return tuple(
-        ExportedCredential(tuple(labels[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
+        ExportedCredential(tuple(called[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
         for id_, _, provider, billing, compatible in rows
         if roots[id_] == id_
     )
@@ -193,6 +193,6 @@ def _credentials(
 
 def _clients(connection: sqlite3.Connection, proxy: int) -> dict[str, tuple[ExportedClient, ...]]:
     parts: defaultdict[int, list[ExportedClient]] = defaultdict(list)
-    for id_, pseudonym, label in connection.execute(f"select id, pseudonym, label {OF_CLIENTS} order by id", (proxy,)):
-        parts[id_ // _CLIENTS_PER_PART].append(ExportedClient(pseudonym, label))
+    for id_, pseudonym, masked in connection.execute(f"select id, pseudonym, label {OF_CLIENTS} order by id", (proxy,)):
+        parts[id_ // _CLIENTS_PER_PART].append(ExportedClient(pseudonym, masked))
     return {f"{CLIENTS}{part}": tuple(clients) for part, clients in parts.items()}

@@ -18,8 +18,8 @@ from msgspec.structs import asdict
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.columns import OF_PROXY
-from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
+from exporter.ledger.credential_store import MASKED, Credential
+from exporter.ledger.name_store import ANONYMOUS, BY_NAME, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again
 from exporter.ledger.store.snapshots import MarkKey, save_marks
@@ -77,10 +77,10 @@ class Restoring:
             for credential in credentials:
                 _take_credential(change, credential)
             for client, pseudonym in clients:
-                # A client that is new here keeps its label, unless its pseudonym has changed.
-                label = client.label if pseudonym == client.pseudonym else ""
-                id_ = change.label_store.client_id(change.connection, pseudonym, label=label)
-                self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
+                # A client that is new here keeps its name, unless its pseudonym has changed.
+                masked = client.masked if pseudonym == client.pseudonym else ""
+                id_ = change.name_store.client_id(change.connection, pseudonym, masked=masked)
+                self._clients[client.masked] = self._pseudonyms[client.pseudonym] = id_
 
     def begin(
         self,
@@ -149,7 +149,7 @@ class Restoring:
     ) -> None:
         """Take over open windows and quotas; then the proxy is restored.
 
-        ``precedes``: they were written before this ledger was made. ``readings`` are by label of the credential.
+        ``precedes``: they were written before this ledger was made. ``readings`` are by long name of the credential.
         """
         with self._changes.windows.held, self._changing() as change:
             connection = change.connection
@@ -159,7 +159,7 @@ class Restoring:
                 list(limits.anchors.items()),
             )
             self._take_sessions(change, limits.sessions, precedes=precedes)
-            told = [(_credential(change, label), reading) for label, reading in readings]
+            told = [(_credential(change, name), reading) for name, reading in readings]
             change.quotas.update(self._changes.quotas.note(connection, told, now_ms=change.now_ms))
             change.set("history_stage = ?, history_restore = null", RESTORED)
             connection.execute(
@@ -186,12 +186,12 @@ class Restoring:
             value = str(_credential(change, value))
         elif kind == "client":
             known = self._pseudonyms.get(value)
-            value = str(change.label_store.client_id(change.connection, value) if known is None else known)
+            value = str(change.name_store.client_id(change.connection, value) if known is None else known)
         return f"{kind}:{value}" if kind else ""
 
     def _ids(self, change: Change, row: Row) -> Row:
         """What the ledger has in place of the names in a row of the history."""
-        series = change.label_store.series_with(
+        series = change.name_store.series_with(
             change.connection,
             Route(change.proxy, row["provider"], row["model"]),
             _credential(change, row["credential"]),
@@ -200,13 +200,13 @@ class Restoring:
         basis, billing = Basis[row["basis"].upper()], Billing[row["billing"].upper()]
         return {"series": series, "basis": basis.value, "billing": billing.value}
 
-    def _client(self, change: Change, label: str) -> int:
-        if label not in self._clients:
-            self._clients |= {known: id_ for id_, known in change.label_store.clients.items() if known == label}
-        if label not in self._clients:
-            pseudonym = {OTHER: OTHER, ANONYMOUS: ""}.get(label, BY_LABEL + label)
-            self._clients[label] = change.label_store.client_id(change.connection, pseudonym, label=label)
-        return self._clients[label]
+    def _client(self, change: Change, masked: str) -> int:
+        if masked not in self._clients:
+            self._clients |= {known: id_ for id_, known in change.name_store.clients.items() if known == masked}
+        if masked not in self._clients:
+            pseudonym = {OTHER: OTHER, ANONYMOUS: ""}.get(masked, BY_NAME + masked)
+            self._clients[masked] = change.name_store.client_id(change.connection, pseudonym, masked=masked)
+        return self._clients[masked]
 
 
 def _note(change: Change, progress: Progress) -> None:
@@ -232,17 +232,17 @@ def _forget(change: Change, before_ms: int, snapshots: ExportedSnapshots) -> Non
 def _of_entry(change: Change, row: Row) -> Row:
     return {
         "fingerprint": int(row["fingerprint"]),
-        "price": change.label_store.price_id(change.connection, row["price"]),
+        "price": change.name_store.price_id(change.connection, row["price"]),
         "counted": row["requests"],
         "live": 0,
     }
 
 
-def _credential(change: Change, label: str) -> int:
-    """The credential with a label of the history; if no document tells more, one with the label alone."""
-    found = change.label_store.find_credential(change.proxy, LABEL, label)
+def _credential(change: Change, long_name: str) -> int:
+    """The credential with a name of the history; if no document tells more, one with the name alone."""
+    found = change.name_store.find_credential(change.proxy, MASKED, long_name)
     if found is None:
-        kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
+        kept = ExportedCredential((long_name,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
         return _take_credential(change, kept)
     return found.id
 
@@ -252,28 +252,28 @@ def _take_credential(change: Change, kept: ExportedCredential) -> int:
 
     What is bound here already stays: it comes from the proxy as it is now.
     """
-    connection, label_store, proxy = change.connection, change.label_store, change.proxy
+    connection, name_store, proxy = change.connection, change.name_store, change.proxy
     keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
-    labels = [(LABEL, label) for label in kept.labels]
-    found = [label_store.find_credential(proxy, *key) for key in (*keys, *labels)]
-    found += [label_store.credential_labelled(proxy, label) for label in kept.labels]
+    names = [(MASKED, name) for name in kept.long_names]
+    found = [name_store.find_credential(proxy, *key) for key in (*keys, *names)]
+    found += [name_store.credential_named(proxy, name) for name in kept.long_names]
     met = (*keys, *kept.names)
-    known = next((each for each in found if each is not None and not label_store.is_another(each, met)), None)
+    known = next((each for each in found if each is not None and not name_store.is_another(each, met)), None)
     facts = asdict(CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible))
     if known is None:
         # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
-        id_ = label_store.add_credential(
-            connection, Credential(proxy=proxy, label=kept.labels[0], retired=True, **facts)
+        id_ = name_store.add_credential(
+            connection, Credential(proxy=proxy, long_name=kept.long_names[0], retired=True, **facts)
         )
     else:
         id_ = known.id
         if not known.provider:
-            label_store.change_credential(connection, id_, **facts)
-        if label_store.credential_labelled(proxy, kept.labels[0]) is None:
-            label_store.change_credential(connection, id_, label=kept.labels[0])
-    for kind, value in (*keys, *labels):
-        if label_store.find_credential(proxy, kind, value) is None:
-            label_store.bind(connection, proxy, kind, value, id_)
+            name_store.change_credential(connection, id_, **facts)
+        if name_store.credential_named(proxy, kept.long_names[0]) is None:
+            name_store.change_credential(connection, id_, long_name=kept.long_names[0])
+    for kind, value in (*keys, *names):
+        if name_store.find_credential(proxy, kind, value) is None:
+            name_store.bind(connection, proxy, kind, value, id_)
     for kind, value in kept.names:
-        label_store.name(connection, kind, value, id_)
+        name_store.name(connection, kind, value, id_)
     return id_

@@ -17,7 +17,7 @@ from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.ledger.amounts import DAY_SUMS, Amounts
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import OTHER, LabelStore
+from exporter.ledger.name_store import OTHER, NameStore
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Usage, usage_by
 
@@ -101,11 +101,11 @@ class Periods:
         self.current = PeriodTotals(periods, usage_by_period(attrgetter("route"), periods), starts)
 
 
-def used_lately(periods: PeriodTotals, label_store: LabelStore) -> dict[tuple[str, str], int]:
+def used_lately(periods: PeriodTotals, name_store: NameStore) -> dict[tuple[str, str], int]:
     """The requests of today and yesterday by (provider, model), for those in use that are not folded."""
     found: Counter[tuple[str, str]] = Counter()
     for id_, by_period in periods.routes.items():
-        route = label_store.routes[id_]
+        route = name_store.routes[id_]
         if route.model != OTHER:
             found[(route.provider, route.model)] += sum(by_period[each].total.requests for each in (TODAY, YESTERDAY))
     return +found

@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import Database, damaged
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.name_store import NameStore
 from exporter.ledger.statements import listed
 from exporter.ledger.store.quota_points import KEY, LONGEST_MS, OF_KEY, QuotaKey, join_points, note_point
 from exporter.quotas.providers import provider_of
@@ -66,9 +66,9 @@ class Quotas:
     What is in memory is replaced, never changed.
     """
 
-    def __init__(self, database: Database, label_store: LabelStore) -> None:
+    def __init__(self, database: Database, name_store: NameStore) -> None:
         self._database = database
-        self._label_store = label_store
+        self._name_store = name_store
         self._windows: Mapping[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
@@ -99,7 +99,7 @@ class Quotas:
     def _joined(self) -> dict[QuotaKey, QuotaWindow]:
         found: dict[QuotaKey, QuotaWindow] = {}
         for (credential, window, scope), quota in self._windows.items():
-            key = (self._label_store.resolved(credential).id, window, scope)
+            key = (self._name_store.resolved(credential).id, window, scope)
             if (other := found.get(key)) is not None:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
                 quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
@@ -116,7 +116,7 @@ class Quotas:
         later_ms = latest_ms - quota.reading.observed_ms
         if window == ACCOUNT:
             return later_ms > 0
-        provider = provider_of(self._label_store.credentials[credential].provider)
+        provider = provider_of(self._name_store.credentials[credential].provider)
         return provider.states_all and later_ms > HOUR * 1000
 
     def join(self, connection: sqlite3.Connection) -> None:
@@ -124,7 +124,7 @@ class Quotas:
 
         A new reading is compared with the account's last one, whichever login that came from.
         """
-        merged = {id_: into for id_, _, _ in self._windows if (into := self._label_store.resolved(id_).id) != id_}
+        merged = {id_: into for id_, _, _ in self._windows if (into := self._name_store.resolved(id_).id) != id_}
         if not merged:
             return
         join_points(connection, merged)

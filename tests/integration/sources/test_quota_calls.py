@@ -49,7 +49,7 @@ def test_version_8_has_another_path(connect: Connect) -> None:
 
 def test_without_the_needed_facts_no_call_is_made(connect: Connect) -> None:
     with ReplayProxy([RECORDED]) as replay:
-        assert _ask(connect, replay.url, call=ANTIGRAVITY).refusal is Refusal.NOT_FOUND
+        assert _ask(connect, replay.url, call=ANTIGRAVITY).refusal is Refusal.NO_PROJECT
         assert replay.received == []
 
 

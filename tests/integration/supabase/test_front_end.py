@@ -144,8 +144,8 @@ def test_days_after_the_switch_are_the_exporters(front_end: Client) -> None:
     assert cost == pytest.approx(last["estimated_cost_usd"])
     assert cost > 0
     keys = {name: each["requests"] for name, each in last["breakdown"]["endpoints"].items()}
-    label = f"client-{PSEUDONYMS.of(RAW_KEY)[:10]}"
-    assert keys[label] == 6
+    masked = f"client-{PSEUDONYMS.of(RAW_KEY)[:10]}"
+    assert keys[masked] == 6
     assert all("/" not in name for name in keys), "the front end shows what follows the last slash"
     hours, by_model = _hourly(_snapshots(front_end, "2026-11-03T00:00:00Z", "2026-11-04T00:00:00Z"))
     assert hours == {10: 3, 11: 3, 12: 3}
@@ -165,8 +165,8 @@ def test_without_a_breakdown_it_falls_back_to_the_rows_of_snapshots(front_end: C
     rows = _rows(front_end.table("model_usage").select(columns).in_("snapshot_id", [last["id"]]).limit(100_000))
 
     counts = {(row["api_endpoint"], row["model_name"]): row["request_count"] for row in rows}
-    label = f"client-{PSEUDONYMS.of(RAW_KEY)[:10]}"
-    assert counts[label, "gpt-4o"] == 7 + 4 + 3 + 6, "goes on from the predecessor's count of this key"
+    masked = f"client-{PSEUDONYMS.of(RAW_KEY)[:10]}"
+    assert counts[masked, "gpt-4o"] == 7 + 4 + 3 + 6, "goes on from the predecessor's count of this key"
     assert all(row["total_tokens"] >= row["input_tokens"] + row["output_tokens"] for row in rows)
 
 

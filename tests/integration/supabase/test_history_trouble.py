@@ -44,7 +44,7 @@ def test_failures_beside_the_records_do_not_stop_them(start: Start, supabase_api
     assert bench.work(60) == "ok"
 
 
-def test_a_label_that_the_database_refuses_delays_no_record(start: Start, supabase_api: SupabaseApi) -> None:
+def test_a_name_that_the_database_refuses_delays_no_record(start: Start, supabase_api: SupabaseApi) -> None:
     database = supabase_api.database
     database.run("alter table exporter_labels add constraint picky check (kind <> 'client')")
     try:

@@ -20,8 +20,8 @@ from exporter.history.restore import Restore
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import Remote
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.model import CONFIGURED, LimitWindow
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
@@ -371,17 +371,17 @@ def test_a_lost_hash_key_renames_whatever_has_no_alias_and_doubles_nothing(site:
         site.check_truth()
         site.check_sums(second)
         assert {row[4] for row in site.records()} == {row[4] for row in site.entries()}
-        assert len({row[5] for row in site.records()}) > len(old), "the others have new labels"
+        assert len({row[5] for row in site.records()}) > len(old), "the others have new names"
         attempts = sum(n for (client, *_), n in site.proxy.truth.attempts.items() if client == CLIENTS[0].name)
-        labels = Labels(second.parts.ledger.label_store, _ALIASES, Parts(site.settings()).pseudonym)
+        shown_names = ShownNames(second.parts.ledger.name_store, _ALIASES, Parts(site.settings()).pseudonym)
         with ledger_file(site.data_dir) as connection:
             entries = connection.execute(_CLIENTS_OF_ENTRIES).fetchall()
-        aliased = [counted for client, counted in entries if labels.client(client) == _ALIAS]
+        aliased = [counted for client, counted in entries if shown_names.client(client) == _ALIAS]
         assert (sum(aliased) if site.proxy.details == "absent" else len(aliased)) == attempts
 
 
 @pytest.mark.parametrize("kind", ["queue", "counts"])
-def test_records_without_documents_come_back_under_their_labels(site: Site) -> None:
+def test_records_without_documents_come_back_under_their_names(site: Site) -> None:
     with site.exporter() as first:
         site.publish(80)
         site.poll(first)
@@ -460,8 +460,8 @@ def test_a_restore_that_is_cut_anywhere_continues_from_there(site: Site, monkeyp
         ledger = Ledger(site.data_dir / FILE_NAME, clock=clock, zone=UTC)
         ledger.register("default")
         remote.left = 20 + cuts % 3  # more than it takes to see what is there
-        labels = Labels(ledger.label_store, Aliases(), str)
-        ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock)
+        shown_names = ShownNames(ledger.name_store, Aliases(), str)
+        ends = Ends(remote=remote, ledger=ledger, shown_names=shown_names, pseudonym=str, clock=clock)
         with suppress(HistoryAwayError):
             list(Restore(ends, "default").steps(retention_ms=24 * 3_600_000, deleted_before=None))
             is_complete = True

@@ -242,7 +242,7 @@ def test_usage_that_the_predecessor_counted_is_not_added_to_the_counters_again(d
     assert database.value("(select sum(requests) from usage_rollups)") == 3
 
 
-def test_a_models_counters_continue_under_the_clients_label(database: Database) -> None:
+def test_a_models_counters_continue_under_the_clients_name(database: Database) -> None:
     old = {"client": "client-0a1b2c3d4e", "model": "gpt-4o", "tokens": 700, "input_tokens": 0, "output_tokens": 0}
     rows = [old | {"requests": 7, "cost_usd": 12.34}]
     assert database.call("exporter_take_over", proxy="home", owner=OWNER, rows=rows) is True

@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 from itertools import groupby, pairwise
@@ -12,8 +13,9 @@ from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
+import exporter as package
 from exporter.history import state as history
-from exporter.metrics import credentials, exporter, limits, periods, proxies, usage
+from exporter.metrics import credentials, exporter, limits, periods, prices, proxies, usage
 from exporter.metrics.family import Family
 from exporter.settings.model import Declared, Settings, declared
 from exporter.sources.proxy_status import STATES
@@ -24,8 +26,9 @@ def families_of(*modules: ModuleType) -> tuple[Family, ...]:
     return tuple(found for module in modules for found in vars(module).values() if isinstance(found, Family))
 
 
-FAMILIES = families_of(usage, periods, credentials, limits, proxies, exporter)
+FAMILIES = families_of(usage, periods, prices, credentials, limits, proxies, exporter)
 """All families, in the order of the page that lists them."""
+_PACKAGE = Path(inspect.getfile(package)).parent
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
 """The rest of ``.env.example``, below this line, is written by hand: its variables are not the exporter's."""
 
@@ -59,6 +62,22 @@ def _states_markdown(page: str) -> str:
     return _with_table(page, ("reason", "what it is", "what to do"), reasons)
 
 
+def _modules_markdown(page: str) -> str:
+    rooms: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for path in sorted(_PACKAGE.rglob("*.py"), key=lambda path: (len(path.parts), path)):
+        if path.name != "__init__.py":
+            first, slash, rest = path.relative_to(_PACKAGE).as_posix().partition("/")
+            rooms[first + slash if slash else ""].append((f"`{rest or first}`", _first_sentence(path)))
+    for room, modules in rooms.items():
+        page = _with_table(page, ("module", "subject"), modules, below=f"### `exporter/{room}`\n\n")
+    return page
+
+
+def _first_sentence(module: Path) -> str:
+    text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return " ".join(re.split(r"\.\s", text)[0].removesuffix(".").split()).replace("``", "`")
+
+
 @cache
 def _meanings() -> dict[str, str]:
     """The texts below the settings in the code, by the settings' names in YAML."""
@@ -82,7 +101,7 @@ def settings_markdown(page: str) -> str:
 def _setting_row(setting: Declared) -> tuple[str, ...]:
     names = "<br>".join(f"`{name}`" for name in setting.names) + (" (older name)" if setting.also else "")
     default = f"`{setting.default}`" if setting.default else setting.unset
-    meaning = _meanings()[setting.yaml_name]
+    meaning = _meanings()[setting.names[0].lower()]
     meaning += (" Secret." if setting.secret else "") + ("" if setting.in_yaml else " Not in the YAML file.")
     return names, setting.kind, default, meaning
 
@@ -102,7 +121,7 @@ def env_example(text: str) -> str:
 
 def _example(setting: Declared) -> list[str]:
     return [
-        *textwrap.wrap(_meanings()[setting.yaml_name], width=100, initial_indent="# ", subsequent_indent="# "),
+        *textwrap.wrap(_meanings()[setting.names[0].lower()], width=100, initial_indent="# ", subsequent_indent="# "),
         f"# {setting.kind}; default: {setting.default or f'unset ({setting.unset})'}",
         f"{'' if setting.names[0] == 'CLIPROXY_MANAGEMENT_KEY' else '#'}{setting.names[0]}={setting.default}",
     ]
@@ -111,6 +130,7 @@ def _example(setting: Declared) -> list[str]:
 _PAGES = {
     "docs/metrics.md": _metrics_markdown,
     "docs/states.md": _states_markdown,
+    "docs/architecture.md": _modules_markdown,
     "docs/settings.md": settings_markdown,
     ".env.example": env_example,
 }

@@ -31,7 +31,7 @@ _PATTERNS = {
 """Functions of ``exporter.sentences`` and errors that pages show, each with the number of its patterns."""
 _PAIRS = {"wrong": 0, "read_by": 1}
 """Functions that take what is wrong and what to do, each with the position of the first of the two."""
-_AT_THE_START = {_PACKAGE / "settings" / "validators.py", _PACKAGE / "web" / "config_file.py"}
+_AT_THE_START = {_PACKAGE / "settings" / "kinds.py", _PACKAGE / "web" / "config_file.py"}
 """Modules where these functions only end the start, so that no page shows their text."""
 
 

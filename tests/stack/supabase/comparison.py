@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def waiting(data_dir: Path, *, proxy: str = "default") -> int:
 
 def _as_sent(row: tuple[Any, ...]) -> tuple[Any, ...]:
     values = list(row)
-    values[7], values[8], values[9] = Basis(row[7]).label, Billing(row[8]).label, bool(row[9])
+    values[7], values[8], values[9] = Basis(row[7]).word, Billing(row[8]).word, bool(row[9])
     return tuple(values)
 
 
@@ -85,7 +86,7 @@ def _days(booked: set[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
     """Days in UTC: requests, failed, tokens, nano-USD, and the same (without failed) by model."""
     days: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     models: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
-    with sqlite3.connect(":memory:") as calendar:
+    with closing(sqlite3.connect(":memory:")) as calendar:
         for row in booked:
             (day,) = calendar.execute("select date(? / 1000, 'unixepoch')", (row[0],)).fetchone()
             requests, tokens, nano_usd = row[10], _tokens(row), row[_PLACE["nano_usd"]]

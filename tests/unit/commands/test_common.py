@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.common import FAILED, load, print_table
-from exporter.settings.origins import Loaded
+from exporter.settings.load import Loaded
 
 GOOD = "prices:\n  - {model: house, input: 1, output: 2}\n"
 BAD = "prices:\n  - {model: house, input: cheap}\n  - {model: other, input: 1, form: 2026-01-01}\n"

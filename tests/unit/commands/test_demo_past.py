@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from exporter.commands.demo_past import DAYS, RECORDS, book_demo_past
 from exporter.errors import LedgerLockedError
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.board import LimitBoard
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -81,7 +81,7 @@ def test_the_past_is_in_no_counter_and_knows_each_account(past: Settings, clock:
     with _ledger(past, clock) as ledger:
         assert (ledger.totals.series, ledger.flow("demo").backfilled) == ({}, ALL)
         used = [each for each in SHOWN if each.share or each.trouble == "shrinks"]
-        assert len({series.credential for series in ledger.label_store.series.values()}) == len(used)
+        assert len({series.credential for series in ledger.name_store.series.values()}) == len(used)
     stored = (past.exporter_data_dir / FILE_NAME).read_bytes()
     assert [secret for secret in secrets() if secret.encode() in stored] == []
 
@@ -100,7 +100,7 @@ def test_the_past_shows_it_at_another_hour_too(settings: Settings, clock: Turnab
 
 def _is_known(settings: Settings, clock: TurnableClock) -> None:
     with _ledger(settings, clock) as ledger:
-        board = LimitBoard(ledger=ledger, labels=Labels(ledger.label_store, demo_aliases(), str), clock=clock)
+        board = LimitBoard(ledger=ledger, shown_names=ShownNames(ledger.name_store, demo_aliases(), str), clock=clock)
         board.refresh()
         worth = {window.window: each for window, each in board.current.worth.items() if each.usd is not None}
         assert worth.keys() == {"5h", "7d"}

@@ -16,8 +16,8 @@ from exporter.commands.export import COLUMNS, write_csv, write_jsonl, write_open
 from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.lookup import NO_PRICES
 from exporter.pricing.pricer import Pricer
@@ -36,13 +36,13 @@ class _Clock(Clock):
         return _NOW
 
 
-def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
+def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, ShownNames]:
     pseudonym = Pseudonyms(b"k").of
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
     intake = QueueIngest("p", IngestParts(ledger=ledger, pricer=Pricer(NO_PRICES), pseudonym=pseudonym, clock=_Clock()))
     for body in bodies:
         intake.take(body)
-    return ledger, Labels(ledger.label_store, Aliases(), pseudonym)
+    return ledger, ShownNames(ledger.name_store, Aliases(), pseudonym)
 
 
 def _traffic(count: int) -> bytes:
@@ -57,11 +57,11 @@ def _samples(text: str) -> list[Sample]:
 
 
 def test_every_entry_is_a_line_of_jsonl_and_a_row_of_csv(tmp_path: Path) -> None:
-    ledger, labels = _ledger_with(tmp_path, _traffic(200))
+    ledger, shown_names = _ledger_with(tmp_path, _traffic(200))
     as_jsonl, as_csv = io.StringIO(), io.StringIO()
     with ledger.reading() as connection:
-        write_jsonl(connection, labels, _ALL, as_jsonl)
-        write_csv(connection, labels, _ALL, as_csv)
+        write_jsonl(connection, shown_names, _ALL, as_jsonl)
+        write_csv(connection, shown_names, _ALL, as_csv)
         nano, tokens = connection.execute("select sum(nano_usd), sum(output) from entry").fetchone()
     lines = [json.loads(line) for line in as_jsonl.getvalue().splitlines()]
     rows = list(csv.DictReader(io.StringIO(as_csv.getvalue())))
@@ -72,11 +72,11 @@ def test_every_entry_is_a_line_of_jsonl_and_a_row_of_csv(tmp_path: Path) -> None
 
 
 def test_a_span_includes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
-    ledger, labels = _ledger_with(tmp_path, _traffic(50))
+    ledger, shown_names = _ledger_with(tmp_path, _traffic(50))
     with ledger.reading() as connection:
         moments = [row[0] for row in connection.execute("select ts_ms from entry order by ts_ms")]
         out = io.StringIO()
-        write_jsonl(connection, labels, (moments[10], moments[40]), out)
+        write_jsonl(connection, shown_names, (moments[10], moments[40]), out)
     assert len(out.getvalue().splitlines()) == sum(moments[10] <= moment < moments[40] for moment in moments)
 
 
@@ -85,12 +85,12 @@ def test_hostile_names_stay_one_value_and_no_spreadsheet_runs_them(tmp_path: Pat
     body = msgspec.json.encode(
         [{"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": hostile, "auth_type": "oauth"}]
     )
-    ledger, labels = _ledger_with(tmp_path, body)
+    ledger, shown_names = _ledger_with(tmp_path, body)
     as_csv, as_jsonl, as_om = io.StringIO(), io.StringIO(), io.StringIO()
     with ledger.reading() as connection:
-        write_csv(connection, labels, _ALL, as_csv)
-        write_jsonl(connection, labels, _ALL, as_jsonl)
-        write_openmetrics(connection, labels, _ALL, as_om)
+        write_csv(connection, shown_names, _ALL, as_csv)
+        write_jsonl(connection, shown_names, _ALL, as_jsonl)
+        write_openmetrics(connection, shown_names, _ALL, as_om)
     rows = list(csv.reader(io.StringIO(as_csv.getvalue())))
     assert [len(row) for row in rows] == [len(COLUMNS), len(COLUMNS)]
     model = rows[1][COLUMNS.index("model")]
@@ -102,10 +102,10 @@ def test_hostile_names_stay_one_value_and_no_spreadsheet_runs_them(tmp_path: Pat
 
 
 def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
-    ledger, labels = _ledger_with(tmp_path, _traffic(300))
+    ledger, shown_names = _ledger_with(tmp_path, _traffic(300))
     out = io.StringIO()
     with ledger.reading() as connection:
-        write_openmetrics(connection, labels, _ALL, out)
+        write_openmetrics(connection, shown_names, _ALL, out)
         requests, nano = connection.execute("select sum(requests), sum(nano_usd) from rollup").fetchone()
     last: dict[tuple[str, str], float] = {}
     first: dict[tuple[str, str], float] = {}
@@ -121,12 +121,12 @@ def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
 
 
 def test_usage_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) -> None:
-    ledger, labels = _ledger_with(tmp_path, _traffic(300))
+    ledger, shown_names = _ledger_with(tmp_path, _traffic(300))
     whole, part = io.StringIO(), io.StringIO()
     middle = int(_NOW - 3600) // 900 * 900
     with ledger.reading() as connection:
-        write_openmetrics(connection, labels, _ALL, whole)
-        write_openmetrics(connection, labels, (middle * 1000, _ALL[1]), part)
+        write_openmetrics(connection, shown_names, _ALL, whole)
+        write_openmetrics(connection, shown_names, (middle * 1000, _ALL[1]), part)
         read = "select sum(requests) from rollup where bucket >= ?"
         (requests,) = connection.execute(read, (middle // 900,)).fetchone()
     values: defaultdict[str, list[float]] = defaultdict(list)

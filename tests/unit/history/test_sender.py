@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import HistoryDataError
-from exporter.history.sender import Ends, Sender, shown_labels
+from exporter.history.sender import Ends, Sender, names_to_send
 from exporter.history.supabase_client import Remote
-from exporter.ledger.label_store import Route
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.name_store import Route
+from exporter.ledger.shown_names import ShownNames
 from exporter.quotas.reading import Reading
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
@@ -46,8 +46,8 @@ class _Bench:
         self.ledger: Ledger = open_ledger(folder, clock=self.clock)
         take(intake_of(self.ledger), [GOOD])
         self.project = _Project()
-        labels = Labels(self.ledger.label_store, Aliases(), str)
-        ends = Ends(remote=self.project, ledger=self.ledger, labels=labels, pseudonym=str, clock=self.clock)
+        shown_names = ShownNames(self.ledger.name_store, Aliases(), str)
+        ends = Ends(remote=self.project, ledger=self.ledger, shown_names=shown_names, pseudonym=str, clock=self.clock)
         self._sender = Sender(ends, "p", "p", "owner")
 
     def send(self) -> list[str]:
@@ -69,20 +69,20 @@ def bench(tmp_path: Path) -> Iterator[_Bench]:
 def test_a_name_that_may_be_rolled_back_is_not_sent(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
-    labels = Labels(ledger.label_store, Aliases(), str)
-    before = shown_labels(ledger, labels, "p")
+    shown_names = ShownNames(ledger.name_store, Aliases(), str)
+    before = names_to_send(ledger, shown_names, "p")
     with suppress(RuntimeError), ledger._changes.changing("p") as change:
-        client = change.label_store.client_id(change.connection, "another")
-        change.label_store.series_with(change.connection, Route(change.proxy, "provider", "model"), 1, client)
-        assert shown_labels(ledger, labels, "p") == before
+        client = change.name_store.client_id(change.connection, "another")
+        change.name_store.series_with(change.connection, Route(change.proxy, "provider", "model"), 1, client)
+        assert names_to_send(ledger, shown_names, "p") == before
         raise RuntimeError
-    assert shown_labels(ledger, labels, "p") == before
+    assert names_to_send(ledger, shown_names, "p") == before
     assert {kind for kind, _ in before} == {"client", "credential"}
 
 
 def test_of_a_providers_window_only_what_the_project_keeps_is_sent(bench: _Bench) -> None:
     """Its table has no place for what an account has spent, so that stays here."""
-    (credential,) = bench.ledger.label_store.credentials.values()
+    (credential,) = bench.ledger.name_store.credentials.values()
     reading = Reading(
         window="month",
         scope="extra",
@@ -105,7 +105,7 @@ def test_of_a_providers_window_only_what_the_project_keeps_is_sent(bench: _Bench
 
     assert bench.project.calls[-1][1]["p_rows"] == [
         {
-            "credential": credential.label,
+            "credential": credential.long_name,
             "quota": "month",
             "scope": "extra",
             "window_seconds": None,

@@ -19,8 +19,8 @@ from exporter.imports.items import Item, misfit
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import CpampRow, KeeperRow, read_peer
 from exporter.ingest.queue import QueueIngest
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.wire_record import Wire, WireTokens
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
@@ -75,12 +75,12 @@ def _cpamp(path: Path, records: Records) -> Iterable[Item]:
 def _csv(folder: Path, ledger: Ledger, target: Ledger, *, proxy: str = "p") -> Iterable[Item]:
     written = io.StringIO()
     with ledger.reading() as connection:
-        labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
-        write_csv(connection, labels, (0, 2**62), written)
+        shown_names = ShownNames(ledger.name_store, Aliases(), PSEUDONYMS.of)
+        write_csv(connection, shown_names, (0, 2**62), written)
     path = folder / "export.csv"
     path.write_text(written.getvalue(), "utf-8")
-    labels = Labels(target.label_store, Aliases(), PSEUDONYMS.of)
-    return read_own_csv(path, proxy, Names(target, labels, proxy, PSEUDONYMS.of))
+    shown_names = ShownNames(target.name_store, Aliases(), PSEUDONYMS.of)
+    return read_own_csv(path, proxy, Names(target, shown_names, proxy, PSEUDONYMS.of))
 
 
 PEERS = {"keeper": _keeper, "cpamp": _cpamp}
@@ -131,7 +131,7 @@ def test_our_own_csv_keeps_the_largest_records_the_longest_prices_and_counts_of_
     assert (findings.new, findings.rejected) == (3, {})
     assert requests_in(ledger) == requests_in(read)
     assert [row[-1] for row in requests_in(read)] == [1, 1, 19]
-    assert max(len(price) for price in read.label_store._price_ids) > 300
+    assert max(len(price) for price in read.name_store._price_ids) > 300
     check_sums(ledger)
 
 

@@ -1,4 +1,4 @@
-"""The CSV of our own export: its labels become clients and credentials again, and no name remains."""
+"""The CSV of our own export: its shown names become clients and credentials again, and no person's remains."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,8 @@ from exporter.commands.export import COLUMNS
 from exporter.errors import ImportFileError
 from exporter.imports.items import Item, LeftOut, Misfit
 from exporter.imports.own_csv import Names, read_own_csv
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.records import Basis, Billing, Cost, UsageRecord
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
@@ -60,8 +60,8 @@ def _read(folder: Path, *lines: Mapping[str, Any], ledger: Ledger | None = None)
 def _again(folder: Path, *, ledger: Ledger | None = None) -> Iterator[Item]:
     ledger = ledger or open_ledger(folder)
     ledger.register("p")
-    labels = Labels(ledger.label_store, ALIASES, PSEUDONYMS.of)
-    return read_own_csv(folder / "export.csv", "p", Names(ledger, labels, "p", PSEUDONYMS.of))
+    shown_names = ShownNames(ledger.name_store, ALIASES, PSEUDONYMS.of)
+    return read_own_csv(folder / "export.csv", "p", Names(ledger, shown_names, "p", PSEUDONYMS.of))
 
 
 def _record(folder: Path, *, ledger: Ledger | None = None, **line: Any) -> UsageRecord:
@@ -115,7 +115,7 @@ def test_a_text_that_was_made_harmless_gets_its_old_form(tmp_path: Path) -> None
     assert _record(tmp_path, model="o'-1").model == "o'-1"
 
 
-def test_labels_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tmp_path: Path) -> None:
+def test_names_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tmp_path: Path) -> None:
     third = PSEUDONYMS.of("sk-third")
     for shown, client in (("Ann", "sk-client"), (f"client-{third[:10]}", "sk-third"), ("Bob", "sk-bob")):
         assert _record(tmp_path, ledger=ledger, client=shown).client == PSEUDONYMS.of(client)
@@ -123,23 +123,23 @@ def test_labels_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tm
         assert _record(tmp_path, ledger=ledger, credential=shown).auth_index == handle
 
 
-def test_a_client_of_another_ledger_keeps_its_label_and_is_recognized_when_its_key_appears(tmp_path: Path) -> None:
+def test_a_client_of_another_ledger_keeps_its_name_and_is_recognized_when_its_key_appears(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    label = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
-    ((record, cost),) = _read(tmp_path, {"client": label}, ledger=ledger)
+    masked = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
+    ((record, cost),) = _read(tmp_path, {"client": masked}, ledger=ledger)
 
     ledger.snapshots.book_details("p", [(record, cost, False)])
     take(intake_of(ledger), [GOOD])
 
-    assert list(ledger.label_store.clients.values()) == [label]
+    assert list(ledger.name_store.clients.values()) == [masked]
 
 
 @pytest.mark.parametrize("column", ["client", "credential"])
-@pytest.mark.parametrize("label", ["ann@example.com", "sk-planted-key", "client-of Ann", "client-0123456789 "])
-def test_any_other_label_may_be_a_name_and_becomes_a_pseudonym(column: str, label: str, tmp_path: Path) -> None:
-    record = _record(tmp_path, client=label) if column == "client" else _record(tmp_path, credential=label)
-    assert label not in repr(record)
-    assert PSEUDONYMS.of(label) in (record.client, record.source)
+@pytest.mark.parametrize("name", ["ann@example.com", "sk-planted-key", "client-of Ann", "client-0123456789 "])
+def test_any_other_name_may_be_a_persons_and_becomes_a_pseudonym(column: str, name: str, tmp_path: Path) -> None:
+    record = _record(tmp_path, client=name) if column == "client" else _record(tmp_path, credential=name)
+    assert name not in repr(record)
+    assert PSEUDONYMS.of(name) in (record.client, record.source)
 
 
 def test_a_line_without_names_gives_a_record_without_names(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class _Bench:
     def check(self, *, received: int) -> None:
         """Check the disk: each record is an entry, or was rejected for an error of ours in it alone."""
         with self.ledger.reading() as connection:
-            flow = read_flow(connection, self.ledger.label_store.proxies["p"])
+            flow = read_flow(connection, self.ledger.name_store.proxies["p"])
             (entries,) = connection.execute("select count(*) from entry").fetchone()
         assert adds_up(flow)
         assert (flow.received, flow.pending, flow.duplicate) == (received, 0, 0)

@@ -260,7 +260,7 @@ def test_a_reading_made_after_its_own_reset_stays_until_a_newer_one(bench: _Benc
     assert (window.used_ratio, window.start_ms, window.reset_ms) == (1.0, None, None)
     assert (window.pace(bench.now_ms), window.exhausted_ms(bench.now_ms)) == (None, None)
     row = LimitRow(window, bench.now_ms)
-    assert (row.resets, row.exhausted, row.window.level) == ("unknown", "used up", "critical")
+    assert (row.resets, row.exhausted, row.window.level) == ("reset unknown", "used up", "critical")
     bench.take(_record(bench, u7d="1", r7d=reset))
     assert _one(bench.windows()).observed_ms == bench.now_ms, "days after its reset"
     bench.clock.advance(60)
@@ -473,4 +473,4 @@ def test_odd_signals_change_nothing_and_the_inventory_is_still_read(bench: _Benc
         },
     )
     assert bench.windows() == []
-    assert bench.ledger.label_store.is_listed("p", "aaaaaaaaaaaaaaaa")
+    assert bench.ledger.name_store.is_listed("p", "aaaaaaaaaaaaaaaa")

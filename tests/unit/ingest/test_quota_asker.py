@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import Counter
 
 from exporter.ingest.quota_asker import QuotaAsker
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.normalize.inventory import read_auth_files
 from exporter.settings.proxies import Aliases
@@ -57,7 +57,7 @@ class _Bench:
             statuses=lambda: self.statuses,
             clients=self.clients,
             ledger=self.ledger,
-            labels=Labels(self.ledger.label_store, Aliases(), PSEUDONYMS.of),
+            shown_names=ShownNames(self.ledger.name_store, Aliases(), PSEUDONYMS.of),
             clock=self.clock,
             fetches=QUOTA_FETCHES.direct(Counter, None),
         )

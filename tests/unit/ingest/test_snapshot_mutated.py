@@ -109,7 +109,7 @@ def _booked(folder: Path) -> set[Identity]:
 def test_no_detail_is_booked_twice_beside_mutated_ones(seed: int, tmp_path: Path) -> None:
     """Equal details get as many entries as one body ever showed, and no more.
 
-    A mutated detail may equal one of the control client; nobody can tell which of the two gets which label.
+    A mutated detail may equal one of the control client; nobody can tell which of the two gets which name.
     """
     some = random.Random(seed)
     clock = TurnableClock()

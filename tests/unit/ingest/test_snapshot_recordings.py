@@ -310,7 +310,7 @@ def test_an_open_proxy_has_an_anonymous_client(tmp_path: Path, version: str) -> 
     exporter.poll("usage-open-proxy")
     exporter.end()
     assert [client for _, client, *_ in _entries(tmp_path)] == [""]
-    assert list(exporter.ledger.label_store.clients.values()) == ["anonymous"]
+    assert list(exporter.ledger.name_store.clients.values()) == ["anonymous"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -41,14 +41,14 @@ def _used(folder: Path) -> Path:
 
 
 def _newer(file: Path) -> None:
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(f"pragma user_version = {len(migrations()) + 1}")
     connection.close()
 
 
 def _foreign(file: Path) -> None:
     file.unlink()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("create table bookmarks (url text)")
     connection.close()
 
@@ -210,7 +210,7 @@ def test_no_two_ledgers_are_the_same_to_a_history(tmp_path: Path) -> None:
 
 def _take_back(file: Path, version: int) -> None:
     """Take a ledger back to an older schema version; so far, later steps have only added something."""
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f"drop trigger {trigger}")
         for step in reversed(migrations()[version:]):
@@ -243,7 +243,7 @@ def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:
 def test_a_restart_right_after_the_upgrade_counts_once_whichever_witness_sees_it(tmp_path: Path) -> None:
     file = _used(tmp_path)
     _take_back(file, 7)  # before restarts had witnesses
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("update proxy set last_success_ms = 1, restarts = 3")
     connection.close()
     ledger = open_ledger(tmp_path)
@@ -271,7 +271,7 @@ def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -
     file = _used(tmp_path)
     step = next(number for number, text in enumerate(migrations()) if "quota_detail" in text)
     _take_back(file, step)
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         (credential,) = connection.execute("select min(id) from credential").fetchone()
         connection.executemany(
             "insert into quota_window values (?, '7d', ?, 604800, 0.5, 9e12, '', 1, 'header', 0, 3)",

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.errors import LedgerError
-from exporter.ledger.label_store import Series
+from exporter.ledger.name_store import Series
 from exporter.limits.model import Unit
 from exporter.quotas.reading import Reading
 from exporter.settings.proxies import Aliases, ClientAlias
@@ -297,7 +297,7 @@ def test_a_label_set_that_a_full_disk_takes_back_meanwhile_is_passed_over(bench:
     bench.clock.jump(600)
     before = {window.labels: window.used_ratio for window in bench.windows()}
     bench.restart()
-    bench.ledger.label_store.series = {99: gone, **bench.ledger.label_store.series}
+    bench.ledger.name_store.series = {99: gone, **bench.ledger.name_store.series}
 
     assert {window.labels: window.used_ratio for window in bench.windows()} == before
     assert [key.provider for key in bench.board.current.worth] == ["claude"]

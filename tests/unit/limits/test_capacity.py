@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import pytest
 
-from exporter.limits.capacity import Capacity, Change, Point, capacity_of, change_in
+from exporter.limits.capacity import Capacity, Change, Point, capacity_of, change_in, evidence_of
 
 _HOUR_MS = 3_600_000
 _WEEK_MS = 168 * _HOUR_MS
@@ -68,8 +68,16 @@ def _windows(
     return found
 
 
+def _capacity_or_none(points: Iterable[Point]) -> Capacity | None:
+    return capacity_of(evidence_of(points))
+
+
+def _change(points: Iterable[Point], *, now_ms: int) -> Change | None:
+    return change_in(evidence_of(points), now_ms=now_ms)
+
+
 def _capacity(points: Iterable[Point]) -> Capacity:
-    found = capacity_of(points)
+    found = _capacity_or_none(points)
     assert found is not None
     assert found.low <= found.estimate <= found.high
     return found
@@ -114,7 +122,7 @@ def test_short_windows_with_few_readings_show_it_together() -> None:
 
 def test_little_use_makes_a_wide_interval() -> None:
     point = Point(0, 0.1, _WEEK_MS, 0.0)
-    assert capacity_of([point, Point(1000, 0.14, _WEEK_MS, 4.0)]) is None
+    assert _capacity_or_none([point, Point(1000, 0.14, _WEEK_MS, 4.0)]) is None
     little = _capacity([point, Point(1000, 0.16, _WEEK_MS, 6.0)])
     more = _capacity([point, Point(1000, 0.6, _WEEK_MS, 50.0)])
 
@@ -134,8 +142,8 @@ def test_requests_under_way_widen_the_interval_and_keep_the_estimate() -> None:
 
 
 def test_without_bookings_there_is_no_capacity_of_0() -> None:
-    assert capacity_of([]) is None
-    assert capacity_of([Point(0, 0.1, _WEEK_MS, 7.0), Point(1000, 0.9, _WEEK_MS, 7.0)]) is None
+    assert _capacity_or_none([]) is None
+    assert _capacity_or_none([Point(0, 0.1, _WEEK_MS, 7.0), Point(1000, 0.9, _WEEK_MS, 7.0)]) is None
 
 
 # --- readings as they come --------------------------------------------------------------------------------------------
@@ -146,7 +154,7 @@ def test_order_and_repetition_do_not_matter() -> None:
     mixed = [*points, *points[::3]]
     random.Random(1).shuffle(mixed)
 
-    assert capacity_of(mixed) == capacity_of(points)
+    assert _capacity_or_none(mixed) == _capacity_or_none(points)
 
 
 def test_a_reset_in_between_is_not_a_fall_of_use() -> None:
@@ -179,7 +187,7 @@ def test_a_provider_that_answers_from_two_states_costs_only_accuracy() -> None:
     capacity = _capacity([*points, *other])
 
     assert capacity.low <= _USD <= capacity.high
-    assert change_in([*points, *other], now_ms=2 * _WEEK_MS) is None
+    assert _change([*points, *other], now_ms=2 * _WEEK_MS) is None
 
 
 # --- use outside the proxy --------------------------------------------------------------------------------------------
@@ -195,7 +203,7 @@ def test_use_outside_the_proxy_widens_the_interval_and_is_no_change(outside: Out
         assert _is_off(shared) < 0.03, "the clean window holds"
         assert shared.low <= _USD <= shared.high
         assert _width(shared) > 3 * _width(clean)
-        assert change_in(points, now_ms=_ended(points)) is None
+        assert _change(points, now_ms=_ended(points)) is None
 
 
 @pytest.mark.parametrize("outside", [_now_and_then, _in_sessions])
@@ -218,14 +226,14 @@ def test_short_windows_with_use_outside_the_proxy_are_no_change(outside: Outside
         windows = _windows(
             seed, *[_USD] * 8, points=30, length_ms=5 * _HOUR_MS, filled=0.6, outside=outside, outside_from=7
         )
-        told += change_in(windows, now_ms=_ended(windows)) is not None
+        told += _change(windows, now_ms=_ended(windows)) is not None
     assert told <= 1, "of 50 times"
 
 
 def test_a_window_that_was_used_only_outside_the_proxy_is_no_change() -> None:
     points = _windows(1, _USD, _USD, outside=lambda _, steps: [1.0] * steps, outside_from=1)
 
-    assert change_in(points, now_ms=_ended(points)) is None
+    assert _change(points, now_ms=_ended(points)) is None
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
@@ -235,21 +243,21 @@ def test_a_window_that_was_used_only_outside_the_proxy_is_no_change() -> None:
 def test_a_cut_by_15_percent_is_found_once_a_whole_window_has_confirmed_it(filled: float) -> None:
     for seed in _SEEDS:
         points = _windows(seed, _USD, _USD, _USD * 0.85, filled=filled)
-        change = change_in(points, now_ms=_ended(points))
+        change = _change(points, now_ms=_ended(points))
 
         assert change is not None
         assert change.shrank
         after = [each for each in points if each.at_ms >= change.since_ms]
         assert after == points[120:], "it begins with that window"
         assert _is_off(_capacity(after), _USD * 0.85) < 0.03
-        assert change_in(after, now_ms=_ended(points)) is None, "it is told once"
-        assert change_in(points, now_ms=_ended(points) - 1) is None, "and not while the window runs"
+        assert _change(after, now_ms=_ended(points)) is None, "it is told once"
+        assert _change(points, now_ms=_ended(points) - 1) is None, "and not while the window runs"
 
 
 def test_a_cut_of_a_short_window_is_found_too() -> None:
     for seed in _SEEDS:
         short = _windows(seed, *[_USD] * 6, _USD * 0.85, points=30, length_ms=5 * _HOUR_MS, filled=0.6)
-        change = change_in(short, now_ms=_ended(short))
+        change = _change(short, now_ms=_ended(short))
 
         assert change is not None
         assert change.shrank
@@ -260,10 +268,10 @@ def test_a_cut_in_the_middle_of_a_window_waits_for_the_next_one() -> None:
     points = [Point(hour, hour / 100, _WEEK_MS, hour * 1.0) for hour in range(80)]
     points += [Point(_WEEK_MS + hour, hour / 100, 2 * _WEEK_MS, 80.0 + hour) for hour in range(50)]
     points += [Point(_WEEK_MS + hour, hour / 85, 2 * _WEEK_MS, 80.0 + hour) for hour in range(50, 80)]
-    assert change_in(points, now_ms=2 * _WEEK_MS) is None
+    assert _change(points, now_ms=2 * _WEEK_MS) is None
     points += [Point(2 * _WEEK_MS + hour, hour / 85, 3 * _WEEK_MS, 160.0 + hour) for hour in range(80)]
-    assert change_in(points, now_ms=3 * _WEEK_MS - 1) is None
-    change = change_in(points, now_ms=3 * _WEEK_MS)
+    assert _change(points, now_ms=3 * _WEEK_MS - 1) is None
+    change = _change(points, now_ms=3 * _WEEK_MS)
 
     assert change == Change(since_ms=2 * _WEEK_MS, shrank=True)
 
@@ -271,7 +279,7 @@ def test_a_cut_in_the_middle_of_a_window_waits_for_the_next_one() -> None:
 def test_a_larger_limit_is_a_change_too() -> None:
     for seed in _SEEDS:
         points = _windows(seed, _USD, _USD, _USD * 1.2)
-        change = change_in(points, now_ms=_ended(points))
+        change = _change(points, now_ms=_ended(points))
 
         assert change is not None
         assert not change.shrank
@@ -282,14 +290,14 @@ def test_a_difference_of_less_than_a_tenth_is_no_change(factor: float) -> None:
     for seed in _SEEDS:
         points = _windows(seed, _USD, _USD, _USD * factor)
 
-        assert change_in(points, now_ms=_ended(points)) is None
+        assert _change(points, now_ms=_ended(points)) is None
 
 
 def test_a_window_that_was_hardly_used_confirms_nothing() -> None:
     points = _windows(1, _USD, _USD)
     points += [Point(2 * _WEEK_MS + step, step / 100, 3 * _WEEK_MS, points[-1].before + step) for step in range(25)]
 
-    assert change_in(points, now_ms=3 * _WEEK_MS) is None
+    assert _change(points, now_ms=3 * _WEEK_MS) is None
 
 
 @pytest.mark.parametrize("measured", [0.1, 0.3, 0.6])
@@ -297,7 +305,7 @@ def test_a_window_that_was_hardly_used_confirms_nothing() -> None:
 def test_prices_that_measure_poorly_widen_the_interval_and_are_no_change(length_ms: int, measured: float) -> None:
     for seed in range(5):
         points = _windows(seed, *[_USD] * 8, points=30, length_ms=length_ms, measured=measured)
-        changes = [change_in(points[: 30 * number], now_ms=number * length_ms) for number in range(2, 9)]
+        changes = [_change(points[: 30 * number], now_ms=number * length_ms) for number in range(2, 9)]
 
         assert changes == [None] * 7
         capacity = _capacity(points)
@@ -310,5 +318,5 @@ def test_a_cut_is_found_even_if_prices_measure_a_little_off() -> None:
     found = []
     for seed in _SEEDS:
         points = _windows(seed, *[_USD] * 3, _USD * 0.85, measured=0.1)
-        found.append(change_in(points, now_ms=_ended(points)))
+        found.append(_change(points, now_ms=_ended(points)))
     assert len([each for each in found if each is not None and each.shrank]) > len(_SEEDS) * 0.8

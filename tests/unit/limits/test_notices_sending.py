@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.limits.board import Board, LimitBoard
 from exporter.limits.model import PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.limits.notices import Notifier, Services
@@ -30,8 +30,8 @@ class _Bench:
     def __init__(self, folder: Path) -> None:
         self.clock = TurnableClock()
         self.ledger = Ledger(folder / "ledger.sqlite3", clock=self.clock, zone=UTC)
-        labels = Labels(self.ledger.label_store, Aliases(), str)
-        self.board = LimitBoard(ledger=self.ledger, labels=labels, clock=self.clock)
+        shown_names = ShownNames(self.ledger.name_store, Aliases(), str)
+        self.board = LimitBoard(ledger=self.ledger, shown_names=shown_names, clock=self.clock)
 
     def show(self, used: float) -> None:
         now_ms = int(self.clock.now() * 1000)

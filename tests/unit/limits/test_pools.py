@@ -1,6 +1,7 @@
 """Pools of accounts: their states, when the next account is back, and when all are empty."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,9 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
         pytest.param([_up(_window(1.0, gone=2.5)), _up(_window(0.25, gone=0.5))], 1.5, id="used one after the other"),
         # 40 % an hour: 80 % of the first in two hours. It waits since then, and the second has borne all for an hour.
         pytest.param([_cooling(9, _window(0.8, gone=3)), _up(_window(0.4, gone=1))], 1.5, id="one waits"),
-        # As before, but a third one is back in an hour with a window that begins then.
+        # 80 % an hour: the first has 20 % for half an hour; the second has 40 % then.
+        pytest.param([_up(_window(0.8)), _up(_window(0.4, gone=1))], 1.0, id="two whose windows began one by one"),
+        # As the two at one pace, but a third one is back in an hour with a window that begins then.
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(1, _UNSTARTED)], None, id="one is back in time"),
         pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(2, _UNSTARTED)], 1.333, id="one is back too late"),
         pytest.param([_up(_window(0.9)), _cooling(None, _UNSTARTED)], 0.222, id="one that may never be back"),
@@ -130,6 +133,23 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
 )
 def test_all_are_empty_when_the_last_one_is(members: list[Member], empty: float | None) -> None:
     assert _hours(_pool(*members).empty_ms) == empty
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        pytest.param({"observed_ms": _NOW_MS - round(1.5 * _HOUR_MS)}, id="its last answer is old"),
+        pytest.param({"source": "active"}, id="it had to be asked"),
+    ],
+)
+def test_use_that_has_moved_to_another_account_counts_once(idle: dict[str, Any]) -> None:
+    """As with fill-first, at 50 % an hour.
+
+    The second account bore all for 90 minutes: 75 %. Then the first one was back, and has borne all for 90 minutes:
+    75 %. Each has 25 % left, which last for an hour. The paces of their windows are 25 % and 50 % an hour, and a pool
+    with 75 % an hour would be empty in 40 minutes.
+    """
+    assert _hours(_pool(_up(_window(0.75, gone=1.5)), _up(replace(_window(0.75, gone=3), **idle))).empty_ms) == 1
 
 
 def test_the_forecast_reaches_one_day_ahead() -> None:

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
@@ -45,13 +45,13 @@ class Bench:
         """Start again over the same file, as a restarted exporter does."""
         self.ledger = Ledger(self.path, clock=self.clock, zone=UTC)
         self.ledger.register("p")
-        self.labels = Labels(self.ledger.label_store, aliases or Aliases(), _PSEUDONYM)
+        self.shown_names = ShownNames(self.ledger.name_store, aliases or Aliases(), _PSEUDONYM)
         self.limits = LimitBoard(
-            ledger=self.ledger, labels=self.labels, clock=self.clock, statuses=lambda: self.statuses
+            ledger=self.ledger, shown_names=self.shown_names, clock=self.clock, statuses=lambda: self.statuses
         )
         self.exposition = Exposition(
             ledger=self.ledger,
-            labels=self.labels,
+            shown_names=self.shown_names,
             statuses=lambda: self.statuses,
             limits=self.limits,
             prices=open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self.clock),

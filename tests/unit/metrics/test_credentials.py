@@ -19,7 +19,7 @@ def test_a_disabled_login_says_nothing_about_an_account_that_has_another(
     ]
     taken = bench.ledger.take_inventory("p", logins)
     bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken[place] for place in order))]
-    monkeypatch.setattr(bench.labels, "credential", lambda _: "one")
+    monkeypatch.setattr(bench.shown_names, "credential", lambda _: "one")
     bench.limits.refresh()
     text = bench.scrape()
 

@@ -15,10 +15,10 @@ def test_of_two_logins_with_the_same_labels_the_working_one_counts(
     logins = [account("a.json", status="disabled", disabled=True), account("b.json", status="active")]
     taken = bench.ledger.take_inventory("p", logins)
     bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken[place] for place in order))]
-    monkeypatch.setattr(bench.labels, "credential", lambda _: "one")
+    monkeypatch.setattr(bench.shown_names, "credential", lambda _: "one")
     now_ms = bench.clock.now_ms()
     bench.ledger.quota_asks.outlook = {taken[1][0]: LastAsked(next_ms=now_ms + 60_000, result="ok")}
-    families = quota_families(bench.ledger, bench.labels, lambda: bench.statuses, bench.clock)
+    families = quota_families(bench.ledger, bench.shown_names, lambda: bench.statuses, bench.clock)
 
     labels = {"proxy": "p", "credential": "one", "provider": "claude"}
     assert [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples] == [

@@ -138,7 +138,7 @@ def test_a_part_that_fails_costs_only_its_own_families(
     bench.list_accounts(account("a.json", success=1, failed=2, status="active"))
     bench.book()
     bench.ledger.periods.refresh()
-    accounts = tuple((id_, account("a.json", status="active")) for id_ in bench.ledger.label_store.credentials)
+    accounts = tuple((id_, account("a.json", status="active")) for id_ in bench.ledger.name_store.credentials)
     bench.statuses = [ProxyStatus(name="p", state="ok", accounts=accounts[:1])]
     whole = bench.scrape()
     assert f"\n{lost}" in f"\n{whole}"

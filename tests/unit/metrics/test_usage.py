@@ -48,17 +48,17 @@ def _heads(families: Iterable[Metric]) -> list[tuple[str, str, str]]:
 
 
 def _render(bench: Bench, *, open_metrics: bool = False) -> str:
-    text = LedgerText(bench.ledger, bench.labels)
+    text = LedgerText(bench.ledger, bench.shown_names)
     return text.render(openmetrics=open_metrics, for_prometheus=False)[0]
 
 
 def _book_a_bit_of_everything(bench: Bench) -> None:
-    for number, label in enumerate(HOSTILE):
+    for number, name in enumerate(HOSTILE):
         bench.book(
-            model=label,
-            provider=f"{label}'s",
-            client=label,
-            auth_index=label,
+            model=name,
+            provider=f"{name}'s",
+            client=name,
+            auth_index=name,
             times=number + 1,
             nano_usd=10**number + 1,
             billing=Billing(number % 3),
@@ -66,7 +66,7 @@ def _book_a_bit_of_everything(bench: Bench) -> None:
             latency_ms=(number + 1) * 499,
             ttft_ms=number * 120,
         )
-        bench.book(model=label, code="429", auth_index=label, unpriced=label or "no_price")
+        bench.book(model=name, code="429", auth_index=name, unpriced=name or "no_price")
     bench.book(latency_ms=600_001, ttft_ms=1)
     bench.book(latency_ms=500, ttft_ms=100)
 
@@ -86,7 +86,7 @@ def test_the_text_equals_prometheus_clients_sample_by_sample(
 ) -> None:
     _book_a_bit_of_everything(bench)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ClientLibrary(bench.ledger, bench.labels))
+    registry.register(ClientLibrary(bench.ledger, bench.shown_names))
     ours = list(parse(_render(bench, open_metrics=open_metrics) + ("# EOF\n" if open_metrics else "")))
     theirs = list(parse(reference(registry).decode()))
     assert _samples(ours) == _samples(theirs)
@@ -97,7 +97,7 @@ def test_the_text_equals_prometheus_clients_sample_by_sample(
 
 def test_help_and_type_are_the_lines_of_prometheus_client(bench: Bench) -> None:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ClientLibrary(bench.ledger, bench.labels))
+    registry.register(ClientLibrary(bench.ledger, bench.shown_names))
     assert _render(bench) == generate_latest(registry).decode()
     assert _render(bench, open_metrics=True) + "# EOF\n" == _openmetrics(registry).decode()
 
@@ -107,7 +107,7 @@ def test_a_cost_is_exact_to_the_nano_dollar(bench: Bench) -> None:
     assert '",basis="exact",billing="metered"} 9000000001.000000001\n' in _render(bench)
 
 
-def test_two_credentials_with_one_shown_label_are_added_up(bench: Bench) -> None:
+def test_two_credentials_with_one_shown_name_are_added_up(bench: Bench) -> None:
     bench.list_accounts(account("a.json", auth_index="old"))
     bench.book(auth_index="old", times=3, nano_usd=10**9, latency_ms=100)
     bench.book(auth_index="new", times=2, nano_usd=10**9, latency_ms=100, code="")
@@ -128,7 +128,7 @@ def test_a_merge_takes_effect_at_the_next_scrape_of_the_same_renderer(bench: Ben
     bench.list_accounts(account("a.json", auth_index="old"))
     bench.book(auth_index="old", times=3)
     bench.book(auth_index="new", times=2)
-    text = LedgerText(bench.ledger, bench.labels)
+    text = LedgerText(bench.ledger, bench.shown_names)
 
     def requests() -> list[float]:
         families = parse_text(text.render(openmetrics=False, for_prometheus=False)[0])

@@ -114,6 +114,16 @@ def test_a_refusal_is_explained_by_a_window_that_is_stated_to_be_full() -> None:
     assert windows(told(_USAGE, {"rate_limit": limit}).readings) == {("5h", ""): 1}
 
 
+@pytest.mark.parametrize("refusal", [{"allowed": False}, {"limit_reached": True}])
+def test_a_refusal_that_no_window_explains_is_the_accounts(refusal: dict[str, bool]) -> None:
+    # Credits or a spend cap of the workspace may be used up, and shares are rounded down.
+    limit = _limit(_window(40), _window(99, _WEEK), **refusal)
+
+    shares = windows(told(_USAGE, {"rate_limit": limit}).readings)
+
+    assert shares == {("5h", ""): 0.4, ("7d", ""): 0.99, ("account", ""): 1}
+
+
 @pytest.mark.parametrize("windows", [{}, {"primary_window": None}, {"primary_window": _window(None, reset_at=None)}])
 def test_a_refused_account_without_a_window_is_exhausted_as_a_whole(windows: dict[str, Any]) -> None:
     reading = one(told(_USAGE, {"rate_limit": {"allowed": False} | windows}))

@@ -208,6 +208,13 @@ def test_a_refusal_without_any_window_applies_to_the_account() -> None:
     assert reading.ends_ms is None
 
 
+def test_a_refusal_that_no_window_explains_applies_to_the_account() -> None:
+    headers = codex(used_percent="40") | {"X-Codex-Allowed": "False"}
+    found = read(headers, provider="codex", model="gpt-5.4")
+
+    assert named(found) == [("account", "", 1.0), ("5h", "", 0.4)]
+
+
 @pytest.mark.parametrize(
     "flags", [{"X-Codex-Allowed": "true"}, {"X-Codex-Limit-Reached": "false"}, {"X-Codex-Allowed": "no"}, {}]
 )

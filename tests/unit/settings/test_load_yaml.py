@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.settings.load import load_settings, read_aliases
-from exporter.settings.origins import Loaded
+from exporter.settings.load import Loaded, load_settings, read_aliases
 from exporter.settings.proxies import Aliases
 
 

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from exporter.errors import BadAnswerError
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.inventory import Account, read_account_ids, read_auth_files, read_key_list, read_key_uses
 from exporter.records import Billing, CredentialFacts
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
@@ -150,16 +150,16 @@ def test_a_vertex_service_account_is_charged_although_it_is_a_file() -> None:
 # --- in the ledger ------------------------------------------------------------------------------------------------
 
 
-def _labels(ledger: Ledger, aliases: Aliases | None = None) -> Labels:
-    return Labels(ledger.label_store, aliases or Aliases(), PSEUDONYMS.of)
+def _shown_names(ledger: Ledger, aliases: Aliases | None = None) -> ShownNames:
+    return ShownNames(ledger.name_store, aliases or Aliases(), PSEUDONYMS.of)
 
 
 def _shown(ledger: Ledger, aliases: Aliases | None = None) -> dict[str, int]:
     """Requests by shown credential."""
-    labels, shown = _labels(ledger, aliases), dict[str, int]()
+    shown_names, shown = _shown_names(ledger, aliases), dict[str, int]()
     for series, numbers in ledger.totals.series.items():
-        label = labels.credential(ledger.label_store.series[series].credential)
-        shown[label] = shown.get(label, 0) + numbers[0]
+        name = shown_names.credential(ledger.name_store.series[series].credential)
+        shown[name] = shown.get(name, 0) + numbers[0]
     return shown
 
 
@@ -178,7 +178,7 @@ def test_record_and_inventory_find_one_credential_whichever_comes_first(tmp_path
     assert list(_shown(ledger).values()) == [2]
 
 
-def test_an_upgrade_that_changes_every_auth_index_changes_no_label(tmp_path: Path) -> None:
+def test_an_upgrade_that_changes_every_auth_index_changes_no_name(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
     take(intake_of(ledger), [_request("aaaaaaaaaaaaaaaa", 1)])
@@ -190,7 +190,7 @@ def test_an_upgrade_that_changes_every_auth_index_changes_no_label(tmp_path: Pat
     assert list(_shown(open_ledger(tmp_path)).values()) == [2]
 
 
-def test_two_findings_of_one_account_are_merged_under_one_label(tmp_path: Path) -> None:
+def test_two_findings_of_one_account_are_merged_under_one_name(tmp_path: Path) -> None:
     """The account was known; then a record with its new auth_index arrived before the next inventory."""
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
@@ -226,7 +226,7 @@ def test_two_accounts_of_one_address_stay_two(tmp_path: Path) -> None:
     alias = CredentialAlias(email=SecretStr("alice@example.com"), alias="Alice")
     shown = _shown(ledger, Aliases(credentials=(alias,)))
     assert sorted(shown.values()) == [1, 1]
-    assert all(label.startswith("Alice-codex-") for label in shown)
+    assert all(name.startswith("Alice-codex-") for name in shown)
 
 
 def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
     take(intake_of(ledger), [old | {"tokens": {"input_tokens": 1000, "cache_read_tokens": 50_000}}])
     (numbers,) = ledger.totals.series.values()
     assert (numbers[1], numbers[3]) == (51_000, 50_000)
-    assert {route.provider for route in ledger.label_store.routes.values()} == {"claude"}
+    assert {route.provider for route in ledger.name_store.routes.values()} == {"claude"}
     named = CredentialAlias(key=SecretStr("sk-relay"), alias="relay")
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-claude"}
 
@@ -265,8 +265,8 @@ def test_a_handle_of_two_credentials_finds_each_in_any_spelling_of_its_provider(
         ledger.take_inventory("p", both)
         take(intake_of(ledger), [_request("a" * 16, number, provider=name, executor_type="OpenAICompatExecutor")])
     assert list(_shown(ledger).values()) == [5]
-    assert len(ledger.label_store.series) == 1
-    assert ledger.label_store.is_listed("p", "a" * 16)
+    assert len(ledger.name_store.series) == 1
+    assert ledger.name_store.is_listed("p", "a" * 16)
     named = CredentialAlias(auth_index="a" * 16, alias="relay")
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-openai-compatible-relay"}
 
@@ -303,7 +303,7 @@ def test_one_handle_at_two_providers_is_two_credentials_and_each_record_finds_it
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), records[2:])
 
-    assert {(route.provider, route.model) for route in ledger.label_store.routes.values()} == {
+    assert {(route.provider, route.model) for route in ledger.name_store.routes.values()} == {
         ("claude", "claude-sonnet-4-5"),
         ("codex", "gpt-5"),
     }
@@ -320,7 +320,7 @@ def test_a_kimi_account_named_like_claude_is_a_kimi_account_read_like_claude(tmp
     take(intake_of(ledger), [_request("k" * 16, 1, model="kimi-k2.5", tokens=tokens)])
     (numbers,) = ledger.totals.series.values()
     assert numbers[1] == 110, "Claude counts cache reads beside the input"
-    assert {route.provider for route in ledger.label_store.routes.values()} == {"kimi"}
+    assert {route.provider for route in ledger.name_store.routes.values()} == {"kimi"}
 
 
 def test_a_compatible_upstream_named_claude_is_not_claude(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_compatible_upstream_named_claude_is_not_claude(tmp_path: Path) -> Non
     take(intake_of(ledger), [old | {"auth_type": "apikey", "tokens": {"input_tokens": 110, "cached_tokens": 100}}])
     (numbers,) = ledger.totals.series.values()
     assert (numbers[1], numbers[3]) == (110, 100), "cached tokens are inside the input"
-    assert {route.provider for route in ledger.label_store.routes.values()} == {"openai-compatible-claude"}
+    assert {route.provider for route in ledger.name_store.routes.values()} == {"openai-compatible-claude"}
     assert {billing for _, _, billing in ledger.totals.costs} == {Billing.METERED}
 
 
@@ -348,10 +348,10 @@ def test_an_upstream_has_one_name_before_and_after_it_is_listed(tmp_path: Path) 
     take(intake_of(ledger), [_request("c" * 16, 1, **record)])
     ledger.take_inventory("p", _keys("openai-compatibility", upstream))
     take(intake_of(ledger), [_request("c" * 16, 2, **record)])
-    assert {route.provider for route in ledger.label_store.routes.values()} == {"openai-compatible-openrouter"}
+    assert {route.provider for route in ledger.name_store.routes.values()} == {"openai-compatible-openrouter"}
 
 
-def test_an_upstream_that_an_older_version_knew_with_its_capitals_keeps_label_and_counts(tmp_path: Path) -> None:
+def test_an_upstream_that_an_older_version_knew_with_its_capitals_keeps_name_and_counts(tmp_path: Path) -> None:
     """Its handle may have changed meanwhile, as with an update of CPA."""
     ledger = open_ledger(tmp_path)
     (listed,) = _keys("openai-compatibility", {"name": "OpenRouter", "api-key-entries": [{"api-key": "sk-1"}]})
@@ -359,7 +359,7 @@ def test_an_upstream_that_an_older_version_knew_with_its_capitals_keeps_label_an
     place = ("key", f"{PSEUDONYMS.of('sk-1')}/openai-compatible-OpenRouter")
     ledger.take_inventory("p", [replace(listed, facts=typed, identity=place, auth_index="c" * 16, success=5)])
     ledger.take_inventory("p", [replace(listed, auth_index="d" * 16, success=7)])
-    (known,) = ledger.label_store.credentials.values()
+    (known,) = ledger.name_store.credentials.values()
     assert known.provider == "openai-compatible-openrouter"
     assert ledger.totals.attempts[known.id].success == 7
 
@@ -410,7 +410,7 @@ def test_an_account_is_born_only_at_a_known_proxy(tmp_path: Path) -> None:
     assert [key[0] for key in ledger.births.pending] == ["a"]
 
 
-# --- labels -------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------------
 
 
 def test_an_alias_is_found_by_key_email_file_and_auth_index(tmp_path: Path) -> None:
@@ -419,7 +419,7 @@ def test_an_alias_is_found_by_key_email_file_and_auth_index(tmp_path: Path) -> N
     ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1", "auth-index": "c" * 16}))
     take(intake_of(ledger), [_request("a" * 16, 1), _request("c" * 16, 2)])
     masked = set(_shown(ledger))
-    assert not any("alice" in label or "sk-1" in label for label in masked)
+    assert not any("alice" in name or "sk-1" in name for name in masked)
     for who in (
         CredentialAlias(email=SecretStr("alice@example.com"), alias="Alice"),
         CredentialAlias(file=SecretStr("claude-alice@example.com.json"), alias="Alice"),
@@ -427,10 +427,10 @@ def test_an_alias_is_found_by_key_email_file_and_auth_index(tmp_path: Path) -> N
     ):
         shown = _shown(ledger, Aliases(credentials=(who, CredentialAlias(key=SecretStr("sk-1"), alias="team"))))
         assert shown == {"Alice": 1, "team": 1}
-    assert set(_shown(ledger)) == masked, "without the alias the masked label is what it was"
+    assert set(_shown(ledger)) == masked, "without the alias the masked name is what it was"
 
 
-def test_one_address_at_two_providers_gives_two_labels(tmp_path: Path) -> None:
+def test_one_address_at_two_providers_gives_two_names(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     codex = _ALICE | {"name": "codex-alice.json", "provider": "codex", "auth_index": "d" * 16}
     ledger.take_inventory("p", _files(_ALICE, codex))
@@ -445,8 +445,8 @@ def test_clients_are_aliased_by_key_masked_otherwise_and_anonymous_without_one(t
         intake_of(ledger),
         [_request("a", 1, api_key="sk-1"), _request("a", 2, api_key="sk-2"), _request("a", 3, api_key="")],
     )
-    labels = _labels(ledger, Aliases(clients=(ClientAlias(key=SecretStr("sk-1"), alias="laptop"),)))
-    shown = {labels.client(series.client) for series in ledger.label_store.series.values()}
+    shown_names = _shown_names(ledger, Aliases(clients=(ClientAlias(key=SecretStr("sk-1"), alias="laptop"),)))
+    shown = {shown_names.client(series.client) for series in ledger.name_store.series.values()}
     masked = shown - {"laptop", "anonymous"}
     assert len(masked) == 1
     assert masked.pop() == f"client-{PSEUDONYMS.of('sk-2')[:10]}"

@@ -140,7 +140,7 @@ def test_the_running_month_equals_that_of_metrics(tmp_path: Path) -> None:
     for row in bench.answer({"range": "2026-10", "by": "model"}).rows:
         shown[row.name, "requests", ""] = row.usage.total.requests
         shown[row.name, "tokens", ""] = row.usage.total.tokens
-        shown |= {(row.name, "cost_usd", billing.label): row.usage.cost(billing) for billing in Billing}
+        shown |= {(row.name, "cost_usd", billing.word): row.usage.cost(billing) for billing in Billing}
 
     assert {key: value for key, value in gauges.items() if value} == {k: value for k, value in shown.items() if value}
     assert ("other", "requests", "") in shown

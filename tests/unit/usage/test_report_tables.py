@@ -39,7 +39,7 @@ def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
             row.usage.total.tokens
         )
         for billing in Billing:
-            assert Decimal(line[f"{billing.label}_usd"]).scaleb(9) == row.usage.cost(billing)
+            assert Decimal(line[f"{billing.word}_usd"]).scaleb(9) == row.usage.cost(billing)
 
 
 def test_a_name_that_a_spreadsheet_would_run_becomes_text(bench: UsageBench) -> None:

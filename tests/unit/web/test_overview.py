@@ -207,7 +207,7 @@ def _page(books: Books) -> tuple[Flask, StatusPage]:
     page = StatusPage(
         overview=books.overview,
         statuses=lambda: [ProxyStatus(name="p", state="ok", sentence="It is read.")],
-        limits=LimitBoard(ledger=books.ledger, labels=books.labels, clock=books.clock),
+        limits=LimitBoard(ledger=books.ledger, shown_names=books.shown_names, clock=books.clock),
         prices=open_prices(file=None, feed_url=None, store=books.ledger.price_feed, clock=books.clock),
     )
     return app, page

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from exporter.ledger.amounts import Amounts
-from exporter.ledger.labels import Misfit
+from exporter.ledger.shown_names import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.ledger.views.usage import Usage
+from exporter.limits.board import Board
 from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.base import Source
@@ -40,7 +41,7 @@ def _figures(**more: Any) -> Figures:
     )
 
 
-def _labels(*, file_problem: str = "", misfits: Sequence[Misfit] = ()) -> SimpleNamespace:
+def _shown_names(*, file_problem: str = "", misfits: Sequence[Misfit] = ()) -> SimpleNamespace:
     return SimpleNamespace(file_problem=file_problem, misfits=misfits)
 
 
@@ -53,7 +54,7 @@ def _find(**more: Any) -> list[Problem]:
         "ledger_problem": "",
         "prices": SimpleNamespace(problems=[]),
         "limits": SimpleNamespace(problems=[], current=SimpleNamespace(unmatched=())),
-        "labels": _labels(),
+        "shown_names": _shown_names(),
         "folded": 0,
         "moment": lambda ms: f"<{ms}>",
         "now_ms": 0,
@@ -127,7 +128,7 @@ def test_each_state_of_a_proxy_has_its_headline_and_its_sentence(state: str) -> 
 
 
 def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = None) -> CredentialState:
-    return CredentialState(proxy="home", label="c1", provider="claude", plan="", state=state, up=up, retry_ms=retry_ms)
+    return CredentialState(proxy="home", name="c1", provider="claude", plan="", state=state, up=up, retry_ms=retry_ms)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_each_state_of_a_credential_is_described(
     )
     accounts = tuple(books.ledger.take_inventory("p", [listed]))
     statuses = [ProxyStatus(name="p", accounts=accounts)]
-    [found] = credential_states(statuses, [], ledger=books.ledger, labels=books.labels, now_ms=_NOW_MS)
+    [found] = credential_states(statuses, Board(), ledger=books.ledger, shown_names=books.shown_names, now_ms=_NOW_MS)
 
     assert (found.state, found.up, found.retry_ms) == (state, up, retry_ms)
     assert found.attempts is not None
@@ -261,7 +262,7 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
         Misfit("ci", False, ()),
         Misfit("team", True, ("team-claude", "team-codex")),
     ]
-    nothing, several = _find(labels=_labels(misfits=misfits))
+    nothing, several = _find(shown_names=_shown_names(misfits=misfits))
     assert nothing.title == "2 of the aliases name nothing that is known so far"
     assert nothing.names == ("laptop (nearest: client-0123456789)", "ci")
     assert several.title == "1 of the aliases names several accounts"
@@ -280,7 +281,7 @@ def test_a_price_list_says_itself_which_prices_are_in_use() -> None:
 
 
 def test_an_unused_edit_of_the_aliases_is_a_problem() -> None:
-    (problem,) = _find(labels=_labels(file_problem="The last edit is not used."))
+    (problem,) = _find(shown_names=_shown_names(file_problem="The last edit is not used."))
     assert (problem.severity, problem.title, problem.text) == (
         "problem",
         "The aliases have a mistake",

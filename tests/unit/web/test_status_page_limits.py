@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from exporter.errors import LedgerError
-from exporter.ledger.labels import CredentialLabels
+from exporter.ledger.shown_names import CredentialLabels
 from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth

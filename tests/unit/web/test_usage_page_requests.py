@@ -1,4 +1,4 @@
-"""Lists of requests for a question: its range, its filters, and the shown labels."""
+"""Lists of requests for a question: its range, its filters, and the labels of its series."""
 
 import random
 from datetime import UTC, datetime

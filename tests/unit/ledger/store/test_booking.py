@@ -139,7 +139,7 @@ def test_a_disk_that_fills_between_storing_and_booking_loses_nothing(tmp_path: P
         intake.work_off()
     assert (flow_of(ledger).pending, flow_of(ledger).booked) == (400, 1)
     check_sums(ledger)
-    # The ids that the rolled-back transaction added to the label store exist nowhere: no other record may get them.
+    # The ids that the rolled-back transaction added to the name store exist nowhere: no other record may get them.
     _empty(ledger)
     take(intake, [GOOD | {"model": "another"}])
     intake.work_off()
@@ -156,19 +156,19 @@ def test_a_merge_that_is_rolled_back_is_in_no_later_scrape(tmp_path: Path) -> No
     """Prometheus would read the way back down as a reset, and count everything again."""
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
-    first = next(iter(ledger.label_store.credentials))
+    first = next(iter(ledger.name_store.credentials))
 
     def merge_and_fail() -> None:
         with ledger._changing("p") as change:
-            other = ledger.label_store.add_credential(change.connection, ledger.label_store.credentials[first])
-            ledger.label_store.bind(change.connection, 1, "auth_index", GOOD["auth_index"], other)
-            assert ledger.label_store.resolved(first).id == other
+            other = ledger.name_store.add_credential(change.connection, ledger.name_store.credentials[first])
+            ledger.name_store.bind(change.connection, 1, "auth_index", GOOD["auth_index"], other)
+            assert ledger.name_store.resolved(first).id == other
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         merge_and_fail()
-    assert list(ledger.label_store.credentials) == [first]
-    assert ledger.label_store.resolved(first).id == first
+    assert list(ledger.name_store.credentials) == [first]
+    assert ledger.name_store.resolved(first).id == first
 
 
 @pytest.mark.parametrize("place", [0, 5, 7, 20, 40, 60, -3])
@@ -194,9 +194,9 @@ def test_label_sets_beyond_the_bound_are_shown_as_other_and_stay_there(tmp_path:
     ledger = open_ledger(tmp_path, max_label_sets=3)
     records = [GOOD | {"api_key": f"sk-{n}", "request_id": f"{n:08x}"} for n in range(10)]
     take(intake_of(ledger), records)
-    assert ledger.label_store.folded == 7
-    shown = {ledger.label_store.series[id_].client for id_ in ledger.totals.series}
-    assert sorted(ledger.label_store.clients[client] for client in shown)[-1] == "other"
+    assert ledger.name_store.folded == 7
+    shown = {ledger.name_store.series[id_].client for id_ in ledger.totals.series}
+    assert sorted(ledger.name_store.clients[client] for client in shown)[-1] == "other"
     assert len(ledger.totals.series) == 4
     assert sum(numbers[0] for numbers in ledger.totals.series.values()) == 10
     check_sums(ledger)

@@ -1,4 +1,4 @@
-"""A new login of an account is the same credential: one label, one budget, in whatever order logins are listed."""
+"""A new login of an account is the same credential: one name, one budget, in whatever order logins are listed."""
 
 import json
 import sqlite3
@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from exporter.history.sender import shown_labels
+from exporter.history.sender import names_to_send
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.checksums import number_of_row
 from exporter.normalize.inventory import Account, read_auth_files
 from exporter.normalize.pseudonyms import Pseudonyms
@@ -64,10 +64,10 @@ def _book(ledger: Ledger, *handles: str) -> None:
 
 def _shown(ledger: Ledger, aliases: Aliases | None = None) -> dict[str, int]:
     """Requests by shown credential."""
-    labels, shown = Labels(ledger.label_store, aliases or Aliases(), PSEUDONYMS.of), dict[str, int]()
+    shown_names, shown = ShownNames(ledger.name_store, aliases or Aliases(), PSEUDONYMS.of), dict[str, int]()
     for series, numbers in ledger.totals.series.items():
-        label = labels.credential(ledger.label_store.series[series].credential)
-        shown[label] = shown.get(label, 0) + numbers[0]
+        name = shown_names.credential(ledger.name_store.series[series].credential)
+        shown[name] = shown.get(name, 0) + numbers[0]
     return shown
 
 
@@ -107,19 +107,19 @@ def test_a_new_file_of_an_account_is_the_same_credential(
     tmp_path: Path, order: Sequence[tuple[str, ...]], account_id: str | None, restarts: bool
 ) -> None:
     ledger = open_ledger(tmp_path)
-    labels = set[str]()
+    names = set[str]()
     for number, plans in enumerate(order, 1):
         _poll(ledger, *(_login(plan, account_id) for plan in plans))
         _book(ledger, plans[0][0])
         shown = _shown(ledger)
         assert list(shown.values()) == [number]
         assert _shown(ledger, _ALIASES) == {"dev-account": number}
-        labels |= shown.keys()
+        names |= shown.keys()
         if restarts:
             ledger.close()
             ledger = open_ledger(tmp_path)
             assert _shown(ledger) == shown
-    assert len(labels) == 1
+    assert len(names) == 1
     check_sums(ledger)
 
 
@@ -142,7 +142,7 @@ def test_two_workspaces_of_one_address_stay_two_even_if_an_id_is_missing_at_time
     _poll(ledger, plus, team)
     shown = _shown(ledger, _ALIASES)
     assert sorted(shown.values()) == [1, 2]
-    assert all(label.startswith("dev-account-codex-") for label in shown)
+    assert all(name.startswith("dev-account-codex-") for name in shown)
 
 
 def test_two_members_of_a_workspace_are_two_accounts_although_they_share_its_id(tmp_path: Path) -> None:
@@ -185,15 +185,15 @@ def _as_older(folder: Path, ledger: Ledger) -> Ledger:
 def test_the_members_of_a_workspace_in_an_older_ledger_part(
     tmp_path: Path, again: dict[str, Any], first: str, second: str
 ) -> None:
-    """It had them as one. The first that has its old file keeps label and history; each goes by its own names."""
+    """It had them as one. The first that has its old file keeps name and history; each goes by its own names."""
     ledger = open_ledger(tmp_path)
     alice, bob = _login("team"), _login("team", **_BOB)
     _poll(ledger, alice, bob | {"email": _EMAIL})
     _book(ledger, "t", "b")
-    (label,) = _shown(ledger)
+    (name,) = _shown(ledger)
     attempts = _attempts(ledger)
     with ledger._database.transaction() as connection:
-        ledger.label_store.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
+        ledger.name_store.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
     ledger = _as_older(tmp_path, ledger)
     aliases = Aliases(
         credentials=(
@@ -206,7 +206,7 @@ def test_the_members_of_a_workspace_in_an_older_ledger_part(
         _poll(ledger, alice | again, bob)
         _book(ledger, (alice | again)["auth_index"][0], "b")
         shown = _shown(ledger)
-        assert (shown.pop(label), list(shown.values())) == (2 + number, [number])
+        assert (shown.pop(name), list(shown.values())) == (2 + number, [number])
         assert _attempts(ledger) >= attempts
         assert _shown(ledger, aliases) == {first: 2 + number, second: number}
         ledger.close()
@@ -219,7 +219,7 @@ def test_the_only_member_left_of_an_older_ledgers_workspace_goes_by_its_own_addr
     _poll(ledger, alice, bob | {"email": _EMAIL})
     _book(ledger, "t")
     with ledger._database.transaction() as connection:
-        ledger.label_store.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
+        ledger.name_store.name(connection, "email", PSEUDONYMS.of(bob["email"]), 1)
     ledger = _as_older(tmp_path, ledger)
     aliases = (CredentialAlias(email=SecretStr(bob["email"]), alias="bob"), *_ALIASES.credentials)
     _poll(ledger, bob, whole=False)
@@ -250,7 +250,7 @@ def test_a_workspace_of_an_older_ledger_that_is_no_longer_listed_is_not_merged(t
     assert _shown(ledger) == before
 
 
-def test_an_older_ledgers_accounts_of_one_address_keep_their_labels_with_new_files(tmp_path: Path) -> None:
+def test_an_older_ledgers_accounts_of_one_address_keep_their_names_with_new_files(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _poll(ledger, _login("plus"), _login("team", "acc-2"))
     _book(ledger, "p", "t", "t")
@@ -261,7 +261,7 @@ def test_an_older_ledgers_accounts_of_one_address_keep_their_labels_with_new_fil
     for number, files in enumerate(((plus, team), (team, plus)), 1):
         _poll(ledger, *files)
         _book(ledger, "1", "2")
-        assert _shown(ledger) == {label: requests + number for label, requests in before.items()}
+        assert _shown(ledger) == {name: requests + number for name, requests in before.items()}
 
 
 def test_a_member_of_a_workspace_stays_the_same_while_the_plan_is_missing_or_unknown(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_claude_account_is_one_of_an_organization_where_its_file_names_that(tm
         _poll(ledger, *files)
     _book(ledger, "d", "e", "e", "f", "f", "f")
     assert sorted(_shown(ledger).values()) == [1, 2, 3]
-    assert len(ledger.label_store.credentials_with("email", PSEUDONYMS.of(_EMAIL))) == 2
+    assert len(ledger.name_store.credentials_with("email", PSEUDONYMS.of(_EMAIL))) == 2
 
 
 def test_a_new_workspace_does_not_replace_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
@@ -295,9 +295,9 @@ def test_a_new_workspace_does_not_replace_the_one_that_is_known_by_its_file(tmp_
     before = _shown(ledger)
     _poll(ledger, _login("business", "acc-2"), _login("plus"))
     _book(ledger, "b", "p")
-    (label,) = before
+    (name,) = before
     shown = _shown(ledger)
-    assert (shown.pop(label), list(shown.values())) == (2, [1])
+    assert (shown.pop(name), list(shown.values())) == (2, [1])
 
 
 def test_another_account_in_the_same_file_is_another_credential(tmp_path: Path) -> None:
@@ -332,8 +332,8 @@ def test_a_retired_credential_leaves_its_alias_to_the_listed_one(tmp_path: Path)
     for _ in range(2):
         shown = _shown(ledger, _ALIASES)
         assert shown.pop("dev-account") == 2
-        ((label, requests),) = shown.items()
-        assert label.startswith("dev-account-codex-")
+        ((name, requests),) = shown.items()
+        assert name.startswith("dev-account-codex-")
         assert requests == 1
         ledger.close()
         ledger = open_ledger(tmp_path)
@@ -342,7 +342,7 @@ def test_a_retired_credential_leaves_its_alias_to_the_listed_one(tmp_path: Path)
 
 
 @pytest.mark.parametrize("last", [0, 1])
-def test_the_labels_of_deleted_accounts_stay_when_the_last_one_of_that_name_is_deleted(
+def test_the_shown_names_of_deleted_accounts_stay_when_the_last_one_of_that_name_is_deleted(
     last: int, tmp_path: Path
 ) -> None:
     ledger = open_ledger(tmp_path)
@@ -358,10 +358,10 @@ def test_the_labels_of_deleted_accounts_stay_when_the_last_one_of_that_name_is_d
 
 @pytest.mark.parametrize("listed", [("free", "pro"), ("pro", "free"), ("pro",), ("free",)])
 def test_two_old_credentials_of_one_account_are_merged(tmp_path: Path, listed: tuple[str, ...]) -> None:
-    """A pointer merges them: no total falls, and the older one's label stays."""
+    """A pointer merges them: no total falls, and the older one's name stays."""
     ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
     before, attempts = _shown(ledger), _attempts(ledger)
-    in_history = [credential.label for credential in ledger.label_store.credentials.values()]
+    in_history = [credential.long_name for credential in ledger.name_store.credentials.values()]
     assert sorted(before.values()) == [1, 1]
     older = next(iter(before))
     for _ in range(2):
@@ -369,8 +369,8 @@ def test_two_old_credentials_of_one_account_are_merged(tmp_path: Path, listed: t
         assert _shown(ledger) == {older: 2}
         assert _shown(ledger, _ALIASES) == {"dev-account": 2}
         assert _attempts(ledger) == attempts
-        shown = shown_labels(ledger, Labels(ledger.label_store, _ALIASES, PSEUDONYMS.of), "p")
-        credentials = {label: name for (kind, label), name in shown.items() if kind == "credential"}
+        shown = names_to_send(ledger, ShownNames(ledger.name_store, _ALIASES, PSEUDONYMS.of), "p")
+        credentials = {masked: name for (kind, masked), name in shown.items() if kind == "credential"}
         assert credentials == dict.fromkeys(in_history, "dev-account"), "what is in the history follows"
         ledger.close()
         ledger = open_ledger(tmp_path)
@@ -384,14 +384,14 @@ def test_two_old_workspaces_stay_two(tmp_path: Path) -> None:
     assert _shown(ledger) == before
 
 
-def test_a_single_old_file_keeps_its_label(tmp_path: Path) -> None:
+def test_a_single_old_file_keeps_its_name(tmp_path: Path) -> None:
     ledger = _old_ledger(tmp_path, _login("plus"))
     before = _shown(ledger)
     _poll(ledger, _login("plus"))
     assert _shown(ledger) == before
 
 
-def test_an_account_keeps_its_label_without_the_hash_key_while_its_handle_is_known(tmp_path: Path) -> None:
+def test_an_account_keeps_its_name_without_the_hash_key_while_its_handle_is_known(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _poll(ledger, _login("plus"), _login("team", "acc-2"))
     _book(ledger, "p", "t")
@@ -446,7 +446,7 @@ def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:
     ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
 
     def read(handle: str, used: float, at_ms: int) -> None:
-        credential = ledger.label_store.find_credential(1, "auth_index", handle * 16)
+        credential = ledger.name_store.find_credential(1, "auth_index", handle * 16)
         assert credential is not None
         reading = Reading(
             window="7d",
@@ -483,7 +483,7 @@ _POLLS = st.lists(
 
 @settings(max_examples=60)
 @given(polls=_POLLS)
-def test_labels_never_flap_and_totals_never_fall(
+def test_names_never_flap_and_totals_never_fall(
     tmp_path_factory: pytest.TempPathFactory, polls: list[tuple[list[str], int, bool, bool]]
 ) -> None:
     """Three files of one account and one of another workspace, listed in any order, or not, or without their ids."""
@@ -497,7 +497,7 @@ def test_labels_never_flap_and_totals_never_fall(
     for plans, listed, told, restarts in polls:
         # A new file comes with its id: without it nobody could know which of the two it belongs to.
         files = plans[:listed]
-        known = {plan for plan in files if ledger.label_store.is_listed("p", plan[0] * 16)}
+        known = {plan for plan in files if ledger.name_store.is_listed("p", plan[0] * 16)}
         _poll(ledger, *(_login(plan, ids[plan] if told or plan not in known else None) for plan in files))
         _book(ledger, *(plan[0] for plan in files))
         booked += len(files)

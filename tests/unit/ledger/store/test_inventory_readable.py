@@ -1,4 +1,4 @@
-"""The label of a credential without an alias describes the credential, and never changes."""
+"""The name of a credential without an alias describes the credential, and never changes."""
 
 import json
 import sqlite3
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.checksums import number_of_row
 from exporter.normalize.inventory import Account, read_auth_files, read_key_list
 from exporter.settings.proxies import Aliases
@@ -31,8 +31,8 @@ def _key(endpoint: str, entry: dict[str, Any]) -> Account:
 
 
 def _shown(ledger: Ledger) -> list[str]:
-    labels = Labels(ledger.label_store, Aliases(), PSEUDONYMS.of)
-    return [labels.credential(id_) for id_ in ledger.label_store.credentials]
+    shown_names = ShownNames(ledger.name_store, Aliases(), PSEUDONYMS.of)
+    return [shown_names.credential(id_) for id_ in ledger.name_store.credentials]
 
 
 def _book(ledger: Ledger, number: int = 1) -> None:
@@ -56,30 +56,30 @@ def _book(ledger: Ledger, number: int = 1) -> None:
     ],
     ids=["plan", "no plan", "plan of words", "odd plan", "long plan", "address", "key", "compatible"],
 )
-def test_the_label_names_provider_and_plan(tmp_path: Path, account: Account, begins: str) -> None:
+def test_the_name_names_provider_and_plan(tmp_path: Path, account: Account, begins: str) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", [account])
-    (label,) = _shown(ledger)
-    assert label.startswith(begins)
-    digits = label.removeprefix(begins)
+    (name,) = _shown(ledger)
+    assert name.startswith(begins)
+    digits = name.removeprefix(begins)
     assert len(digits) == 4
     assert int(digits, 16) >= 0
-    assert "dev" not in label
+    assert "dev" not in name
     ledger.close()
 
 
-def test_the_same_hash_key_gives_the_same_label(tmp_path: Path) -> None:
-    labels = []
+def test_the_same_hash_key_gives_the_same_name(tmp_path: Path) -> None:
+    names = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         ledger = open_ledger(tmp_path / name)
         ledger.take_inventory("p", [_login()])
-        labels += _shown(ledger)
+        names += _shown(ledger)
         ledger.close()
-    assert labels[0] == labels[1]
+    assert names[0] == names[1]
 
 
-def test_a_plan_that_changes_or_becomes_known_changes_no_label(tmp_path: Path) -> None:
+def test_a_plan_that_changes_or_becomes_known_changes_no_name(tmp_path: Path) -> None:
     for first, then in (("plus", "pro"), ("", "plus")):
         folder = tmp_path / f"from-{first}"
         folder.mkdir()
@@ -94,7 +94,7 @@ def test_a_plan_that_changes_or_becomes_known_changes_no_label(tmp_path: Path) -
         ledger.close()
 
 
-def test_a_credential_first_named_by_a_record_keeps_that_label(tmp_path: Path) -> None:
+def test_a_credential_first_named_by_a_record_keeps_that_name(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _book(ledger)
     assert _shown(ledger) == ["codex-aaaa"]
@@ -103,7 +103,7 @@ def test_a_credential_first_named_by_a_record_keeps_that_label(tmp_path: Path) -
     ledger.close()
 
 
-def test_labels_of_one_proxy_are_distinct(tmp_path: Path) -> None:
+def test_names_of_one_proxy_are_distinct(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     for digits in ("aaaa1", "aaaa2", "aaaa12"):
         take(intake_of(ledger), [GOOD | {"provider": "codex", "auth_index": digits.ljust(16, "0")}])
@@ -112,14 +112,14 @@ def test_labels_of_one_proxy_are_distinct(tmp_path: Path) -> None:
 
 
 def _as_before(folder: Path) -> None:
-    """Take the readable labels out of a ledger, as older versions left it without any."""
+    """Take the readable names out of a ledger, as older versions left it without any."""
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         connection.create_function("number_of_row", -1, number_of_row)
         connection.execute("update credential set readable = ''")
         connection.commit()
 
 
-def test_an_old_ledger_gets_readable_labels_once_and_keeps_its_totals(tmp_path: Path) -> None:
+def test_an_old_ledger_gets_readable_names_once_and_keeps_its_totals(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", [_login(), _login("gone@example.com", auth_index="b" * 16)])
     _book(ledger)
@@ -128,10 +128,10 @@ def test_an_old_ledger_gets_readable_labels_once_and_keeps_its_totals(tmp_path: 
     _as_before(tmp_path)
     ledger = open_ledger(tmp_path)
     old = _shown(ledger)
-    assert [len(label) for label in old] == [len("codex-0123456789")] * 2
+    assert [len(name) for name in old] == [len("codex-0123456789")] * 2
     for _ in range(2):
         ledger.take_inventory("p", [_login(plan="plus")])
-        assert _shown(ledger) == [new[0], old[1]], "what the proxy lists no more keeps its label"
+        assert _shown(ledger) == [new[0], old[1]], "what the proxy lists no more keeps its name"
         _book(ledger, 2)
         ledger.close()
         ledger = open_ledger(tmp_path)

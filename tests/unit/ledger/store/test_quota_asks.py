@@ -23,7 +23,7 @@ CREDENTIAL = 1
 def open_ledger(folder: Path, provider: str = "claude") -> Ledger:
     """The ledger in a folder, which knows the account."""
     ledger = booking.open_ledger(folder)
-    if not ledger.label_store.credentials:
+    if not ledger.name_store.credentials:
         account = Account(
             facts=CredentialFacts(provider=provider), identity=("file", "f"), auth_index="7", auth_type="oauth"
         )

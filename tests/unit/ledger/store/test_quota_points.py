@@ -110,9 +110,9 @@ def test_points_and_changes_continue_with_the_account_into_which_a_login_is_merg
             bench.note(at_ms, credential / 10 + minute * STEP, resets_ms, credential=credential)
         since_ms = _START_MS + (10 * credential + 1) * 60_000
         bench.ledger.quota_points.note_change((credential, "5h", ""), since_ms=since_ms, shrank=True)
-    bench.ledger.label_store.credentials = {
-        1: Credential(id=1, proxy=1, label="codex-1"),
-        2: Credential(id=2, proxy=1, label="codex-2", merged_into=1),
+    bench.ledger.name_store.credentials = {
+        1: Credential(id=1, proxy=1, long_name="codex-1"),
+        2: Credential(id=2, proxy=1, long_name="codex-2", merged_into=1),
     }
     with bench.ledger._database.transaction() as connection:
         bench.ledger.quotas.join(connection)
@@ -133,10 +133,10 @@ def test_a_change_is_counted_once_and_forgets_earlier_points(bench: _Bench) -> N
 
 def test_a_merge_of_two_logins_forgets_no_window_that_another_account_lacks_for_now(bench: _Bench) -> None:
     ledger = bench.ledger
-    ledger.label_store.credentials = {
-        1: Credential(id=1, proxy=1, label="codex-1", provider="codex"),
-        2: Credential(id=2, proxy=1, label="codex-2", provider="codex"),
-        3: Credential(id=3, proxy=1, label="codex-3", provider="codex"),
+    ledger.name_store.credentials = {
+        1: Credential(id=1, proxy=1, long_name="codex-1", provider="codex"),
+        2: Credential(id=2, proxy=1, long_name="codex-2", provider="codex"),
+        3: Credential(id=3, proxy=1, long_name="codex-3", provider="codex"),
     }
     resets_ms = _START_MS + 100 * _HOUR_MS
     for minute, used_ratio in enumerate((0.8, 0.1, 0.1)):
@@ -145,7 +145,7 @@ def test_a_merge_of_two_logins_forgets_no_window_that_another_account_lacks_for_
     assert (1, "7d", "") not in ledger.quotas.current()
     bench.note(_START_MS, 0.1, resets_ms, credential=3)
 
-    ledger.label_store.credentials[3] = replace(ledger.label_store.credentials[3], merged_into=2)
+    ledger.name_store.credentials[3] = replace(ledger.name_store.credentials[3], merged_into=2)
     with ledger._database.transaction() as connection:
         ledger.quotas.join(connection)
     bench.note(_START_MS + 3 * _HOUR_MS, 0.2, resets_ms, window="7d")

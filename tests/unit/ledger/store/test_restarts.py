@@ -42,7 +42,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ],
 )
 def test_each_restart_is_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:
-    proxy = ledger.label_store.proxies["p"]
+    proxy = ledger.name_store.proxies["p"]
     for look in looks.replace(" ", ""):
         witness, restarted = LOOKS[look]
         with ledger._database.transaction() as connection:

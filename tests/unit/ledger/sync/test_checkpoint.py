@@ -72,7 +72,7 @@ def test_a_credential_is_stored_with_everything_that_was_merged_into_it(tmp_path
     ledger.close()
     assert state is not None
     (kept,) = state.documents["credentials"]
-    assert kept.labels == ("claude-0123456789", "claude-fedcba9876")
+    assert kept.long_names == ("claude-0123456789", "claude-fedcba9876")
     assert set(kept.keys) == {
         ("file", PSEUDONYMS.of("a.json")),
         ("auth_index", "0123456789abcdef"),
@@ -102,5 +102,5 @@ def test_no_session_of_a_merged_credential_is_stored(tmp_path: Path) -> None:
     (kept,) = state.documents["credentials"]
     assert ("account_id", "acc/codex") in kept.keys
     sessions = state.documents["limits"].sessions
-    assert [session.scope for session in sessions] == [("credential", kept.labels[0])]
+    assert [session.scope for session in sessions] == [("credential", kept.long_names[0])]
     assert sessions[0].started_ms == 1

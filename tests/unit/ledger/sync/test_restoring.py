@@ -48,8 +48,8 @@ def _take_inventory(ledger: Ledger) -> None:
     ledger.take_inventory("p", [_ACCOUNT])
 
 
-def _past(n: int, label: str) -> dict[str, Any]:
-    names = {"provider": "claude", "model": "claude-sonnet-4-5", "credential": label, "client": _CLIENT.label}
+def _past(n: int, credential: str) -> dict[str, Any]:
+    names = {"provider": "claude", "model": "claude-sonnet-4-5", "credential": credential, "client": _CLIENT.masked}
     words = {"price": "a price", "basis": "exact", "billing": "subscription", "code": "", "unpriced": ""}
     known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": str(n), "requests": 1, "uncached": 1, "nano_usd": 5}
     return dict.fromkeys(ENTRY, 0) | names | words | known
@@ -70,9 +70,9 @@ def test_a_credential_is_one_in_whatever_order_its_names_come(order: tuple[int, 
         steps[step](ledger)
     ledger.restoring("p").add_records([_past(1, "claude-old"), _past(2, "claude-older")], _begin(ledger))
 
-    roots = {ledger.label_store.resolved(series.credential).label for series in ledger.label_store.series.values()}
-    assert roots == {"claude-old"}, "it keeps the label that it has in the history"
-    assert len({series.client for series in ledger.label_store.series.values()}) == 1
+    roots = {ledger.name_store.resolved(series.credential).long_name for series in ledger.name_store.series.values()}
+    assert roots == {"claude-old"}, "it keeps the name that it has in the history"
+    assert len({series.client for series in ledger.name_store.series.values()}) == 1
     ledger.close()
 
 
@@ -106,15 +106,15 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
     for step in steps if restored_first else steps[::-1]:
         step()
     (third, _), (first, _) = ledger.take_inventory("p", accounts)
-    labels = {
-        label: ledger.label_store.credential_labelled(ledger.label_store.proxies["p"], label)
-        for label in ("codex-1", "codex-2")
+    names = {
+        name: ledger.name_store.credential_named(ledger.name_store.proxies["p"], name)
+        for name in ("codex-1", "codex-2")
     }
-    assert labels["codex-1"] is not None
-    assert labels["codex-1"].id == first
-    assert labels["codex-2"] is not None
-    assert labels["codex-2"].retired
-    assert len({third, first, labels["codex-2"].id}) == 3
+    assert names["codex-1"] is not None
+    assert names["codex-1"].id == first
+    assert names["codex-2"] is not None
+    assert names["codex-2"].retired
+    assert len({third, first, names["codex-2"].id}) == 3
     ledger.close()
 
 
@@ -222,7 +222,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
     ledger = open_ledger(tmp_path)
     ledger.register("p")
     _restore_names(ledger)
-    credential = ledger.label_store.find_credential(ledger.label_store.proxies["p"], *_FILE)
+    credential = ledger.name_store.find_credential(ledger.name_store.proxies["p"], *_FILE)
     assert credential is not None
     scope = f"credential:{credential.id}"
     _begin(ledger)
@@ -240,7 +240,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
     ledger.limits.set_anchor("a", 9)
     ledger.restoring("p").finish(past, precedes=precedes)
 
-    client = ledger.label_store.client_ids.get(_PSEUDONYM)
+    client = ledger.name_store.client_ids.get(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
     assert _sessions(ledger) == expected
     assert ledger.limits.anchors() == {"a": 9}, "the newer reset"

@@ -25,7 +25,7 @@ def bench(tmp_path: Path) -> UsageBench:
 
 
 def _requests(bench: UsageBench, spans: list[Span]) -> list[int]:
-    groups = dict.fromkeys(bench.ledger.label_store.series, 0)
+    groups = dict.fromkeys(bench.ledger.name_store.series, 0)
     with bench.ledger.reading() as connection:
         sums = UsageSums(connection, groups, spans)
         return [
@@ -58,7 +58,7 @@ def test_spans_may_overlap_lie_apart_be_empty_and_cut_days_anywhere(bench: Usage
 
 
 def test_totals_are_the_sums_of_all_groups(bench: UsageBench) -> None:
-    groups = {id_: id_ for id_ in bench.ledger.label_store.series}
+    groups = {id_: id_ for id_ in bench.ledger.name_store.series}
     now = int(_NOW * 1000) // BUCKET_MS
     spans = [Span(now - 3 * _DAY, now - _DAY), Span(now - 2 * _DAY - 7, now)]
     totals = [Span(now - 6 * _DAY, now - 2 * _DAY - 3), Span(now - _DAY, now), Span(now - 20 * _DAY, now - 15 * _DAY)]
@@ -84,7 +84,7 @@ def _read_apart(bench: UsageBench, spans: list[Span], groups: dict[int, int]) ->
 
 
 def test_series_without_a_group_do_not_count(bench: UsageBench) -> None:
-    some = {id_: 5 for id_ in bench.ledger.label_store.series if id_ % 2}
+    some = {id_: 5 for id_ in bench.ledger.name_store.series if id_ % 2}
     bench.ledger.days.refresh()
     everything = Span(0, 10**7)
     with bench.ledger.reading() as connection:

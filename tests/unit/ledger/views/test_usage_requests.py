@@ -40,7 +40,7 @@ def test_requests_equal_those_of_the_entries(bench: UsageBench, tmp_path: Path, 
             stopping=lambda: False,
             sent_only=pruned == "old ones that were sent",
         )
-    some = [id_ for id_ in bench.ledger.label_store.series if id_ % 3]
+    some = [id_ for id_ in bench.ledger.name_store.series if id_ % 3]
     with bench.ledger.reading() as connection:
         failed, dearest = read_requests(connection, dict.fromkeys(some, 0), since_ms, _NOW_MS, most=10)
         entries = connection.execute(

@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.settings.kinds import Day, Zone, read_by
 from exporter.settings.problems import ProblemsError
-from exporter.settings.yaml_rows import Day, Row, Zone, read_by, read_rows
+from exporter.settings.yaml_rows import Row, read_rows
 
 
 class _Party(Row):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.shown_names import Misfit, ShownNames
 from exporter.normalize.inventory import read_auth_files
 from exporter.normalize.pseudonyms import Pseudonyms, sign_of_key
 from exporter.settings.load import read_aliases
@@ -20,7 +20,7 @@ _KEY = "sk-client-of-a-test"
 
 
 class Bench:
-    """A ledger that has met an account and a client, and labels with aliases in a file."""
+    """A ledger that has met an account and a client, and names with aliases in a file."""
 
     def __init__(self, folder: Path) -> None:
         self.ledger: Ledger = open_ledger(folder)
@@ -28,8 +28,8 @@ class Bench:
         self.file.write_text("")
         self.meet(_file("alice@example.com"))
         take(intake_of(self.ledger), [GOOD | {"auth_index": "aa11", "api_key": _KEY}])
-        self.labels = Labels(
-            self.ledger.label_store,
+        self.shown_names = ShownNames(
+            self.ledger.name_store,
             Aliases(),
             PSEUDONYMS.of,
             file=self.file,
@@ -43,21 +43,21 @@ class Bench:
     def edit(self, text: str) -> None:
         self.file.write_text(text)
         for _ in range(2):  # the exporter leaves a file alone while it is being written
-            self.labels.reload()
+            self.shown_names.reload()
 
     def edit_aliases(self, *, clients: str = "", credentials: str = "") -> None:
         self.edit(f"aliases:\n  clients: [{clients}]\n  credentials: [{credentials}]\n")
 
     @property
     def shown(self) -> tuple[str, str]:
-        """The labels of the account and the client in use."""
-        (series,) = self.ledger.label_store.series
-        labels = self.labels.series(series)
+        """The names of the account and the client in use."""
+        (series,) = self.ledger.name_store.series
+        labels = self.shown_names.series(series)
         return labels.credential, labels.client
 
     def misfits(self) -> list[Misfit]:
-        self.labels.find_misfits()
-        return list(self.labels.misfits)
+        self.shown_names.find_misfits()
+        return list(self.shown_names.misfits)
 
 
 def _file(email: str, *, name: str = "", auth_index: str = "aa11", provider: str = "claude") -> dict[str, Any]:
@@ -73,11 +73,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_an_edit_of_the_aliases_shows_at_once_and_changes_the_version(bench: Bench) -> None:
-    masked, version = bench.shown, bench.labels.version
+    masked, version = bench.shown, bench.shown_names.version
     with capture_logs() as logs:
         bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}", credentials="{email: alice@example.com, alias: team}")
     assert bench.shown == ("team", "ci")
-    assert bench.labels.version > version
+    assert bench.shown_names.version > version
     assert [(line["event"], line["file"], line["aliases"]) for line in logs] == [
         ("aliases_reloaded", "exporter.yaml", 2)
     ]
@@ -89,20 +89,20 @@ def test_a_bad_edit_is_not_used_and_is_reported_until_it_is_corrected(bench: Ben
     bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")
     bench.edit("aliases:\n  clients:\n  - {key: planted-secret, alias: ci, kye: x}\n")
     assert bench.shown[1] == "ci"
-    assert bench.labels.file_problem.startswith(
+    assert bench.shown_names.file_problem.startswith(
         "The last edit of the configuration file is not in use; the aliases from before it are. aliases.clients[0].kye"
         " (exporter.yaml:3): 'kye' is unknown here. Did you mean key?"
     )
-    assert "planted" not in bench.labels.file_problem
+    assert "planted" not in bench.shown_names.file_problem
     bench.edit("")
-    assert bench.labels.file_problem == ""
+    assert bench.shown_names.file_problem == ""
 
 
-def test_an_alias_may_name_a_masked_label(bench: Bench) -> None:
+def test_an_alias_may_name_a_masked_name(bench: Bench) -> None:
     account, client = bench.shown
     bench.edit_aliases(clients=f"{{label: {client}, alias: ci}}", credentials=f"{{label: {account}, alias: team}}")
     assert bench.shown == ("team", "ci")
-    assert bench.labels.aliases_of_clients() == {PSEUDONYMS.of(_KEY): "ci"}
+    assert bench.shown_names.aliases_of_clients() == {PSEUDONYMS.of(_KEY): "ci"}
     assert bench.misfits() == []
 
 
@@ -115,7 +115,7 @@ def test_an_alias_may_name_a_masked_label(bench: Bench) -> None:
         "label: MASKED0",
     ],
 )
-def test_an_alias_that_names_no_account_is_reported_with_the_nearest_label(bench: Bench, credential: str) -> None:
+def test_an_alias_that_names_no_account_is_reported_with_the_nearest_name(bench: Bench, credential: str) -> None:
     account, _ = bench.shown
     bench.edit_aliases(credentials=f"{{{credential.replace('MASKED', account)}, alias: team}}")
     with capture_logs() as logs:
@@ -127,9 +127,7 @@ def test_an_alias_that_names_no_account_is_reported_with_the_nearest_label(bench
 
 
 @pytest.mark.parametrize(("client", "near"), [("key: sk-client-of-a-tesd", True), ("key: quite-another", False)])
-def test_an_alias_that_names_no_client_is_reported_with_the_nearest_label(
-    bench: Bench, client: str, near: bool
-) -> None:
+def test_an_alias_that_names_no_client_is_reported_with_the_nearest_name(bench: Bench, client: str, near: bool) -> None:
     masked = bench.shown[1]
     bench.edit_aliases(clients=f"{{{client}, alias: ci}}")
     assert bench.misfits() == [Misfit("ci", False, (masked,) if near else ())]
@@ -150,41 +148,41 @@ def test_nothing_is_reported_before_anything_was_met(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
     aliases = read_aliases(tmp_path / "c.yaml")
-    labels = Labels(ledger.label_store, aliases, PSEUDONYMS.of)
-    labels.find_misfits()
-    assert labels.misfits == ()
+    shown_names = ShownNames(ledger.name_store, aliases, PSEUDONYMS.of)
+    shown_names.find_misfits()
+    assert shown_names.misfits == ()
     ledger.close()
 
 
-def test_a_label_in_use_without_an_alias_is_noticed(bench: Bench) -> None:
-    assert bench.labels.without_alias
+def test_a_name_in_use_without_an_alias_is_noticed(bench: Bench) -> None:
+    assert bench.shown_names.without_alias
     bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")
-    assert bench.labels.without_alias
+    assert bench.shown_names.without_alias
     bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}", credentials="{auth_index: aa11, alias: team}")
-    assert not bench.labels.without_alias
+    assert not bench.shown_names.without_alias
 
 
-def _noted(bench: Bench, aliases: str, pseudonyms: Pseudonyms) -> Labels:
-    """The labels that a start with these aliases and this hash key shows."""
+def _noted(bench: Bench, aliases: str, pseudonyms: Pseudonyms) -> ShownNames:
+    """The names that a start with these aliases and this hash key shows."""
     bench.file.write_text(f"aliases: {{clients: [{aliases}]}}")
-    labels = Labels(bench.ledger.label_store, read_aliases(bench.file), pseudonyms.of)
-    bench.ledger.note_aliases(labels.aliases_of_clients(), key_sign=sign_of_key(pseudonyms.of))
-    return labels
+    shown_names = ShownNames(bench.ledger.name_store, read_aliases(bench.file), pseudonyms.of)
+    bench.ledger.note_aliases(shown_names.aliases_of_clients(), key_sign=sign_of_key(pseudonyms.of))
+    return shown_names
 
 
 def test_a_client_keeps_its_alias_under_another_hash_key(bench: Bench) -> None:
-    aliases, (client,) = f"{{key: {_KEY}, alias: ci}}, {{key: k2, alias: new}}", bench.ledger.label_store.clients
+    aliases, (client,) = f"{{key: {_KEY}, alias: ci}}, {{key: k2, alias: new}}", bench.ledger.name_store.clients
     for pseudonyms in (PSEUDONYMS, Pseudonyms(b"another key"), Pseudonyms(b"a third key")):
         assert _noted(bench, aliases, pseudonyms).client(client) == "ci"
-        assert bench.ledger.label_store.client_ids == {pseudonyms.of(_KEY): client}
+        assert bench.ledger.name_store.client_ids == {pseudonyms.of(_KEY): client}
     bench.ledger.close()
     reopened = open_ledger(bench.file.parent)
-    assert reopened.label_store.client_ids == {pseudonyms.of(_KEY): client}
+    assert reopened.name_store.client_ids == {pseudonyms.of(_KEY): client}
     reopened.close()
 
 
 def test_an_alias_that_goes_to_another_key_leaves_its_client(bench: Bench) -> None:
-    masked, (client,) = bench.shown[1], bench.ledger.label_store.clients
+    masked, (client,) = bench.shown[1], bench.ledger.name_store.clients
     _noted(bench, f"{{key: {_KEY}, alias: ci}}", PSEUDONYMS)
     assert _noted(bench, "{key: k2, alias: ci}", PSEUDONYMS).client(client) == masked
     assert _noted(bench, "{key: k2, alias: ci}", Pseudonyms(b"another key")).client(client) == masked

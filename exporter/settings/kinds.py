@@ -1,25 +1,29 @@
-"""From text to value, one function for each kind of setting.
+"""From text to value: a type for each kind of setting.
 
-Each raises an error with two sentences: why the value is wrong and what to do. They never repeat a secret or a URL: a
-URL may hold a password, and a secret may have been put where a URL belongs.
+Errors have two sentences: why the value is wrong and what to do. They never repeat a secret or a URL: a URL may hold a
+password, and a secret may have been put where a URL belongs.
 """
 
 import base64
 import ipaddress
 import re
 import zoneinfo
+from collections.abc import Callable
+from datetime import date, tzinfo
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, PlainValidator, SecretStr
+from pydantic_core import PydanticKnownError
 
-from exporter.sentences import say
+from exporter.sentences import pattern, say
 from exporter.settings.problems import ProblemsError, nearest, shown, wrong
 from exporter.settings.yaml_values import Text
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
-_PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _API_PATH = re.compile(r"/(v[018]|v1beta|v[0-9]+/management(/.*)?|management\.html)\Z")
 """The base of one of CPA's APIs, as clients of models have it, and the Management API with its page."""
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
@@ -28,13 +32,47 @@ _QUOTED = ('""', "''", "“”", "\u2018\u2019")
 _SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 """Keys of projects: ``sb_secret_`` with letters and digits, or the older tokens (JWT)."""
 _COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
-_SHORTEST_HASH_KEY = 16
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_Value = TypeVar("_Value")
+_Checked = TypeVar("_Checked", str, SecretStr)
 
 
-def log_level(value: object) -> object:
-    """A level, with the synonyms of other programs."""
-    return {"warn": "warning", "critical": "error"}.get(str(value), value)
+def only(is_right: Callable[[str], object], why: str, fix: str) -> AfterValidator:
+    """A validator of texts and secrets: refuses those that are not right, for which ``why`` and ``fix`` are said."""
+
+    def check(value: _Checked) -> _Checked:
+        if not is_right(value.get_secret_value() if isinstance(value, SecretStr) else value):
+            raise wrong(why, fix)
+        return value
+
+    return AfterValidator(check)
+
+
+def text(value: object) -> str:
+    """A validator: a text that is not empty."""
+    if isinstance(value, str) and value:
+        return str(value)
+    raise PydanticKnownError("string_type")
+
+
+def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
+    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
+
+    def check(value: object) -> _Value:
+        written = text(value)
+        try:
+            found = read(written)
+        except ValueError:
+            found = None
+        if found is None:
+            raise wrong(why, fix, value=shown(written), **values)
+        return found
+
+    return PlainValidator(check)
+
+
+def _day(written: str) -> date | None:
+    return date.fromisoformat(written) if _DATE.fullmatch(written) else None
 
 
 def zone_name(name: str) -> str:
@@ -63,7 +101,7 @@ def is_zone(name: str) -> bool:
     return bool(name)
 
 
-def path(value: object) -> object:
+def _path(value: object) -> object:
     """A path. A relative one is below the directory of the place where it was written."""
     if not isinstance(value, Text):
         return value
@@ -92,21 +130,7 @@ def _looks_like_host(text: str) -> bool:
     return _HOST_NAME.fullmatch(text) is not None or _ip(text) is not None
 
 
-def listen_host(text: str) -> str:
-    """An IP address or a host name to listen on, without port."""
-    if not _looks_like_host(text):
-        raise wrong(
-            "It is not an IP address or a host name.",
-            "Give it without port and brackets, for example 127.0.0.1, or 0.0.0.0 for all interfaces.",
-        )
-    return text
-
-
-def one_or_list(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-def host_list(names: tuple[str, ...]) -> tuple[str, ...]:
+def _host_list(names: tuple[str, ...]) -> tuple[str, ...]:
     """Host names, of which several may stand in one text with commas; lower case, without port, each once."""
     parts = (part.strip().lower().removeprefix("[").removesuffix("]") for part in ",".join(names).split(","))
     hosts = tuple(dict.fromkeys(filter(None, parts)))
@@ -116,12 +140,6 @@ def host_list(names: tuple[str, ...]) -> tuple[str, ...]:
             "List host names separated by commas, without http://, port, path or *.",
         )
     return hosts
-
-
-def proxy_name(text: str) -> str:
-    if not _PROXY_NAME.fullmatch(text):
-        raise wrong("It is not a name for a proxy.", "Use 1 to 64 of the characters A-Z a-z 0-9 _ . - in it.")
-    return text
 
 
 def _unquoted(text: str) -> str:
@@ -166,12 +184,12 @@ def proxy_url(text: str) -> str:
     return _url(text, login=login, below=_API_PATH, names="one of the proxy's APIs or a page, not the proxy itself")
 
 
-def list_url(text: str) -> str:
+def _list_url(text: str) -> str:
     why = "It holds user:password@, which is not supported here."
     return _url(text, login=(why, "Use an address that needs no password."))
 
 
-def supabase_url(text: str) -> str:
+def _supabase_url(text: str) -> str:
     login = ("It holds user:password@.", "Remove it; the key goes into SUPABASE_SECRET_KEY.")
     return _url(text, login=login, below=_DATA_API_PATH, names="one of the project's APIs, not the project")
 
@@ -181,10 +199,10 @@ def same_server(url: str) -> tuple[str, str, int, str]:
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     name = "localhost" if is_loopback(host) else host
-    return parts.scheme, name, parts.port or _DEFAULT_PORTS[parts.scheme], parts.path
+    return parts.scheme, name, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path
 
 
-def text_of_file(value: object) -> object:
+def _text_of_file(value: object) -> object:
     """The text of the file that is named, if it is ``<name>_file`` that is set."""
     if not isinstance(value, Text) or not value.at.name.lower().endswith("_file"):
         return value
@@ -197,53 +215,76 @@ def text_of_file(value: object) -> object:
     return text
 
 
-def printable(text: str) -> str:
-    if not text.isprintable():
-        raise wrong(say("It holds a line break or control character."), say("Remove it."))
-    return text
-
-
-def one_line(secret: SecretStr) -> SecretStr:
-    printable(secret.get_secret_value())
-    return secret
-
-
-def management_key(key: SecretStr) -> SecretStr:
-    """CPA's management key in plain text."""
-    if _BCRYPT.fullmatch(_unquoted(key.get_secret_value())):
-        raise wrong(
-            "It is the hash that CPA writes back to its config.yaml, not the key.",
-            "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",
-        )
-    return key
-
-
-def hash_key(key: SecretStr) -> SecretStr:
-    if len(key) < _SHORTEST_HASH_KEY:
-        raise wrong(
-            f"It is shorter than {_SHORTEST_HASH_KEY} characters, so hashed e-mail addresses could be guessed.",
-            "Make one with: openssl rand -hex 32.",
-        )
-    return key
-
-
-def supabase_key(key: SecretStr) -> SecretStr:
-    """A key that may write: not the publishable one, and not the old token of the role ``anon``."""
-    text = key.get_secret_value()
-    if text.startswith("sb_publishable_") or _is_anonymous(text):
-        raise wrong("It is the project's public key, which may not write.", _COPY_IT)
-    if not _SUPABASE_KEY.fullmatch(text):
-        raise wrong(
-            "It has characters that no key has. The project's page shows dots in place of most of a key until it is"
-            " revealed, and quotes are not part of it.",
-            _COPY_IT,
-        )
-    return key
-
-
 def _is_anonymous(token: str) -> bool:
     try:
         claims = base64.urlsafe_b64decode(token.split(".")[1] + "==")
     except (IndexError, ValueError):
         return False
     return b'"role":"anon"' in claims.replace(b" ", b"")
+
+
+def or_file(name: str) -> AliasChoices:
+    """The names of a secret: it may be given as ``<name>_file`` instead, the name of a file with it."""
+    return AliasChoices(name, f"{name}_file")
+
+
+IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+"""Beside a type of a few words: capitals do not matter."""
+ONE_OR_LIST = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+PRINTABLE = only(str.isprintable, pattern("It holds a line break or control character."), pattern("Remove it."))
+_IS_HOST = only(
+    _looks_like_host,
+    "It is not an IP address or a host name.",
+    "Give it without port and brackets, for example 127.0.0.1, or 0.0.0.0 for all interfaces.",
+)
+_IS_PROXY_NAME = only(
+    re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch,
+    "It is not a name for a proxy.",
+    "Use 1 to 64 of the characters A-Z a-z 0-9 _ . - in it.",
+)
+_IS_NO_HASH = only(
+    lambda key: not _BCRYPT.fullmatch(_unquoted(key)),
+    "It is the hash that CPA writes back to its config.yaml, not the key.",
+    "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",
+)
+_IS_LONG = only(
+    lambda key: len(key) >= 16,
+    "It is shorter than 16 characters, so hashed e-mail addresses could be guessed.",
+    "Make one with: openssl rand -hex 32.",
+)
+_MAY_WRITE = only(
+    lambda key: not key.startswith("sb_publishable_") and not _is_anonymous(key),
+    "It is the project's public key, which may not write.",
+    _COPY_IT,
+)
+_IS_WHOLE = only(
+    _SUPABASE_KEY.fullmatch,
+    "It has characters that no key has. The project's page shows dots in place of most of a key until it is revealed,"
+    " and quotes are not part of it.",
+    _COPY_IT,
+)
+
+File = Annotated[Path, BeforeValidator(_path)]
+Host = Annotated[str, _IS_HOST]
+"""An IP address or a host name to listen on, without port."""
+HostList = Annotated[tuple[str, ...], ONE_OR_LIST, AfterValidator(_host_list)]
+ListUrl = Annotated[str, AfterValidator(_list_url)]
+ProxyName = Annotated[str, _IS_PROXY_NAME]
+ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
+SupabaseUrl = Annotated[str, AfterValidator(_supabase_url)]
+ZoneName = Annotated[str, AfterValidator(zone_name)]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    BeforeValidator(lambda level: {"warn": "warning", "critical": "error"}.get(str(level), level)),  # of other programs
+    IN_LOWER_CASE,
+]
+Day = Annotated[date, read_by(_day, pattern("{value} is not a day."), pattern("Write it as 2026-11-24."))]
+Zone = Annotated[tzinfo, PlainValidator(lambda value: zoneinfo.ZoneInfo(zone_name(text(value))))]
+Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
+Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
+
+SecretText = Annotated[SecretStr, BeforeValidator(_text_of_file)]
+Secret = Annotated[SecretText, PRINTABLE]
+ManagementKey = Annotated[Secret, _IS_NO_HASH]
+HashKey = Annotated[Secret, _IS_LONG]
+SupabaseKey = Annotated[Secret, _MAY_WRITE, _IS_WHOLE]

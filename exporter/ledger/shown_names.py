@@ -1,6 +1,6 @@
-"""The labels under which clients and credentials are shown.
+"""The names under which clients and credentials are shown.
 
-The ledger stores numbers; a label is looked up when it is shown: the user's alias, or else the masked label made at the
+The ledger stores numbers; a name is looked up when it is shown: the user's alias, or else the masked name made at the
 first meeting. So an alias can come, change and go while the program runs, and no total splits.
 """
 
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import structlog
 from pydantic import SecretStr
 
-from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
+from exporter.ledger.credential_store import MASKED, Credential
+from exporter.ledger.name_store import ANONYMOUS, OTHER, NameStore
 from exporter.ledger.views.totals import Attempts, Totals
 from exporter.logs import add_secrets
 from exporter.normalize.inventory import Account
@@ -66,7 +66,7 @@ class Alias(NamedTuple):
 class Misfit(NamedTuple):
     """An alias that names nothing known so far, or several credentials of one proxy, shown as ``names``.
 
-    If it names nothing, ``names`` has the label of the nearest match, if there is one.
+    If it names nothing, ``names`` has the name of the nearest match, if there is one.
     """
 
     alias: str
@@ -74,8 +74,8 @@ class Misfit(NamedTuple):
     names: tuple[str, ...]
 
 
-class Labels:
-    """Looks up shown labels. ``version`` rises whenever one of them may have changed.
+class ShownNames:
+    """Looks up shown names. ``version`` rises whenever one of them may have changed.
 
     ``file_problem`` is a sentence if the last edit of the aliases' file is not in use, else empty; ``misfits`` is what
     ``find_misfits`` found last.
@@ -83,7 +83,7 @@ class Labels:
 
     def __init__(
         self,
-        label_store: LabelStore,
+        name_store: NameStore,
         aliases: Aliases,
         pseudonym: Pseudonym,
         *,
@@ -91,7 +91,7 @@ class Labels:
         nearest_pseudonym: NearestPseudonym = lambda *_: "",
     ) -> None:
         """``file`` holds the aliases, and is read again when it changes. Raises SettingsError if it cannot be read."""
-        self._label_store = label_store
+        self._name_store = name_store
         self._pseudonym = pseudonym
         self._nearest_pseudonym = nearest_pseudonym
         self._file: WatchedFile[Aliases] | None = (
@@ -111,7 +111,7 @@ class Labels:
 
     @property
     def version(self) -> int:
-        return self._label_store.labels_version + self._taken
+        return self._name_store.names_version + self._taken
 
     def reload(self, *, now: bool = False) -> None:
         """Use the file's aliases if the file has changed, or ``now``."""
@@ -131,27 +131,27 @@ class Labels:
 
     def proxy(self, id_: int) -> str:
         if id_ not in self._proxies:
-            self._proxies = {id_: name for name, id_ in self._label_store.proxies.items()}
+            self._proxies = {id_: name for name, id_ in self._name_store.proxies.items()}
         return self._proxies[id_]
 
     def route(self, id_: int) -> RouteLabels:
-        found = self._label_store.routes[id_]
+        found = self._name_store.routes[id_]
         return RouteLabels(proxy=self.proxy(found.proxy), provider=found.provider, model=found.model)
 
     def series(self, id_: int) -> SeriesLabels:
-        found = self._label_store.series[id_]
+        found = self._name_store.series[id_]
         return SeriesLabels(
             *self.route(found.route), credential=self.credential(found.credential), client=self.client(found.client)
         )
 
     def client(self, id_: int) -> str:
         self._refresh()
-        return self._clients.get(id_) or self._label_store.clients[id_]
+        return self._clients.get(id_) or self._name_store.clients[id_]
 
     def credential(self, id_: int) -> str:
-        """The label of a credential, or of the one it was merged into."""
+        """The name of a credential, or of the one it was merged into."""
         self._refresh()
-        found = self._label_store.resolved(id_)
+        found = self._name_store.resolved(id_)
         return self._credentials.get(found.id) or found.masked
 
     def accounts(
@@ -176,7 +176,7 @@ class Labels:
         sums: dict[CredentialLabels, Attempts] = {}
         with totals.lock:
             for id_, count in totals.attempts.items():
-                credential = self._label_store.resolved(id_)
+                credential = self._name_store.resolved(id_)
                 key = CredentialLabels(self.proxy(credential.proxy), self.credential(id_), credential.provider)
                 sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
                 if id_ not in hidden:
@@ -194,13 +194,16 @@ class Labels:
 
     @property
     def without_alias(self) -> bool:
-        """Whether any client or credential in use is shown under its masked label."""
+        """Whether any client in use, or any credential that is listed or in use, is shown under its masked name."""
         self._refresh()
-        label_store, masked = self._label_store, {ANONYMOUS, OTHER}
+        store, masked = self._name_store, {ANONYMOUS, OTHER}
+        used = list(store.series.values())
+        listed = [id_ for id_, each in list(store.credentials.items()) if not each.gone]
         return any(
-            (each.client not in self._clients and label_store.clients[each.client] not in masked)
-            or ((found := label_store.resolved(each.credential)).id not in self._credentials and found.label != OTHER)
-            for each in list(label_store.series.values())
+            each.client not in self._clients and store.clients[each.client] not in masked for each in used
+        ) or any(
+            (found := store.resolved(id_)).id not in self._credentials and found.long_name != OTHER
+            for id_ in {*listed, *(each.credential for each in used)}
         )
 
     def look_for_misfits(self) -> tuple[Misfit, ...]:
@@ -217,20 +220,20 @@ class Labels:
                 _log.warning(event, alias=each.alias, **names)
 
     def _of_credentials(self) -> Iterator[Misfit]:
-        label_store = self._label_store
-        for each in self._credential_aliases if label_store.credentials else ():
-            found = label_store.credentials_with(each.kind, each.value)
+        name_store = self._name_store
+        for each in self._credential_aliases if name_store.credentials else ():
+            found = name_store.credentials_with(each.kind, each.value)
             rivals = [one for one in found if not one.retired and _rivals(one, found)]
             if rivals or not found:
-                like = "" if found else self._nearest(each, label_store.called(each.kind))
-                shown = rivals or label_store.credentials_with(each.kind, like)
+                like = "" if found else self._nearest(each, name_store.called(each.kind))
+                shown = rivals or name_store.credentials_with(each.kind, like)
                 yield Misfit(each.alias, bool(rivals), tuple(sorted(self.credential(one.id) for one in shown)))
 
     def _of_clients(self) -> Iterator[Misfit]:
-        clients = self._label_store.clients_by_pseudonym()
+        clients = self._name_store.clients_by_pseudonym()
         for each, pseudonym in self._of_whom() if clients else ():
             if pseudonym not in clients:
-                known = set(clients.values()) if each.kind == LABEL else clients.keys()
+                known = set(clients.values()) if each.kind == MASKED else clients.keys()
                 found = self._nearest(each, known)
                 yield Misfit(each.alias, False, tuple(filter(None, [clients.get(found, found)])))
 
@@ -240,9 +243,9 @@ class Labels:
         return nearest(alias.value, known)
 
     def _of_whom(self) -> list[tuple[Alias, str | None]]:
-        """The clients' aliases, each with the pseudonym that it is for; None for a label that nobody has."""
-        labelled = {label: pseudonym for pseudonym, label in self._label_store.clients_by_pseudonym().items()}
-        return [(each, labelled.get(each.value) if each.kind == LABEL else each.value) for each in self._client_aliases]
+        """The clients' aliases, each with the pseudonym that it is for; None for a masked name that nobody has."""
+        masked = {name: pseudonym for pseudonym, name in self._name_store.clients_by_pseudonym().items()}
+        return [(each, masked.get(each.value) if each.kind == MASKED else each.value) for each in self._client_aliases]
 
     def _refresh(self) -> None:
         with self._lock:
@@ -252,24 +255,24 @@ class Labels:
             self._clients = {
                 id_: alias
                 for pseudonym, alias in self.aliases_of_clients().items()
-                if (id_ := self._label_store.client_ids.get(pseudonym)) is not None
+                if (id_ := self._name_store.client_ids.get(pseudonym)) is not None
             }
             self._credentials = self._aliased_credentials()
             self._seen = version
 
     def _aliased_credentials(self) -> dict[int, str]:
-        labels: dict[int, str] = {}
+        names: dict[int, str] = {}
         for kind, value, _, alias in self._credential_aliases:
-            found = self._label_store.credentials_with(kind, value)
+            found = self._name_store.credentials_with(kind, value)
             for credential in found:
                 others = _rivals(credential, found)
                 if not others:
-                    labels[credential.id] = alias
+                    names[credential.id] = alias
                 elif all(other.provider != credential.provider for other in others):
-                    labels[credential.id] = f"{alias}-{credential.provider}"
+                    names[credential.id] = f"{alias}-{credential.provider}"
                 else:
-                    labels[credential.id] = f"{alias}-{credential.masked}"
-        return labels
+                    names[credential.id] = f"{alias}-{credential.masked}"
+        return names
 
 
 def _rivals(credential: Credential, found: Iterable[Credential]) -> list[Credential]:

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.ledger.credential_store import LABEL_DIGITS, CredentialStore, insert_row, shared_handle
+from exporter.ledger.credential_store import NAME_DIGITS, CredentialStore, insert_row, shared_handle
 from exporter.ledger.statements import insert
 from exporter.records import UsageRecord
 
 OTHER = "other"
-"""The label value into which label sets beyond the bound are folded."""
+"""The name under which label sets beyond the bound are folded."""
 ANONYMOUS = "anonymous"
-"""The label of the clients of a proxy that asks for no key."""
+"""The name of the clients of a proxy that asks for no key."""
 
-BY_LABEL = "label:"
-"""Begins the pseudonym of a client that is known only by its label."""
+BY_NAME = "label:"
+"""Begins the pseudonym of a client that is known only by its masked name."""
 _MOST_RECENT = 20_000
 
 
@@ -40,7 +40,7 @@ class Series:
     shown: int
 
 
-class LabelStore(CredentialStore):
+class NameStore(CredentialStore):
     """Ids of proxies, clients, credentials, routes, series and prices.
 
     Methods that may add something take the connection of the running transaction. After a rollback the caller must
@@ -76,7 +76,7 @@ class LabelStore(CredentialStore):
         self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
         self._price_ids = dict(connection.execute("select price, id from price"))
         self._shown = sum(1 for id_, series in self.series.items() if series.shown == id_)
-        self.labels_version += 1
+        self.names_version += 1
 
     @property
     def folded(self) -> int:
@@ -84,13 +84,13 @@ class LabelStore(CredentialStore):
         return len(self.series) - self._shown
 
     def clients_by_pseudonym(self) -> dict[str, str]:
-        """The labels of all clients."""
+        """The masked names of all clients."""
         return {pseudonym: self.clients[id_] for pseudonym, id_ in list(self.client_ids.items())}
 
-    def client_label(self, pseudonym: str) -> str:
-        """The label of a client without an alias, even before it is first met."""
+    def masked_client(self, pseudonym: str) -> str:
+        """The name of a client without an alias, even before it is first met."""
         id_ = self.client_ids.get(pseudonym)
-        return _client_label(pseudonym) if id_ is None else self.clients[id_]
+        return _masked_client(pseudonym) if id_ is None else self.clients[id_]
 
     def proxy_id(self, connection: sqlite3.Connection, name: str) -> int:
         if name not in self.proxies:
@@ -106,9 +106,9 @@ class LabelStore(CredentialStore):
         """Return the id of the record's label set; a new one is created, and shown or folded for good."""
         # Nearly every record resembles an earlier one, and walking four dictionaries costs as much as pricing it.
         like = (proxy, record.auth_index, record.source, record.client, record.provider, record.model)
-        if self._recent_version != self.labels_version or len(self._recent) > _MOST_RECENT:
+        if self._recent_version != self.names_version or len(self._recent) > _MOST_RECENT:
             self._recent.clear()
-            self._recent_version = self.labels_version
+            self._recent_version = self.names_version
         id_ = self._recent.get(like)
         if id_ is None:
             credential = self._credential_of(connection, proxy, record)
@@ -133,8 +133,8 @@ class LabelStore(CredentialStore):
         return id_
 
     def _other(self, connection: sqlite3.Connection, proxy: int, provider: str) -> int:
-        credential = self._keyed_credential(connection, proxy, "fold", OTHER, label=OTHER)
-        client = self.client_id(connection, OTHER, label=OTHER)
+        credential = self._keyed_credential(connection, proxy, "fold", OTHER, long_name=OTHER)
+        client = self.client_id(connection, OTHER, masked=OTHER)
         return self.series_with(connection, Route(proxy, provider, OTHER), credential, client, folds=False)
 
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
@@ -144,19 +144,19 @@ class LabelStore(CredentialStore):
             self.routes[id_] = route
         return id_
 
-    def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
-        """Return the id of a client, creating it if it is new. One known only by its label gets its pseudonym."""
+    def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, masked: str = "") -> int:
+        """Return the id of a client, creating it if it is new. One known only by its name gets its pseudonym."""
         id_ = self.client_ids.get(pseudonym)
         if id_ is None:
-            label = label or _client_label(pseudonym)
-            id_ = self.client_ids.pop(BY_LABEL + label, None)
+            masked = masked or _masked_client(pseudonym)
+            id_ = self.client_ids.pop(BY_NAME + masked, None)
             if id_ is None:
-                id_ = insert_row(connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label))
-                self.clients[id_] = label
+                id_ = insert_row(connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, masked))
+                self.clients[id_] = masked
             else:
                 connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
             self.client_ids[pseudonym] = id_
-            self.labels_version += 1
+            self.names_version += 1
         return id_
 
     def note_aliases(self, connection: sqlite3.Connection, aliases: Mapping[str, str], *, key_sign: str) -> None:
@@ -193,12 +193,12 @@ class LabelStore(CredentialStore):
             kind, value, shown = "provider", record.provider, ""
         if (known := self.bound(proxy, kind, value)) is not None:
             return known
-        label = f"{record.provider}-{shown[:LABEL_DIGITS] or 'unidentified'}"
-        readable = shown and self.readable_label(proxy, record.provider, "", shown)
-        return self._keyed_credential(connection, proxy, kind, value, label=label, readable=readable)
+        long_name = f"{record.provider}-{shown[:NAME_DIGITS] or 'unidentified'}"
+        readable = shown and self.readable_name(proxy, record.provider, "", shown)
+        return self._keyed_credential(connection, proxy, kind, value, long_name=long_name, readable=readable)
 
 
-def _client_label(pseudonym: str) -> str:
-    if pseudonym.startswith(BY_LABEL):
-        return pseudonym.removeprefix(BY_LABEL)
-    return f"client-{pseudonym[:LABEL_DIGITS]}" if pseudonym else ANONYMOUS
+def _masked_client(pseudonym: str) -> str:
+    if pseudonym.startswith(BY_NAME):
+        return pseudonym.removeprefix(BY_NAME)
+    return f"client-{pseudonym[:NAME_DIGITS]}" if pseudonym else ANONYMOUS
