@@ -1,4 +1,4 @@
-"""The whole program but its command line: its objects, its start, its regular upkeep and its stop."""
+"""The running program: makes its objects, starts and stops its threads, and does the regular upkeep."""
 
 import math
 import threading

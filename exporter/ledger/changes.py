@@ -1,4 +1,4 @@
-"""Transactions that change a proxy: the disk comes first, then memory takes over the new rows."""
+"""Transactions that change a proxy: first the disk, then memory takes over the new rows."""
 
 import sqlite3
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Turns names into small numbers, so that an entry is a row of integers, and folds label sets into ``other``.
+"""Turns names into small numbers, and folds label sets into ``other``. So an entry is a row of integers.
 
 Everything is in memory and grows with what bookings meet. ``credential_store.py`` finds credentials.
 """

@@ -1,4 +1,4 @@
-"""The current state of all limits, configured ones and the providers' own: for metrics, page and command line."""
+"""The current state of all limits, for metrics, page and command line."""
 
 import threading
 from collections import Counter

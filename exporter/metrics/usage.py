@@ -1,4 +1,4 @@
-"""Usage since the ledger began, written directly as text: most series are here, and this is 25 times faster.
+"""Usage since the ledger began, written directly as text. Most series are here, and this is 25 times faster.
 
 The output is what prometheus_client would write for the same samples. All lines are made again at each scrape; only the
 label blocks are kept, because labels change rarely and escaping them costs the most.

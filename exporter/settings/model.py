@@ -1,4 +1,4 @@
-"""The settings: each is declared once, here, with its type, default, meaning, and whether it is a secret.
+"""The settings: each is declared once, here, with its type, default and meaning.
 
 Its meaning is the text below it, which ``make docs`` puts on the reference page. The field's name is its name in the
 YAML file; in capitals it is its name in the environment. An object of these classes is valid and never changes. Its
