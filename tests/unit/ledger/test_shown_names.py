@@ -162,6 +162,15 @@ def test_a_name_in_use_without_an_alias_is_noticed(bench: Bench) -> None:
     assert not bench.shown_names.without_alias
 
 
+def test_a_listed_account_without_an_alias_is_noticed_before_its_first_use(bench: Bench) -> None:
+    aliases = "{auth_index: aa11, alias: team}, {email: bob@example.com, alias: bob}"
+    bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}", credentials=aliases)
+    bench.meet(_file("bob@example.com", auth_index="bb22"), _file("eve@example.com", auth_index="ee55"))
+    assert bench.shown_names.without_alias
+    bench.meet(_file("bob@example.com", auth_index="bb22"))
+    assert not bench.shown_names.without_alias
+
+
 def _noted(bench: Bench, aliases: str, pseudonyms: Pseudonyms) -> ShownNames:
     """The names that a start with these aliases and this hash key shows."""
     bench.file.write_text(f"aliases: {{clients: [{aliases}]}}")
