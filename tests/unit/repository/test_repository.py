@@ -172,31 +172,6 @@ def test_findings_of_the_type_check_are_shown_after_the_tests(checkout: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("node", "environment", "download"),
-    [
-        # On a machine with node, what needs it is fetched while the environment is made, which waits for it here.
-        pytest.param("", "until [ -f fetched ]; do sleep 0.01; done", "touch fetched", id="with node"),
-        pytest.param("[ -f made ]", "touch made", "[ -f made ]", id="without node"),
-    ],
-)
-def test_what_needs_node_is_fetched_as_soon_as_there_is_one(
-    checkout: Path, node: str, environment: str, download: str
-) -> None:
-    for name in _SET_UP:
-        _program(checkout / "scripts" / name, "")
-    for name in ["ruff", "mypy", "python"]:
-        _program(checkout / ".tools/venv/bin" / name, "")
-    _program(checkout / "scripts/find-node", node)
-    _program(checkout / "scripts/make-venv", environment)
-    _program(checkout / "scripts/fetch-supabase", download)
-
-    done = _run(["scripts/check"], cwd=checkout)
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("== Supabase for the tests\n") == 1
-
-
-@pytest.mark.parametrize(
     ("ci", "code", "says"),
     [
         pytest.param("", 0, "skipped: buildah is not installed (apt install ", id="a user's machine"),
