@@ -1,4 +1,4 @@
-"""The whole program but its command line: its objects, its start, its regular upkeep and its stop."""
+"""The running program: makes its objects, starts and stops its threads, and does the regular upkeep."""
 
 import math
 import threading
@@ -24,6 +24,7 @@ from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
+from exporter.normalize.pseudonyms import sign_of_key
 from exporter.pricing.pricer import Pricer
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
@@ -64,6 +65,8 @@ class Exporter:
         self._stopping = threading.Event()
         self.parts = parts = Parts(settings, clock, alone=True, statuses=self.statuses)
         ledger, shown_names = parts.ledger, parts.shown_names
+        self._noted_names = -1
+        self._note_aliases()
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -197,6 +200,15 @@ class Exporter:
         for queue in self._removed:
             queue.work_off()
         ledger.measure()
+        self._note_aliases()
+
+    def _note_aliases(self) -> None:
+        """So that clients with an alias keep it, and their past, under another hash key."""
+        shown_names, version = self.parts.shown_names, self.parts.shown_names.version
+        if version != self._noted_names:
+            sign = sign_of_key(self.parts.pseudonym)
+            self.parts.ledger.note_aliases(shown_names.aliases_of_clients(), key_sign=sign)
+            self._noted_names = version
 
     def _prune(self) -> None:
         """Delete what has been kept long enough."""
@@ -204,8 +216,9 @@ class Exporter:
         now_ms = retention.believable_now_ms(self.parts.clock.now_ms())
         if now_ms is None:
             return
+        wanted_ms = self.parts.settings.exporter_retention_days * DAY_MS
         entries, rejected = retention.prune(
-            entries_before_ms=now_ms - self.parts.settings.exporter_retention_days * DAY_MS,
+            entries_before_ms=now_ms - max(wanted_ms, self.parts.limits.longest_window_ms + DAY_MS),
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
             stopping=self._stopping.is_set,
             sent_only=self.parts.history is not None,

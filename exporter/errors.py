@@ -1,4 +1,4 @@
-"""The error tree of the exporter: every failure that a user can meet has a class here.
+"""The errors: every failure that a user can meet has a class here.
 
 The text of an error is a sentence for the operator: what is wrong, and what to do about it. It never holds a key,
 an e-mail address or anything else that a proxy or a client sent.

@@ -1,4 +1,4 @@
-"""Numbers and times for pages and the command line: short, and the exact value where it is wanted."""
+"""Numbers and times as people read them, on pages and the command line."""
 
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal

@@ -1,4 +1,4 @@
-"""The log: one event is one line on one stream, and no line holds a configured secret.
+"""The log: one event is one line, and no line holds a configured secret.
 
 Our own events (structlog) and those of libraries (the standard library's logging) take the same way, so every line has
 the same form: logfmt, which people and tools such as Loki read without a parser, or JSON. Line breaks and control

@@ -1,4 +1,4 @@
-"""Turns settings into objects, for the program and its commands: ledger, names, prices, limits, Supabase, proxies."""
+"""Turns settings into objects, for the program and its commands."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Adds aliases to a YAML file of settings, line by line, which keeps its comments, order and spelling."""
+"""Adds aliases to a YAML file of settings, and keeps its comments, order and spelling."""
 
 import shutil
 import tempfile

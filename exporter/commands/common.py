@@ -1,4 +1,4 @@
-"""What the commands share: the settings with logging set up, and errors as exit codes."""
+"""What the commands share: settings, log, and errors as exit codes."""
 
 import errno
 import os

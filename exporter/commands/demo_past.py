@@ -1,4 +1,4 @@
-"""The demo's past: thirty days of invented requests, booked like an import before its first poll.
+"""The demo's past: thirty days of invented requests. They are booked like an import, before its first poll.
 
 Pages, reports and limits include them; the counters do not, where they would look like today's traffic. The account
 that a job uses evenly has readings, too: the worth of its windows is known at once, and one of them shrank.

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter import``: a past from another program."""
+"""``cliproxy-exporter import``: adds the past from another program's file."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter names``: prints who is behind each name, on the terminal only, and suggests aliases."""
+"""``cliproxy-exporter names``: prints who is behind each name, and suggests aliases. On the terminal only."""
 
 from collections import defaultdict
 from collections.abc import Sequence

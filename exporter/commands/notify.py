@@ -1,4 +1,4 @@
-"""``cliproxy-exporter notify``: whether messages arrive."""
+"""``cliproxy-exporter notify``: sends a test message."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter price``: what a model costs, where the price is from, and the cost of a request."""
+"""``cliproxy-exporter price``: what a model costs, and where the price is from."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter replay``: try rejected records again."""
+"""``cliproxy-exporter replay``: tries rejected records again."""
 
 from contextlib import closing
 

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter report``: what was used in a range, as the page about usage shows it."""
+"""``cliproxy-exporter report``: what was used in a range."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The claim of a proxy's name in a project: two exporters must not write under one name.
+"""The claim of a proxy's name in a project. Two exporters must not write under one name.
 
 A name belongs to the ledger that claimed it first, until that gives it back. There is one exception, so that a lost
 data directory can be replaced without manual work: a ledger that was created after the owner's last heartbeat and reads

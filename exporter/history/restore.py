@@ -1,4 +1,4 @@
-"""After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
+"""Merges what Supabase has of a proxy into a new ledger, while polls continue."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta, timezone

@@ -1,4 +1,4 @@
-"""Sends the backlog of one proxy: records in the order of booking, shown names, the checkpoint, and providers' windows.
+"""Sends a proxy's backlog in the order of booking. With it go shown names, the checkpoint, and windows.
 
 A batch is sent until it is confirmed, and then the cursor moves. The database recognizes a record that is sent twice
 because the confirmation was lost. A record that it refuses is found by halving the batch, and set aside.

@@ -1,4 +1,4 @@
-"""The state of the history: the words for the page, the values for the metrics."""
+"""The state of the history, in words and values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

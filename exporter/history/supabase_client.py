@@ -1,4 +1,4 @@
-"""The Supabase project: calls through the ``supabase`` client, and plain words for what can go wrong with them.
+"""Calls the Supabase project, and says in plain words what went wrong.
 
 The client is imported with the first call: it costs 40 MB and a fifth of a second, which an exporter without a history
 should not pay. Nothing is retried here; callers know whether and when.

@@ -1,4 +1,4 @@
-"""Finds the records of a file that are new to the ledger, and books them as backfill.
+"""Finds the records of a file that the ledger lacks, and books them as backfill.
 
 A record is known if the ledger has an entry like it, whether the exporter read that itself or an import brought it.
 Each entry matches one record of the file, so equal requests are counted, not merged. Records get the identity of a

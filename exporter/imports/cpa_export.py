@@ -1,4 +1,4 @@
-"""The JSON of CPA's ``GET /usage/export`` (v6.6.56 to v6.9.49), or of its ``GET /usage``: the same statistics.
+"""The JSON of CPA's ``GET /usage/export`` (v6.6.56 to v6.9.49), or of its ``GET /usage``.
 
 Its details have the same identity as in a snapshot: whichever is read first, the other adds nothing.
 """

@@ -1,4 +1,4 @@
-"""What a proxy without request details has counted since an earlier snapshot, and false starts in it.
+"""The rise of the counts of a proxy that sends no request details, and false starts in it.
 
 Counts only rise while the proxy runs: if one falls, or a series vanishes, the whole proxy has restarted, and every
 count is new. A fork can also show a new series with the count of a whole life: a false start. The first value of a

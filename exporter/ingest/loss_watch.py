@@ -1,4 +1,4 @@
-"""Watches what the exporter may have lost of a proxy's records: cut pops, gaps, another reader, restarts.
+"""Watches for lost records of a proxy: cut pops, gaps, another reader, restarts.
 
 The records of a pop under way exist only in its answer. A stop marks the pop on disk before anything can end it, so
 even a kill leaves the mark, and the next start reports it. An answer that arrives whole removes the mark.

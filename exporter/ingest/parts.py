@@ -1,4 +1,4 @@
-"""The parts of the program that turn usage into entries, whatever proxy and source it comes from."""
+"""What turns usage into entries, whatever proxy and source it comes from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

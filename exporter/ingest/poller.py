@@ -1,4 +1,4 @@
-"""Polls one proxy: detects its source, takes its inventory, and stores and books what the source delivers.
+"""Polls one proxy: finds its source, takes its inventory, and books what the source delivers.
 
 A poller belongs to one thread at a time. A poll never raises: a failure becomes the proxy's state, is counted by
 reason, and is logged when it changes, not when it repeats.

@@ -1,4 +1,4 @@
-"""From the body of a pop to entries in the ledger: read and redact, normalize, price, book.
+"""From the body of a pop to entries in the ledger. It is read and redacted, normalized, priced, booked.
 
 A body without anything odd is booked in the first commit after it arrives. Any other body, and one that fails on the
 way, is stored first and then booked from disk, record by record, so that no record holds up another.

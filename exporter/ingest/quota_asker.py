@@ -1,4 +1,4 @@
-"""Asks providers for the windows of accounts that nobody is using, at a pace that gets nobody banned.
+"""Asks providers for the windows of accounts that nobody is using. Its pace gets nobody banned.
 
 Headers come first: if a provider recently reported an account's windows with an answer, it is not asked for them. One
 call is made at a time, over all proxies; ``exporter.quotas.pacing`` decides when. Proxies whose URLs have one host, or

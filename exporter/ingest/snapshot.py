@@ -1,4 +1,4 @@
-"""From the body of a snapshot to entries in the ledger: what is new in it is normalized, priced and booked.
+"""From the body of a snapshot to entries in the ledger: only what is new is booked.
 
 A detail is new if its identity is not booked. So restarts, imports of old exports, repeated imports and another order
 of details need no care. Where a series only grew, only what follows the known details is decoded. What ended while the

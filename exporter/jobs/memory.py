@@ -1,4 +1,4 @@
-"""Takes less memory. Giving free memory back to the system does nothing with a C library other than glibc."""
+"""Keeps memory small: leaves out what is never used, and gives back what is free. The latter works with glibc only."""
 
 import ctypes
 import sys

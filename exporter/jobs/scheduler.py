@@ -1,4 +1,4 @@
-"""The loop: decides with ``schedule`` when a job is due; jobs run on threads of their own.
+"""The loop: decides with ``schedule`` when a job is due.
 
 Each job has one thread, so it cannot overlap itself, and a slow one delays no other. The scheduler only asks it to run.
 """

@@ -1,4 +1,4 @@
-"""The sums of any usage, as periods and pages show them, and the figures that follow from them."""
+"""The figures of any usage: its sums, and what follows from them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Transactions that change a proxy: the disk comes first, then memory takes over the new rows."""
+"""Transactions that change a proxy: first the disk, then memory takes over the new rows."""
 
 import sqlite3
 from collections import defaultdict
@@ -75,13 +75,10 @@ class Changes:
     def changing(self, proxy: str) -> Iterator[Change]:
         """A transaction that changes ``proxy``, creating it if it is new; memory follows after the commit.
 
-        It may add to the name store. A rollback reloads that, to drop ids that exist nowhere. Raises LedgerError if it
-        is not committed, and CommittedError if it is.
+        Raises LedgerError if it is not committed, and CommittedError if it is.
         """
         with self.database.lock:
-            with self.database.transaction(on_rollback=self._reload_name_store) as connection:
-                if self._name_store_is_stale:
-                    self._reload_name_store(connection)
+            with self.changing_names() as connection:
                 proxy_id, now_ms = self.name_store.proxy_id(connection, proxy), self.clock.now_ms()
                 change = Change(connection, proxy_id, self.name_store, now_ms)
                 yield change
@@ -100,6 +97,14 @@ class Changes:
                 self._follow(change, flow)
             except Exception as exc:
                 raise CommittedError("What was written is on disk, but cannot be shown.") from exc
+
+    @contextmanager
+    def changing_names(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that may change the name store. A rollback reloads that, to drop ids that exist nowhere."""
+        with self.database.transaction(on_rollback=self._reload_name_store) as connection:
+            if self._name_store_is_stale:
+                self._reload_name_store(connection)
+            yield connection
 
     def _reload_name_store(self, connection: sqlite3.Connection) -> None:
         """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""

@@ -1,4 +1,4 @@
-"""The columns of an entry and of its sums, each listed once: the ledger and Supabase take them from here.
+"""The columns of an entry and of its sums, each listed once, for the ledger and Supabase.
 
 A new column of an entry takes a word in ``OF_RECORD`` or ``OF_COST``, or a field of ``Tokens``
 (``exporter/records.py``), and a file in ``exporter/ledger/migrations/``. The history sends and restores it without more

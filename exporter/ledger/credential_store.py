@@ -1,4 +1,4 @@
-"""The credentials in the ledger: finding one, and merging two that turn out to be one."""
+"""The credentials in the ledger: finding one, and merging two that are one."""
 
 import sqlite3
 from collections import defaultdict

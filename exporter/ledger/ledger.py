@@ -6,7 +6,7 @@ makes its entries. A crash leaves a stored batch behind, and booking it later is
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import tzinfo
@@ -224,6 +224,11 @@ class Ledger:
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
         return credentials
+
+    def note_aliases(self, aliases: Mapping[str, str], *, key_sign: str) -> None:
+        """Note which clients have aliases: see ``NameStore``. Raises LedgerError."""
+        with self._changes.changing_names() as connection:
+            self.name_store.note_aliases(connection, aliases, key_sign=key_sign)
 
     @property
     def salt(self) -> bytes:

@@ -1,9 +1,10 @@
-"""Turns names into small numbers, so that an entry is a row of integers, and folds label sets into ``other``.
+"""Turns names into small numbers, and folds label sets into ``other``. So an entry is a row of integers.
 
 Everything is in memory and grows with what bookings meet. ``credential_store.py`` finds credentials.
 """
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -157,6 +158,24 @@ class NameStore(CredentialStore):
             self.client_ids[pseudonym] = id_
             self.names_version += 1
         return id_
+
+    def note_aliases(self, connection: sqlite3.Connection, aliases: Mapping[str, str], *, key_sign: str) -> None:
+        """Note the clients' aliases, by pseudonym, and the sign of the hash key behind these.
+
+        Under another key, the client that had the alias has its new pseudonym from now on.
+        """
+        noted: dict[str, int] = dict(connection.execute("select alias, id from client where alias is not null"))
+        (noted_sign,) = connection.execute("select aliases_key from installation").fetchone()
+        if noted_sign not in (None, key_sign):
+            for pseudonym in aliases.keys() - self.client_ids.keys():
+                id_ = noted.get(aliases[pseudonym])
+                connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
+            self.load(connection)
+        known = {alias: id_ for pseudonym, alias in aliases.items() if (id_ := self.client_ids.get(pseudonym))}
+        if known != noted or noted_sign != key_sign:
+            connection.execute("update client set alias = null where alias is not null")
+            connection.executemany("update client set alias = ? where id = ?", known.items())
+            connection.execute("update installation set aliases_key = ?", (key_sign,))
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         """Find a record's credential by ``auth_index``, or else by the account in ``source``.

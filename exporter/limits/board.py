@@ -1,4 +1,4 @@
-"""The current state of all limits, configured ones and the providers' own: for metrics, page and command line."""
+"""The current state of all limits, for metrics, page and command line."""
 
 import threading
 from collections import Counter
@@ -135,6 +135,12 @@ class LimitBoard:
     def configured(self) -> list[Limit]:
         """The limits of the file and of Supabase. Of several with one id the first is in force."""
         return [*self._content.limits, *(self.stored.limits if self.stored is not None else ())]
+
+    @property
+    def longest_window_ms(self) -> int:
+        """How long the longest window of a configured limit is, whose entries must stay; 0 without a limit."""
+        now_ms = self.clock.now_ms()
+        return max((limit.length_ms(now_ms) for limit in self.configured()), default=0)
 
     @property
     def _content(self) -> LimitSet:

@@ -1,4 +1,4 @@
-"""What 100 % of a provider's window is worth, from readings and the use that was booked between them.
+"""What 100 % of a provider's window is worth, from its readings and the use between them.
 
 A reading is a share in whole percents, so a pair of readings bounds the capacity from both sides: the use divided by
 the rise plus a percent, and by the rise minus a percent. The largest lower bound always holds, because use that

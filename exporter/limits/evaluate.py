@@ -1,4 +1,4 @@
-"""Configured limits over the ledger: which label sets count against which limit, and the use of each window.
+"""Evaluates configured limits: which label sets count against which, and the use of each window.
 
 There is one query for each distinct window, however many limits share it. Label sets are assigned again only when the
 limits or the names change.

@@ -1,4 +1,4 @@
-"""The format of the limits file: ``defaults`` for the thresholds, and the lists ``limits`` and ``plans``.
+"""The format of the limits file: the thresholds ``defaults``, and the lists ``limits`` and ``plans``.
 
 All mistakes are reported at once, with their lines; a file with a mistake is not used at all.
 """

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from exporter.ledger.shown_names import SeriesLabels
-from exporter.limits.strategies import CALENDAR, Strategy
+from exporter.limits.strategies import CALENDAR, Strategy, calendar_window
 from exporter.quotas.values import length_name
 
 CONFIGURED, PROVIDER = "configured", "provider"
@@ -106,6 +106,13 @@ class Limit:
     def window(self) -> str:
         """The window's name in metrics: ``day``, ``week``, ``month``, or its length."""
         return CALENDAR[self.strategy].name if self.window_ms is None else length_name(self.window_ms // 1000)
+
+    def length_ms(self, now_ms: int) -> int:
+        """How long the window is that is open at ``now_ms``."""
+        if self.window_ms is not None:
+            return self.window_ms
+        start_ms, end_ms = calendar_window(self.strategy, now_ms, self.zone)
+        return end_ms - start_ms
 
 
 def is_like(wanted: str, name: str) -> bool:

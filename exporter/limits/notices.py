@@ -1,4 +1,4 @@
-"""Notices about limits: those of the alert rules, each once per window, sent to phones and chats through Apprise.
+"""Notices about limits to phones and chats, each once per window. Apprise sends them.
 
 A notice is due when a window's level rises, and a *back* notice once the window has been below its warning threshold
 for a while, or a new window has begun. Numbers and times are those of ``prometheus/rules/alerts.yml``.

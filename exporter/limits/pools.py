@@ -1,4 +1,4 @@
-"""The accounts of one provider at one proxy as a pool: which of them work now, and how long they last together."""
+"""The accounts of one provider at one proxy: which of them work, and how long they last."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

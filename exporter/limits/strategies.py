@@ -1,4 +1,4 @@
-"""The strategies of limits: when a window begins and ends, and what one of the calendar is called."""
+"""When a window of each strategy begins and ends, and what it is called."""
 
 from collections.abc import Callable
 from datetime import date, timedelta, tzinfo

@@ -1,4 +1,4 @@
-"""The credentials in the last inventory: made again at each scrape, so a vanished account vanishes here, too.
+"""The credentials in the last inventory. Made again at each scrape, so a vanished account vanishes here, too.
 
 Also questions to providers about accounts: how often, when next, and what the answers say besides windows.
 """

@@ -1,4 +1,4 @@
-"""The exporter itself: its ledger and history, its version, and whether what it reads again is in use.
+"""The exporter itself: its ledger, history and version, and whether edited files are in use.
 
 Also which parts of a scrape succeeded.
 """

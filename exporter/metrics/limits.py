@@ -1,4 +1,4 @@
-"""The limits: budgets of the user, windows that providers report, what subscriptions are worth, pools of accounts."""
+"""The limits, what subscriptions are worth, and pools of accounts."""
 
 from exporter.ledger.shown_names import CredentialLabels
 from exporter.limits.board import LimitBoard

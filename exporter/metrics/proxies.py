@@ -1,4 +1,4 @@
-"""The proxies: their state, what became of their records, and the exporter's polls of them."""
+"""The proxies: their state, what became of their records, and polls."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 

@@ -1,4 +1,4 @@
-"""Usage since the ledger began, written directly as text: most series are here, and this is 25 times faster.
+"""Usage since the ledger began, written directly as text. Most series are here, and this is 25 times faster.
 
 The output is what prometheus_client would write for the same samples. All lines are made again at each scrape; only the
 label blocks are kept, because labels change rarely and escaping them costs the most.
@@ -68,8 +68,8 @@ FAILED_REQUESTS = counter(
 UNPRICED_REQUESTS = counter(
     "cliproxy_unpriced_requests",
     (*_ROUTE, "reason"),
-    "Requests whose cost is not exact, by reason: tokens without a price or without a kind, a success that reports no"
-    " tokens, or a service tier that was only asked for and is charged at the base price.",
+    "Requests that their price does not fully cover, by reason: tokens without a price or without a kind, a success"
+    " that reports no tokens, or a service tier that was only asked for and is charged at the base price.",
 )
 LATENCY = histogram(
     "cliproxy_request_duration_seconds",

@@ -1,4 +1,4 @@
-"""Identity v1 of a usage record: the time in milliseconds and a 64-bit hash of what the proxy sent.
+"""Identity v1 of a usage record: its time in ms and a 64-bit hash of what the proxy sent.
 
 The list of fields is fixed forever: extending it would give every known record a second identity. None of them is
 redacted, so a lost hash key changes no identity. ``request_id`` is among them but identifies nothing by itself.

@@ -41,13 +41,15 @@ def load_hash_key(configured: str | None, path: Path) -> bytes:
     try:
         if not path.exists():
             _write_new_key(path)
-        text = path.read_text(encoding="ascii").strip()
-        key = bytes.fromhex(text)
-    except (OSError, ValueError) as exc:
+        content = path.read_bytes()
+    except OSError as exc:
         raise SettingsError(
-            f"The hash key {path} cannot be used ({getattr(exc, 'strerror', type(exc).__name__)}). Give the exporter"
-            " read and write access to its data directory, or set EXPORTER_HASH_KEY."
+            f"The hash key {path} cannot be used ({exc.strerror}). Give the exporter read and write access to its data"
+            " directory, or set EXPORTER_HASH_KEY."
         ) from exc
+    key = b""
+    with suppress(ValueError):
+        key = bytes.fromhex(content.decode("ascii"))
     if len(key) != _KEY_BYTES:
         raise SettingsError(
             f"The hash key {path} is damaged: it must hold {_KEY_BYTES * 2} hexadecimal digits. Restore it from a"

@@ -1,4 +1,4 @@
-"""Reads the cumulative ``GET /usage`` of CPA up to 6.9 and of forks, and its details as wire records. Pure.
+"""Reads the cumulative ``GET /usage`` of CPA up to 6.9 and of forks. Its details become wire records. Pure.
 
 A body holds totals per client key and model, and one detail per attempt since the proxy started; it can be tens of
 megabytes. So details stay bytes until somebody needs them: they are append-only, and unchanged ones are not decoded

@@ -1,4 +1,4 @@
-"""Token buckets of a wire record: from CPA's own breakdown if it has one, else by the rules of the provider's family.
+"""Sorts a wire record's tokens into exclusive buckets, by CPA's own breakdown or by the rules of its family.
 
 Families differ in what ``input_tokens`` and ``output_tokens`` include. Claude counts cache reads and writes beside the
 input; OpenAI-style providers count them inside; Gemini-style providers count thoughts beside the output.

@@ -1,4 +1,4 @@
-"""The wire record of CPA's usage queue: the fields that the exporter reads, and stored lines as records again. Pure.
+"""The wire record of CPA's usage queue: the fields that the exporter reads. Stored lines become records again. Pure.
 
 Only the fields declared here survive. Whatever else a server sends (addresses, user agents, error texts, fields of a
 future version) is never decoded, so nothing can keep it by mistake.

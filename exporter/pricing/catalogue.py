@@ -1,4 +1,4 @@
-"""The catalogue that ships with the program: the package ``genai-prices``, and its gaps filled from ``overlay.yaml``.
+"""The catalogue: the package ``genai-prices``, and its gaps filled from ``overlay.yaml``.
 
 A row of the package outranks the overlay's, which fills a gap, unless that one is a correction. Overlay rows with
 service tiers alone extend the package's row; there, too, the package's own tiers win.

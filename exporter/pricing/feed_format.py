@@ -1,4 +1,4 @@
-"""Reads the price list of llm-prices.com: which of its rows are prices of models that clients can request by name.
+"""Reads the price list of llm-prices.com. Only rows with prices of models that clients can request by name count.
 
 Its ids are made for a page, not for programs. Some are not the API's name (a table here maps those), some are another
 row's prices for long prompts ("Grok 4.5 >200k"), some stand for two models or for half of one. An ambiguous row is left

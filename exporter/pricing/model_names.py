@@ -1,4 +1,4 @@
-"""Where price lists have a model: the sections to search, and the spellings of its name to look for there.
+"""Where to look for a model in price lists: the sections, and the spellings of its name.
 
 CPA's provider and the model's name lead to sections. The provider comes first, because the same model may have another
 price on Vertex or at a reseller than at its maker. The model's own maker comes last, because many providers serve other

@@ -1,4 +1,4 @@
-"""What a price is: rates, by the size of the prompt and by service tier; and what a request costs at them.
+"""A price, by size of the prompt and service tier, and what a request costs at it.
 
 Prices are whole pico-USD per token, which is the same number as millionths of a dollar per million tokens. So every
 published price is an exact integer, and no binary float ever touches money. A cost is summed in pico-USD and rounded

@@ -1,4 +1,4 @@
-"""The format of our own price lists: the overlay that ships with the program, and the user's price file.
+"""The format of our own price lists: the overlay, and the user's price file.
 
 A file is a list ``prices`` of rows. Prices are USD per million tokens, written as decimals and read as text, so that no
 binary float touches them. The reader reports all problems at once, with their lines; it rejects a file with a problem

@@ -1,4 +1,4 @@
-"""Prices usage records: every record gets a cost, which states its price and what that price did not cover.
+"""Prices usage records: every record gets a cost, which says what its price did not cover.
 
 The price is from the first list that has one: the user's file, the catalogue, the daily list. A model that no list
 knows gets the default price, and its cost says so (``basis``): an obvious guess is more useful than a gap, if nobody

@@ -1,4 +1,4 @@
-"""What a provider is: the headers in which it reports windows, the questions about an account, what answers may say.
+"""What a provider is: its headers, the questions about an account, and the answers.
 
 Each provider is a ``Provider`` in a file of its own, and a line in ``exporter.quotas.providers``. Pure; the caller does
 the waiting. The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes here.

@@ -1,4 +1,4 @@
-"""The providers with readable quota windows: one line each, by the proxy's name for them."""
+"""The providers with readable windows, one line each, by the proxy's name for them."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Grok's windows, reported only on request: the week in percents, the month and extra use in cents. Pure.
+"""Grok's windows, reported only on request. The week is in percents, the month and extra use in cents. Pure.
 
 Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026). xAI documents none
 of these pages. Accounts that pay per use have no window; their empty pages are answers, too.

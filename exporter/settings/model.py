@@ -1,4 +1,4 @@
-"""The settings: each is declared once, here, with its type, default, meaning, and whether it is a secret.
+"""The settings: each is declared once, here, with its type, default and meaning.
 
 Its meaning is the text below it, which ``make docs`` puts on the reference page. The field's name is its name in the
 YAML file; in capitals it is its name in the environment. An object of these classes is valid and never changes. Its
@@ -102,8 +102,8 @@ class Settings(SettingsRow):
     commands use the directory of the running exporter.
     """
     exporter_retention_days: int = setting(90, ge=1, le=36_500, kind="days, 1 to 36500")
-    """How long single usage records stay in the ledger. Totals, and sums by quarter of an hour, stay for ever; rejected
-    records stay 30 days.
+    """How long single usage records stay in the ledger; at least a day longer than the longest window of your limits.
+    Totals, and sums by quarter of an hour, stay for ever; rejected records stay 30 days.
     """
     exporter_hash_key: kinds.HashKey | None = setting(
         names=or_file("exporter_hash_key"),

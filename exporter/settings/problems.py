@@ -1,4 +1,4 @@
-"""What is wrong with a setting: a value that the command line prints and the loader collects.
+"""A problem with a setting, which the loader collects and the command line prints.
 
 A problem never holds a secret, not even part of one. Other values are shown only if they are short: a long one is
 likely to be a secret in the wrong place.

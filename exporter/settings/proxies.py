@@ -1,4 +1,4 @@
-"""Proxies and aliases: the rows of the file of settings, and what each of their fields may be."""
+"""Proxies and aliases in the YAML file, and what each of their fields may be."""
 
 from typing import Annotated, Any, Self
 

@@ -1,4 +1,4 @@
-"""What a user wrote: texts, lists and mappings, each of which knows where it stands.
+"""YAML as the user wrote it: texts, lists and mappings that know where they stand.
 
 A YAML file may be what ``yaml.safe_load`` accepts, except for a key that occurs twice (``safe_load`` silently takes the
 last one) and a document that is not a mapping. Scalars keep the text as written, because YAML would turn an

@@ -1,4 +1,4 @@
-"""A running demo proxy with ongoing traffic: requests in real time, more by day than by night."""
+"""A running demo proxy, with requests in real time. There are more by day than by night."""
 
 import random
 import threading

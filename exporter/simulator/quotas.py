@@ -1,4 +1,4 @@
-"""The demo accounts' windows at their providers, as response headers and as answers of the vendors' usage pages.
+"""The demo accounts' windows, as response headers and as answers of providers.
 
 A reading is a pure function of the account and the time: the used share grows evenly to the account's ceiling until
 the window ends. So headers and ``api-call`` always agree without any state.

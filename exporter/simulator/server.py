@@ -1,4 +1,4 @@
-"""Serves the demo proxy over HTTP: the routes of the Management API, their answers, and the sockets.
+"""Serves the demo proxy over HTTP: the routes of the Management API.
 
 A route has its v0 name, even under v8: one name for one thing.
 """

@@ -1,4 +1,4 @@
-"""Wire records in the shape of CPA, with the fields that the exporter reads, built from what really happened.
+"""Wire records in the shape of CPA, built from what really happened. They have the fields that the exporter reads.
 
 ``Tokens`` are exclusive buckets; each provider family reports them differently.
 """

@@ -1,4 +1,4 @@
-"""The names of a server: a refused key stays refused under every spelling of its URL.
+"""The names of a server: a refused key stays refused under all of them.
 
 A server's names are its URL as written, the URL in one spelling, and each address of its host; all of loopback is one
 address. Two URLs that share a name are one server. So a host with several addresses matches each of them, and one whose

@@ -1,4 +1,4 @@
-"""All sources, and which of them a proxy has: finds out without taking any usage records.
+"""The sources, and how to find out which one a proxy has without taking records.
 
 CPA has had three usage interfaces: a cumulative ``/usage`` (up to 6.9), a queue over RESP alone (6.10.0 to 6.10.7) and
 a queue over HTTP (from 6.10.8; from 8.0 also under a second base path), which accepts subscribers from 7.0.7 on. The

@@ -1,4 +1,4 @@
-"""Decides whether the exporter may call a proxy's Management API with the configured key, and remembers refusals.
+"""Decides whether the exporter may call a proxy with its key, and remembers refusals.
 
 After five failed logins CPA bans an address for 30 minutes, including every other tool behind it; failures add up until
 the address has rested for two hours. So the guard promises: it tries one key at one proxy at most once per 150 minutes

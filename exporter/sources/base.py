@@ -1,4 +1,4 @@
-"""The interface of a usage source: one of the ways in which a proxy hands out its usage.
+"""What a usage source is: a way in which a proxy hands out its usage.
 
 Each way is a subclass in a file of its own, and a line in ``exporter.sources.all_sources.SOURCES``. The interface
 states every difference between them, so that nothing outside asks which one it is.

@@ -1,4 +1,4 @@
-"""Turns a proxy's answer, or an exception of the HTTP library, into an error of ours. Pure.
+"""Turns a proxy's answer, or an exception of httpx, into an error of ours. Pure.
 
 The sentences name the proxy and what to do; they never quote the answer, which may hold anything.
 """

@@ -1,4 +1,4 @@
-"""Fetches the inventory of a proxy's credentials now and then, list by list; and for a terminal the real names in it.
+"""Fetches a proxy's inventory now and then, and for a terminal the real names in it.
 
 The names are e-mail addresses, files and keys, for somebody who has the management key anyway. They must never be
 stored, logged or shown elsewhere.

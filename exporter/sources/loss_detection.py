@@ -1,4 +1,4 @@
-"""Detects another reader of a proxy's queue by comparing two counts, and estimates how many records it took. Pure.
+"""Detects another reader of a proxy's queue, and estimates how many records it took. It compares two counts. Pure.
 
 The proxy counts the attempts on its credentials, and each attempt should leave a record. Some leave none
 (``count_tokens``, streams that break in certain ways), so a shortfall alone proves nothing. Another reader constantly

@@ -1,4 +1,4 @@
-"""Calls a proxy's Management API: one call at a time, and every way to fail has an error of ours.
+"""Calls a proxy's Management API, one call at a time. Each failure has an error of ours.
 
 It GETs, and POSTs only where that changes nothing. A pop removes records from the proxy, so the client keeps as much of
 a broken body as arrived. No call holds its thread forever: ``Timeouts.total`` ends even an answer that drips, and

@@ -1,4 +1,4 @@
-"""A proxy's configuration: is usage recorded, how long do records wait, and does a plugin use our metric names?"""
+"""What a proxy's configuration says about usage, and whether a plugin has metrics, too."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What is known of a proxy right now: the words for the page, the values for the metrics.
+"""The state of each proxy now, in words and values.
 
 Each poll replaces the whole value, so a reader never sees half of a change.
 """

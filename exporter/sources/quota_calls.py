@@ -1,4 +1,4 @@
-"""Asks a provider about one account, through the proxy, and reads the answer: by ``api-call``, which wraps the
+"""Asks a provider about one account, through the proxy, and reads the answer. Either by ``api-call``, which wraps the
 provider's status and body in the proxy's own (CPA >= 6.6.63), or by the quota API that plugins answer.
 
 The proxy puts the account's token into the call; no token ever comes here, and none is renewed. The caller must not ask

@@ -1,4 +1,4 @@
-"""A connection to a proxy over RESP, the protocol of Redis, which CPA speaks on the port that also speaks HTTP.
+"""A connection to a proxy over RESP, the protocol of Redis. CPA speaks it on the port that also speaks HTTP.
 
 CPA knows a handful of commands (7.2.140: AUTH, LPOP, RPOP and SUBSCRIBE; then PING, UNSUBSCRIBE and QUIT). Any other
 command before AUTH is a failed login, and five of those ban the address. redis-py's settings can stop it from sending

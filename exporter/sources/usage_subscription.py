@@ -1,4 +1,4 @@
-"""Reads a proxy's usage records over RESP, as one of several subscribers, each of whom gets every record.
+"""Reads a proxy's usage records over RESP, as one of several subscribers. Each of them gets every record.
 
 While anybody subscribes, CPA (7.0.7 and newer, not 7.1.17; observed in 7.2.140, for 8 only in ports of it) puts no
 record into its queue: it hands each to all subscribers and forgets it. Readers of the queue get nothing meanwhile. What

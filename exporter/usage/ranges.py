@@ -1,4 +1,4 @@
-"""The time that a question about usage covers: a range, its steps, and the range to compare it with.
+"""The time that a question covers, its steps, and the range to compare it with.
 
 All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and months are those of the zone: a day has
 23, 24 or 25 hours, and an hour begins when the clock on the wall says so.

@@ -1,4 +1,4 @@
-"""The answer to a question about usage: what was used in a range, by name or by time, and how that compares.
+"""The answer to a question about usage: figures by name or by time, compared with before.
 
 Page, command and API all show this one answer, so their figures cannot differ. Folded label sets count under ``other``,
 as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a subscription's use have no sum.

@@ -1,4 +1,4 @@
-"""Who may ask what: tokens, passwords, and protection from foreign web pages for an exporter without either.
+"""Who may ask what: tokens, passwords, and without either protection from foreign web pages.
 
 Without either, only this machine may POST. But a browser runs on this machine, too, so a POST from a foreign page
 (``Origin``) and a request for a foreign name that was pointed here (``Host``) are refused.

@@ -1,4 +1,4 @@
-"""The figures of the status page: periods, models, clients, credentials, and the last 24 hours.
+"""The figures of the status page: periods, models, clients, credentials, and the last day.
 
 All but the last 24 hours come from the rows of ``Periods.current``, as do the gauges of ``/metrics``, so page and
 gauges can never differ. The rest is read from the ledger once per change of ``Periods.current`` and per

@@ -1,4 +1,4 @@
-"""What is wrong, in words: a headline and what to do for each thing that an operator should know.
+"""What is wrong, in words: a headline, and what to do.
 
 A *problem* means that usage is not read or not kept; a *note* means that it is, but a figure or an account needs a
 look. Nothing here makes a call: it uses what the page has.

@@ -1,4 +1,4 @@
-"""How a page becomes an answer: style and script inline, nothing from elsewhere, and a policy that forbids the rest.
+"""Turns a page into an answer: everything inline, and a policy that forbids the rest.
 
 Text in code and templates is English. A page is in the language that the setting names, or in the first one of the
 browser that there is; other languages have a catalogue in ``catalogues/``, read when somebody first asks for it.

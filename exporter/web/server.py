@@ -1,4 +1,4 @@
-"""The HTTP server around the web application: a thread for each busy connection, limits, and a clean stop.
+"""The HTTP server: a thread for each busy connection, limits, and a clean stop.
 
 A client that sends or reads slowly occupies its thread. So the number of busy connections is bounded, and at the bound
 the oldest is cut: a new one is served at once, however many dawdle.

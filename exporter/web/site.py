@@ -1,4 +1,4 @@
-"""The web application: metrics, health, the predecessor's endpoints, usage for programs, and pages for people."""
+"""The web application: metrics, health, pages, usage for programs, and the predecessor's paths."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

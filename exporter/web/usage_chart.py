@@ -1,4 +1,4 @@
-"""The chart of the usage page: a bar for each step, drawn on the server."""
+"""The chart of the usage page, drawn on the server."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Pruning takes records, never figures."""
 
 import random
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,10 @@ from exporter.ledger.store import retention
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
+from exporter.simulator.world import MANAGEMENT_KEY
+from tests.benches.booking import GOOD, take
+from tests.benches.program import running, settings_for
+from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
 
 _DAY = 86_400
@@ -135,3 +139,44 @@ def test_an_identity_is_not_used_again_after_pruning(tmp_path: Path) -> None:
     first = last_id()
     _prune(ledger, before=clock.at + _DAY)
     assert last_id() > first
+
+
+class _SetClock(Clock):
+    """Its time is that which a test sets; it measures like the machine's."""
+
+    at = 1_793_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [
+        ("strategy: rolling, window_minutes: 4320", 60),
+        ("strategy: monthly, reset_anchor_timestamp: 2026-10-23T07:33:20Z", 61),
+    ],
+)
+def test_entries_stay_as_long_as_the_window_of_a_limit_needs_them(
+    server: SteeredServer, tmp_path: Path, limit: str, left: int
+) -> None:
+    file, clock = tmp_path / "limits.yaml", _SetClock()
+    file.write_text(f"limits: [{{id: of-test, requests: 1000, {limit}}}]")
+    settings = settings_for(
+        tmp_path / "data",
+        proxy_url=server.url,
+        key=MANAGEMENT_KEY,
+        exporter_limits_file=file,
+        exporter_retention_days=1,
+    )
+    minutes = [*range(3 * 1440 - 30, 3 * 1440 + 30), 20 * 1440]
+    moments = [datetime.fromtimestamp(clock.at - 60 * each - 30, UTC).isoformat() for each in minutes]
+    with running(settings, clock=clock) as exporter:
+        take(QueueIngest("default", exporter.parts.ingest), [GOOD | {"timestamp": moment} for moment in moments])
+        for second in range(2):
+            clock.at += second
+            exporter.parts.limits.refresh()
+            (window,) = exporter.parts.limits.current.windows
+            assert window.used == 30
+            exporter._prune()
+        assert exporter.parts.ledger.totals.entries == left

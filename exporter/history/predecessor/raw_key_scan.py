@@ -1,4 +1,4 @@
-"""Rows of the predecessor that hold raw API keys and account names: where they are, and what cleans them.
+"""Finds rows of the predecessor that hold raw API keys and account names.
 
 The exporter only looks for them. They are the user's, whose older front end shows their figures.
 """

@@ -1,4 +1,4 @@
-"""Takes over the predecessor's counters once, so that the cumulative rows of ``model_usage`` continue from them."""
+"""Takes over the predecessor's counters once. The cumulative rows of ``model_usage`` continue from them."""
 
 from exporter.history.supabase_client import Remote, Row
 from exporter.ledger.name_store import NameStore

@@ -1,4 +1,4 @@
-"""Redacted batches that are on disk and not booked yet, because the proxy has forgotten them; and rejected records.
+"""Redacted batches that are on disk and not booked yet, and rejected records. The proxy has forgotten both.
 
 What cannot be booked is kept with its reason, and counted. Tried again, it becomes a batch once more, for example after
 an upgrade that can read it. So a running exporter books it exactly once at its next poll, or the command line does if

@@ -1,4 +1,4 @@
-"""Checks at a start whether names and states in the ledger are what was written to it.
+"""Checks at a start whether names and states are as they were written.
 
 After a clean end the file must have the digest noted then, and nothing else is read. After any other end, or if
 somebody changed the file, each table with names or states must match its checksum: the sum of one number per row.

@@ -1,4 +1,4 @@
-"""The inventory in the ledger: which credentials there are, and the proxy's own counts of their attempts.
+"""The inventory in the ledger, with the proxy's own counts of attempts.
 
 The proxy's counts start at 0 whenever it does (or when an account is removed and added again), so the exported value
 continues from the last one: a count that fell is all new, any other adds its difference.

@@ -1,4 +1,4 @@
-"""What the ledger keeps about limits: rows from Supabase, manual resets, and what people were told.
+"""Limits in the ledger: rows from Supabase, manual resets, and what people were told.
 
 So the limits hold while Supabase cannot be reached, and a restart repeats no notice.
 """

@@ -1,4 +1,4 @@
-"""Losses in the ledger: gaps between polls, and the watch over the proxy's counts with what it found missing.
+"""Losses: gaps between polls, and what the watch over the proxy's counts found missing.
 
 One transaction writes the watch and the estimate, so no crash can make a missing record count twice.
 """

@@ -1,4 +1,4 @@
-"""When each proxy was last polled successfully: after a crash this shows how long a queue went unread.
+"""When each proxy was last polled successfully. After a crash this shows how long a queue went unread.
 
 A poll writes 8 bytes to a file beside the ledger, in place and without a sync; in the ledger, even a poll that popped
 nothing would be a transaction. A killed process leaves what it wrote, a power cut what was there half a minute before.

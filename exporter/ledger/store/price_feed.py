@@ -1,4 +1,4 @@
-"""The price feed's last prices, kept so that a start without network has them and each keeps its time.
+"""The price feed's last prices, for a start without network. Each keeps its time.
 
 One row per price and model, valid from the moment it was first seen. A model that is no longer listed keeps its last
 price.

@@ -1,4 +1,4 @@
-"""Past readings of providers' windows, from which limits/capacity.py computes what a window is worth.
+"""Past readings of providers' windows, from which their worth is computed.
 
 Few are kept, as points: the first and the last one of each window, and one for each step of the share between them.
 """

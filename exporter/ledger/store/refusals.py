@@ -1,4 +1,4 @@
-"""Refusals of management keys, kept in the ledger: see ``exporter.sources.auth_guard.RefusalStore``."""
+"""Refusals of management keys, which no restart forgets: see ``exporter.sources.auth_guard.RefusalStore``."""
 
 import threading
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Restarts of a proxy in the ledger: each is counted once, whatever reveals it.
+"""Restarts of a proxy: each is counted once, whatever reveals it.
 
 Three detectors watch a proxy, each at its own pace: the inventory (the attempts of accounts start again), the snapshot
 (its counts start again) and the source (a queue replaces a snapshot or the other way round, so another version runs).

@@ -1,4 +1,4 @@
-"""What the ledger remembers about a proxy's snapshots: the marks of its series, and false starts.
+"""What the ledger remembers about a proxy's snapshots, and false starts.
 
 A snapshot is read again and again, so booking one means finding what is new in it. The identity of each detail decides
 that; the marks only say which details need no look.

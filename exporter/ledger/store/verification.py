@@ -1,4 +1,4 @@
-"""Checks a ledger whose last end was not clean: its structure, its names, and its sums.
+"""Checks a ledger that did not end cleanly: its structure, names and sums.
 
 What a batch adds to the sums has no checksum, but entries, totals and roll-up each hold it. Totals are compared with
 the roll-up, and in a small file all sums are made again from the entries, as far as these have not been pruned. If only

@@ -1,4 +1,4 @@
-"""What is booked and not in the history yet: a cursor over the entries of each proxy, and an entry's form there.
+"""What is booked and not in the history yet, and the form that it has there.
 
 Ids rise in the order of booking and are never reused, so everything up to the cursor has been sent, and pruning cannot
 hide anything from it. The cursor moves when Supabase has confirmed; Supabase recognizes what is sent twice.

@@ -1,4 +1,4 @@
-"""What the ledger knows about a proxy besides its entries, in one moment: a lost ledger is restored from it.
+"""What a lost ledger is restored from besides its entries, all of one moment.
 
 Ids mean nothing in another ledger, so clients appear here by pseudonym, credentials by what identifies them, and
 sessions of limits by what has a window of its own. Nothing here names anybody.

@@ -1,4 +1,4 @@
-"""Births: Prometheus sees a new series at 0 for now, because ``increase()`` counts from the first value that it sees.
+"""Births: new series, which Prometheus sees at 0 for now. ``increase()`` counts from the first value that it sees.
 
 A birth ends once every server that scrapes has seen the 0. All are on disk, so that a restart forgets none.
 """

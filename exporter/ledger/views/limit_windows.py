@@ -1,4 +1,4 @@
-"""Usage since a moment, by label set: the sums behind the limits, and the starts of their sessions.
+"""Usage since a moment, by label set, and the starts of sessions. These sums are behind the limits.
 
 A sum is the roll-up plus the entries at its edges, so it is exact to the record at the price of the quarters of an hour
 in it, not of its records. A look takes over from the last one only what cannot have changed, so late records, resets,

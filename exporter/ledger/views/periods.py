@@ -1,4 +1,4 @@
-"""Cost, tokens and requests of today, yesterday and this month, in the user's zone, from the roll-up.
+"""Cost, tokens and requests of today, yesterday and this month. In the user's zone, from the roll-up.
 
 A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as in a monthly
 limit, so it includes records that a clock ahead of ours dates into a later day. What lies before today is summed again

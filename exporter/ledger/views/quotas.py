@@ -1,4 +1,4 @@
-"""The windows that providers report, by credential: the last reading of each, and how often one was reset early.
+"""Providers' windows by credential: the last readings, and early resets.
 
 They are on disk, so that a restart shows them again until they end. An ended window keeps its row, to compare the next
 reading with, but is no longer shown.

@@ -1,4 +1,4 @@
-"""Usage in any spans of time: sums grouped in any way, and single requests, behind the page, report and API.
+"""Usage in any span: sums grouped in any way, and single requests. It is behind the page, report and API.
 
 A sum is exact to the quarter of an hour. Whole days come from the sums of days if there are any, the rest from the
 roll-up, whichever way reads fewer rows: the smaller part of a cut day is added or subtracted. Where every series counts

@@ -72,9 +72,10 @@ class SupabaseApi:
         program = _TOOLS / "node_modules" / "@supabase" / "lite" / "dist" / "cli" / "index.js"
         log = Path(server.folder) / "api.log"
         with log.open("ab") as out:
-            # Without --no-admin a request without a key would count as the service's.
+            # Without --no-admin a request without a key would count as the service's. It ends before it has made good
+            # what an optimized compilation costs.
             self._process = subprocess.Popen(
-                [self._node, str(program), "start", "--no-admin"],
+                [self._node, "--no-opt", str(program), "start", "--no-admin"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

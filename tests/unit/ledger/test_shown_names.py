@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import Misfit, ShownNames
 from exporter.normalize.inventory import read_auth_files
+from exporter.normalize.pseudonyms import Pseudonyms, sign_of_key
 from exporter.settings.load import read_aliases
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
@@ -168,3 +169,29 @@ def test_a_listed_account_without_an_alias_is_noticed_before_its_first_use(bench
     assert bench.shown_names.without_alias
     bench.meet(_file("bob@example.com", auth_index="bb22"))
     assert not bench.shown_names.without_alias
+
+
+def _noted(bench: Bench, aliases: str, pseudonyms: Pseudonyms) -> ShownNames:
+    """The names that a start with these aliases and this hash key shows."""
+    bench.file.write_text(f"aliases: {{clients: [{aliases}]}}")
+    shown_names = ShownNames(bench.ledger.name_store, read_aliases(bench.file), pseudonyms.of)
+    bench.ledger.note_aliases(shown_names.aliases_of_clients(), key_sign=sign_of_key(pseudonyms.of))
+    return shown_names
+
+
+def test_a_client_keeps_its_alias_under_another_hash_key(bench: Bench) -> None:
+    aliases, (client,) = f"{{key: {_KEY}, alias: ci}}, {{key: k2, alias: new}}", bench.ledger.name_store.clients
+    for pseudonyms in (PSEUDONYMS, Pseudonyms(b"another key"), Pseudonyms(b"a third key")):
+        assert _noted(bench, aliases, pseudonyms).client(client) == "ci"
+        assert bench.ledger.name_store.client_ids == {pseudonyms.of(_KEY): client}
+    bench.ledger.close()
+    reopened = open_ledger(bench.file.parent)
+    assert reopened.name_store.client_ids == {pseudonyms.of(_KEY): client}
+    reopened.close()
+
+
+def test_an_alias_that_goes_to_another_key_leaves_its_client(bench: Bench) -> None:
+    masked, (client,) = bench.shown[1], bench.ledger.name_store.clients
+    _noted(bench, f"{{key: {_KEY}, alias: ci}}", PSEUDONYMS)
+    assert _noted(bench, "{key: k2, alias: ci}", PSEUDONYMS).client(client) == masked
+    assert _noted(bench, "{key: k2, alias: ci}", Pseudonyms(b"another key")).client(client) == masked

@@ -70,6 +70,6 @@ def test_a_configured_key_needs_no_file(tmp_path: Path) -> None:
 def test_a_damaged_key_is_not_replaced(tmp_path: Path, content: str) -> None:
     path = tmp_path / "hash.key"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(SettingsError, match=r"hash\.key"):
+    with pytest.raises(SettingsError, match=r"hash\.key is damaged"):
         load_hash_key(None, path)
     assert path.read_text(encoding="utf-8") == content
