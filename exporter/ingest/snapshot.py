@@ -147,7 +147,9 @@ class SnapshotIngest:
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
         before = self._snapshots.last(self._proxy)
-        if before.key_sign not in ("", sign_of_key(self._pseudonym)):
+        # An older version kept no sign: after it, a snapshot without any known name tells of another key.
+        may_be_another_key = before.key_sign or not any((each.key, each.model) in before.marks for each in snapshot)
+        if may_be_another_key and before.key_sign != sign_of_key(self._pseudonym):
             before = replace(before, marks=renamed(before.marks, snapshot))
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
             self._take_details(snapshot, before, taken_ms=taken_ms)

@@ -169,7 +169,7 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
 def renamed(
     marks: Mapping[tuple[str, str], Mark], snapshot: Sequence[SnapshotSeries]
 ) -> Mapping[tuple[str, str], Mark]:
-    """``marks``, which have the names of another hash key, under the names of ``snapshot`` if all their counts go on.
+    """``marks``, with names of another hash key, under the names of ``snapshot`` if all their counts go on.
 
     Which series had which counts is a guess by their order, so two clients of one model may change places; the sums
     over a model are right.

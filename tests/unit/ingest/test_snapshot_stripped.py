@@ -56,6 +56,22 @@ def test_another_hash_key_is_no_restart(missing: Literal["absent", ""], stripped
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (13, 0)
 
 
+def test_another_hash_key_since_an_older_version_is_no_restart(stripped: SnapshotBench) -> None:
+    """It did not keep the sign of its key."""
+    stripped.poll()
+    for client in ("sk-a", "sk-b"):
+        for _ in range(15):
+            stripped.request(client=client)
+    stripped.poll()
+    with stripped.ledger._database.transaction() as connection:
+        connection.execute("update proxy set marks_key = null")
+    stripped.restart()
+    stripped.intake._pseudonym = Pseudonyms(b"another key").of
+    stripped.request()
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (31, 0)
+
+
 def test_another_hash_key_misses_nothing_of_a_fork_that_caps_its_details(stripped: SnapshotBench) -> None:
     stripped.proxy.stripped, stripped.proxy.cap = "", 5
     for _ in range(30):
