@@ -306,7 +306,7 @@ class SnapshotIngest:
             # This ledger began to count later, and what was counted in between must not be lost.
             at_ms = min(restored.first_ms, self._clock.now_ms())
             deltas = self._counts.since(restored.marks, restored.first, at_ms=at_ms)
-        self._snapshots.join_restored(self._proxy, deltas)
+        self._snapshots.join_restored(self._proxy, deltas, key_sign=sign_of_key(self._pseudonym))
         self._counts.tell(deltas.false_starts)
 
 

@@ -218,8 +218,11 @@ class Snapshots:
                 (change.proxy,),
             )
 
-    def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
-        """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then."""
+    def join_restored(self, proxy: str, deltas: SnapshotDeltas, *, key_sign: str) -> None:
+        """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then.
+
+        ``key_sign`` is that of the hash key in use, the only one from which marks are restored.
+        """
         with self._changing(proxy) as change:
             _book_deltas(change, deltas)
             connection, of_proxy = change.connection, (change.proxy,)
@@ -236,7 +239,7 @@ class Snapshots:
                 )
                 # If more than counts has already been received, another source was read in between.
                 may_continue = "received = 0 or counted_until_ms is not null"
-                change.set(f"snapshot_ms = iif({may_continue}, restored_snapshot_ms, null)")
+                change.set(f"snapshot_ms = iif({may_continue}, restored_snapshot_ms, null), marks_key = ?", key_sign)
             # What was counted up to the first contact is booked now: details of it must not be.
             connection.execute(
                 "update proxy set counted_from_ms = min(coalesce(counted_from_ms, first_ms),"

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 
+from exporter.ledger.sync.checkpoint import ExportedLimits
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
 from tests.benches.snapshots import SnapshotBench, false_starts_told
@@ -98,6 +99,27 @@ def test_a_restart_after_which_only_other_clients_come_counts_all_that_they_use(
         stripped.request(client="sk-b")
     stripped.poll()
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (70, 1)
+
+
+def test_a_restart_after_which_only_other_clients_come_is_known_after_a_restore_too(stripped: SnapshotBench) -> None:
+    for _ in range(30):
+        stripped.request()
+    stripped.poll()
+    stripped.ledger.restoring("p").finish(ExportedLimits())  # the history is new
+    state = stripped.ledger.backlog.read("p", limit=1).state
+    assert state is not None
+    stripped.folder /= "new"
+    stripped.restart()
+    restoring = stripped.ledger.restoring("p")
+    restoring.begin(
+        since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=state.documents["snapshots"], marks=state.marks
+    )
+    restoring.finish(ExportedLimits())
+    stripped.proxy.restart()
+    for _ in range(40):
+        stripped.request(client="sk-b")
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (40, 1)
 
 
 def test_counts_that_did_not_fall_continue_after_another_source(stripped: SnapshotBench) -> None:
