@@ -6,8 +6,8 @@ from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
 
+from grafana.generator.dashboards import DASHBOARDS
 from grafana.generator.document import text_of
-from grafana.generator.parts import DASHBOARDS
 
 FOLDER = Path(__file__).resolve().parents[1] / "dashboards"
 

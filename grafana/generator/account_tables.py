@@ -7,8 +7,8 @@ from typing import Any
 
 from grafana_foundation_sdk.builders import table
 
+from grafana.generator.dashboards import ACCOUNTS
 from grafana.generator.parts import (
-    ACCOUNTS,
     COLORED_TEXT,
     DURATION,
     ORANGE,

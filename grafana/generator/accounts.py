@@ -3,8 +3,8 @@
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
 from grafana.generator.account_tables import ACCOUNT_COLUMN, BRIEF, KEY, OF_PROVIDER, SHARE, each, pools, windows
+from grafana.generator.dashboards import ACCOUNTS, new_dashboard
 from grafana.generator.parts import (
-    ACCOUNTS,
     COLORED_TEXT,
     DURATION,
     GREEN,
@@ -18,7 +18,6 @@ from grafana.generator.parts import (
     big_number,
     joined,
     listing,
-    new_dashboard,
     steps_of,
     words,
 )

@@ -3,10 +3,10 @@
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
 from grafana.generator.account_tables import ACCOUNT_COLUMN, SCOPE_COLUMNS, pools, windows
+from grafana.generator.dashboards import LIMITS, new_dashboard
 from grafana.generator.limit_table import full_table
 from grafana.generator.parts import (
     GREEN,
-    LIMITS,
     ORANGE,
     RED,
     USED_STEPS,
@@ -16,7 +16,6 @@ from grafana.generator.parts import (
     graph,
     listing,
     matrix,
-    new_dashboard,
     properties,
     ranking,
     thresholds,

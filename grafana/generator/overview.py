@@ -5,12 +5,12 @@ from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.generator import cost, usage
+from grafana.generator.dashboards import OVERVIEW, new_dashboard
 from grafana.generator.limit_table import short_table
 from grafana.generator.parts import (
     COLORED_TEXT,
     GREEN,
     ORANGE,
-    OVERVIEW,
     RED,
     TEXT,
     YELLOW,
@@ -20,7 +20,6 @@ from grafana.generator.parts import (
     big_number,
     graph,
     listing,
-    new_dashboard,
     ranking,
     thresholds,
     with_columns,

@@ -4,12 +4,12 @@ from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 from grafana_foundation_sdk.models import common as shapes
 
 from grafana.generator import history
+from grafana.generator.dashboards import TRUST, new_dashboard
 from grafana.generator.parts import (
     COLORED_TEXT,
     GREEN,
     ORANGE,
     RED,
-    TRUST,
     Column,
     Steps,
     amounts,
@@ -18,7 +18,6 @@ from grafana.generator.parts import (
     joined,
     listing,
     matrix,
-    new_dashboard,
     properties,
     with_columns,
     words,

@@ -2,7 +2,8 @@
 
 from grafana_foundation_sdk.builders import stat, table
 
-from grafana.generator.parts import ACCOUNTS, OVERVIEW, USD, Column, big_number, joined, leads_to, listing
+from grafana.generator.dashboards import ACCOUNTS, OVERVIEW
+from grafana.generator.parts import USD, Column, big_number, joined, leads_to, listing
 from grafana.generator.queries import SERIES, all_tokens, increase
 
 _LEADS_TO = {"model": OVERVIEW, "client": OVERVIEW, "credential": ACCOUNTS}
