@@ -14,12 +14,11 @@ from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 from exporter.sources.all_sources import source_of_kind
-from exporter.sources.base import Source
+from exporter.sources.base import MOST_POPPED, Source
 from exporter.sources.loss_detection import LossDetector
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import MAX_RETENTION_SECONDS
 from exporter.sources.proxy_status import ProxyStatus
-from exporter.sources.usage_queue import UsageQueue
 
 QUIET_SECONDS = 600.0
 
@@ -148,7 +147,7 @@ class LossWatch:
             "pop_cut",
             proxy=self._proxy,
             message="An answer of the proxy's usage queue did not arrive whole. The proxy forgets what it hands out,"
-            f" so up to {UsageQueue.most_popped:,} records may be lost.",
+            f" so up to {MOST_POPPED:,} records may be lost.",
         )
 
 

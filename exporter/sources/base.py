@@ -16,6 +16,8 @@ from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_config import Flags, read_flags
 
 POLL_SECONDS = 15.0
+MOST_POPPED = 1000
+"""Records in one answer that the proxy then forgets: the most that a lost answer of any source can cost."""
 
 
 Version = tuple[int, int, int]

@@ -8,7 +8,7 @@ at all, its records are lost, and only the proxy's own counts can tell.
 from typing import ClassVar
 
 from exporter.errors import BadAnswerError, ProxyError, SourceGoneError, UnknownServerError
-from exporter.sources.base import Receiver, Source, Version
+from exporter.sources.base import MOST_POPPED, Receiver, Source, Version
 from exporter.sources.http_errors import Answer
 from exporter.sources.paths import Paths
 from exporter.sources.proxy_client import FOUND_OR_NOT, ProxyClient
@@ -27,7 +27,7 @@ class UsageQueue(Source):
     pop_count: ClassVar[int] = 500
     """Records in the first call of a poll: 1.2 MB as CPA 7.2 writes them, far below the limit of a body even with long
     error texts."""
-    most_popped: ClassVar[int] = 1000
+    most_popped: ClassVar[int] = MOST_POPPED
     """Records in a later call, at four fifths of the cost per record. Larger bodies save nothing more."""
     most_bytes: ClassVar[int] = 4 * 1024 * 1024
     """The expected most of a later call, judging by the records before it. Once read, it takes twice as much memory."""

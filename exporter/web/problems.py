@@ -17,9 +17,9 @@ from exporter.limits.board import LimitBoard
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing
 from exporter.sentences import counted, joined, pattern, say
+from exporter.sources.base import MOST_POPPED
 from exporter.sources.proxy_config import MAX_RETENTION_SECONDS
 from exporter.sources.proxy_status import STATES, ProxyStatus
-from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures
 
@@ -226,7 +226,7 @@ def _of_losses(
             text = say(
                 "It forgets what it hands out, so up to {most:,} records may be missing from all figures. The exporter"
                 " was stopped while the answer was on its way, the connection broke, or the answer came too late.",
-                most=UsageQueue.most_popped,
+                most=MOST_POPPED,
             )
         elif status is not None and status.source_is_pushed:
             span = formats.span(flow.gap_seconds)
