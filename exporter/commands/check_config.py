@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
-from exporter.errors import ProxyError
+from exporter.errors import ProxyError, SettingsError
 from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
@@ -20,6 +20,7 @@ from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.limits.notices import Services
+from exporter.normalize.pseudonyms import load_hash_key
 from exporter.settings.load import NO_PROXY, Loaded
 from exporter.settings.model import Settings
 from exporter.settings.problems import did_you_mean
@@ -78,7 +79,7 @@ def _check_machine(loaded: Loaded) -> bool:
     settings = loaded.require()
     works = True
     data_dir = settings.exporter_data_dir
-    if problem := _unwritable(data_dir):
+    if problem := _unwritable(data_dir) or _damaged_key(settings):
         works = False
         click.echo(f"problem: {problem}")
     else:
@@ -122,6 +123,17 @@ def _unwritable(data_dir: Path) -> str:
             f"The data directory {data_dir} cannot be used ({exc.strerror}: {place}). Give the"
             " exporter's user write access, or set EXPORTER_DATA_DIR to a directory that it can write."
         )
+    return ""
+
+
+def _damaged_key(settings: Settings) -> str:
+    """Why the hash key in the data directory cannot be used; empty if it can, or if none is there or needed."""
+    file = settings.exporter_data_dir / HASH_KEY_FILE
+    try:
+        if settings.exporter_hash_key is None and file.exists():
+            load_hash_key(None, file)
+    except SettingsError as exc:
+        return str(exc)
     return ""
 
 

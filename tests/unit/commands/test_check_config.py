@@ -104,6 +104,16 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
 
 
+def test_check_config_tells_that_the_hash_key_is_damaged(server: SteeredServer, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "hash.key").write_text("no key\n")
+    settings = _settings(tmp_path, server.url)
+    done = run_command("check-config", cwd=tmp_path, **settings)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"problem: The hash key {tmp_path / 'data' / 'hash.key'} is damaged" in done.stdout
+    assert "is damaged" not in run_command("check-config", cwd=tmp_path, **settings, EXPORTER_HASH_KEY="0" * 16).stdout
+
+
 _ON_A_FULL_DISK = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file may grow
