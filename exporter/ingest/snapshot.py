@@ -149,8 +149,10 @@ class SnapshotIngest:
         before = self._snapshots.last(self._proxy)
         # An older version kept no sign: after it, a snapshot without any known name tells of another key.
         may_be_another_key = before.key_sign or not any((each.key, each.model) in before.marks for each in snapshot)
-        if may_be_another_key and before.key_sign != sign_of_key(self._pseudonym):
+        key_sign = sign_of_key(self._pseudonym)
+        if may_be_another_key and before.key_sign != key_sign:
             before = replace(before, marks=renamed(before.marks, snapshot))
+        before = replace(before, key_sign=key_sign)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
             self._take_details(snapshot, before, taken_ms=taken_ms)
         else:
@@ -181,7 +183,6 @@ class SnapshotIngest:
             self._proxy,
             before,
             marks,
-            key_sign=sign_of_key(self._pseudonym),
             taken_ms=taken_ms,
             deltas=SnapshotDeltas(restarted=restarted),
             # What a proxy hid before the first contact is no loss: nobody could have read it.
@@ -285,15 +286,7 @@ class SnapshotIngest:
         first = before.is_first
         deltas = SnapshotDeltas() if first else self._counts.since(before.marks, snapshot, at_ms=self._clock.now_ms())
         marks = {(series.key, series.model): Mark(series.requests, series.tokens) for series in snapshot}
-        self._snapshots.close(
-            self._proxy,
-            before,
-            marks,
-            key_sign=sign_of_key(self._pseudonym),
-            taken_ms=taken_ms,
-            deltas=deltas,
-            without_details=snapshot,
-        )
+        self._snapshots.close(self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot)
         self._counts.tell(deltas.false_starts)
 
     def _join_restored(self) -> None:

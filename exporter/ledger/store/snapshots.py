@@ -162,7 +162,6 @@ class Snapshots:
         before: LastSnapshot,
         marks: Mapping[MarkKey, Mark],
         *,
-        key_sign: str,
         taken_ms: int,
         deltas: SnapshotDeltas,
         missed: int = 0,
@@ -170,9 +169,8 @@ class Snapshots:
     ) -> None:
         """End the booking of a snapshot, in one transaction: ``marks`` are remembered in place of the others.
 
-        ``key_sign`` is that of the hash key behind the names in ``marks``. ``missed`` is how many records its totals
-        count that no detail shows. ``without_details`` is what it sent if it has no details: ``deltas`` are then what
-        it has counted since.
+        Their names are under the hash key of ``before``. ``missed`` is how many records its totals count that no detail
+        shows. ``without_details`` is what it sent if it has no details: ``deltas`` are then what it has counted since.
         """
         with self._changing(proxy) as change:
             connection = change.connection
@@ -196,7 +194,7 @@ class Snapshots:
             elif not deltas.restarted:
                 # The details tell what those counts were.
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
-            change.set("snapshot_ms = ?, marks_key = ?", taken_ms, key_sign)
+            change.set("snapshot_ms = ?, marks_key = ?", taken_ms, before.key_sign)
             change.missed = missed
             stored = read_marks(connection, "snapshot_series", change.proxy)
             connection.executemany(
