@@ -19,8 +19,8 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.model import PROVIDER, LimitWindow, Unit
 
 INTERVAL_SECONDS = 10.0
-EARLY_PACE, EARLY_ELAPSED, EARLY_USED = 1.2, 0.1, 0.25
-EARLY_FOR_MS = 15 * 60_000
+EARLY_PACE, EARLY_ELAPSED, EARLY_USED = 1.2, 0.1, 0.4
+EARLY_FOR_MS = 5 * 60_000
 BACK_FOR_MS = 3 * 60_000
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30_000, 15 * 60_000
 _SAME_RESET_MS = 10 * 60_000
