@@ -64,7 +64,11 @@ class StatusPage:
         ledger, shown_names, zone = self.overview.ledger, self.overview.shown_names, self.overview.zone
         now_ms = self.overview.clock.now() * 1000
         moment = partial(formats.moment, zone=zone)
-        figures, ledger_problem = self._figures()
+        figures, ledger_problem = None, ""
+        try:
+            figures = self.overview.figures()
+        except LedgerError as exc:
+            ledger_problem = str(exc)
         statuses = list(self.statuses())
         with ledger.totals.lock:
             flows = {shown_names.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
@@ -111,12 +115,6 @@ class StatusPage:
             "without_alias": shown_names.without_alias,
             "history": history,
         }
-
-    def _figures(self) -> tuple[Figures | None, str]:
-        try:
-            return self.overview.figures(), ""
-        except LedgerError as exc:
-            return None, str(exc)
 
 
 def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[dict[str, Any]]:
