@@ -32,13 +32,16 @@ class _Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secrets: Iterable[str]) -> None:
-        forms = set(self._forms)
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
-                forms |= {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe="")}
-        self._forms = frozenset(forms)
-        longest_first = sorted(forms, key=len, reverse=True)  # else the rest of a longer secret would stay
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+                self._forms |= {
+                    secret,
+                    repr(secret)[1:-1],
+                    json.dumps(secret)[1:-1],
+                    urllib.parse.quote(secret, safe=""),
+                }
+        longest_first = sorted(self._forms, key=len, reverse=True)  # else the rest of a longer secret would stay
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def clean(self, text: str) -> str:
         return self._pattern.sub(_REDACTED, text) if self._pattern else text
