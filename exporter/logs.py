@@ -65,7 +65,6 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
     Call it again to change level, format or stream; it takes effect at once, for loggers in use too.
     """
     common: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
@@ -73,13 +72,11 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
             *common,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
     )
     handler = _LineHandler(stream)
     handler.setFormatter(
