@@ -36,7 +36,6 @@ class Place:
         return f"{self.origin}:{self.line}" if self.line else self.origin
 
     def problem(self, why: str, fix: str = "") -> Problem:
-        """A problem with what was written here."""
         return Problem(setting=self.name, place=str(self), why=why, fix=fix)
 
 
