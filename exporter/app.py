@@ -25,7 +25,6 @@ from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.normalize.pseudonyms import sign_of_key
-from exporter.pricing.pricer import Pricer
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS
@@ -93,10 +92,13 @@ class Exporter:
             fetches=QUOTA_FETCHES.direct(Counter, registry),
         )
         history = parts.history
-        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
+        self._poll_workers = [Worker(f"poll-{each.name}", each.poll, each.interval_seconds) for each in self._pollers]
         self._historians = [Worker("history", history.work, lambda: INTERVAL_SECONDS)] if history else []
         notifier = parts.notifier(self._stopping.is_set)
         notifiers = [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)] if notifier else []
+        user, feed = parts.prices.user, parts.prices.feed
+        prices = [Worker("prices-file", user.reload, lambda: _UPKEEP_SECONDS)] if user else []
+        prices += [Worker("prices-feed", feed.refresh, feed.interval_seconds)] if feed else []
         days = ledger.days
         self._writers = [
             Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS),
@@ -106,7 +108,7 @@ class Exporter:
             *self._poll_workers,
             *self._historians,
         ]
-        self._workers = [*self._writers, *_price_workers(parts.prices), *notifiers]
+        self._workers = [*self._writers, *prices, *notifiers]
         exposition = Exposition(
             ledger=ledger,
             shown_names=shown_names,
@@ -206,7 +208,7 @@ class Exporter:
         """So that clients with an alias keep it, and their past, under another hash key."""
         shown_names, version = self.parts.shown_names, self.parts.shown_names.version
         if version != self._noted_names:
-            sign = sign_of_key(self.parts.pseudonym)
+            sign = sign_of_key(self.parts.pseudonyms.of)
             self.parts.ledger.note_aliases(shown_names.aliases_of_clients(), key_sign=sign)
             self._noted_names = version
 
@@ -268,15 +270,3 @@ class Exporter:
         # Not the price lists, which hold nothing that could be lost.
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
-
-
-def _price_workers(prices: Pricer) -> list[Worker]:
-    user, feed = prices.user, prices.feed
-    workers = [Worker("prices-file", user.reload, lambda: _UPKEEP_SECONDS)] if user is not None else []
-    if feed is not None:
-        workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
-    return workers
-
-
-def _poll_worker(poller: Poller) -> Worker:
-    return Worker(f"poll-{poller.name}", poller.poll, lambda: poller.interval_seconds)

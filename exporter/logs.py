@@ -20,8 +20,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 4
 _QUIET_LIBRARIES = ("httpx", "httpcore", "werkzeug")  # they log every request as info
+_FIRST = ("ts", "level", "event")
 _PLAIN_VALUE = re.compile(r"[^\s\"=\\]+")
-_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
 class _Redactor:
@@ -32,13 +32,16 @@ class _Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secrets: Iterable[str]) -> None:
-        forms = set(self._forms)
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
-                forms |= {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe="")}
-        self._forms = frozenset(forms)
-        longest_first = sorted(forms, key=len, reverse=True)  # else the rest of a longer secret would stay
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+                self._forms |= {
+                    secret,
+                    repr(secret)[1:-1],
+                    json.dumps(secret)[1:-1],
+                    urllib.parse.quote(secret, safe=""),
+                }
+        longest_first = sorted(self._forms, key=len, reverse=True)  # else the rest of a longer secret would stay
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def clean(self, text: str) -> str:
         return self._pattern.sub(_REDACTED, text) if self._pattern else text
@@ -62,7 +65,6 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
     Call it again to change level, format or stream; it takes effect at once, for loggers in use too.
     """
     common: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
@@ -70,13 +72,11 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
             *common,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
     )
     handler = _LineHandler(stream)
     handler.setFormatter(
@@ -85,7 +85,7 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _redact,
-                _json_line if format == "json" else _logfmt_line,
+                structlog.processors.JSONRenderer() if format == "json" else _logfmt_line,
             ],
         ),
     )
@@ -122,7 +122,8 @@ class _LineHandler(logging.StreamHandler[TextIO]):
 
 
 def _redact(_: WrappedLogger, __: str, event: EventDict) -> Mapping[str, object]:
-    return {key: _clean(value) for key, value in event.items()}
+    """The event without secrets, and in the order of a line."""
+    return {key: _clean(event[key]) for key in dict.fromkeys((*_FIRST, *event)) if key in event}
 
 
 def _clean(value: object) -> object:
@@ -132,17 +133,8 @@ def _clean(value: object) -> object:
     return value if isinstance(value, bool | int | float | None) and cleaned == text else cleaned
 
 
-def _ordered(event: EventDict) -> dict[str, object]:
-    first = {key: event[key] for key in ("ts", "level", "event") if key in event}
-    return first | {key: value for key, value in event.items() if key not in first}
-
-
-def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return json.dumps(_ordered(event))
-
-
 def _logfmt_line(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in _ordered(event).items())
+    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in event.items())
 
 
 def _logfmt_value(value: object) -> str:
@@ -153,12 +145,5 @@ def _logfmt_value(value: object) -> str:
     text = str(value)
     if _PLAIN_VALUE.fullmatch(text) and text.isprintable():
         return text
-    return f'"{"".join(map(_escaped, text))}"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
+    quoted = json.dumps(text, ensure_ascii=False)  # readers of logfmt know the escapes of JSON, and no others
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in quoted)

@@ -22,7 +22,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_limits import SupabaseLimits
-from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
+from exporter.normalize.pseudonyms import Pseudonyms, load_hash_key
 from exporter.pricing.pricer import Pricer, open_prices
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -62,16 +62,12 @@ class Parts:
         key, file = self.settings.exporter_hash_key, self.settings.exporter_data_dir / HASH_KEY_FILE
         return Pseudonyms(load_hash_key(key.get_secret_value() if key else None, file))
 
-    @property
-    def pseudonym(self) -> Pseudonym:
-        return self.pseudonyms.of
-
     @cached_property
     def shown_names(self) -> ShownNames:
         return ShownNames(
             self.ledger.name_store,
             self.settings.aliases,
-            self.pseudonym,
+            self.pseudonyms.of,
             file=self.settings.exporter_config,
             nearest_pseudonym=self.pseudonyms.nearest,
         )
@@ -87,7 +83,7 @@ class Parts:
 
     @cached_property
     def ingest(self) -> IngestParts:
-        return IngestParts(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonym, clock=self.clock)
+        return IngestParts(ledger=self.ledger, pricer=self.prices, pseudonym=self.pseudonyms.of, clock=self.clock)
 
     @cached_property
     def limits(self) -> LimitBoard:
@@ -128,7 +124,7 @@ class Parts:
                 remote=self.remote,
                 ledger=self.ledger,
                 shown_names=self.shown_names,
-                pseudonym=self.pseudonym,
+                pseudonym=self.pseudonyms.of,
                 clock=self.clock,
             ),
             retention_ms=self.settings.exporter_retention_days * DAY_MS,

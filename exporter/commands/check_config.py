@@ -158,7 +158,7 @@ def _check_proxy(proxy: ProxySettings, parts: Parts, asked: dict[str, Names]) ->
                 click.echo(f"proxy {proxy.name}: {note}")
             source = detect(client)
             flags = source.read_flags()
-            names = fetch_names(client, source.paths, parts.pseudonym, now_ms=parts.clock.now_ms())
+            names = fetch_names(client, source.paths, parts.pseudonyms.of, now_ms=parts.clock.now_ms())
             plugin = other_exporter(client, source.paths)
     except ProxyError as exc:
         click.echo(f"problem: {exc}")

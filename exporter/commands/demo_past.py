@@ -67,7 +67,7 @@ def _book(parts: Parts) -> int:
     ]
     body = msgspec.json.encode([wire_record(event, zone) for event in events])
     past = PastImport(name, ledger=ledger, pricer=parts.prices, clock=clock, zone=zone, dry_run=False)
-    past.take(wire for wire in read_batch(body, pseudonym=parts.pseudonym).wires if isinstance(wire, Wire))
+    past.take(wire for wire in read_batch(body, pseudonym=parts.pseudonyms.of).wires if isinstance(wire, Wire))
     _read_windows(name, accounts, ledger, until=int(until))
     return past.findings.new
 
@@ -96,6 +96,6 @@ def _list_accounts(name: str, parts: Parts) -> Sequence[Account]:
     with DemoServer(DemoProxy(accounts=SHOWN)) as server:
         proxy = ProxySettings(name=name, url=server.url, management_key=SecretStr(MANAGEMENT_KEY))
         with closing(connect(proxy, parts.ledger, parts.clock)) as client:
-            accounts = fetch_inventory(client, V0, parts.pseudonym, now_ms=parts.clock.now_ms()).accounts
+            accounts = fetch_inventory(client, V0, parts.pseudonyms.of, now_ms=parts.clock.now_ms()).accounts
     parts.ledger.take_inventory(name, accounts, whole=False)
     return accounts

@@ -166,5 +166,5 @@ def export(since: str | None, until: str | None, format_: str) -> None:
             # The names of the same moment as the entries: a running exporter adds to both.
             name_store = NameStore(max_label_sets=settings.exporter_max_label_sets)
             name_store.load(connection)
-            shown_names = ShownNames(name_store, settings.aliases, at.pseudonym)
+            shown_names = ShownNames(name_store, settings.aliases, at.pseudonyms.of)
             _FORMATS[format_](connection, shown_names, (since_ms, until_ms), sys.stdout)

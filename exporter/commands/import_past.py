@@ -96,8 +96,7 @@ def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
 
 
 def _source(parts: Parts, kind: str, proxy: str, file: Path) -> Iterator[Item]:
-    """What the file holds."""
-    pseudonym = parts.pseudonym
+    pseudonym = parts.pseudonyms.of
     if kind == "keeper":
         return read_peer(file, KeeperRow, pseudonym)
     if kind == "cpamp":

@@ -80,7 +80,7 @@ def names(file: Path | None) -> None:
 def _ask(proxy: ProxySettings, at: Parts) -> Names:
     try:
         with closing(connect(proxy, at.ledger, at.clock)) as client:
-            return fetch_names(client, detect(client).paths, at.pseudonym, now_ms=at.clock.now_ms())
+            return fetch_names(client, detect(client).paths, at.pseudonyms.of, now_ms=at.clock.now_ms())
     except ProxyError as exc:
         return Names(problems=[str(exc)])
 

@@ -14,7 +14,7 @@ from exporter.ledger.store.price_feed import read_price_feed
 from exporter.pricing.catalogue import models_without_price
 from exporter.pricing.feed_format import StoredFeed
 from exporter.pricing.price import MatchedBy, Price, Tariff, cost, parts, usd_per_million
-from exporter.pricing.pricer import Pricer, open_prices
+from exporter.pricing.pricer import open_prices
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings
 
@@ -50,9 +50,15 @@ def price(*, model: str, provider: str, at: str | None, tier: str, **counts: int
     if tokens.reasoning > tokens.output:
         raise click.BadParameter("Reasoning is a part of the output, so it cannot be more.", param_hint="--reasoning")
     with exit_codes():
-        settings = ready_settings()
-        at_ms = moment_option("--at", at, settings.zone) if at else Clock().now_ms()
-        found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
+        settings, clock = ready_settings(), Clock()
+        at_ms = moment_option("--at", at, settings.zone) if at else clock.now_ms()
+        prices = open_prices(
+            file=settings.exporter_prices_file,
+            feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
+            store=_StoredOnly(settings),
+            clock=clock,
+        )
+        found = prices.price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier
         tariff = found.at(service_tier)
@@ -82,15 +88,6 @@ class _StoredOnly:
 
     def save(self, new: object, *, fetched_ms: int) -> None:  # noqa: ARG002 - the protocol's
         raise LedgerError("This command does not write to the ledger.")
-
-
-def _pricer(settings: Settings) -> Pricer:
-    return open_prices(
-        file=settings.exporter_prices_file,
-        feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
-        store=_StoredOnly(settings),
-        clock=Clock(),
-    )
 
 
 def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iterator[str]:

@@ -87,7 +87,6 @@ class Poller:
         self._read_until_ms: int | None = None
         """When a stop ended a subscription, if one did."""
 
-    @property
     def interval_seconds(self) -> float:
         """Time between two polls: short against the retention, after which an unread record is lost."""
         usual = POLL_SECONDS if self._source is None or self._is_doubtful else self._source.poll_seconds

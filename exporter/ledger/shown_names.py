@@ -95,7 +95,7 @@ class ShownNames:
         self._pseudonym = pseudonym
         self._nearest_pseudonym = nearest_pseudonym
         self._file: WatchedFile[Aliases] | None = (
-            WatchedFile(file, read_aliases, kind=say("configuration file"), name=say("aliases"), log=_log, size=_size)
+            WatchedFile(file, read_aliases, kind=say("configuration file"), name=say("aliases"), size=_size)
             if file
             else None
         )

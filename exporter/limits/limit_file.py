@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import moment_ms
@@ -48,7 +47,6 @@ def watch_limit_file(path: Path, *, zone: tzinfo) -> "WatchedFile[LimitSet]":
         partial(read_limit_file, zone=zone),
         kind=say("limits file"),
         name=say("limits"),
-        log=structlog.get_logger("exporter.limits"),
         size=lambda file: {"limits": len(file.limits)},
     )
 

@@ -121,7 +121,7 @@ def _collector_families(succeeded: Mapping[str, bool]) -> Samples:
         yield COLLECTOR_UP(value, collector=name)
 
 
-def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Metric]:
+def families_by_part(**parts: Callable[[], list[Metric]]) -> list[Metric]:
     """Make the parts of a scrape; a part that fails costs only its own families and shows in a metric."""
     succeeded: dict[str, bool] = {}
     found: list[Metric] = []

@@ -63,8 +63,25 @@ class Exposition:
             shown_at_zero.extend(young)
             return []
 
+        book, shown_names, statuses = self.ledger, self.shown_names, self.statuses
         made = exporter.families_by_part(
-            {"totals": totals, **self._parts(shown_at_zero, for_prometheus=for_prometheus)}
+            totals=totals,
+            periods=lambda: periods.period_families(book, shown_names),
+            prices=lambda: prices.price_families(book, self.prices, self.clock),
+            reload=lambda: exporter.reload_families(self.prices, self.limits, self.shown_names),
+            limits=lambda: limits.limit_families(self.limits),
+            plans=lambda: limits.plan_families(self.limits),
+            pools=lambda: limits.pool_families(self.limits),
+            proxies=lambda: proxies.proxy_families(statuses),
+            credentials=lambda: credentials.credential_families(book, shown_names, statuses, self.clock),
+            quotas=lambda: credentials.quota_families(book, shown_names, statuses, self.clock),
+            attempts=lambda: credentials.attempt_families(
+                book, shown_names, shown_at_zero, for_prometheus=for_prometheus
+            ),
+            flow=lambda: proxies.flow_families(book, shown_names, statuses),
+            ledger=lambda: exporter.ledger_families(book, shown_names),
+            history=lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
+            build=exporter.build_families,
         )
         others = SimpleNamespace(collect=lambda: [*made, *self.registry.collect()])
         generate: Callable[[Any], bytes] = openmetrics_format.generate_latest if openmetrics else generate_latest
@@ -83,27 +100,6 @@ class Exposition:
                 self.ledger.births.told(shown_at_zero, scraper)
 
         return Scrape(body=body, headers=headers, answered=answered)
-
-    def _parts(self, shown_at_zero: list[SeriesKey], *, for_prometheus: bool) -> dict[str, Callable[[], list[Metric]]]:
-        book, shown_names, statuses = self.ledger, self.shown_names, self.statuses
-        return {
-            "periods": lambda: periods.period_families(book, shown_names),
-            "prices": lambda: prices.price_families(book, self.prices, self.clock),
-            "reload": lambda: exporter.reload_families(self.prices, self.limits, self.shown_names),
-            "limits": lambda: limits.limit_families(self.limits),
-            "plans": lambda: limits.plan_families(self.limits),
-            "pools": lambda: limits.pool_families(self.limits),
-            "proxies": lambda: proxies.proxy_families(statuses),
-            "credentials": lambda: credentials.credential_families(book, shown_names, statuses, self.clock),
-            "quotas": lambda: credentials.quota_families(book, shown_names, statuses, self.clock),
-            "attempts": lambda: credentials.attempt_families(
-                book, shown_names, shown_at_zero, for_prometheus=for_prometheus
-            ),
-            "flow": lambda: proxies.flow_families(book, shown_names, statuses),
-            "ledger": lambda: exporter.ledger_families(book, shown_names),
-            "history": lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
-            "build": exporter.build_families,
-        }
 
 
 def _only(text: str, names: Collection[str]) -> str:

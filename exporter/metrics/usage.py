@@ -115,12 +115,8 @@ class LedgerText:
         ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
         hand the keys to ``Births.told``.
         """
-        totals, births, route, series = (
-            self._ledger.totals,
-            self._ledger.births,
-            self._shown_names.route,
-            self._shown_names.series,
-        )
+        totals, births = self._ledger.totals, self._ledger.births
+        route, series = self._shown_names.route, self._shown_names.series
         with totals.lock:
             if self._version != self._shown_names.version:
                 self._version = self._shown_names.version

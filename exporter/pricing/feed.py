@@ -58,7 +58,6 @@ class PriceFeed:
         self.problem = ""
         self._keep(store.load())
 
-    @property
     def interval_seconds(self) -> float:
         """Time until the next attempt: a day, or an hour after a failure."""
         return _RETRY_SECONDS if self.problem else _DAY_SECONDS

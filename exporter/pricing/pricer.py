@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
-import structlog
-
 from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.feed import FeedStore, PriceFeed
@@ -44,8 +42,6 @@ _UNNAMED = frozenset({"", "unknown"})
 
 _NO_TOKENS = Tokens()
 
-_log = structlog.get_logger("exporter.pricing")
-
 
 @dataclass(frozen=True, kw_only=True)
 class UserPrices:
@@ -71,7 +67,7 @@ _NO_FILE = UserPrices()
 def watch_price_file(path: Path) -> WatchedFile[UserPrices]:
     """The prices of the user's file. Raises ProblemsError for a mistake in it."""
     kind, name = say("price file"), say("prices")
-    return WatchedFile(path, _read, kind=kind, name=name, log=_log, size=lambda file: {"rows": file.rows})
+    return WatchedFile(path, _read, kind=kind, name=name, size=lambda file: {"rows": file.rows})
 
 
 def _read(path: Path) -> UserPrices:

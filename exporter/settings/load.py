@@ -175,7 +175,7 @@ def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list
         return []
     row = {name.removeprefix("cliproxy_"): node for name, node in given.items() if name.startswith("cliproxy_")}
     row.pop("localhost", None)
-    row = {"name": Text("default", key), "url": Text(Settings().cliproxy_url, key), **row}
+    row = {"name": Text("default").found(key), "url": Text(Settings().cliproxy_url).found(key), **row}
     with suppress(ValidationError):
         return [ProxySettings.model_validate(row, context=seen)]
     return []
@@ -229,7 +229,7 @@ def _read_environment(environ: Mapping[str, str], origin: str, cwd: Path, loaded
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
-        value = Text(text.strip(), Place(name, origin, cwd))
+        value = Text(text.strip()).found(Place(name, origin, cwd))
         if _INJECTED_VALUE.match(text) and name.endswith("_PORT"):
             if name in _KNOWN:
                 service = name.removesuffix("_PORT").lower().replace("_", "-")
@@ -258,7 +258,7 @@ def _read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, Node]:
             fix = "Correct it; a value with quotes needs a closing quote."
             loaded.warnings.append(place.problem(why, fix))
         elif binding.key and binding.value is not None:
-            values[binding.key] = Text(binding.value.strip(), place)
+            values[binding.key] = Text(binding.value.strip()).found(place)
     return _settings_in(values.values(), loaded)
 
 

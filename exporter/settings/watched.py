@@ -4,12 +4,15 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+import structlog
 
 from exporter.sentences import joined, say
 from exporter.settings.problems import ProblemsError
 
 _Content = TypeVar("_Content")
+_log = structlog.get_logger("exporter.settings")
 
 
 class WatchedFile(Generic[_Content]):
@@ -26,7 +29,6 @@ class WatchedFile(Generic[_Content]):
         *,
         kind: str,
         name: str,
-        log: Any,
         size: Callable[[_Content], Mapping[str, int]],
     ) -> None:
         """Read the file. Raises ProblemsError, as ``read`` does for a file with mistakes.
@@ -36,7 +38,7 @@ class WatchedFile(Generic[_Content]):
         """
         self.path = path
         self.problem = ""
-        self._read_file, self._kind, self._name, self._log, self._size = read, kind, name, log, size
+        self._read_file, self._kind, self._name, self._size = read, kind, name, size
         self._lock = threading.Lock()
         self._read = self._seen = file_version(path)
         self.content: _Content = read(path)
@@ -59,9 +61,9 @@ class WatchedFile(Generic[_Content]):
                     name=self._name,
                 )
                 self.problem = joined(last, error.first)
-                self._log.error(f"{self._name}_not_reloaded", message=self.problem)
+                _log.error(f"{self._name}_not_reloaded", message=self.problem)
             else:
-                self._log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))
+                _log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))
             return True
 
 

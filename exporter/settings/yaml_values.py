@@ -6,7 +6,6 @@ last one) and a document that is not a mapping. Scalars keep the text as written
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,44 +36,37 @@ class Place:
         return f"{self.origin}:{self.line}" if self.line else self.origin
 
     def problem(self, why: str, fix: str = "") -> Problem:
-        """A problem with what was written here."""
         return Problem(setting=self.name, place=str(self), why=why, fix=fix)
 
 
-class Text(str):
-    """One value, without spaces around it."""
+class _Written:
+    """``at`` is where its name stands or, in a list, where it begins."""
 
     at: Place
+
+    def found(self, at: Place) -> Self:
+        self.at = at
+        return self
+
+
+class Text(_Written, str):
+    """One value, without spaces around it."""
 
     @cached_property
     def file(self) -> str:
         """The text of the file with this path, read only once, as a pipe can be. Raises ProblemsError."""
         return read_text(self.at.base / self, self.at)
 
-    def __new__(cls, text: str, at: Place) -> Self:
-        made = super().__new__(cls, text)
-        made.at = at
-        return made
 
-
-class Items(list["Node"]):
+class Items(_Written, list["Node"]):
     """A list."""
 
-    def __init__(self, items: Iterable["Node"], at: Place) -> None:
-        super().__init__(items)
-        self.at = at
 
-
-class Mapping(dict[str, "Node"]):
+class Mapping(_Written, dict[str, "Node"]):
     """Names and their values."""
-
-    def __init__(self, values: dict[str, "Node"], at: Place) -> None:
-        super().__init__(values)
-        self.at = at
 
 
 Node = Text | Items | Mapping
-"""``at`` is where its name stands or, in a list, where it begins."""
 
 
 def read_text(path: Path, named: Place) -> str:
@@ -102,7 +94,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None or root.tag == _PLAIN + "null":
-            return Mapping({}, replace(top, line=1))
+            return Mapping().found(replace(top, line=1))
         if isinstance(root, yaml.MappingNode):
             return _mapping(root, replace(top, line=1))
         raise _refused(root, say("The file is not a mapping."), say("Begin it with a name and a colon."))
@@ -149,7 +141,7 @@ def _mapping(node: yaml.MappingNode, at: Place) -> Mapping:
             raise _refused(key, why, say("Keep one of the two."))
         lines[name] = key.start_mark.line + 1
     yaml.SafeLoader("").flatten_mapping(node)
-    found = Mapping({}, at)
+    found = Mapping().found(at)
     for key, value in node.value:
         place = replace(at, name=_name(key), line=key.start_mark.line + 1)
         found[place.name] = _node(value, place)
@@ -166,8 +158,8 @@ def _node(node: yaml.Node, at: Place) -> Node:
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
         return _mapping(node, at)
     if isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
-        return Items((_node(item, replace(at, line=item.start_mark.line + 1)) for item in node.value), at)
+        return Items(_node(item, replace(at, line=item.start_mark.line + 1)) for item in node.value).found(at)
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
-        return Text("" if node.tag == _PLAIN + "null" else node.value.strip(), at)
+        return Text("" if node.tag == _PLAIN + "null" else node.value.strip()).found(at)
     why = say("The value has a tag (a word after !), which is not supported.")
     raise _refused(node, why, say("Write the value plainly, in quotes."))

@@ -16,7 +16,8 @@ from flask import Flask, Response, current_app, g, make_response, render_templat
 from jinja2 import FileSystemBytecodeCache
 from jinja2.bccache import Bucket
 
-from exporter import __version__, formats
+from exporter import __version__
+from exporter.formats import change, count, cut, exact_usd, share, short, usd
 from exporter.records import Billing
 from exporter.sentences import Sentence, say
 
@@ -79,16 +80,7 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
     environment = app.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.bytecode_cache = _Compiled(str(_COMPILED), f"%s-{__version__}.cache")
-    for filter_ in (
-        formats.usd,
-        formats.exact_usd,
-        formats.count,
-        formats.short,
-        formats.share,
-        formats.change,
-        formats.cut,
-    ):
-        environment.filters[filter_.__name__] = filter_
+    environment.filters |= {each.__name__: each for each in (change, count, cut, exact_usd, said, share, short, usd)}
     app.config["LANGUAGE"] = language
     environment.policies["ext.i18n.trimmed"] = True
     environment.add_extension("jinja2.ext.i18n")
@@ -98,7 +90,6 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
         newstyle=True,
     )
     environment.finalize = said
-    environment.filters["said"] = said
     environment.globals["language"] = lambda: LANGUAGES[_language()]
 
 

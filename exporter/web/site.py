@@ -51,17 +51,12 @@ def make_app(site: Site) -> Flask:
     def check_access() -> None:
         site.access.check(request, public=request.endpoint in _PUBLIC)
 
-    @app.errorhandler(Forbidden)
-    @app.errorhandler(Unauthorized)
-    def refused(denied: Forbidden | Unauthorized) -> Response:
-        answer = _text(said(denied.description), denied.code)
-        if denied.code == 401:
-            answer.headers["WWW-Authenticate"] = 'Basic realm="cliproxy-exporter"'
-        return answer
-
     @app.errorhandler(HTTPException)
     def failed(error: HTTPException) -> Response:
-        answer = _text(f"{error.name}.", error.code or 500)
+        is_denied = isinstance(error, Forbidden | Unauthorized)
+        answer = _text(said(error.description) if is_denied else f"{error.name}.", error.code or 500)
+        if error.code == 401:
+            answer.headers["WWW-Authenticate"] = 'Basic realm="cliproxy-exporter"'
         if error.code == 405 and (allowed := getattr(error, "valid_methods", None)):
             answer.headers["Allow"] = ", ".join(sorted(allowed))
         return answer

@@ -54,17 +54,14 @@ class StatusPage:
 
     def answer(self) -> Response:
         """The current page, within a request of an application prepared by ``add_filters``."""
-        return page(
-            "index.html",
-            script=render_template("page.js", refresh_seconds=REFRESH_SECONDS),
-            **self._context(),
-        )
-
-    def _context(self) -> dict[str, Any]:
         ledger, shown_names, zone = self.overview.ledger, self.overview.shown_names, self.overview.zone
         now_ms = self.overview.clock.now() * 1000
         moment = partial(formats.moment, zone=zone)
-        figures, ledger_problem = self._figures()
+        figures, ledger_problem = None, ""
+        try:
+            figures = self.overview.figures()
+        except LedgerError as exc:
+            ledger_problem = str(exc)
         statuses = list(self.statuses())
         with ledger.totals.lock:
             flows = {shown_names.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
@@ -87,36 +84,32 @@ class StatusPage:
             now_ms=now_ms,
             history=history,
         )
-        return {
-            "refresh_seconds": REFRESH_SECONDS,
-            "longest_table": LONGEST_TABLE,
-            "open_notes": OPEN_NOTES,
-            "now": moment(now_ms),
-            "zone": str(zone),
-            "moment": moment,
-            "ago": lambda ms: formats.since((now_ms - ms) / 1000),
-            "problems": list(problems),
-            "figures": figures,
-            "month": f"{figures.day:%Y-%m}" if figures else "",
-            "periods": _periods(figures) if figures else [],
-            "sparks": _sparks(figures) if figures and any(usage.total.requests for usage in figures.spark) else [],
-            "meaning": _MEANING,
-            "limits": cards,
-            "more_limits": max(0, len(board.windows) - LONGEST_TABLE),
-            "worth": [row for row in worth if row.name not in {card["owner"] for card in cards}],
-            "proxies": [(status, flows.get(status.name)) for status in statuses],
-            "credentials": credentials,
-            "pools": pool_rows(board, names_proxy=several),
-            "unasked": [name for names in self.unasked().values() for name in names],
-            "without_alias": shown_names.without_alias,
-            "history": history,
-        }
-
-    def _figures(self) -> tuple[Figures | None, str]:
-        try:
-            return self.overview.figures(), ""
-        except LedgerError as exc:
-            return None, str(exc)
+        return page(
+            "index.html",
+            script=render_template("page.js", refresh_seconds=REFRESH_SECONDS),
+            refresh_seconds=REFRESH_SECONDS,
+            longest_table=LONGEST_TABLE,
+            open_notes=OPEN_NOTES,
+            now=moment(now_ms),
+            zone=str(zone),
+            moment=moment,
+            ago=lambda ms: formats.since((now_ms - ms) / 1000),
+            problems=list(problems),
+            figures=figures,
+            month=f"{figures.day:%Y-%m}" if figures else "",
+            periods=_periods(figures) if figures else [],
+            sparks=_sparks(figures) if figures and any(usage.total.requests for usage in figures.spark) else [],
+            meaning=_MEANING,
+            limits=cards,
+            more_limits=max(0, len(board.windows) - LONGEST_TABLE),
+            worth=[row for row in worth if row.name not in {card["owner"] for card in cards}],
+            proxies=[(status, flows.get(status.name)) for status in statuses],
+            credentials=credentials,
+            pools=pool_rows(board, names_proxy=several),
+            unasked=[name for names in self.unasked().values() for name in names],
+            without_alias=shown_names.without_alias,
+            history=history,
+        )
 
 
 def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[dict[str, Any]]:

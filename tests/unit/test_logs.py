@@ -63,6 +63,7 @@ def test_an_event_is_one_logfmt_line_with_time_level_and_event_first(log_to: Cal
         pytest.param("one\nlevel=info", 'value="one\\nlevel=info"', id="a line break cannot forge a line"),
         pytest.param("\x1b[31mred", 'value="\\u001b[31mred"', id="a terminal escape"),
         pytest.param("a\u2028b", 'value="a\\u2028b"', id="a Unicode line separator"),
+        pytest.param("a\U000e0001b", 'value="a\\udb40\\udc01b"', id="an invisible tag: logfmt knows no longer escape"),
         pytest.param("Zürich", "value=Zürich", id="letters of any language stay readable"),
         pytest.param(["a", 1], "value=\"['a', 1]\"", id="a list"),
     ],

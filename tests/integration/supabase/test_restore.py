@@ -373,7 +373,7 @@ def test_a_lost_hash_key_renames_whatever_has_no_alias_and_doubles_nothing(site:
         assert {row[4] for row in site.records()} == {row[4] for row in site.entries()}
         assert len({row[5] for row in site.records()}) > len(old), "the others have new names"
         attempts = sum(n for (client, *_), n in site.proxy.truth.attempts.items() if client == CLIENTS[0].name)
-        shown_names = ShownNames(second.parts.ledger.name_store, _ALIASES, Parts(site.settings()).pseudonym)
+        shown_names = ShownNames(second.parts.ledger.name_store, _ALIASES, Parts(site.settings()).pseudonyms.of)
         with ledger_file(site.data_dir) as connection:
             entries = connection.execute(_CLIENTS_OF_ENTRIES).fetchall()
         aliased = [counted for client, counted in entries if shown_names.client(client) == _ALIAS]

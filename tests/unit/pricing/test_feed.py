@@ -276,10 +276,10 @@ def test_a_missing_server_is_a_failure_that_does_not_name_the_whole_address(
 def test_a_failed_fetch_is_repeated_sooner(site: Site, feed: PriceFeed) -> None:
     site.lists(gpt_99=1)
     feed.refresh()
-    daily = feed.interval_seconds
+    daily = feed.interval_seconds()
     site.status = 500
     feed.refresh()
-    assert (daily, feed.interval_seconds) == (86_400, 3_600)
+    assert (daily, feed.interval_seconds()) == (86_400, 3_600)
 
 
 def test_the_feed_gives_up_on_a_server_that_trickles(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
