@@ -102,11 +102,11 @@ class NameStore(CredentialStore):
         """Return the id of the record's label set; a new one is created, and shown or folded for good."""
         # Nearly every record resembles an earlier one, and walking four dictionaries costs as much as pricing it.
         like = proxy, _of_names(record)
-        if self._recent_version != self.names_version or len(self._recent) > _MOST_RECENT:
-            self._recent.clear()
-            self._recent_version = self.names_version
-        id_ = self._recent.get(like)
+        id_ = self._recent.get(like) if self._recent_version == self.names_version else None
         if id_ is None:
+            if self._recent_version != self.names_version or len(self._recent) > _MOST_RECENT:
+                self._recent.clear()
+                self._recent_version = self.names_version
             credential = self._credential_of(connection, proxy, record)
             client = self.client_id(connection, record.client)
             route = Route(self.proxy_names[proxy], *_of_route(record))
