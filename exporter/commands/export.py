@@ -18,7 +18,7 @@ import click
 from exporter import formats
 from exporter.commands.common import moment_option
 from exporter.commands.existing_ledger import opened
-from exporter.imports.own_csv import Line
+from exporter.imports.own_csv import COLUMNS
 from exporter.ledger.name_store import NameStore
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.shown_names import ShownNames
@@ -31,8 +31,6 @@ _END_MS = 2**62
 
 Span = tuple[int, int]
 """From one moment up to but not including another, in ms since the epoch."""
-
-COLUMNS = Line.__struct_encode_fields__
 
 _ENTRIES = """
 select e.ts_ms, e.series, e.billing, e.counted, e.code, e.latency_ms / 1000.0, e.ttft_ms / 1000.0,
@@ -122,7 +120,7 @@ def _summed(rows: Iterable[tuple[int, ...]], shown_names: ShownNames, family: Fa
     """Label block → increase by bucket; series with the same labels are added up."""
     blocks: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for series, *kind, bucket, number in rows:
-        values: tuple[str, ...] = shown_names.series(series)
+        values = [*shown_names.series(series)]
         if kind:
             values += (Basis(kind[0]).word, Billing(kind[1]).word)
         blocks[family.block(values)][bucket] += number

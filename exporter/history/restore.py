@@ -12,6 +12,7 @@ from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import PAGE_ROWS, Row, expect
+from exporter.ledger.columns import OF_ROUTE
 from exporter.ledger.store.snapshots import MarkKey
 from exporter.ledger.sync.checkpoint import (
     CLIENTS,
@@ -30,7 +31,7 @@ from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sentences import say
 
-_ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
+_ROLLUP_ORDER = ("bucket", *OF_ROUTE, "credential", "client", "basis", "billing")
 _LAST_ZONE = timezone(timedelta(hours=-12))
 """Where a day has begun, it has begun everywhere: the exporter that wrote the history may have had another zone."""
 

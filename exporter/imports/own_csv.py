@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ import msgspec
 from exporter.days import epoch_ms
 from exporter.errors import ImportFileError
 from exporter.imports.items import NEXT_FILE, Item, LeftOut, misfit
+from exporter.ledger.columns import OF_ROUTE, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.name_store import ANONYMOUS, BY_NAME
 from exporter.ledger.shown_names import ShownNames
@@ -34,13 +36,8 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**6)]
 _Word = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{0,40}$")]
 
 
-class Line(msgspec.Struct, kw_only=True):
+class Line(SeriesLabels, frozen=True, kw_only=True):
     time: Text
-    proxy: Text
-    provider: Text
-    model: Text
-    credential: Text
-    client: Text
     billing: Literal["unknown", "metered", "subscription"]
     requests: Annotated[str, msgspec.Meta(pattern="^(True|False|[1-9][0-9]{0,13})$")] = msgspec.field(name="counted")
     code: _Word
@@ -56,6 +53,14 @@ class Line(msgspec.Struct, kw_only=True):
     basis: Literal["exact", "default"]
     unpriced: _Word
     price: str
+
+
+_FIELDS = sorted(msgspec.structs.fields(Line), key=lambda each: each.name != "time")
+COLUMNS = tuple(each.encode_name for each in _FIELDS)
+_FIRST = [each for each in _FIELDS if each.required]
+"""The columns that every export has. A later one has a default."""
+_identity = attrgetter(*(each.name for each in _FIRST[:-4]))
+"""All of these but the cost, so that no line ever gets another identity."""
 
 
 class Names:
@@ -90,8 +95,7 @@ def read_own_csv(path: Path, proxy: str, names: Names) -> Iterator[Item]:
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             lines = csv.DictReader(file)
-            missing = [name for name in Line.__struct_encode_fields__ if name not in (lines.fieldnames or ())]
-            if missing:
+            if missing := [name for each in _FIRST if (name := each.encode_name) not in (lines.fieldnames or ())]:
                 raise ImportFileError(
                     f"{path} is not a CSV of cliproxy-exporter export: its header lacks {', '.join(missing)}."
                 )
@@ -103,7 +107,7 @@ def read_own_csv(path: Path, proxy: str, names: Names) -> Iterator[Item]:
 
 def _item(line: dict[str, str], proxy: str, names: Names) -> Item:
     try:
-        plain = {name: _HARMLESS.sub("", line[name]) for name in Line.__struct_encode_fields__}
+        plain = {name: _HARMLESS.sub("", line[name]) for name in COLUMNS if name in line}
         found = msgspec.convert(plain, Line, strict=False)
         return _record(found, names) if found.proxy == proxy else _OF_OTHERS
     except (msgspec.ValidationError, ArithmeticError, TypeError, ValueError):
@@ -121,9 +125,8 @@ def _record(line: Line, names: Names) -> tuple[UsageRecord, Cost]:
     auth_index, source = ("", "") if has_none else names.credential(line.credential)
     record = UsageRecord(
         ts_ms=epoch_ms(moment),
-        fingerprint=fingerprint_of(("csv/1", *msgspec.structs.astuple(line)[:-4])),
-        provider=line.provider,
-        model=line.model,
+        fingerprint=fingerprint_of(("csv/1", *_identity(line))),
+        **{name: getattr(line, name) for name in OF_ROUTE},
         alias="",
         auth_index=auth_index,
         source=source,

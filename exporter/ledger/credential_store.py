@@ -68,6 +68,7 @@ class CredentialStore:
 
     def __init__(self) -> None:
         self.proxies: dict[str, int] = {}
+        self.proxy_names: dict[int, str] = {}
         self.credentials: dict[int, Credential] = {}
         self._credential_keys: dict[tuple[int, str, str], int] = {}
         self._shared_handles: set[tuple[int, str]] = set()

@@ -6,10 +6,11 @@ Everything is in memory and grows with what bookings meet. ``credential_store.py
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import attrgetter
 
+from exporter.ledger.columns import OF_ROUTE, Route
 from exporter.ledger.credential_store import NAME_DIGITS, CredentialStore, insert_row, shared_handle
-from exporter.ledger.statements import insert
+from exporter.ledger.statements import insert, listed
 from exporter.records import UsageRecord
 
 OTHER = "other"
@@ -20,14 +21,7 @@ ANONYMOUS = "anonymous"
 BY_NAME = "label:"
 """Begins the pseudonym of a client that is known only by its masked name."""
 _MOST_RECENT = 20_000
-
-
-class Route(NamedTuple):
-    """The key of histograms and periods."""
-
-    proxy: int
-    provider: str
-    model: str
+_of_route, _of_names = attrgetter(*OF_ROUTE), attrgetter("auth_index", "source", "client", *OF_ROUTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +52,19 @@ class NameStore(CredentialStore):
         self._series_ids: dict[tuple[int, int, int], int] = {}
         self._price_ids: dict[str, int] = {}
         self._shown = 0
-        self._recent: dict[tuple[int, str, str, str, str, str], int] = {}
+        self._recent: dict[tuple[int, tuple[str, ...]], int] = {}
         self._recent_version = -1
 
     def load(self, connection: sqlite3.Connection) -> None:
         self._recent.clear()
         self.proxies = dict(connection.execute("select name, id from proxy"))
+        self.proxy_names = {id_: name for name, id_ in self.proxies.items()}
         clients = connection.execute("select id, pseudonym, label from client").fetchall()
         self.clients = {row[0]: row[2] for row in clients}
         self.client_ids = {row[1]: row[0] for row in clients}
         self._load_credentials(connection)
-        routes = connection.execute("select id, proxy, provider, model from route")
-        self.routes = {id_: Route(*route) for id_, *route in routes}
+        routes = connection.execute(f"select id, proxy, {listed(OF_ROUTE)} from route")
+        self.routes = {id_: Route(self.proxy_names[proxy], *texts) for id_, proxy, *texts in routes}
         self._route_ids = {route: id_ for id_, route in self.routes.items()}
         sets = connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
         self.series = {id_: Series(*label_set) for id_, *label_set in sets}
@@ -94,7 +89,8 @@ class NameStore(CredentialStore):
 
     def proxy_id(self, connection: sqlite3.Connection, name: str) -> int:
         if name not in self.proxies:
-            self.proxies[name] = insert_row(connection, "insert into proxy (name) values (?)", (name,))
+            self.proxies[name] = id_ = insert_row(connection, "insert into proxy (name) values (?)", (name,))
+            self.proxy_names[id_] = name
         return self.proxies[name]
 
     def price_id(self, connection: sqlite3.Connection, price: str) -> int:
@@ -105,15 +101,15 @@ class NameStore(CredentialStore):
     def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         """Return the id of the record's label set; a new one is created, and shown or folded for good."""
         # Nearly every record resembles an earlier one, and walking four dictionaries costs as much as pricing it.
-        like = (proxy, record.auth_index, record.source, record.client, record.provider, record.model)
-        if self._recent_version != self.names_version or len(self._recent) > _MOST_RECENT:
-            self._recent.clear()
-            self._recent_version = self.names_version
-        id_ = self._recent.get(like)
+        like = proxy, _of_names(record)
+        id_ = self._recent.get(like) if self._recent_version == self.names_version else None
         if id_ is None:
+            if self._recent_version != self.names_version or len(self._recent) > _MOST_RECENT:
+                self._recent.clear()
+                self._recent_version = self.names_version
             credential = self._credential_of(connection, proxy, record)
             client = self.client_id(connection, record.client)
-            route = Route(proxy, record.provider, record.model)
+            route = Route(self.proxy_names[proxy], *_of_route(record))
             id_ = self._recent[like] = self.series_with(connection, route, credential, client)
         return id_
 
@@ -125,22 +121,23 @@ class NameStore(CredentialStore):
         id_ = self._series_ids.get(key)
         if id_ is None:
             is_full = folds and self._shown >= self._max_label_sets
-            shown = self._other(connection, route.proxy, route.provider) if is_full else None
+            shown = self._other(connection, route) if is_full else None
             statement = insert("series", ("route", "credential", "client", "shown"))
             id_ = self._series_ids[key] = insert_row(connection, statement, (*key, shown))
             self.series[id_] = Series(*key, id_ if shown is None else shown)
             self._shown += shown is None
         return id_
 
-    def _other(self, connection: sqlite3.Connection, proxy: int, provider: str) -> int:
-        credential = self._keyed_credential(connection, proxy, "fold", OTHER, long_name=OTHER)
+    def _other(self, connection: sqlite3.Connection, route: Route) -> int:
+        credential = self._keyed_credential(connection, self.proxies[route.proxy], "fold", OTHER, long_name=OTHER)
         client = self.client_id(connection, OTHER, masked=OTHER)
-        return self.series_with(connection, Route(proxy, provider, OTHER), credential, client, folds=False)
+        return self.series_with(connection, Route(route.proxy, route.provider, OTHER), credential, client, folds=False)
 
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
         id_ = self._route_ids.get(route)
         if id_ is None:
-            id_ = self._route_ids[route] = insert_row(connection, insert("route", Route._fields), route)
+            values = (self.proxies[route.proxy], *_of_route(route))
+            id_ = self._route_ids[route] = insert_row(connection, insert("route", Route.__struct_fields__), values)
             self.routes[id_] = route
         return id_
 

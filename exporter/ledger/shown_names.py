@@ -12,6 +12,7 @@ from typing import NamedTuple
 import structlog
 from pydantic import SecretStr
 
+from exporter.ledger.columns import SeriesLabels
 from exporter.ledger.credential_store import MASKED, Credential
 from exporter.ledger.name_store import ANONYMOUS, OTHER, NameStore
 from exporter.ledger.views.totals import Attempts, Totals
@@ -28,26 +29,8 @@ from exporter.sources.proxy_status import ProxyStatus
 _log = structlog.get_logger("exporter.labels")
 
 
-class RouteLabels(NamedTuple):
-    """The labels of a route. Fields are named like the metrics' labels."""
-
-    proxy: str
-    provider: str
-    model: str
-
-
-class SeriesLabels(NamedTuple):
-    """The labels of a series, like ``RouteLabels``; also the first columns of an export, which ``own_csv`` reads."""
-
-    proxy: str
-    provider: str
-    model: str
-    credential: str
-    client: str
-
-
 class CredentialLabels(NamedTuple):
-    """The labels of a credential, like ``RouteLabels``."""
+    """The labels of a credential. Fields are named like the metrics' labels."""
 
     proxy: str
     credential: str
@@ -104,7 +87,6 @@ class ShownNames:
         self._lock = threading.Lock()
         self._taken = 0
         self._seen = -1
-        self._proxies: dict[int, str] = {}
         self._credentials: dict[int, str] = {}
         self._clients: dict[int, str] = {}
         self._take(aliases)
@@ -129,20 +111,10 @@ class ShownNames:
             self._client_aliases, self._credential_aliases = clients, credentials
             self._taken += 1
 
-    def proxy(self, id_: int) -> str:
-        if id_ not in self._proxies:
-            self._proxies = {id_: name for name, id_ in self._name_store.proxies.items()}
-        return self._proxies[id_]
-
-    def route(self, id_: int) -> RouteLabels:
-        found = self._name_store.routes[id_]
-        return RouteLabels(proxy=self.proxy(found.proxy), provider=found.provider, model=found.model)
-
     def series(self, id_: int) -> SeriesLabels:
         found = self._name_store.series[id_]
-        return SeriesLabels(
-            *self.route(found.route), credential=self.credential(found.credential), client=self.client(found.client)
-        )
+        route = self._name_store.routes[found.route]
+        return SeriesLabels(*route, credential=self.credential(found.credential), client=self.client(found.client))
 
     def client(self, id_: int) -> str:
         self._refresh()
@@ -177,7 +149,8 @@ class ShownNames:
         with totals.lock:
             for id_, count in totals.attempts.items():
                 credential = self._name_store.resolved(id_)
-                key = CredentialLabels(self.proxy(credential.proxy), self.credential(id_), credential.provider)
+                proxy = self._name_store.proxy_names[credential.proxy]
+                key = CredentialLabels(proxy, self.credential(id_), credential.provider)
                 sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
                 if id_ not in hidden:
                     sum_.success += count.success

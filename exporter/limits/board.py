@@ -216,7 +216,7 @@ class LimitBoard:
             id_, reading = key[0], quota.reading
             credential = self.ledger.name_store.credentials[id_]
             labels = ProviderWindow(
-                proxy=self.shown_names.proxy(credential.proxy),
+                proxy=self.ledger.name_store.proxy_names[credential.proxy],
                 provider=credential.provider or self._recorded_provider(id_),
                 credential=self.shown_names.credential(id_),
                 scope=reading.scope,

@@ -68,20 +68,20 @@ HISTORY = (HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS
 
 
 @filling(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
-def ledger_families(ledger: Ledger, shown_names: ShownNames) -> Samples:
-    for proxy, requests in _unidentified(ledger, shown_names).items():
+def ledger_families(ledger: Ledger) -> Samples:
+    for proxy, requests in _unidentified(ledger).items():
         yield UNIDENTIFIED(requests, proxy=proxy)
     yield FOLDED(ledger.name_store.folded)
     yield LEDGER_BYTES(ledger.bytes_on_disk)
     yield LEDGER_ENTRIES(ledger.totals.entries)
 
 
-def _unidentified(ledger: Ledger, shown_names: ShownNames) -> dict[str, int]:
+def _unidentified(ledger: Ledger) -> dict[str, int]:
     """Requests of credentials that no inventory has named, by proxy."""
     name_store = ledger.name_store
     found = dict.fromkeys(name_store.proxies, 0)
     unnamed = {
-        id_: shown_names.proxy(credential.proxy)
+        id_: name_store.proxy_names[credential.proxy]
         for id_ in list(name_store.credentials)
         if not (credential := name_store.resolved(id_)).provider and credential.long_name != OTHER
     }

@@ -66,7 +66,7 @@ class Exposition:
         book, shown_names, statuses = self.ledger, self.shown_names, self.statuses
         made = exporter.families_by_part(
             totals=totals,
-            periods=lambda: periods.period_families(book, shown_names),
+            periods=lambda: periods.period_families(book),
             prices=lambda: prices.price_families(book, self.prices, self.clock),
             reload=lambda: exporter.reload_families(self.prices, self.limits, self.shown_names),
             limits=lambda: limits.limit_families(self.limits),
@@ -78,8 +78,8 @@ class Exposition:
             attempts=lambda: credentials.attempt_families(
                 book, shown_names, shown_at_zero, for_prometheus=for_prometheus
             ),
-            flow=lambda: proxies.flow_families(book, shown_names, statuses),
-            ledger=lambda: exporter.ledger_families(book, shown_names),
+            flow=lambda: proxies.flow_families(book, statuses),
+            ledger=lambda: exporter.ledger_families(book),
             history=lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
             build=exporter.build_families,
         )

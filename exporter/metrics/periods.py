@@ -1,12 +1,12 @@
 """Sums of calendar periods."""
 
+from exporter.ledger.columns import Route
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.shown_names import RouteLabels, ShownNames
 from exporter.ledger.views.periods import PERIODS
 from exporter.metrics.family import Samples, filling, gauge
 from exporter.records import Billing
 
-_ROUTE = RouteLabels._fields
+_ROUTE = Route.__struct_fields__
 
 PERIOD_COST = gauge(
     "cliproxy_period_cost_usd",
@@ -30,12 +30,12 @@ PERIOD_START = gauge(
 
 
 @filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS, PERIOD_START)
-def period_families(ledger: Ledger, shown_names: ShownNames) -> Samples:
+def period_families(ledger: Ledger) -> Samples:
     _, routes, starts = ledger.periods.current
     for period in PERIODS:
         yield PERIOD_START.at(starts.get(period), period=period)
         for route, by_period in routes.items():
-            usage, named = by_period[period], shown_names.route(route)._asdict()
+            usage, named = by_period[period], dict(zip(_ROUTE, ledger.name_store.routes[route], strict=True))
             for billing in Billing:
                 if any(billing in each for each in by_period.values()):
                     yield PERIOD_COST(usage.cost(billing) / 1e9, **named, billing=billing.word, period=period)

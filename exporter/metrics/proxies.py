@@ -3,7 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.shown_names import ShownNames
 from exporter.metrics.family import Samples, counter, filling, gauge, histogram
 from exporter.records import REJECTION_REASONS
 from exporter.sources.proxy_status import FAILURE_REASONS, STATES, Statuses
@@ -114,14 +113,15 @@ _FLOW = (RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, REST
 
 
 @filling(*_FLOW, REJECTED, PENDING, MISSED, LAST_SUCCESS)
-def flow_families(ledger: Ledger, shown_names: ShownNames, statuses: Statuses) -> Samples:
+def flow_families(ledger: Ledger, statuses: Statuses) -> Samples:
     """What became of the records of each proxy. Only proxies that are polled have a last success."""
     polled = {status.name for status in statuses()}
     with_totals = {status.name for status in statuses() if status.source_is_cumulative}
+    names, credentials = ledger.name_store.proxy_names, ledger.name_store.credentials
     with ledger.totals.lock:  # one moment for all of them, so that they add up
-        can_miss = {shown_names.proxy(ledger.name_store.credentials[each].proxy) for each in ledger.totals.attempts}
+        can_miss = {names[credentials[each].proxy] for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
-            proxy = shown_names.proxy(id_)
+            proxy = names[id_]
             for family in _FLOW:
                 yield family(getattr(flow, family.shows), proxy=proxy)
             # All at 0 from the start, so that the first rise shows.

@@ -7,16 +7,15 @@ label blocks are kept, because labels change rarely and escaping them costs the 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from exporter.ledger.columns import Route, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
-from exporter.ledger.shown_names import RouteLabels, SeriesLabels, ShownNames
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey
 from exporter.metrics.family import Family, counter, histogram
 from exporter.records import Basis, Billing
 
-_ROUTE, _SERIES = RouteLabels._fields, SeriesLabels._fields
-"""The labels of all families here. One more is a field there, filled in ``ShownNames.route`` or ``series``. One that
-splits series begins where records find theirs: ``NameStore.series_of``."""
+_ROUTE, _SERIES = Route.__struct_fields__, SeriesLabels.__struct_fields__
 
 REQUESTS = counter(
     "cliproxy_requests",
@@ -115,20 +114,21 @@ class LedgerText:
         ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
         hand the keys to ``Births.told``.
         """
-        totals, births = self._ledger.totals, self._ledger.births
-        route, series = self._shown_names.route, self._shown_names.series
+        totals, births, routes = self._ledger.totals, self._ledger.births, self._ledger.name_store.routes
         with totals.lock:
             if self._version != self._shown_names.version:
                 self._version = self._shown_names.version
                 self._blocks = {letter: {} for letter in "scfult"}
                 self._repeated = set()
             young = [key for key in births.pending if key[0] in self._blocks] if for_prometheus else []
-            of_series = self._lines("s", totals.series, REQUESTS, series, young)
+            of_series = self._lines("s", totals.series, REQUESTS, self._shown_names.series, young)
             costs = self._lines("c", totals.costs, COST, self._of_cost, young)
             failed = self._lines("f", totals.failed, FAILED_REQUESTS, self._of_failure, young)
-            unpriced = self._lines("u", totals.unpriced, UNPRICED_REQUESTS, lambda row: (*route(row[0]), row[1]), young)
-            latency = self._lines("l", totals.latency, LATENCY, route, young)
-            ttft = self._lines("t", totals.ttft, TTFT, route, young)
+            unpriced = self._lines(
+                "u", totals.unpriced, UNPRICED_REQUESTS, lambda row: (*routes[row[0]], row[1]), young
+            )
+            latency = self._lines("l", totals.latency, LATENCY, routes.__getitem__, young)
+            ttft = self._lines("t", totals.ttft, TTFT, routes.__getitem__, young)
         out: list[str] = []
         # Each family is joined on its own: all lines of a large scrape together would take several times its size.
         for family in OF_SERIES:
@@ -172,7 +172,7 @@ class LedgerText:
 
     def _of_failure(self, row: tuple[int, int, str]) -> tuple[str, ...]:
         route, credential, code = row
-        return (*self._shown_names.route(route), self._shown_names.credential(credential), code)
+        return (*self._ledger.name_store.routes[route], self._shown_names.credential(credential), code)
 
 
 def _zero(numbers: Any) -> Any:

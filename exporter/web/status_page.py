@@ -64,7 +64,7 @@ class StatusPage:
             ledger_problem = str(exc)
         statuses = list(self.statuses())
         with ledger.totals.lock:
-            flows = {shown_names.proxy(id_): flow for id_, flow in ledger.totals.flows.items()}
+            flows = {ledger.name_store.proxy_names[id_]: flow for id_, flow in ledger.totals.flows.items()}
         history, board, several = self.history(), self.limits.current, len(statuses) > 1
         credentials = credential_states(statuses, board, ledger=ledger, shown_names=shown_names, now_ms=now_ms)
         worth = worth_rows(board, names_proxy=several)

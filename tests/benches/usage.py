@@ -9,9 +9,10 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.ledger.columns import SeriesLabels
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.shown_names import SeriesLabels, ShownNames
+from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.batches import Interpreted
 from exporter.ledger.views.usage import Usage
 from exporter.normalize.batch import read_batch

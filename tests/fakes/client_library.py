@@ -28,11 +28,9 @@ class ClientLibrary(Collector):
 
     def __init__(self, ledger: Ledger, shown_names: ShownNames) -> None:
         name_store, totals = ledger.name_store, ledger.totals
-        proxies = {id_: name for name, id_ in name_store.proxies.items()}
 
         def route(id_: int) -> list[str]:
-            found = name_store.routes[id_]
-            return [proxies[found.proxy], found.provider, found.model]
+            return [*name_store.routes[id_]]
 
         def series(id_: int) -> list[str]:
             found = name_store.series[id_]

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from functools import lru_cache
 
 from exporter.days import local_date
-from exporter.ledger.columns import ENTRY, OF_PROXY
+from exporter.ledger.columns import ENTRY, OF_PROXY, OF_ROUTE
 from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
 from exporter.ledger.name_store import NameStore
@@ -31,8 +31,7 @@ def _word_of(column: str, enum: type[Coded]) -> str:
 _SENT = {name: f"e.{name}" for name in ENTRY if name not in ("id", "series", "counted")} | {
     "fingerprint": "cast(e.fingerprint as text)",  # has more digits than a number in JSON may have
     "day": "local_day(e.ts_ms)",
-    "provider": "r.provider",
-    "model": "r.model",
+    **{name: f"r.{name}" for name in OF_ROUTE},
     "credential": "c.label",
     "client": "k.label",
     "price": "p.price",

@@ -17,9 +17,9 @@ from msgspec.structs import asdict
 
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
-from exporter.ledger.columns import OF_PROXY
+from exporter.ledger.columns import OF_PROXY, OF_ROUTE, Route
 from exporter.ledger.credential_store import MASKED, Credential
-from exporter.ledger.name_store import ANONYMOUS, BY_NAME, OTHER, Route
+from exporter.ledger.name_store import ANONYMOUS, BY_NAME, OTHER
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again
 from exporter.ledger.store.snapshots import MarkKey, save_marks
@@ -193,7 +193,7 @@ class Restoring:
         """What the ledger has in place of the names in a row of the history."""
         series = change.name_store.series_with(
             change.connection,
-            Route(change.proxy, row["provider"], row["model"]),
+            Route(change.name_store.proxy_names[change.proxy], *(row[name] for name in OF_ROUTE)),
             _credential(change, row["credential"]),
             self._client(change, row["client"]),
         )

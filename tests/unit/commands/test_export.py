@@ -12,7 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from exporter.clock import Clock
-from exporter.commands.export import COLUMNS, write_csv, write_jsonl, write_openmetrics
+from exporter.commands.export import write_csv, write_jsonl, write_openmetrics
+from exporter.imports.own_csv import COLUMNS
 from exporter.ingest.parts import IngestParts
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME

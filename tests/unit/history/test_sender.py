@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from exporter.errors import HistoryDataError
 from exporter.history.sender import Ends, Sender, names_to_send
 from exporter.history.supabase_client import Remote
+from exporter.ledger.columns import Route
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.name_store import Route
 from exporter.ledger.shown_names import ShownNames
 from exporter.quotas.reading import Reading
 from exporter.settings.proxies import Aliases
@@ -73,7 +73,7 @@ def test_a_name_that_may_be_rolled_back_is_not_sent(tmp_path: Path) -> None:
     before = names_to_send(ledger, shown_names, "p")
     with suppress(RuntimeError), ledger._changes.changing("p") as change:
         client = change.name_store.client_id(change.connection, "another")
-        change.name_store.series_with(change.connection, Route(change.proxy, "provider", "model"), 1, client)
+        change.name_store.series_with(change.connection, Route("p", "provider", "model"), 1, client)
         assert names_to_send(ledger, shown_names, "p") == before
         raise RuntimeError
     assert names_to_send(ledger, shown_names, "p") == before

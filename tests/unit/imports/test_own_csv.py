@@ -9,10 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from exporter import formats
-from exporter.commands.export import COLUMNS
 from exporter.errors import ImportFileError
 from exporter.imports.items import Item, LeftOut, Misfit
-from exporter.imports.own_csv import Names, read_own_csv
+from exporter.imports.own_csv import COLUMNS, Names, read_own_csv
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import ShownNames
 from exporter.records import Basis, Billing, Cost, UsageRecord

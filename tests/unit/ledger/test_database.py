@@ -215,10 +215,26 @@ def _take_back(file: Path, version: int) -> None:
             for index in re.findall(r"create index (\w+)", step):
                 connection.execute(f"drop index {index}")
             for table in re.findall(r"create table (\w+)", step):
-                connection.execute(f"drop table {table}")
+                if f"drop table {table};" in step:
+                    _take_back_wider(connection, table)
+                else:
+                    connection.execute(f"drop table {table}")
             for table, column in re.findall(r"alter table (\w+) add column (\w+)", step):
                 connection.execute(f"alter table {table} drop column {column}")
         connection.execute(f"pragma user_version = {version}")
+
+
+def _take_back_wider(connection: sqlite3.Connection, table: str) -> None:
+    """Give a table that a step has made anew the columns that it had at first."""
+    first = next(
+        found for step in migrations() if (found := re.search(rf"create table {table} \(.*?\n\);", step, re.S))
+    )
+    connection.execute(f"create temp table kept as select * from {table}")
+    connection.execute(f"drop table {table}")
+    connection.execute(first[0])
+    columns = ", ".join(name for (name,) in connection.execute("select name from pragma_table_info(?)", (table,)))
+    connection.execute(f"insert into {table} select {columns} from temp.kept")
+    connection.execute("drop table temp.kept")
 
 
 def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.ledger.columns import ENTRY
+from exporter.ledger.columns import ENTRY, OF_ROUTE
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,
@@ -52,7 +52,7 @@ def _past(n: int, credential: str) -> dict[str, Any]:
     names = {"provider": "claude", "model": "claude-sonnet-4-5", "credential": credential, "client": _CLIENT.masked}
     words = {"price": "a price", "basis": "exact", "billing": "subscription", "code": "", "unpriced": ""}
     known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": str(n), "requests": 1, "uncached": 1, "nano_usd": 5}
-    return dict.fromkeys(ENTRY, 0) | names | words | known
+    return dict.fromkeys(ENTRY, 0) | dict.fromkeys(OF_ROUTE, "") | names | words | known
 
 
 def _begin(ledger: Ledger) -> Progress:
