@@ -73,6 +73,7 @@ def _modules_markdown(page: str) -> str:
     return page
 
 
+@cache
 def _first_sentence(module: Path) -> str:
     text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
     return " ".join(re.split(r"\.\s", text)[0].removesuffix(".").split()).replace("``", "`")
@@ -127,7 +128,7 @@ def _example(setting: Declared) -> list[str]:
     ]
 
 
-_PAGES = {
+PAGES = {
     "docs/metrics.md": _metrics_markdown,
     "docs/states.md": _states_markdown,
     "docs/architecture.md": _modules_markdown,
@@ -138,7 +139,7 @@ _PAGES = {
 
 def pages(root: Path) -> dict[Path, str]:
     """File → content, below the repository's ``root``. The text between the tables is written by hand."""
-    return {root / name: make((root / name).read_text(encoding="utf-8")) for name, make in _PAGES.items()}
+    return {root / name: make((root / name).read_text(encoding="utf-8")) for name, make in PAGES.items()}
 
 
 def main(arguments: list[str]) -> None:
