@@ -86,6 +86,7 @@ class History:
         self._senders: dict[str, Sender] = {}
         self._given_back: set[str] = set()
         self._failures = 0
+        self._logged = self.status.state
         self._due = 0.0
         self._measured: float | None = None
 
@@ -323,6 +324,8 @@ class History:
         changed = before.state != state
         since_ms = self._clock.now_ms() if changed else before.since_ms
         self.status = replace(before, state=state, sentence=sentence, since_ms=since_ms)
-        if changed and {state, before.state} != {"ok", "catching_up"}:
+        # A backlog that is soon sent is part of everyday use. Once its state is in the log, so must be its end.
+        if state != self._logged and (state, self._logged) != ("catching_up", "ok"):
+            self._logged = state
             log = _log.info if self.status.is_well else _log.warning
             log("history_state", state=state, message=sentence)

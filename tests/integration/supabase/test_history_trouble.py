@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from exporter.errors import HistoryAwayError
+from exporter.history import sender as sender_module
 from exporter.history import supabase_client as remote_module
 from exporter.history.history import Task
 from tests.benches.history import Start
@@ -26,6 +27,25 @@ def test_an_answer_of_an_unexpected_shape_is_logged_once_and_tried_again(start: 
 
     gate.fault = lambda _path: ""
     assert bench.work(300) == "ok"
+
+
+def test_the_log_ends_with_what_is_true_after_a_long_outage(
+    start: Start, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long backlog is sent in several calls, which is a state of its own; in everyday use it is not logged."""
+    monkeypatch.setattr(sender_module, "PAGE_ROWS", 50)
+    bench = start(url=gate.url)
+    with structlog.testing.capture_logs() as logs:
+        gate.fault = lambda path: "strange" if "exporter_claim" in path else ""
+        bench.book(120)
+        assert bench.work() == "internal_error"
+        gate.fault = lambda _path: ""
+        assert bench.work(300) == "ok"
+        bench.book(120)
+        assert bench.work(10) == "ok"
+
+    states = [entry["state"] for entry in logs if entry["event"] == "history_state"]
+    assert states == ["internal_error", "catching_up", "ok"]
 
 
 def test_failures_beside_the_records_do_not_stop_them(start: Start, supabase_api: SupabaseApi) -> None:
