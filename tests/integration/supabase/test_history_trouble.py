@@ -232,6 +232,40 @@ def test_records_of_closed_days_are_reported_once(start: Start, supabase_api: Su
     assert [entry["records"] for entry in logs if entry["event"] == "history_days_frozen"] == [2500]
 
 
+def test_records_of_deleted_days_are_reported_once_and_hold_nothing_up(start: Start, supabase_api: SupabaseApi) -> None:
+    bench = start()
+    bench.book(1)
+    bench.work()
+    supabase_api.database.run("update exporter_proxies set pruned_before = '2026-10-01'")
+    bench.book(2500, timestamp="2026-09-01T12:00:00Z")
+    bench.book(3)
+
+    with structlog.testing.capture_logs() as logs:
+        assert bench.work(30) == "ok"
+        bench.book(1)
+        assert bench.work(30) == "ok"
+
+    assert [entry["records"] for entry in logs if entry["event"] == "history_records_too_late"] == [2500]
+    assert len(records(supabase_api.database)) == 5
+    assert bench.ledger.backlog.size("default") == 0
+
+
+def test_a_cumulative_row_that_comes_after_a_later_one_is_left_out(start: Start, supabase_api: SupabaseApi) -> None:
+    bench = start()
+    bench.book(1)
+    bench.work()
+    supabase_api.database.run("update usage_snapshots set slot = '2099-01-01'")
+    bench.book(1)
+
+    with structlog.testing.capture_logs() as logs:
+        assert bench.work(300) == "ok"
+
+    assert [entry["event"] for entry in logs if entry["event"].startswith("history_snapshot")] == [
+        "history_snapshot_left_out"
+    ]
+    assert supabase_api.database.value("(select count(*) from usage_snapshots)") == 1
+
+
 # --- several proxies --------------------------------------------------------------------------------------------------
 
 
