@@ -101,10 +101,11 @@ class Poller:
         try:
             if not self._to_look_up:
                 self._queue.work_off()
-            self._read()
+            source = self._read()
             retention = self.status.retention_seconds
             store_every_ms = min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
             self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=store_every_ms)
+            self._note_success(source)
         except ProxyError as exc:
             self._is_doubtful |= isinstance(exc, ProxyUnreachableError | UnsupportedProxyError)
             self._enter(exc.reason, str(exc))
@@ -149,16 +150,16 @@ class Poller:
                 self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
         self._client.close()
 
-    def _read(self) -> None:
+    def _read(self) -> Source:
         known = self._source
         try:
-            self._read_source()
+            return self._read_source()
         except SourceGoneError:
             if known is None:
                 raise
             # Version or server have changed since the last poll: read what there is now at once.
             self._is_doubtful = True
-            self._read_source()
+            return self._read_source()
 
     def _detected(self) -> Source:
         """Detect the source again. If it is unchanged, the old one continues: it may be in the middle of something."""
@@ -176,7 +177,7 @@ class Poller:
             _log.warning("other_exporter", proxy=self.name, message=sentence)
         return found
 
-    def _read_source(self) -> None:
+    def _read_source(self) -> Source:
         source = self._source
         if source is None or self._is_doubtful:
             source = self._detected()
@@ -203,7 +204,7 @@ class Poller:
             self._losses.compare_counts(self.status)
         if self._client.version != source.version:
             self._is_doubtful = True
-        self._note_success(source)
+        return source
 
     def _take_inventory(self, source: Source) -> None:
         self._refreshed_at = self._clock.monotonic()

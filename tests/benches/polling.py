@@ -78,8 +78,8 @@ class Bench:
     def logged(self, *words: str) -> list[str]:
         return [line for line in self._log.getvalue().splitlines() if all(word in line for word in words)]
 
-    def check(self) -> None:
-        """Check what holds whatever the proxy does."""
+    def check(self, *, errors: int) -> None:
+        """Check what holds whatever the proxy does, and how many errors were logged."""
         assert flow_in(self.data_dir).adds_up
         assert self.proxy.counts().mutating_calls == 0
         found = secrets_found(
@@ -88,7 +88,7 @@ class Bench:
             data_dir=self.data_dir,
         )
         assert found == []
-        assert not self.logged("level=error")
+        assert len(self.logged("level=error")) == errors
 
 
 @contextmanager
@@ -100,6 +100,7 @@ def bench_of(
     key: str = MANAGEMENT_KEY,
     clock: Clock | None = None,
     source: Literal["queue", "subscribe"] = "queue",
+    errors: int = 0,
 ) -> Iterator[Bench]:
     log = io.StringIO()
     configure_logging("debug", "logfmt", stream=log)
@@ -110,7 +111,7 @@ def bench_of(
         with running(settings, clock=clock, polls=polls) as exporter:
             bench = Bench(exporter, proxy, data_dir, log, polls)
             yield bench
-            bench.check()
+            bench.check(errors=errors)
     finally:
         configure_logging("info", "logfmt", stream=io.StringIO())
 
