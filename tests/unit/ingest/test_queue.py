@@ -133,6 +133,11 @@ def test_an_error_of_ours_in_one_record_stores_the_body_first(bench: _Bench, mon
     assert flow_of(bench.ledger).rejected == {"internal_error": 1}
 
 
+def test_equal_records_are_all_new_whatever_the_proxy_says_they_are(bench: _Bench) -> None:
+    take(bench.intake, [GOOD | {"of_snapshot": True}] * 2)
+    assert flow_of(bench.ledger).booked == 2
+
+
 def test_an_empty_pop_writes_nothing(bench: _Bench, tmp_path: Path) -> None:
     take(bench.intake, [GOOD])
     files = [tmp_path / FILE_NAME, tmp_path / f"{FILE_NAME}-wal"]
