@@ -166,6 +166,16 @@ def test_details_that_appear_later_are_not_counted_again(stripped: SnapshotBench
     assert stripped.counted == 6
 
 
+def test_of_two_requests_that_end_together_only_the_one_that_was_counted_is_left_out(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    stripped.request()
+    stripped.poll(after_s=0)
+    stripped.proxy.stripped = ""
+    stripped.request()
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).missed) == (2, 0)
+
+
 @pytest.mark.parametrize("hours_ago", [5, 0.05])
 def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(
     stripped: SnapshotBench, hours_ago: float
