@@ -197,7 +197,7 @@ class Notifier:
     def work(self) -> None:
         """Send and remember the notices that are due. One that no service took is due again, after growing pauses."""
         board, now_ms = self._board.current, self._board.clock.now_ms()
-        if board.at_ms is None or now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
+        if now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
             return
         news = [(window, kind, told) for window in board.windows for kind, told in self._watch.due(window, now_ms)]
         for window, kind, told in news:

@@ -93,12 +93,10 @@ class Tariff(Rates):
     def rates(self, tokens: Tokens) -> Rates:
         """The prices for all tokens of a request: the size of its whole prompt decides."""
         rates: Rates = self
-        if self.tiers:
-            prompt = tokens.prompt
-            for tier in self.tiers:
-                if prompt <= tier.above_tokens:
-                    break
-                rates = tier
+        for tier in self.tiers:
+            if tokens.prompt <= tier.above_tokens:
+                break
+            rates = tier
         return rates
 
     def under(self, rule: "Rule") -> Self:

@@ -133,14 +133,15 @@ def test_what_was_due_while_nobody_took_it_is_told_once_each() -> None:
 
 
 def test_little_slow_or_fresh_use_does_not_run_out_early() -> None:
-    for used, minute in ((0.39, 60), (0.41, 103), (0.9, 29)):
+    for used, minute in ((0.39, 31), (0.41, 103), (0.9, 14)):
         watch = _Watch()
         window = _window(used, thresholds=Thresholds(warning=0.95, critical=0.99))
-        first = _told(watch, window, START + minute * MINUTE)
-        # The same share some minutes later is slower still; only the fresh one has become old enough by then.
-        assert first == []
-        if minute != 29:
-            assert _told(watch, window, START + (minute + 16) * MINUTE) == []
+        assert [_told(watch, window, START + (minute + later) * MINUTE) for later in (0, 15)] == [[], []]
+
+
+def test_a_window_at_a_level_is_not_said_to_run_out_early_too() -> None:
+    watch = _Watch()
+    assert [_told(watch, _window(0.85), START + minute * MINUTE) for minute in (60, 80)] == [[Kind.WARNING], []]
 
 
 def test_a_restart_does_not_repeat_messages() -> None:
@@ -162,6 +163,25 @@ def test_the_message_says_what_the_alert_says() -> None:
     assert text == (
         "84% used (warning from 80% on). Resets in 1 h. Pace 1.05: at this rate, used up in 45 min."
         " Proxy home. Provider claude. Account claude-alice."
+    )
+
+
+def test_a_message_says_what_is_known_of_a_providers_window() -> None:
+    window, late = _window(0.84, scope="opus"), START + 240 * MINUTE
+    assert [title_of(kind, window) for kind in (Kind.EARLY, Kind.BACK)] == [
+        "claude-alice: 5h limit for opus runs out before it resets",
+        "claude-alice: 5h limit for opus is available again",
+    ]
+    assert text_of(Kind.BACK, window, late) == (
+        "84% used. Resets in 1 h. Proxy home. Provider claude. Account claude-alice. Only opus."
+    )
+    assert " Pace 0.75. Proxy home." in text_of(Kind.EARLY, _window(0.6), late)
+
+    refused = _window(1.0, credential="", start_ms=None, inferred=True)
+    assert _message(refused, late) == (
+        "claude: 5h limit 100% used",
+        "100% used (critical from 95% on). It is not known when it resets. The provider refuses requests and does not"
+        " say what share is used. Proxy home. Provider claude.",
     )
 
 
@@ -205,3 +225,5 @@ def test_a_limit_has_the_name_that_people_gave_it() -> None:
         "OpenAI Pro: gpt: tokens run out before it resets",
         "OpenAI Pro: gpt: tokens are available again",
     ]
+    own = dataclasses.replace(window, credential="claude-bob", scope="maria")
+    assert title_of(Kind.CRITICAL, own) == "OpenAI Pro: gpt of claude-bob for maria: 96% of its tokens used"

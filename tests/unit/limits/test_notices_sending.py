@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.ledger.ledger import Ledger
@@ -83,15 +84,18 @@ def test_an_unknown_window_is_no_news(bench: _Bench, receiver: WebReceiver) -> N
 
 
 def test_a_message_that_nobody_accepted_is_sent_later(
-    bench: _Bench, receiver: WebReceiver, capsys: pytest.CaptureFixture[str]
+    bench: _Bench, receiver: WebReceiver, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(0)
     bench.show(0.96)
-    bench.notifier(NOBODY).work()
+    with capture_logs() as events:
+        bench.notifier(NOBODY).work()
+    assert [(event["event"], event["services"]) for event in events] == [("notice_not_taken", "1 (JSON)")]
     notifier = bench.notifier(_url(receiver))
     notifier.work()
 
     assert _messages(receiver) == [("codex-bob: 7d limit 96% used", "failure")]
-    assert "planted-token" not in "".join(capsys.readouterr())
+    assert "planted-token" not in "".join([*capsys.readouterr(), caplog.text])
 
 
 def test_sending_pauses_after_a_failure(bench: _Bench, receiver: WebReceiver) -> None:
@@ -106,6 +110,46 @@ def test_sending_pauses_after_a_failure(bench: _Bench, receiver: WebReceiver) ->
 
     assert before == []
     assert len(_messages(receiver)) == 1
+
+
+def test_pauses_grow_until_a_message_is_accepted(bench: _Bench, receiver: WebReceiver) -> None:
+    notifier = bench.notifier(NOBODY)
+    nobody, somebody = notifier._services, Services([_url(receiver)])
+    bench.show(0.85)
+    for seconds in (0, 31):  # the second pause is twice as long
+        bench.clock.advance(seconds)
+        notifier.work()
+    notifier._services = somebody
+    for seconds, accepted in ((31, 0), (30, 1)):
+        bench.clock.advance(seconds)
+        notifier.work()
+        assert len(receiver.received) == accepted
+
+    bench.show(0.96)
+    for services, seconds in ((nobody, 0), (somebody, 31)):
+        notifier._services = services
+        bench.clock.advance(seconds)
+        notifier.work()
+    assert len(receiver.received) == 2, "the first pause again"
+
+
+def test_nothing_is_sent_before_the_first_look_or_once_the_program_stops(bench: _Bench, receiver: WebReceiver) -> None:
+    bench.notifier(_url(receiver)).work()
+    bench.show(0.96)
+    Notifier(bench.board, Services([_url(receiver)]), stopping=lambda: True).work()
+
+    assert receiver.received == []
+    with capture_logs() as events:
+        bench.notifier(_url(receiver)).work()
+    assert [event["event"] for event in events] == ["notice_sent"]
+
+
+def test_a_service_that_breaks_down_does_not_keep_a_message_from_others(receiver: WebReceiver) -> None:
+    services = Services([NOBODY, _url(receiver)])
+    del vars(services._services["1 (JSON)"])["host"]
+
+    assert services.send("warning", "title", "text") == ["1 (JSON)"]
+    assert _messages(receiver) == [("title", "warning")]
 
 
 def test_a_failing_service_does_not_make_others_receive_messages_twice(bench: _Bench, receiver: WebReceiver) -> None:

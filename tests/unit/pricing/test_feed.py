@@ -193,10 +193,20 @@ def test_a_model_that_is_no_longer_listed_keeps_its_price(site: Site, feed: Pric
 
 def test_an_unchanged_list_is_kept_once(site: Site, feed: PriceFeed, ledger: Ledger, clock: TurnedClock) -> None:
     site.lists(gpt_99=1)
-    for _ in range(3):
-        feed.refresh()
-        clock.at += DAY_MS / 1000
+    with capture_logs() as events:
+        for _ in range(3):
+            feed.refresh()
+            clock.at += DAY_MS / 1000
     assert len(ledger.price_feed.load().prices) == 1
+    assert [event["event"] for event in events] == ["prices_fetched"]
+
+
+def test_a_ledger_that_fails_is_a_problem_of_the_feed(site: Site, feed: PriceFeed, ledger: Ledger) -> None:
+    site.lists(gpt_99=1)
+    ledger.close()
+    feed.refresh()
+    assert feed.problem.startswith("The price feed was read, but its prices could not be kept: ")
+    assert feed.interval_seconds() == 3_600
 
 
 def _answers(**what: Any) -> Callable[[Site], None]:

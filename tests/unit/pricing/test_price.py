@@ -72,9 +72,15 @@ def test_the_text_of_a_price_names_the_charged_service_tier() -> None:
     assert at_priority == json.loads(priced(TIERED).text(""))
 
 
-def test_a_tier_without_a_price_adds_no_text() -> None:
+def test_the_text_at_another_name_of_a_tier_has_the_charged_prices() -> None:
+    price = priced(PLAIN, priority=TIERED)
+    assert json.loads(price.text("fast"))["tiers"] == json.loads(price.text("priority"))["tiers"] != []
+
+
+@pytest.mark.parametrize("asked", ["tier-of-somebody", "fast"])
+def test_a_tier_without_a_price_adds_no_text(asked: str) -> None:
     # Clients choose the name of the tier, and each text is kept forever.
-    assert priced(PLAIN).text("tier-of-somebody") == priced(PLAIN).text("")
+    assert priced(PLAIN).text(asked) == priced(PLAIN).text("")
 
 
 @pytest.mark.parametrize(

@@ -321,17 +321,21 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             id="two rows for one day",
         ),
         pytest.param("prices:\n  - {model: _default, input: 1}\n", 2, "no price for output", id="half a default"),
-        pytest.param(
-            "prices:\n  - {model: _default, input: 1, output: 1, from: 2026-01-01}\n",
-            2,
-            "every provider, time and service tier",
-            id="a default for some time",
-        ),
-        pytest.param(
-            "prices:\n  - {model: _default, input: 1, output: 1, days: [mon]}\n",
-            2,
-            "every provider, time and service tier",
-            id="a default for some days",
+        *(
+            pytest.param(
+                f"prices:\n  - {{model: _default, input: 1, output: 1, {field}}}\n",
+                2,
+                "every provider, time and service tier",
+                id=f"a default with {field}",
+            )
+            for field in (
+                "from: 2026-01-01",
+                "to: 2026-01-01",
+                "days: [mon]",
+                "provider: claude",
+                "aliases: [other]",
+                "service_tiers: {flex: {input: 1, output: 1}}",
+            )
         ),
         pytest.param(
             "prices:\n  - {model: _default, input: 1, output: 1}\n  - {model: _default, input: 2, output: 2}\n",

@@ -164,6 +164,8 @@ def test_an_unknown_model_is_charged_at_the_default_price(pricer: Pricer) -> Non
         (Tokens(uncached=10, output=10), 10 * 1 + 10 * 2, ""),
         (Tokens(uncached=10, cache_read=10, output=10), 10 * 1 + 10 * 2, "no_cache_read_price"),
         (Tokens(uncached=10, cache_write=10, output=10), 10 * 1 + 10 * 2, "no_cache_write_price"),
+        (Tokens(uncached=10, cache_read=10, cache_write=10), 10 * 1, "no_cache_read_price"),
+        (Tokens(uncached=10, cache_read=10, unclassified=10), 10 * 1, "unclassified_tokens"),
     ],
 )
 def test_a_bucket_without_a_price_is_unpriced_and_costs_nothing(tokens: Tokens, nano_usd: int, reason: str) -> None:
@@ -174,6 +176,8 @@ def test_a_bucket_without_a_price_is_unpriced_and_costs_nothing(tokens: Tokens, 
 def test_output_without_a_price_is_unpriced() -> None:
     cost = Pricer(one_row("m", row(input=1_000))).price(record("p", "m", Tokens(uncached=10, output=10)))
     assert (cost.nano_usd, cost.unpriced) == (10, "no_output_price")
+    asked = record("p", "m", Tokens(uncached=10, output=10), service_tier="flex", tier_only_asked=True)
+    assert Pricer(one_row("m", row(input=1_000))).price(asked) == cost
 
 
 def test_unclassified_tokens_are_unpriced_and_the_rest_is_charged(pricer: Pricer) -> None:
@@ -232,14 +236,21 @@ def test_reasoning_of_an_image_model_is_charged_as_text(pricer: Pricer) -> None:
 
 def test_cache_writes_cost_twice_the_input_if_the_cache_lives_an_hour(genai: PriceList, tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
-    file.write_text("cache_write_ttl: {claude: 1h}\nprices: [{model: house, input: 1}]\n")
+    ttl = "{claude: 1h, mine: 1h, openai-compatible-yours: 1h, kimi: 5m}"
+    file.write_text(f"cache_write_ttl: {ttl}\nprices: [{{model: house, input: 1}}]\n")
     pricer = Pricer(genai, user=watch_price_file(file))
     tokens = Tokens(cache_write=37_175)
     by_provider = {
         provider: pricer.price(record(provider, "claude-fable-5", tokens)).nano_usd
-        for provider in ("claude", "antigravity")
+        for provider in ("claude", "antigravity", "openai-compatible-mine", "openai-compatible-yours", "kimi")
     }
-    assert by_provider == {"claude": 743_500_000, "antigravity": 464_687_500}
+    assert by_provider == {
+        "claude": 743_500_000,
+        "antigravity": 464_687_500,
+        "openai-compatible-mine": 743_500_000,
+        "openai-compatible-yours": 743_500_000,
+        "kimi": 464_687_500,
+    }
     # If a write costs as much as other input, no separate price for an hour is known.
     assert pricer.price(record("claude", "gpt-5.4", Tokens(cache_write=10))).nano_usd == 10 * 2_500
 
