@@ -114,8 +114,9 @@ class LedgerText:
         ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
         hand the keys to ``Births.told``.
         """
-        totals, births, routes = self._ledger.totals, self._ledger.births, self._ledger.name_store.routes
+        totals, births = self._ledger.totals, self._ledger.births
         with totals.lock:
+            routes = self._ledger.name_store.routes  # not before: a rollback replaces it
             if self._version != self._shown_names.version:
                 self._version = self._shown_names.version
                 self._blocks = {letter: {} for letter in "scfult"}

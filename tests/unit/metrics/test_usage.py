@@ -1,7 +1,8 @@
 """Our own text of the totals equals what prometheus_client writes for the same samples."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric
@@ -168,3 +169,23 @@ def test_an_empty_ledger_shows_every_family_without_a_sample(bench: Bench) -> No
     families = list(parse_text(_render(bench)))
     assert len(families) == len(families_of(usage))
     assert not _samples(families)
+
+
+def test_a_scrape_that_waits_for_the_sums_shows_labels_of_what_was_booked_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, lock = LedgerText(bench.ledger, bench.shown_names), bench.ledger.totals.lock
+
+    @contextmanager
+    def awaited() -> Iterator[None]:
+        monkeypatch.undo()
+        with pytest.raises(OverflowError):
+            bench.book(model="rolled-back", nano_usd=2**63)
+        bench.book(model="booked", latency_ms=5)
+        with lock:
+            yield
+
+    monkeypatch.setattr(bench.ledger.totals, "lock", awaited())
+    shown = text.render(openmetrics=False, for_prometheus=False)[0]
+    assert 'cliproxy_request_duration_seconds_count{proxy="p",provider="claude",model="booked"} 1\n' in shown
+    assert "rolled-back" not in shown
