@@ -223,6 +223,8 @@ class PriceRow(_Prices):
         """Whether it holds at a moment (ms since the epoch). Nothing changes within a minute."""
         if not self.from_ms <= at_ms < self.until_ms:
             return False
+        if not self.has_hours:
+            return True
         local = datetime.fromtimestamp(at_ms // 1000, self.zone)
         minute = local.hour * 60 + local.minute
         return (

@@ -86,6 +86,8 @@ def by_the_hour(path: Path, fields: str, moment: str) -> bool:
         ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T00:00:00", True),
         ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T01:59:59", True),
         ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T02:00:00", False),
+        # The year 10000 has begun there, which no date can say.
+        ("zone: Asia/Tokyo", "9999-12-31T23:00:00", True),
     ],
 )
 def test_a_row_follows_the_clock_of_its_zone(path: Path, fields: str, moment: str, holds: bool) -> None:
