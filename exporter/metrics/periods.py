@@ -1,5 +1,7 @@
 """Sums of calendar periods."""
 
+from msgspec.structs import asdict
+
 from exporter.ledger.columns import Route
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import PERIODS
@@ -35,7 +37,7 @@ def period_families(ledger: Ledger) -> Samples:
     for period in PERIODS:
         yield PERIOD_START.at(starts.get(period), period=period)
         for route, by_period in routes.items():
-            usage, named = by_period[period], dict(zip(_ROUTE, ledger.name_store.routes[route], strict=True))
+            usage, named = by_period[period], asdict(ledger.name_store.routes[route])
             for billing in Billing:
                 if any(billing in each for each in by_period.values()):
                     yield PERIOD_COST(usage.cost(billing) / 1e9, **named, billing=billing.word, period=period)
