@@ -18,32 +18,29 @@ def at(text: str) -> int:
 
 def record(n: int = 0, **changes: Any) -> Row:
     """A record of 150 tokens that costs 0.0015 USD, ``n`` seconds after noon of ``DAY``."""
-    return (
-        dict.fromkeys(OF_ROUTE, "")
-        | {
-            "ts_ms": at(f"{DAY} 12:00") + n * 1000,
-            "fingerprint": str(7_000_000_000_000_000_000 + n),
-            "day": DAY,
-            "provider": "openai",
-            "model": "gpt-4o",
-            "credential": "openai-0123456789",
-            "client": "client-0a1b2c3d4e",
-            "price": '{"input": 2.5, "output": 10}',
-            "basis": "exact",
-            "billing": "metered",
-            "live": True,
-            "requests": 1,
-            "code": "",
-            "unpriced": "",
-            "latency_ms": 1200,
-            "ttft_ms": 300,
-            "uncached": 90,
-            "cache_read": 10,
-            "cache_write": 0,
-            "output": 50,
-            "reasoning": 20,
-            "unclassified": 0,
-            "nano_usd": 1_500_000,
-        }
-        | changes
-    )
+    return {
+        **dict.fromkeys(OF_ROUTE, ""),
+        "ts_ms": at(f"{DAY} 12:00") + n * 1000,
+        "fingerprint": str(7_000_000_000_000_000_000 + n),
+        "day": DAY,
+        "provider": "openai",
+        "model": "gpt-4o",
+        "credential": "openai-0123456789",
+        "client": "client-0a1b2c3d4e",
+        "price": '{"input": 2.5, "output": 10}',
+        "basis": "exact",
+        "billing": "metered",
+        "live": True,
+        "requests": 1,
+        "code": "",
+        "unpriced": "",
+        "latency_ms": 1200,
+        "ttft_ms": 300,
+        "uncached": 90,
+        "cache_read": 10,
+        "cache_write": 0,
+        "output": 50,
+        "reasoning": 20,
+        "unclassified": 0,
+        "nano_usd": 1_500_000,
+    } | changes
