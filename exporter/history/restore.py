@@ -12,7 +12,7 @@ from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import PAGE_ROWS, Row, expect
-from exporter.ledger.columns import OF_ROUTE
+from exporter.ledger.labels import OF_ROUTE
 from exporter.ledger.store.snapshots import MarkKey
 from exporter.ledger.sync.checkpoint import (
     CLIENTS,

@@ -18,7 +18,7 @@ import msgspec
 from exporter.days import epoch_ms
 from exporter.errors import ImportFileError
 from exporter.imports.items import NEXT_FILE, Item, LeftOut, misfit
-from exporter.ledger.columns import OF_ROUTE, SeriesLabels
+from exporter.ledger.labels import OF_ROUTE, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.name_store import ANONYMOUS, BY_NAME
 from exporter.ledger.shown_names import ShownNames

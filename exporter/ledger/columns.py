@@ -1,43 +1,12 @@
-"""The columns of an entry and of its sums, and the labels that split these, each listed once.
+"""The columns of an entry and of its sums, each listed once. The labels that split these are in ``labels.py``.
 
 A new column of an entry takes a word in ``OF_RECORD`` or ``OF_COST``, or a field of ``Tokens``
 (``exporter/records.py``), and a file in ``exporter/ledger/migrations/``. The history sends and restores it without more
 code: a file in ``supabase/migrations/`` adds it to ``usage_records``, ``exporter_book`` and ``exporter_records``, and
 raises the version there and in ``exporter/history/preflight.py``, because functions that do not know it would drop it.
-
-A new label of all usage metrics is a field of ``Route``, with the name of a field of ``UsageRecord``. Such files add it
-to ``route`` in the ledger, and in Supabase to ``usage_rollups``, too.
 """
 
-from collections.abc import Iterator
-
-import msgspec
-from msgspec.structs import astuple
-
-from exporter.normalize.wire_record import Text
 from exporter.records import Tokens
-
-
-class Route(msgspec.Struct, frozen=True, gc=False):
-    """The labels of all usage metrics, which also split sums, history and exports. A later one has a default."""
-
-    proxy: Text
-    provider: Text
-    model: Text
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(astuple(self))
-
-
-class SeriesLabels(Route, frozen=True, kw_only=True, gc=False):
-    """The labels of a series: those of its route, and who has used it."""
-
-    credential: Text
-    client: Text
-
-
-OF_ROUTE = Route.__struct_fields__[1:]
-"""Those labels that are a field of a record; columns of ``route``."""
 
 LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
 """The columns of an entry that booking finds or converts."""

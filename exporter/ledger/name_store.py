@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
-from exporter.ledger.columns import OF_ROUTE, Route
 from exporter.ledger.credential_store import NAME_DIGITS, CredentialStore, insert_row, shared_handle
+from exporter.ledger.labels import OF_ROUTE, Route
 from exporter.ledger.statements import insert, listed
 from exporter.records import UsageRecord
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import structlog
 from pydantic import SecretStr
 
-from exporter.ledger.columns import SeriesLabels
 from exporter.ledger.credential_store import MASKED, Credential
+from exporter.ledger.labels import SeriesLabels
 from exporter.ledger.name_store import ANONYMOUS, OTHER, NameStore
 from exporter.ledger.views.totals import Attempts, Totals
 from exporter.logs import add_secrets

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from exporter.ledger.columns import SeriesLabels
 from exporter.ledger.credential_store import Credential
+from exporter.ledger.labels import SeriesLabels
 from exporter.ledger.name_store import OTHER, NameStore
 from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.views.limit_windows import WindowLook

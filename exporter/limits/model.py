@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from exporter.ledger.columns import SeriesLabels
+from exporter.ledger.labels import SeriesLabels
 from exporter.limits.strategies import CALENDAR, Strategy, calendar_window
 from exporter.quotas.values import length_name
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import asdict
 
-from exporter.ledger.columns import Route
+from exporter.ledger.labels import Route
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import PERIODS
 from exporter.metrics.family import Samples, filling, gauge

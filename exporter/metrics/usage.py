@@ -7,7 +7,7 @@ label blocks are kept, because labels change rarely and escaping them costs the 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from exporter.ledger.columns import Route, SeriesLabels
+from exporter.ledger.labels import Route, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.shown_names import ShownNames

@@ -14,7 +14,7 @@ from flask import Response, jsonify
 
 from exporter import formats
 from exporter.days import day_start_ms, local_time
-from exporter.ledger.columns import SeriesLabels
+from exporter.ledger.labels import SeriesLabels
 from exporter.ledger.views.usage import SingleRequest, Usage, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions

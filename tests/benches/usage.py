@@ -9,8 +9,8 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.ledger.columns import SeriesLabels
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store.batches import Interpreted

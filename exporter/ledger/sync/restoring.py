@@ -17,8 +17,9 @@ from msgspec.structs import asdict
 
 from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
-from exporter.ledger.columns import OF_PROXY, OF_ROUTE, Route
+from exporter.ledger.columns import OF_PROXY
 from exporter.ledger.credential_store import MASKED, Credential
+from exporter.ledger.labels import OF_ROUTE, Route
 from exporter.ledger.name_store import ANONYMOUS, BY_NAME, OTHER
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again

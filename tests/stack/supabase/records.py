@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from exporter.ledger.columns import OF_ROUTE
+from exporter.ledger.labels import OF_ROUTE
 
 Row = dict[str, Any]
 

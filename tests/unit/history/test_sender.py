@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from exporter.errors import HistoryDataError
 from exporter.history.sender import Ends, Sender, names_to_send
 from exporter.history.supabase_client import Remote
-from exporter.ledger.columns import Route
+from exporter.ledger.labels import Route
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import ShownNames
 from exporter.quotas.reading import Reading

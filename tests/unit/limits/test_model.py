@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.columns import SeriesLabels
+from exporter.ledger.labels import SeriesLabels
 from exporter.limits.model import Limit, Unit
 from exporter.limits.strategies import Strategy
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.columns import SeriesLabels
+from exporter.ledger.labels import SeriesLabels
 from exporter.limits.model import Limit, Thresholds, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.supabase_limits import COLUMNS, anchor_of, limit_of, moment_text

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.ledger.columns import ENTRY, OF_ROUTE
+from exporter.ledger.columns import ENTRY
+from exporter.ledger.labels import OF_ROUTE
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.checkpoint import (
     ExportedClient,
