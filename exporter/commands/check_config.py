@@ -14,9 +14,9 @@ from exporter.errors import ProxyError, SettingsError
 from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
+from exporter.ledger.history.checkpoint import ExportedClient
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import Misfit, ShownNames
-from exporter.ledger.sync.checkpoint import ExportedClient
 from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
 from exporter.limits.notices import Services

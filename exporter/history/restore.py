@@ -12,9 +12,7 @@ from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.sender import Ends
 from exporter.history.supabase_client import PAGE_ROWS, Row, expect
-from exporter.ledger.labels import OF_ROUTE
-from exporter.ledger.store.snapshots import MarkKey
-from exporter.ledger.sync.checkpoint import (
+from exporter.ledger.history.checkpoint import (
     CLIENTS,
     CREDENTIALS,
     HASH_KEY,
@@ -25,7 +23,9 @@ from exporter.ledger.sync.checkpoint import (
     ExportedLimits,
     ExportedSnapshots,
 )
-from exporter.ledger.sync.restoring import Progress
+from exporter.ledger.history.restoring import Progress
+from exporter.ledger.labels import OF_ROUTE
+from exporter.ledger.store.snapshots import MarkKey
 from exporter.normalize.pseudonyms import sign_of_key
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import OVERAGE, Reading

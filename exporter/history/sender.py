@@ -13,10 +13,10 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
 from exporter.history.supabase_client import PAGE_ROWS, Remote, Row, expect
+from exporter.ledger.history.backlog import Outgoing, SentEntry
+from exporter.ledger.history.checkpoint import OF_CLIENTS, ProxyState, changed, checkpoint
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.shown_names import ShownNames
-from exporter.ledger.sync.backlog import Outgoing, SentEntry
-from exporter.ledger.sync.checkpoint import OF_CLIENTS, ProxyState, changed, checkpoint
 from exporter.normalize.pseudonyms import Pseudonym, sign_of_key
 from exporter.sentences import joined, say
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
+from exporter.ledger.history.backlog import Backlog
+from exporter.ledger.history.restoring import Restoring
 from exporter.ledger.name_store import NameStore
 from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, reject, take_stored
 from exporter.ledger.store.booking import book_entries
@@ -32,8 +34,6 @@ from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
-from exporter.ledger.sync.backlog import Backlog
-from exporter.ledger.sync.restoring import Restoring
 from exporter.ledger.views.births import Births
 from exporter.ledger.views.limit_windows import Windows
 from exporter.ledger.views.periods import Periods

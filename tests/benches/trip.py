@@ -13,7 +13,7 @@ from pathlib import Path
 from exporter.commands.export import write_csv
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.ledger.shown_names import ShownNames
-from exporter.ledger.sync.checkpoint import ExportedSnapshots
+from exporter.ledger.history.checkpoint import ExportedSnapshots
 from exporter.metrics.usage import LedgerText
 from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exporter.ingest.snapshot
+from exporter.ledger.history.checkpoint import CLIENTS, ExportedLimits, ProxyState
 from exporter.ledger.schema import RESTORED
-from exporter.ledger.sync.checkpoint import CLIENTS, ExportedLimits, ProxyState
 from tests.benches.booking import check_sums, open_ledger
 from tests.benches.snapshots import snapshot_intake
 from tests.benches.stripping import LONGER_THAN_A_DATE_IS_OFF, StrippingLife

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from exporter.ledger.sync.checkpoint import ExportedLimits
+from exporter.ledger.history.checkpoint import ExportedLimits
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
 from tests.benches.snapshots import SnapshotBench, false_starts_told

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from exporter.ledger.columns import ENTRY
-from exporter.ledger.sync.checkpoint import ExportedSnapshots
+from exporter.ledger.history.checkpoint import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.benches.trip import trip
 

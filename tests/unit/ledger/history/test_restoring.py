@@ -8,16 +8,16 @@ import msgspec
 import pytest
 
 from exporter.ledger.columns import ENTRY
-from exporter.ledger.labels import OF_ROUTE
-from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.checkpoint import (
+from exporter.ledger.history.checkpoint import (
     ExportedClient,
     ExportedCredential,
     ExportedLimits,
     ExportedSession,
     ExportedSnapshots,
 )
-from exporter.ledger.sync.restoring import Progress
+from exporter.ledger.history.restoring import Progress
+from exporter.ledger.labels import OF_ROUTE
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.limit_windows import Session
 from exporter.normalize.inventory import Account
 from exporter.quotas.reading import Reading

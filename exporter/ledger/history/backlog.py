@@ -14,10 +14,10 @@ from exporter.days import local_date
 from exporter.ledger.columns import ENTRY, OF_PROXY
 from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
+from exporter.ledger.history.checkpoint import ProxyState, read_state
 from exporter.ledger.labels import OF_ROUTE
 from exporter.ledger.name_store import NameStore
 from exporter.ledger.schema import BUCKET_MS, NEVER_CLAIMED
-from exporter.ledger.sync.checkpoint import ProxyState, read_state
 from exporter.records import Basis, Billing, Coded
 
 SentEntry = tuple[int, str]

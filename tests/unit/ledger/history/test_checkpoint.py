@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.ledger.sync.checkpoint import ExportedLimits, ProxyState, checkpoint
+from exporter.ledger.history.checkpoint import ExportedLimits, ProxyState, checkpoint
 from exporter.ledger.views.limit_windows import Session
 from exporter.normalize.inventory import Account
 from exporter.normalize.snapshot import Mark

@@ -19,18 +19,18 @@ from exporter.days import moment_ms
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.columns import OF_PROXY
 from exporter.ledger.credential_store import MASKED, Credential
-from exporter.ledger.labels import OF_ROUTE, Route
-from exporter.ledger.name_store import ANONYMOUS, BY_NAME, OTHER
-from exporter.ledger.schema import BUCKET_MS, RESTORED
-from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again
-from exporter.ledger.store.snapshots import MarkKey, save_marks
-from exporter.ledger.sync.checkpoint import (
+from exporter.ledger.history.checkpoint import (
     ExportedClient,
     ExportedCredential,
     ExportedLimits,
     ExportedSession,
     ExportedSnapshots,
 )
+from exporter.ledger.labels import OF_ROUTE, Route
+from exporter.ledger.name_store import ANONYMOUS, BY_NAME, OTHER
+from exporter.ledger.schema import BUCKET_MS, RESTORED
+from exporter.ledger.store.booking import add_rollups, insert_restored, roll_up_again
+from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import UNKNOWN_CREDENTIAL, Basis, Billing, CredentialFacts
