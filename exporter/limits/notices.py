@@ -58,10 +58,11 @@ class LimitWatch:
             told, known = told._replace(early=False), ""  # another window has begun
         # Some providers alternate between two windows: the earlier one is no news after the later one.
         reset_ms = max(told.reset_ms or 0, window.reset_ms or 0) or None
+        is_back = self._lasts(window, Kind.BACK, bool(told.level) and not level, BACK_FOR_MS, now_ms)
         if _LEVELS[level] > _LEVELS[known]:
             told = Told(level, told.early, reset_ms)
             yield Kind(level), told
-        elif told.level and self._lasts(window, Kind.BACK, not level, BACK_FOR_MS, now_ms):
+        elif is_back:
             yield Kind.BACK, Told()
         early = not level and not told.early and _runs_out_early(window, now_ms)
         if self._lasts(window, Kind.EARLY, early, EARLY_FOR_MS, now_ms):

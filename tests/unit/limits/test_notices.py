@@ -96,6 +96,16 @@ def test_a_limit_has_recovered_after_three_minutes_below_its_level() -> None:
     assert kinds == [[Kind.WARNING], [], [], [], [], [], [Kind.BACK], [], [Kind.WARNING]]
 
 
+def test_a_limit_that_recovered_before_has_to_recover_for_as_long_again() -> None:
+    watch = _Watch()
+    late = START + 280 * MINUTE
+    steps = [(0.81, 0), (0.79, 1), (0.79, 4), (0.81, 5), (0.79, 6), (0.81, 7), (0.79, 8), (0.79, 11)]
+
+    kinds = [_told(watch, _window(used), late + minute * MINUTE) for used, minute in steps]
+
+    assert kinds == [[Kind.WARNING], [], [Kind.BACK], [Kind.WARNING], [], [], [], [Kind.BACK]]
+
+
 def test_running_out_early_is_announced_once_after_five_minutes() -> None:
     watch = _Watch()
     began = START + 60 * MINUTE
