@@ -205,7 +205,7 @@ class Exporter:
         self._note_aliases()
 
     def _note_aliases(self) -> None:
-        """So that clients with an alias keep it, and their past, under another hash key."""
+        """Note the aliases, so that a client with one keeps it, and its past, under another hash key."""
         shown_names, version = self.parts.shown_names, self.parts.shown_names.version
         if version != self._noted_names:
             sign = sign_of_key(self.parts.pseudonyms.of)

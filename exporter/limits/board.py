@@ -41,11 +41,11 @@ class PlanValue:
 class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
-    ``ended`` are those of whole accounts that have ended, and those of some models if no answer came since: nothing
-    of them is used, and they begin with the next use.
-    ``measured`` is the use of the configured limits, ``unmatched`` the ids of limits that no usage counts against.
-    ``early_resets`` is how often a provider emptied each window before its end, ``worth`` what the window is worth.
-    ``pools`` are the accounts of each provider together. ``plans`` are the listed accounts that have a plan today.
+    ``ended`` are windows that have ended: those of a whole account, and those of some models if no answer came since.
+    Nothing of them is used, and they begin with the next use. ``measured`` is the use of the configured limits,
+    ``unmatched`` the ids of limits that no usage counts against. ``early_resets`` is how often a provider emptied each
+    window before its end, ``worth`` what the window is worth. ``pools`` are the accounts of each provider together.
+    ``plans`` are the listed accounts that have a plan today.
     """
 
     at_ms: int | None = None

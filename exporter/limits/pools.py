@@ -17,7 +17,7 @@ State = Literal["usable", "cooling", "exhausted", "unknown"]
 STATES: tuple[State, ...] = ("usable", "cooling", "exhausted", "unknown")
 
 _FORECAST_MS = 86_400_000
-"""A pace that holds for longer than a day is none that anybody knows."""
+"""Nobody knows the pace of use for longer ahead than a day."""
 _EMPTY = 1e-9
 """A share that is less is rounding."""
 
@@ -107,7 +107,7 @@ def pool_of(members: Sequence[Member], *, now_ms: int) -> Pool:
 def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
     """From when on all windows of an account have room: the last reset of those that were used up or have ended.
 
-    A window that is read anew since then has begun then. None where no reset is known.
+    A window that was read again after its reset has had room since its start. None where no reset is known.
     """
     moments: list[float] = []
     for reading in readings:
@@ -129,10 +129,10 @@ def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
 
 @dataclass(slots=True)
 class _Window:
-    """What is left of a window, 0 to 1, when all of it is there again, in ms from now, and its length in ms.
+    """A window: the share that is ``left``, when it is whole again (``reset``, in ms from now), and its length in ms.
 
-    While its account is used, ``empty_at`` says it instead of ``left``: the window is used up once an account that is
-    used all the time has used as much of its own.
+    While its account is used, ``empty_at`` replaces ``left``: the window is empty once an account that is used all the
+    time has used that much of its own.
     """
 
     name: str
@@ -143,8 +143,8 @@ class _Window:
 
 
 _Account = Sequence[_Window]
-"""Its windows that are used at a speed. Before them the wait of an account that does not work now, which nothing uses
-up: like a window that is empty until then."""
+"""Its wait, then its windows with a known speed of use. Nothing uses up the wait: it is like a window that is empty as
+long as the account does not work."""
 _WAIT = ""
 
 
@@ -239,8 +239,9 @@ def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
 def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float], Mapping[str, float]]:
     """By name of a window: what all accounts together use of it in 1 ms, and its length in ms.
 
-    An account has used its window evenly until its last answer. When an idle one did, nobody knows: so all its use
-    counts at the start, and only for spans that hold all of it. Idle is one that had to be asked, where others did not.
+    An account is taken to have used its window evenly until its last answer. Nobody knows when an idle one did, so all
+    its use counts at the start, and only for spans that hold all of it. An account is idle if it does not work, or had
+    to be asked where others did not.
     """
     tells = any(window.source != "active" for member in members for window in member.whole)
     lengths: dict[str, float] = {}
@@ -262,8 +263,8 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
 def _speed(changes: Iterable[tuple[int, float]], now_ms: int, least_ms: float) -> float:
     """The most that was used in 1 ms on average since some moment, ``least_ms`` ago or earlier.
 
-    Less was used since moments after which no account worked for a while, or a window ended that nobody knows any more.
-    ``changes`` are moments, each with how much higher the pace was before it than after it.
+    The average is too low since moments after which no account worked for a while, or a window ended that is no longer
+    known. ``changes`` are moments, each with how much higher the pace was before it than after it.
     """
     most = used = pace = 0.0
     at_ms = now_ms

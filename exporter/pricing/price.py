@@ -2,7 +2,7 @@
 
 Prices are whole pico-USD per token, which is the same number as millionths of a dollar per million tokens. So every
 published price is an exact integer, and no binary float ever touches money. A cost is summed in pico-USD and rounded
-once, to nano-USD, half to even.
+once, to nano-USD, half to even. When a price holds, and the rules of the user's file, are in ``price_file.py``.
 """
 
 import json

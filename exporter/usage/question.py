@@ -20,7 +20,7 @@ PARAMETERS = (*RANGE_PARAMETERS, "by", *NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``oldest_ms`` is when the ledger begins; ``filters`` are labels by name.
+    """What is asked. ``oldest_ms`` is when the ledger begins; ``filters`` are labels by name.
 
     ``names`` are all names to sum by, in the order in which the ledger met them, so their places never change;
     ``groups`` has the place of its name for each series that passes the filters.
@@ -38,6 +38,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
+    """Reads questions; it also holds what answering them needs."""
+
     ledger: Ledger
     shown_names: ShownNames
     clock: Clock

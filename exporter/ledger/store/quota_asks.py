@@ -15,7 +15,7 @@ from exporter.quotas.pacing import LastAsked
 from exporter.quotas.values import OTHER
 
 QuestionKey = tuple[int, int]
-"""credential, and which of its provider's questions"""
+"""A credential, and the number of one of its provider's questions."""
 
 _KEY = ("credential", "question")
 _COLUMNS = (*_KEY, *LastAsked.__struct_fields__)
