@@ -1,4 +1,4 @@
-"""A proxy without a queue whose details come and go, its exporter, and what that must have booked."""
+"""A proxy without a queue whose details come and go, its exporter, and what the exporter must have booked."""
 
 import random
 import sqlite3
@@ -92,7 +92,7 @@ class StrippingLife:
         self.check()
 
     def _is_told(self, number: int) -> bool:
-        """Whether this poll reports the request: a baseline reports none of its requests; details may do so later."""
+        """Whether this poll reports the request: a baseline reports none of its requests, but later details may."""
         return not self.proxy.stripped or number not in self.baseline
 
     def poll_that_the_ledger_refuses(self) -> None:

@@ -112,7 +112,7 @@ class SteeredRoutes(Routes):
 
     @property
     def _checks_first(self) -> bool:
-        """Check the key first: from v7.1.47 on, even an unknown management path needs it."""
+        """Whether the key is checked first: from v7.1.47 on, even an unknown management path needs it."""
         return self._proxy.version_number >= (7, 1, 47)
 
     def _refusal(self, call: Request) -> Answer | None:
