@@ -1,4 +1,4 @@
-"""The content of a file, before the ledger is asked what in it is new. Pure."""
+"""The content of a file, before the ledger says what in it is new. Pure."""
 
 import hashlib
 from typing import Any, NamedTuple
