@@ -104,14 +104,14 @@ def _growth(directory: Path, url: str, records: int) -> float:
     return growth
 
 
-def _drain_here(directory: Path, url: str, told: Connection) -> None:
+def _drain_here(directory: Path, url: str, caller: Connection) -> None:
     program, remote = Program(directory), Remote(url, "sb_secret_benchmark")
     sender, own = _sender(program, remote), threading.get_native_id()
     for _ in range(10):
         sender.send()
     before = resident_mib(own)
     _drain(sender)
-    told.send(max(peak_mib(own) - before, 0.0))
+    caller.send(max(peak_mib(own) - before, 0.0))
     remote.close()
     program.close()
 
@@ -235,7 +235,7 @@ class _StandIn(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _serve(told: Connection) -> None:
+def _serve(caller: Connection) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _StandIn)
-    told.send(server.server_address[1])
+    caller.send(server.server_address[1])
     server.serve_forever()

@@ -20,7 +20,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
 from exporter.normalize.wire_record import Wire
 
-_MOST_TABLES_TOLD = 20
+_MOST_TABLES_NAMED = 20
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 
 
@@ -213,7 +213,7 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: type[PeerRow]) 
     missing = sorted(needed - found[peer.tables[0]])
     if missing:
         named = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
-        tables = ", ".join(sorted(named)[:_MOST_TABLES_TOLD]) or "none"
+        tables = ", ".join(sorted(named)[:_MOST_TABLES_NAMED]) or "none"
         table = peer.tables[0]
         lacks = f"{table} lacks {', '.join(missing)}" if found[table] else f"it has no table {table}"
         raise ImportFileError(

@@ -137,7 +137,7 @@ def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:
 
 
 def _of_long_prompts(key: _Key, row: _Row) -> tuple[_Key | None, int]:
-    """The key of the row whose long prompts this row prices, and the size above which it does; ``None`` if none.
+    """The key of the row whose long prompts this row may price, and the size above which it holds; ``None`` if none.
 
     The row's name has to say so, not only its id: glm-4-32b-0414-128k is a model.
     """

@@ -134,10 +134,10 @@ class Routes:
     def _api_call(self, call: Request) -> Answer:
         body = call.get_json()
         credential = next((each for each in self._proxy.accounts if each.auth_index == body.get("auth_index")), None)
-        told = vendor_answer(credential, body["url"], self._proxy.clock.now())
-        if told is None:
+        answer = vendor_answer(credential, body["url"], self._proxy.clock.now())
+        if answer is None:
             return 502, {"error": "request failed"}
-        return 200, {"status_code": told[0], "header": {"Content-Type": ["application/json"]}, "body": told[1]}
+        return 200, {"status_code": answer[0], "header": {"Content-Type": ["application/json"]}, "body": answer[1]}
 
 
 class HttpHandler(WSGIRequestHandler):

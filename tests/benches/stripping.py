@@ -88,10 +88,10 @@ class StrippingLife:
             self.baseline = set(now)
             self.clock.advance(LONGER_THAN_A_DATE_IS_OFF)
         self.is_known = True
-        self.had |= {number: tokens for number, tokens in now.items() if self._is_told(number)}
+        self.had |= {number: tokens for number, tokens in now.items() if self._is_reported(number)}
         self.check()
 
-    def _is_told(self, number: int) -> bool:
+    def _is_reported(self, number: int) -> bool:
         """Whether this poll reports the request: a baseline reports none of its requests, but later details may."""
         return not self.proxy.stripped or number not in self.baseline
 

@@ -98,8 +98,8 @@ def test_the_output_includes_the_reasoning_of_every_provider(tmp_path: Path) -> 
 
 
 def test_failures_tiers_and_prewarms_are_as_the_proxy_reported_them(tmp_path: Path) -> None:
-    told = {"failed": True, "fail": {"status_code": 429}, "generate": False}
-    wire = _read(tmp_path, GOOD | told | {"service_tier": "priority", "response_service_tier": "default"})
+    reported = {"failed": True, "fail": {"status_code": 429}, "generate": False}
+    wire = _read(tmp_path, GOOD | reported | {"service_tier": "priority", "response_service_tier": "default"})
     assert wire.failed
     assert wire.fail is not None
     assert (wire.fail.status_code, wire.generate) == (429, False)
