@@ -66,9 +66,8 @@ class Credential:
     runs into its limit. ``ceiling_scoped`` is the same for a single model's window (Claude's week of Opus, Codex's 5
     hours of Spark); it stays below 1 and stops nobody.
 
-    ``trouble`` is "exhausted" if the week is used up, "cools too long" if the proxy avoids the account for hours after
-    its 5 hours were reset, and "shrinks" if its 5 hours hold a third less on every second day. With ``share`` 0, no
-    client calls the account; a steady job calls the one that shrinks.
+    ``trouble``: its week is used up, or the proxy avoids it for hours after the reset of its 5 hours, or these hold a
+    third less on every second day. No client calls an account with ``share`` 0; a steady job calls one that shrinks.
     """
 
     name: str
