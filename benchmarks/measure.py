@@ -1,7 +1,7 @@
 """How the benchmarks measure: CPU time by turns, bytes handed to the system, resident memory.
 
-They use CPU time and not wall time, because cores are shared, and take turns, because a machine is slower in one minute
-than in the next: ratios of things measured in the same minute survive that.
+They use CPU time, not wall time, because cores are shared. They run by turns, because a machine is slower in one minute
+than in the next; ratios of figures from the same minute survive that.
 """
 
 import gc

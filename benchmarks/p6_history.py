@@ -34,9 +34,9 @@ def measure(directory: Path, full: bool) -> Section:
     """Run the benchmark with ledgers below ``directory``."""
     section = Section(
         "P6: history",
-        "A backlog sent in calls of 1,000 records. *CPU*: against a server that answers at once. *Memory*: the peak"
-        " above that after ten calls. *Real server*: PostgreSQL behind the test suite's API, against a bare loop that"
-        " posts the same bodies.",
+        "A backlog sent in calls of 1,000 records. *CPU*: against a server that answers at once. *Memory*: the peak,"
+        " less what was in use after ten calls. *Real server*: PostgreSQL behind the test suite's API, against a bare"
+        " loop that posts the same bodies.",
     )
     few, many = (100_000, 1_000_000) if full else (20_000, 100_000)
     with _stand_in() as (url, counted):
@@ -90,7 +90,7 @@ def _measure_cpu(section: Section, directory: Path, url: str, counted: Callable[
 
 
 def _growth(directory: Path, url: str, records: int) -> float:
-    """The growth of a separate process in MiB."""
+    """The growth, in MiB, of a separate process that drains the backlog."""
     if not directory.exists():
         _fill(directory, records)
     context = get_context("spawn")
@@ -104,14 +104,14 @@ def _growth(directory: Path, url: str, records: int) -> float:
     return growth
 
 
-def _drain_here(directory: Path, url: str, told: Connection) -> None:
+def _drain_here(directory: Path, url: str, caller: Connection) -> None:
     program, remote = Program(directory), Remote(url, "sb_secret_benchmark")
     sender, own = _sender(program, remote), threading.get_native_id()
     for _ in range(10):
         sender.send()
     before = resident_mib(own)
     _drain(sender)
-    told.send(max(peak_mib(own) - before, 0.0))
+    caller.send(max(peak_mib(own) - before, 0.0))
     remote.close()
     program.close()
 
@@ -235,7 +235,7 @@ class _StandIn(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _serve(told: Connection) -> None:
+def _serve(caller: Connection) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _StandIn)
-    told.send(server.server_address[1])
+    caller.send(server.server_address[1])
     server.serve_forever()

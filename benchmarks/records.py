@@ -1,7 +1,7 @@
 """The input of all benchmarks: bodies of a usage queue, made of the demo's traffic.
 
 Records have the shape of CPA 7.2 with response headers. The accounts with the longest headers (OAuth of Claude and
-Codex) are left out: the rest has 1.4 kB a record, which flatters the exporter less, because ``json.loads`` pays for
+Codex) are left out: the others have 1.4 kB a record, which flatters the exporter less, because ``json.loads`` pays for
 every header and the exporter does not. A few thousand records are made once and sent again and again with new times,
 because making them costs more than booking them.
 """
@@ -29,7 +29,7 @@ _LONG_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """A record, cut at the places of its time and its client's key."""
+    """A record, cut where its time and its client's key belong."""
 
     before_key: bytes
     after_key: bytes

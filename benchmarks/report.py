@@ -60,7 +60,7 @@ less. *Spread* is how much slower the worst run was than the best.
 make bench                     # everything; five minutes on two cores, 300 MB in the temporary directory
 python -m benchmarks P1 P3     # some of it
 python -m benchmarks --full    # up to ten times the input; half an hour, 1 GB
-python -m benchmarks --write   # everything, and this page again
+python -m benchmarks --write   # everything, and rewrite this page
 ```
 
 {measured}

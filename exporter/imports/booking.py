@@ -1,8 +1,8 @@
 """Finds the records of a file that the ledger lacks, and books them as backfill.
 
-A record is known if the ledger has an entry like it, whether the exporter read that itself or an import brought it.
-Each entry matches one record of the file, so equal requests are counted, not merged. Records get the identity of a
-snapshot's details, so that a proxy that shows them later adds nothing.
+A record is known if the ledger has an entry like it, from the proxy or from an earlier import. Each entry matches one
+record of the file, so equal requests are counted, not merged. Records get the identity of a snapshot's details, so a
+proxy that shows them later adds nothing.
 """
 
 from collections import Counter, defaultdict
@@ -36,7 +36,7 @@ where e.ts_ms = ? and r.proxy = ? and e.id <= ?
 
 
 class Likeness(NamedTuple):
-    """What two programs that read the same proxy both store about a request. Durations are ms, 0 is not measured.
+    """What two programs that read the same proxy both store about a request. The duration is in ms, 0 if not measured.
 
     Clients and accounts are left out, because each program hashes or names them in its own way.
     """
@@ -50,8 +50,8 @@ class Likeness(NamedTuple):
     def is_same(self, other: "Likeness") -> bool:
         """Whether both are one request, given that both began in the same millisecond.
 
-        The duration decides, because programs sum the tokens of some providers differently; if one of them has not
-        stored it, the tokens decide.
+        The duration decides, because programs sum the tokens of some providers differently. If either lacks it, the
+        tokens decide.
         """
         if (self.model, self.failed) != (other.model, other.failed):
             return False
@@ -62,7 +62,7 @@ class Likeness(NamedTuple):
 
 @dataclass(slots=True)
 class Day:
-    """The new records of a day, their tokens, and the known records."""
+    """What a file has of one day: the numbers of new records, of their tokens, and of known records."""
 
     new: int = 0
     tokens: int = 0
@@ -73,8 +73,8 @@ class Day:
 class Findings:
     """What happened, or in a dry run would happen, to the records of a file.
 
-    ``deleted`` ones are older than the ledger's oldest records, so it is unknown whether they are new.
-    ``left_out`` is by ``LeftOut.why``.
+    ``deleted`` counts records older than the ledger's oldest, so whether they are new is unknown. ``left_out`` counts
+    requests by ``LeftOut.why``.
     """
 
     days: defaultdict[date, Day] = field(default_factory=lambda: defaultdict(Day))
@@ -102,7 +102,7 @@ class _Candidate:
 class PastImport:
     """Imports one file into the ledger as records of one registered proxy. Use it once.
 
-    Files that were joined are imported one after the other.
+    Parts that were joined into the file are imported one after the other.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class PastImport:
 
         Raises LedgerError and the errors of ``items``.
         """
-        for is_joint, file in groupby(items, lambda item: item is NEXT_FILE):
-            if not is_joint:
+        for is_separator, file in groupby(items, lambda item: item is NEXT_FILE):
+            if not is_separator:
                 self._take_file(file)
         return self.findings
 
@@ -154,7 +154,7 @@ class PastImport:
                 candidates.append(outcome)
         self._find_known(candidates)
         new = [each for each in candidates if not each.known]
-        if self._dry_run:  # a file that follows may have the same ones
+        if self._dry_run:  # a part that follows may repeat them
             self._would_book.update((each.record.ts_ms, each.record.fingerprint) for each in new)
         else:
             self._ledger.snapshots.book_details(
@@ -192,10 +192,10 @@ class PastImport:
             record, cost = item
             if not is_possible(record.ts_ms, now_ms=now_ms):
                 return misfit("csv", record)._replace(why=IMPOSSIBLE_TIME)
-        others = self._equal[record.fingerprint]
+        earlier = self._equal[record.fingerprint]
         self._equal[record.fingerprint] += 1
-        if others:
-            record = msgspec.structs.replace(record, fingerprint=fingerprint_of_equal(record.fingerprint, others))
+        if earlier:
+            record = msgspec.structs.replace(record, fingerprint=fingerprint_of_equal(record.fingerprint, earlier))
         tokens = record.tokens
         likeness = Likeness(record.model, record.code != "", record.latency_ms, tokens.prompt, tokens.output)
         return _Candidate(record, cost, likeness)
@@ -224,7 +224,7 @@ class PastImport:
         for each in _unknown(candidates):
             record = each.record
             each.known = (record.ts_ms, record.fingerprint) in booked or (
-                # The proxy sent only counts then, and they were booked.
+                # At that time the proxy sent counts without details, which are booked.
                 record.ts_ms + record.latency_ms in self._counted_ms
             )
 

@@ -1,4 +1,4 @@
-"""The content of a file, before the ledger is asked which of it is new. Pure."""
+"""The content of a file, before the ledger says what in it is new. Pure."""
 
 import hashlib
 from typing import Any, NamedTuple
@@ -24,14 +24,14 @@ class LeftOut(NamedTuple):
 
 
 NEXT_FILE = LeftOut("", 0)
-"""Stands between the parts of a file that was joined of several."""
+"""Separates the parts of a file that was joined from several."""
 
 Item = Wire | Misfit | LeftOut | tuple[UsageRecord, Cost]
-"""A redacted wire record, a record with the cost that was booked before, or what is neither."""
+"""A redacted wire record, or a record with the cost booked for it before; or what cannot be imported."""
 
 
 def misfit(source: str, content: Any) -> Misfit:
-    """A row whose types are not a record's. Only its hash is kept, because it cannot be redacted."""
+    """The misfit for a row whose types are not a record's. Only its hash is kept, because it cannot be redacted."""
     digest = hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()
     return Misfit(
         msgspec.json.encode({"import": source, "sha256": digest}),

@@ -1,7 +1,7 @@
 """The CSV of ``cliproxy-exporter export``: records that keep the cost that was booked.
 
-Its clients and credentials are shown names. One that the ledger knows is the same client or credential. Otherwise a
-masked name is kept; anything else may be a name, and becomes a pseudonym.
+Its clients and credentials are shown names. A name that the ledger knows means the same client or credential. Of the
+others, masked names are kept; the rest may be names of people, and become pseudonyms.
 """
 
 import csv
@@ -60,7 +60,7 @@ COLUMNS = tuple(each.encode_name for each in _FIELDS)
 _FIRST = [each for each in _FIELDS if each.required]
 """The columns that every export has. A later one has a default."""
 _identity = attrgetter(*(each.name for each in _FIRST[:-4]))
-"""All of these but the cost, so that no line ever gets another identity."""
+"""What identifies a line, for good: the values of these columns except the last four, which are about the cost."""
 
 
 class Names:

@@ -20,12 +20,12 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
 from exporter.normalize.wire_record import Wire
 
-_MOST_TABLES_TOLD = 20
+_MOST_TABLES_NAMED = 20
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 
 
 class PeerRow(msgspec.Struct, kw_only=True):
-    """A row of a peer, and what all peers keep of a record. Only newer versions have the columns with a default.
+    """A row of a peer, with the columns that all peers have. Only newer versions have the columns with a default.
 
     Texts are stripped; None stands for empty ones. Each row of ``tables`` is a record; the first table must exist, with
     the columns that have no default. ``steps`` are the schema changes that give rows their present meaning.
@@ -56,11 +56,11 @@ class PeerRow(msgspec.Struct, kw_only=True):
     ttft_ms: Any = None
 
     def wire(self, pseudonym: Pseudonym) -> dict[str, Any]:
-        """The fields of a redacted ``Wire``; ``pseudonym`` is of what the peer keeps of a key or account."""
+        """The fields of a redacted ``Wire``. ``pseudonym`` is applied to what the peer keeps of a key or account."""
         raise NotImplementedError
 
     def fields(self, *tokens: str, status: int | None, **fields: object) -> dict[str, Any]:
-        """The fields of a wire record: those that a row has under the same name, counts of ``tokens``, and others."""
+        """The fields of a wire record: the row's of the same name, token counts (``tokens``, too), and ``fields``."""
         same = {name: getattr(self, name) for name in PeerRow.__struct_fields__ if name in Wire.__struct_fields__}
         counts = {name: getattr(self, name) or 0 for name in (*_TOKENS, *tokens)}
         fail = {"status_code": status} if status else None
@@ -68,7 +68,7 @@ class PeerRow(msgspec.Struct, kw_only=True):
 
 
 class KeeperRow(PeerRow, kw_only=True):
-    """Of cpa-usage-keeper ("Keeper"), as its source defines it from the schema 20260605 to 20261002.
+    """A row of cpa-usage-keeper ("Keeper"), as its source defines it from schema 20260605 to 20261002.
 
     Keeper normalizes each provider's tokens: ``input_tokens`` includes cache reads and writes, ``output_tokens``
     includes reasoning. ``api_group_key`` holds a client's raw key or, without one, the provider or endpoint; ``source``
@@ -109,13 +109,13 @@ class KeeperRow(PeerRow, kw_only=True):
 def _breakdown(row: KeeperRow) -> dict[str, Any]:
     prompt, answer, reasoning = row.input_tokens or 0, row.output_tokens or 0, row.reasoning_tokens or 0
     write = row.cache_creation_tokens or 0
-    # Before the schema 20260710, rows have a single number for the cache.
+    # Before schema 20260710, rows have a single number for the cache.
     read = row.cache_read_tokens or (0 if write else row.cached_tokens or 0)
-    # For Claude with a single number, Keeper leaves the cache beside the input. The same holds wherever the input is
-    # too small to include the cache.
-    # It has one if it came from ``/usage``, which has no endpoint, or was not completed with a second number.
-    has_one = not write and (not row.endpoint or not row.cache_read_tokens)
-    beside = read + write > prompt or (_is_claude(row) and has_one)
+    # For Claude, where a row has a single number, Keeper does not include the cache in the input. A row has a single
+    # number if it came from ``/usage``, which names no endpoint, or if the second number was never added. Nor is the
+    # cache included where the input is too small for it.
+    has_single_number = not write and (not row.endpoint or not row.cache_read_tokens)
+    beside = read + write > prompt or (_is_claude(row) and has_single_number)
     return {
         "quality": "complete",
         "input": {
@@ -134,7 +134,7 @@ def _is_claude(row: KeeperRow) -> bool:
 
 
 class CpampRow(PeerRow, kw_only=True):
-    """Of CPA-Manager-Plus ("CPAMP"), as its source defines it from the first version to commit 0261ac2.
+    """A row of CPA-Manager-Plus ("CPAMP"), as its source defines it from the first version to commit 0261ac2.
 
     CPAMP keeps the tokens as the proxy sends them, but not which cache counts were missing. It keeps only SHA-256
     hashes of keys and accounts, so a client is recognized only if the configuration has its key.
@@ -169,7 +169,7 @@ class CpampRow(PeerRow, kw_only=True):
 
 
 def of_hashes(pseudonym: Pseudonym, keys: Iterable[str]) -> Pseudonym:
-    """The pseudonym of a hash; ``keys`` are the raw keys in the configuration, which have their own."""
+    """Pseudonyms for SHA-256 hashes. A hash of one of ``keys``, the raw keys in the configuration, gets that key's."""
     known = {hashlib.sha256(key.strip().encode()).hexdigest(): key for key in keys}
     return lambda digest: pseudonym(known.get(digest, digest))
 
@@ -201,7 +201,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        # A folder that cannot be written, such as a read-only mount. Without a WAL, no program has the file open.
+        # The folder cannot be written, as on a read-only mount. Without a WAL, no program has the file open.
         connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
     return connection
 
@@ -213,7 +213,7 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: type[PeerRow]) 
     missing = sorted(needed - found[peer.tables[0]])
     if missing:
         named = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
-        tables = ", ".join(sorted(named)[:_MOST_TABLES_TOLD]) or "none"
+        tables = ", ".join(sorted(named)[:_MOST_TABLES_NAMED]) or "none"
         table = peer.tables[0]
         lacks = f"{table} lacks {', '.join(missing)}" if found[table] else f"it has no table {table}"
         raise ImportFileError(

@@ -1,6 +1,6 @@
-"""The credentials in the last inventory. Made again at each scrape, so a vanished account vanishes here, too.
+"""The credentials in the last inventory, read anew at each scrape, so that a vanished account vanishes here, too.
 
-Also questions to providers about accounts: how often, when next, and what the answers say besides windows.
+Also the questions to providers about accounts: how many, when next, and what the answers say besides windows.
 """
 
 from collections import defaultdict
@@ -82,7 +82,7 @@ def credential_families(ledger: Ledger, shown_names: ShownNames, statuses: Statu
 def attempt_families(
     ledger: Ledger, shown_names: ShownNames, shown_at_zero: list[SeriesKey], *, for_prometheus: bool
 ) -> Samples:
-    """The proxy's own counts of attempts. Credentials that are new are shown at 0, and join ``shown_at_zero``."""
+    """The proxy's own counts of attempts. New credentials are shown at 0 and added to ``shown_at_zero``."""
     with ledger.totals.lock:
         young = [key for key in ledger.births.pending if key[0] == "a"] if for_prometheus else []
         sums = shown_names.attempts(ledger.totals, hidden={key[1] for key in young})

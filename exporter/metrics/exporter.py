@@ -85,7 +85,7 @@ def _unidentified(ledger: Ledger) -> dict[str, int]:
         for id_ in list(name_store.credentials)
         if not (credential := name_store.resolved(id_)).provider and credential.long_name != OTHER
     }
-    if unnamed:  # usually there is none, and no need to walk through the many series
+    if unnamed:  # usually there are none, which saves a walk through the many series
         with ledger.totals.lock:
             for id_, sums in ledger.totals.series.items():
                 proxy = unnamed.get(name_store.series[id_].credential)

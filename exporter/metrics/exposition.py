@@ -1,7 +1,7 @@
 """One scrape: format by negotiation, the ledger's text and prometheus_client's, gzip at level 1.
 
-Nothing here touches the network, the database or Supabase. Level 9, prometheus_client's own choice, would cost more
-than the rest of a large scrape.
+Nothing here touches the network, the database or Supabase. gzip at level 9, as prometheus_client does it, would take
+longer than the rest of a large scrape.
 """
 
 import gzip
@@ -34,7 +34,7 @@ _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 @dataclass(kw_only=True)
 class Exposition:
-    """Renders ``/metrics``. ``registry`` holds the exporter's own direct metrics, which come last in a scrape."""
+    """Renders ``/metrics``. ``registry`` holds the metrics that are counted directly; they come last in a scrape."""
 
     ledger: Ledger
     shown_names: ShownNames
@@ -63,23 +63,23 @@ class Exposition:
             shown_at_zero.extend(young)
             return []
 
-        book, shown_names, statuses = self.ledger, self.shown_names, self.statuses
+        ledger, shown_names, statuses = self.ledger, self.shown_names, self.statuses
         made = exporter.families_by_part(
             totals=totals,
-            periods=lambda: periods.period_families(book),
-            prices=lambda: prices.price_families(book, self.prices, self.clock),
+            periods=lambda: periods.period_families(ledger),
+            prices=lambda: prices.price_families(ledger, self.prices, self.clock),
             reload=lambda: exporter.reload_families(self.prices, self.limits, self.shown_names),
             limits=lambda: limits.limit_families(self.limits),
             plans=lambda: limits.plan_families(self.limits),
             pools=lambda: limits.pool_families(self.limits),
             proxies=lambda: proxies.proxy_families(statuses),
-            credentials=lambda: credentials.credential_families(book, shown_names, statuses, self.clock),
-            quotas=lambda: credentials.quota_families(book, shown_names, statuses, self.clock),
+            credentials=lambda: credentials.credential_families(ledger, shown_names, statuses, self.clock),
+            quotas=lambda: credentials.quota_families(ledger, shown_names, statuses, self.clock),
             attempts=lambda: credentials.attempt_families(
-                book, shown_names, shown_at_zero, for_prometheus=for_prometheus
+                ledger, shown_names, shown_at_zero, for_prometheus=for_prometheus
             ),
-            flow=lambda: proxies.flow_families(book, statuses),
-            ledger=lambda: exporter.ledger_families(book),
+            flow=lambda: proxies.flow_families(ledger, statuses),
+            ledger=lambda: exporter.ledger_families(ledger),
             history=lambda: exporter.history_families(status) if (status := self.history()) is not None else [],
             build=exporter.build_families,
         )
@@ -106,7 +106,7 @@ def _only(text: str, names: Collection[str]) -> str:
     """The families with one of ``names``, or with a sample of that name."""
     families, eof, _ = text.partition("# EOF\n")
     blocks = re.split("^(?=# HELP )", families, flags=re.MULTILINE)
-    asked = frozenset(names)  # not a search for each name: a request has room for thousands
+    asked = frozenset(names)  # a set, because a request has room for thousands of names
     kept = [block for block in blocks if not asked.isdisjoint(_NAME_OF_LINE.findall(block))]
     return "".join(kept) + eof
 

@@ -14,7 +14,7 @@ from prometheus_client.core import Sample
 from prometheus_client.metrics import MetricWrapperBase
 
 Samples = Iterator[Sample | None]
-"""Without those whose value is unknown, which are None."""
+"""The samples of a scrape; None stands for one whose value is unknown, and is left out."""
 
 _P = ParamSpec("_P")
 _Direct = TypeVar("_Direct", bound=MetricWrapperBase)
@@ -24,7 +24,7 @@ _Direct = TypeVar("_Direct", bound=MetricWrapperBase)
 class Family:
     """A metric family. ``name`` has no ``_total``; a counter's samples do.
 
-    ``shows`` is the number in the ledger that it shows: one of ``SERIES_NUMBERS``, or a field of ``Flow``.
+    ``shows`` names the number in the ledger that the family shows: one of ``SERIES_NUMBERS``, or a field of ``Flow``.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
@@ -44,7 +44,7 @@ class Family:
         return f"# HELP {name} {self.help}\n# TYPE {name} {self.kind}\n"
 
     def block(self, values: Iterable[str]) -> str:
-        """The labels of a sample as its line has them, without the braces; ``values`` in the order of ``labels``."""
+        """The labels of a sample as in its line, without the braces; ``values`` are in the order of ``labels``."""
         return ",".join([f'{label}="{_escape(value)}"' for label, value in zip(self.labels, values, strict=True)])
 
     def __call__(self, value: float | None, **labels: str) -> Sample | None:
@@ -54,11 +54,11 @@ class Family:
         return Sample(self.sample_name, {label: labels[label] for label in self.labels}, float(value))
 
     def at(self, at_ms: int | None, **labels: str) -> Sample | None:
-        """A moment, which samples have in seconds."""
+        """A sample whose value is a moment, in seconds; None if it is unknown."""
         return self(None if at_ms is None else at_ms / 1000, **labels)
 
     def direct(self, kind: Callable[..., _Direct], registry: CollectorRegistry | None, **options: object) -> _Direct:
-        """A metric of prometheus_client that its users change themselves, for as long as the process lives."""
+        """A metric of prometheus_client, which its users change themselves while the process lives."""
         return kind(self.name, self.help, self.labels, registry=registry, **options)
 
 
@@ -66,7 +66,7 @@ counter, gauge, histogram = partial(Family, "counter"), partial(Family, "gauge")
 
 
 def filling(*families: Family) -> Callable[[Callable[_P, Samples]], Callable[_P, list[Metric]]]:
-    """Make a function that yields samples return these families, in this order, also those without a sample."""
+    """Make a function that yields samples return these families in this order, even those without a sample."""
 
     def decorated(fill: Callable[_P, Samples]) -> Callable[_P, list[Metric]]:
         @wraps(fill)

@@ -118,13 +118,13 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> Samples:
     polled = {status.name for status in statuses()}
     with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     names, credentials = ledger.name_store.proxy_names, ledger.name_store.credentials
-    with ledger.totals.lock:  # one moment for all of them, so that they add up
+    with ledger.totals.lock:  # all are of one moment, so that they add up
         can_miss = {names[credentials[each].proxy] for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
             proxy = names[id_]
             for family in _FLOW:
                 yield family(getattr(flow, family.shows), proxy=proxy)
-            # All at 0 from the start, so that the first rise shows.
+            # Every known reason is at 0 from the start, so that its first rise shows.
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
                 yield REJECTED(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
             yield PENDING(flow.pending, proxy=proxy)
@@ -147,7 +147,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class PollMetrics:
-    """Counts of polls since the process began. Every known reason is at 0 from the start: its first rise shows."""
+    """Counts of polls since the process began. Each known reason starts at 0, so that its first rise shows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._polls = POLLS.direct(Counter, registry)

@@ -1,7 +1,7 @@
 """Usage since the ledger began, written directly as text. Most series are here, and this is 25 times faster.
 
-The output is what prometheus_client would write for the same samples. All lines are made again at each scrape; only the
-label blocks are kept, because labels change rarely and escaping them costs the most.
+The text is what prometheus_client would write for the same samples. All lines are made anew at each scrape; only the
+label blocks are kept, because labels rarely change and escaping them costs the most.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,17 +106,17 @@ class LedgerText:
         self._version = -1
         self._blocks: dict[str, dict[Any, str]] = {}
         self._repeated: set[str] = set()
-        """Kinds of which two rows share a block (merged credentials, an alias)."""
+        """The letters of the kinds in which two rows share a block (merged credentials, an alias)."""
 
     def render(self, *, openmetrics: bool, for_prometheus: bool) -> tuple[str, list[SeriesKey]]:
-        """The families as text, and the series that it shows at 0 because they are new.
+        """The families as text, and the series that the text shows at 0 because they are new.
 
         ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
         hand the keys to ``Births.told``.
         """
         totals, births = self._ledger.totals, self._ledger.births
         with totals.lock:
-            routes = self._ledger.name_store.routes  # not before: a rollback replaces it
+            routes = self._ledger.name_store.routes  # read under the lock, because a rollback replaces it
             if self._version != self._shown_names.version:
                 self._version = self._shown_names.version
                 self._blocks = {letter: {} for letter in "scfult"}
@@ -156,7 +156,7 @@ class LedgerText:
         values: Callable[[Any], Iterable[str]],
         young: Iterable[SeriesKey],
     ) -> list[tuple[str, _Numbers]]:
-        """Label block and numbers of each row; new rows are at 0. ``values`` are the labels of ``family`` for a row."""
+        """Label block and numbers of each row; new rows are at 0. ``values`` gives a row's labels of ``family``."""
         blocks = self._blocks[letter]
         if missing := rows.keys() - blocks.keys():
             for row in missing:

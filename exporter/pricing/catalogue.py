@@ -1,7 +1,7 @@
 """The catalogue: the package ``genai-prices``, and its gaps filled from ``overlay.yaml``.
 
-A row of the package outranks the overlay's, which fills a gap, unless that one is a correction. Overlay rows with
-service tiers alone extend the package's row; there, too, the package's own tiers win.
+A row of the package outranks the overlay's row of the same name, unless that is a correction. Overlay rows with service
+tiers alone extend the package's row; there, too, the package's own tiers win.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -76,7 +76,7 @@ class _Overlaid:
 
 
 class _SameAs(_Overlaid):
-    """Another name of a row: it has that row's prices and service tiers while the overlay says so."""
+    """Another name for a row: it has that row's prices and service tiers while the overlay says so."""
 
     def at(self, at_ms: int) -> Price | None:
         price = self._row.at(at_ms) if self._extra.row_at(at_ms) is not None else None

@@ -28,7 +28,7 @@ _RETRY_SECONDS = 3_600.0
 _WAIT_SECONDS = 5.0
 _WHOLE_SECONDS = 30.0
 _LARGEST_BODY = 2 * 1024 * 1024
-"""The real list has some 20 KB."""
+"""The real list is about 20 KB."""
 _MOST_REDIRECTS = 3
 
 _log = structlog.get_logger("exporter.pricing")
@@ -45,7 +45,7 @@ class FeedStore(Protocol):
 class PriceFeed:
     """The feed's ``prices``. Thread-safe; one thread calls ``refresh``.
 
-    ``stored`` is what the ledger has of them. ``problem`` is a sentence for the operator if the last attempt failed,
+    ``stored`` is what the ledger keeps. ``problem`` is a sentence for the operator if the last attempt failed,
     else empty.
     """
 

@@ -1,4 +1,4 @@
-"""Reads the price list of llm-prices.com. Only rows with prices of models that clients can request by name count.
+"""Reads the price list of llm-prices.com. A row counts only if it prices a model that clients can request by name.
 
 Its ids are made for a page, not for programs. Some are not the API's name (a table here maps those), some are another
 row's prices for long prompts ("Grok 4.5 >200k"), some stand for two models or for half of one. An ambiguous row is left
@@ -137,9 +137,9 @@ def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:
 
 
 def _of_long_prompts(key: _Key, row: _Row) -> tuple[_Key | None, int]:
-    """If a row may be for another row's long prompts: that row's key, and the size above which it holds.
+    """The key of the row whose long prompts this row may price, and the size above which it holds; ``None`` if none.
 
-    Its name has to say so, too: glm-4-32b-0414-128k is a model.
+    The row's name has to say so, not only its id: glm-4-32b-0414-128k is a model.
     """
     vendor, id_ = key
     suffix = _LONG_PROMPT.search(id_)

@@ -42,7 +42,7 @@ _SERVICE_TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 _BASE_TIER = "default"
 
 _NOT_NEEDED: dict[str, Any] = {"match": None, "name": None, "description": None, "price_comments": None}
-"""What a model no longer needs once its names are read."""
+"""Fields that a model no longer needs once its names are read."""
 
 
 @cache
@@ -50,7 +50,7 @@ def load_genai_rows() -> Rows:
     """The rows of the installed ``genai-prices`` in the searched sections, by provider and name.
 
     Importing the data takes 10 MB and 0.1 s, so it happens once, and not when this module is imported. The rows keep
-    half a megabyte of it; later imports reuse the rest.
+    half a megabyte of that; the program reuses the rest.
     """
     import genai_prices  # noqa: PLC0415 (see above)
     import genai_prices.data  # noqa: PLC0415
@@ -81,7 +81,7 @@ def _rows_by_name(provider: "Provider", version: str) -> dict[str, Row]:
 
 
 def _names(model: "ModelInfo", kind: str) -> Iterator[str]:
-    """The names of one kind. Only ids of Claude's models on Bedrock are spelled out except for their versions."""
+    """The names of one kind. ``contains`` and ``ends_with`` hold whole names only for Claude's models on Bedrock."""
     if kind == "id":
         yield model.id
     elif kind in ("equals", "starts_with") or "anthropic.claude-" in model.id:
@@ -89,7 +89,7 @@ def _names(model: "ModelInfo", kind: str) -> Iterator[str]:
 
 
 def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
-    """The texts of one kind of clause, if one alone is enough for a match: not those under ``and``."""
+    """The texts of one kind of clause that each suffice for a match, so not those under ``and``."""
     if (text := getattr(clause, kind, None)) is not None:
         yield text
     for alternative in getattr(clause, "or_", ()):
@@ -97,7 +97,7 @@ def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
 
 
 class _GenaiRow:
-    """One model of the package, packed: clients request few of them."""
+    """One model of the package, pickled to save memory: clients request few of them."""
 
     def __init__(self, model: "ModelInfo", *, origin: str) -> None:
         self._packed = pickle.dumps(replace(model, **_NOT_NEEDED))

@@ -28,7 +28,7 @@ class Row(Protocol):
         """A value for a moment (ms since the epoch) that is equal only for moments with the same price."""
 
     def at(self, at_ms: int) -> Price | None:
-        """The price at a moment (ms since the epoch) for a name that is listed as it is; ``None`` if there is none."""
+        """The price at a moment (ms since the epoch) for a name that is the row's own; ``None`` if there is none."""
         ...
 
 
@@ -55,7 +55,7 @@ class PriceList:
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """The price of CPA's ``model`` of ``provider`` at a moment (ms since the epoch), or ``None`` if there is none.
 
-        A row without a price at that moment leaves it to the next. The same price is always the same object.
+        If a row has no price at that moment, the next one counts. The same price is always the same object.
         """
         for row, matched_by, prices in self._matches(provider, model):
             cell = row.cell(at_ms)
@@ -84,13 +84,13 @@ def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matche
 
 
 def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
-    """The whole name only, for this provider, then for any. CPA's provider may have its prefix or not."""
+    """The whole name only, for this provider, then for any. Rows may name it with or without CPA's prefix."""
     whole = provider.strip().lower()
     for section in dict.fromkeys((whole, whole.removeprefix(OPENAI_COMPATIBLE), ANY_PROVIDER)):
         yield section, clean(model), MatchedBy.OVERRIDE
 
 
 ANY_PROVIDER = ""
-"""The section of rows for every provider."""
+"""The section of rows that hold for every provider."""
 
 NO_PRICES = PriceList({}, ways=override_ways)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from exporter.pricing.price import MatchedBy
 
-# The longest name in any price list has about 60 characters. A longer one is no model's.
+# The longest name in any price list has about 60 characters.
 LONGEST_NAME = 200
 
 _RESOURCE = re.compile(r"(?:publishers/[^/]+/)?models/")
@@ -40,13 +40,13 @@ _DROPPED = (
     ("", re.compile(r"\((?:none|auto|minimal|low|medium|high|xhigh|max|-?[0-9]+)\)\Z")),
     ("", re.compile(r"\[1m\]\Z")),
     ("gemini-claude-", re.compile(r"\Agemini-")),  # Antigravity puts it before the names of Claude's models
-    ("claude-3-5-sonnet-v2", re.compile(r"-v2\Z")),  # Vertex names the second release of this one so
+    ("claude-3-5-sonnet-v2", re.compile(r"-v2\Z")),  # Vertex's name for the second release
     ("claude-", re.compile(r"-thinking\Z")),
     ("gpt-", re.compile(r"-(?:minimal|low|medium|high|xhigh|none)\Z")),
     ("gemini-", re.compile(r"-(?:high|low|medium)\Z")),
-    ("gemini-", re.compile(r"(?<!-embedding)-00[1-9]\Z")),  # a stable version; of embeddings, each is another model
+    ("gemini-", re.compile(r"(?<!-embedding)-00[1-9]\Z")),  # a stable version; an embedding's is another model
 )
-"""What a name may drop, one after the other: by the start of the name, the part of it.
+"""What a name may drop, one after the other: the start of names that have such a part, and the part.
 
 ``-max``, ``-mini``, ``-nano``, ``-pro``, ``-codex`` and ``-spark`` are separate models, ``-latest`` moves from one to
 the next, and ``:free`` is another product.
@@ -89,7 +89,7 @@ def _shortened(name: str) -> Iterator[tuple[str, MatchedBy]]:
         if name.startswith(start) and part.search(name):
             name, matched_by = part.sub("", name), MatchedBy.SUFFIX
             yield name, matched_by
-        # A suffix may have hidden the date, so each step looks for it; a name can lose only one.
+        # A suffix may have hidden the date, so each step looks for one; a name loses one date at most.
         if has_date and (date := _DATE.search(name)):
             has_date = False
             if matched_by is MatchedBy.EXACT:
@@ -109,10 +109,10 @@ OPENAI_COMPATIBLE = "openai-compatible-"
 
 
 class _Names(NamedTuple):
-    """What leads to a section: CPA's providers, vendors in front of a model's name, and how models' names begin.
+    """What leads to a section: providers, vendors in front of a model's name, and how models' names begin.
 
-    A provider that is none of CPA's own is what people call an OpenAI-compatible upstream; any other name does not
-    reveal whose models it serves.
+    A provider is CPA's own, or a usual name for an OpenAI-compatible upstream. Users choose those names; one that is
+    not listed does not reveal whose models it serves.
     """
 
     providers: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ _NAMES: Mapping[str, _Names] = {
     "zai": _Names(("zai",), ("z-ai", "zai-org"), ("glm-",)),
     # iflow is absent on purpose: it serves many makers' models under their own names, so the model decides.
 }
-"""By section. The first that has the beginning of a model's name counts: gemini-claude-opus-4-6 is Anthropic's."""
+"""By section. The first one with the beginning of a model's name counts: gemini-claude-opus-4-6 is Anthropic's."""
 
 SECTIONS = _NAMES.keys()
 """All sections that any search includes."""

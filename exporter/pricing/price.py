@@ -18,7 +18,7 @@ from exporter.records import Basis, Tokens
 _PICO_PER_USD = 1_000_000
 BUCKETS = ("input", "cache_read", "cache_write", "output")
 Part = tuple[str, int, int | None]
-"""A bucket, its tokens, and what each of them costs in pico-USD; None if no price is published."""
+"""A bucket, its tokens, and what each token costs in pico-USD; None if no price is published."""
 
 # OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers with a different price for each have
 # a row for each.
@@ -106,7 +106,7 @@ class Tariff(Rates):
 
 
 class Rule(NamedTuple):
-    """A rule of the user: which prices of a size it changes, and to what; and a line about it for people."""
+    """A user's rule: ``change`` gives the prices that it replaces; ``words`` is a line that explains it to people."""
 
     change: Callable[[Rates], dict[str, Any]]
     words: str
@@ -117,7 +117,7 @@ class Price:
     """What one model costs during one period.
 
     ``tariff`` applies to requests without a service tier; ``service_tiers`` has the tariffs of priced tiers, by name in
-    lower case. ``origin`` names the price list and its row. ``rules`` of the user have changed it.
+    lower case. ``origin`` names the price list and its row. ``rules`` are the user's rules that changed it.
     """
 
     origin: str
@@ -130,7 +130,7 @@ class Price:
     def at(self, service_tier: str) -> Tariff | None:
         """The tariff of a service tier, of the base tier if the name is empty; ``None`` if no tariff is published.
 
-        The default price is a guess at any tier.
+        The default price is a guess, and holds for any tier.
         """
         if not service_tier or self.matched_by is MatchedBy.DEFAULT:
             return self.tariff
@@ -149,7 +149,7 @@ class Price:
         return Basis.DEFAULT if self.matched_by is MatchedBy.DEFAULT else Basis.EXACT
 
     def under(self, rule: Rule) -> "Price":
-        """The same price under a rule; made once."""
+        """The same price under a rule; each is made only once."""
         if rule not in self._under:
             tiers = {name: tariff.under(rule) for name, tariff in self.service_tiers.items()}
             rules = (*self.rules, rule)

@@ -47,7 +47,7 @@ def read_price_file(path: Path) -> "PriceFile":
 
 
 def _hours(written: str) -> tuple[int, int] | None:
-    """Two minutes of the day, from the first until before the second."""
+    """The span as minutes of the day, its end excluded; None if the text is no such span."""
     match = _HOURS.fullmatch(written)
     parts = [int(part) for part in match.groups()] if match else [0, 0, 0, 0]
     start, end = parts[0] * 60 + parts[1], parts[2] * 60 + parts[3]
@@ -104,7 +104,7 @@ _Hours = Annotated[
 ]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]
 _NOT_EMPTY = BeforeValidator(lambda value: value or None)
-"""Beside the type of a list: an empty list counts as missing."""
+"""For the type of a list: an empty list counts as missing."""
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class _Rates(Row):
     output: _Price | None = None
 
     def rates(self) -> dict[str, Any]:
-        """By bucket. An unpriced cache write costs as much as input, as in the package's rows."""
+        """The prices by bucket. An unpriced cache write costs as much as input, as in the package's rows."""
         rates = {bucket: getattr(self, bucket) for bucket in BUCKETS}
         return {**rates, "cache_write": self.input if self.cache_write is None else self.cache_write}
 
@@ -129,7 +129,7 @@ class _Prices(_Rates):
     tiers: tuple[_Tier, ...] = ()
 
     def to_tariff(self, *at: str) -> Tariff:
-        """Raises the error of tiers that do not fit together. ``at`` leads from the row to these prices."""
+        """The tariff; raises an error if tiers do not fit together. ``at`` is the path from the row to these prices."""
         base = Tariff(**self.rates())
         tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
         for index, tier in enumerate(tiers):
@@ -143,8 +143,8 @@ class _Prices(_Rates):
 class PriceRow(_Prices):
     """What a model costs during some time. Names are in lower case, prices in pico-USD per token.
 
-    It holds from the day ``from_`` until before the day ``to``, of its ``zone``; None is open-ended. With ``days`` (0
-    is Monday) or ``hours`` (minutes of the day: from the first until before the second) it holds only then, not on
+    It holds from the start of the day ``from_`` to the start of the day ``to``, in its ``zone``; None is open-ended.
+    With ``days`` (0 is Monday) or ``hours`` (minutes of the day, the end excluded) it holds only then, not on
     ``holidays``, and outranks a row without them.
     """
 
@@ -198,7 +198,7 @@ class PriceRow(_Prices):
 
     @cached_property
     def tariff(self) -> Tariff | None:
-        """The prices, None in a row that has none of its own."""
+        """The prices; None in a row that has none of its own."""
         return self.to_tariff()
 
     @cached_property
@@ -207,7 +207,7 @@ class PriceRow(_Prices):
 
     @cached_property
     def from_ms(self) -> float:
-        """In ms since the epoch, as ``until_ms``; infinite where it is open-ended."""
+        """When the row begins, in ms since the epoch; infinite, like ``until_ms``, if it is open-ended."""
         return -inf if self.from_ is None else day_start_ms(self.from_, self.zone)
 
     @cached_property
@@ -216,7 +216,7 @@ class PriceRow(_Prices):
 
     @property
     def has_hours(self) -> bool:
-        """Whether it holds on some weekdays or at some hours only."""
+        """Whether it holds only on some weekdays or at some hours."""
         return not self.model_fields_set.isdisjoint({"days", "hours"})
 
     def holds_at(self, at_ms: int) -> bool:
@@ -234,7 +234,7 @@ class PriceRow(_Prices):
         )
 
     def overlaps(self, other: "PriceRow") -> bool:
-        """Whether both may hold at the same moment, as hours in different zones may, and neither outranks the other."""
+        """Whether both may hold at one moment, and neither outranks the other. Hours in different zones always may."""
         week_meets = self.zone != other.zone or (
             not {*self.days}.isdisjoint(other.days)
             and any(a < other_end and b > start for a, b in self.hours for start, other_end in other.hours)
@@ -248,10 +248,10 @@ class PriceRow(_Prices):
 
 
 class OverlayRow(PriceRow):
-    """A row of a list on top of another one.
+    """A row of the overlay, which completes another list.
 
-    A row that ``corrects`` outranks the other list's. One without prices only adds service tiers to the other list's
-    row, or has the prices of the row ``same_as``, written ``provider/model``.
+    A row that ``corrects`` outranks the other list's row. A row without prices adds service tiers to that row, or has
+    the prices of the row ``same_as``, written ``provider/model``.
     """
 
     input: _Price | None = None  # type: ignore[assignment]  # a row may have no prices
@@ -285,7 +285,7 @@ class PriceFile(Row):
 
     @property
     def rows(self) -> list[PriceRow]:
-        """The rows without the default."""
+        """The rows except the default."""
         return [row for row in self.prices if row.model != DEFAULT_MODEL]
 
     @property
@@ -294,7 +294,7 @@ class PriceFile(Row):
 
     @property
     def rules(self) -> dict[str, tuple[Rule, ...]]:
-        """By provider in lower case, what changes the prices of other lists."""
+        """The rules that change the prices of other lists, by provider in lower case."""
         return {name.lower(): (_ONE_HOUR,) for name, ttl in self.cache_write_ttl.items() if ttl == "1h"}
 
 
@@ -316,7 +316,7 @@ def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) 
 
 
 def _default(row: PriceRow) -> Tariff:
-    """The default price: for every model and time, so that there always is one."""
+    """The default price. Its row must hold for every model and time, so that there always is one."""
     tariff = row.tariff
     limited = row.provider or len(row.names) > 1 or row.from_ or row.to or row.has_hours or row.service_tiers
     if limited or tariff is None:
@@ -352,7 +352,7 @@ class DatedRow(Generic[_Row]):
         return Price(origin=self.origin, tariff=row.tariff, service_tiers=row.service_tiers)
 
     def _number_in(self, minute: int) -> int | None:
-        """Which row holds in a minute since the epoch."""
+        """The index of the row that holds in a minute since the epoch; None if none does."""
         return next((number for number, row in enumerate(self.rows) if row.holds_at(minute * _MINUTE_MS)), None)
 
     def row_at(self, at_ms: int) -> _Row | None:

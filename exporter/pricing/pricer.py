@@ -56,7 +56,7 @@ class UserPrices:
     rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
 
     def rules_of(self, provider: str) -> tuple[Rule, ...]:
-        """The rules for a provider. CPA's name may have its prefix."""
+        """The rules for a provider, which they may name with or without CPA's prefix."""
         name = provider.strip().lower() if self.rules else ""  # nearly always empty, and each record asks
         return self.rules.get(name) or self.rules.get(name.removeprefix(OPENAI_COMPATIBLE), ())
 

@@ -33,8 +33,8 @@ def live_demo(
 ) -> Iterator[DemoServer]:
     """Serve a demo proxy with live traffic while the context lasts. Raises ``OSError`` if the port is not available.
 
-    Without a ``seed`` each start has a new one: no proxy sends the same records again. ``history_hours`` is how long it
-    has already run. After ``upgrade_after`` seconds it becomes ``upgrade_to``, and ``upgraded`` is called.
+    Without a ``seed`` each start has a new one: no proxy sends the same records again. ``history_hours`` is how long
+    the proxy has already run. After ``upgrade_after`` seconds it becomes ``upgrade_to``, and ``upgraded`` is called.
     """
     proxy = DemoProxy(key=key, version=version, accounts=SHOWN)
     proxy.allow_remote = allow_remote

@@ -13,7 +13,7 @@ VERSIONS = {"6.9": "v6.9.49", "7.2": "v7.2.140", "8": "v8.0.3"}
 """What a person types, and the version of CPA that the demo proxy then plays."""
 DEFAULT_VERSION = VERSIONS["7.2"]
 _HISTORY_HOURS = 6.0
-"""Of a proxy with cumulative statistics: it should not look freshly started."""
+"""The default for a proxy with cumulative statistics, which should not look freshly started."""
 
 
 def has_usage(version: str) -> bool:

@@ -1,6 +1,6 @@
-"""The state of the demo proxy: records that a client really pops, statistics, and the counts of credentials.
+"""The state of the demo proxy: records to pop, statistics, and the counts of credentials.
 
-Thread-safe. Timestamps come from the clock's ``now``, retention uses its ``monotonic``.
+Thread-safe. Timestamps come from the clock's ``now``; retention uses its ``monotonic``.
 """
 
 import threading
@@ -28,7 +28,7 @@ _TOO_LONG_SECONDS = 8 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A waiting record: its bytes, and when it came."""
+    """A waiting record: its bytes, and when it began to wait."""
 
     raw: bytes
     since: float
@@ -36,7 +36,7 @@ class Item:
 
 @dataclass
 class Account:
-    """What CPA knows of one of its credentials: its own counts since the start, and the state after the last result."""
+    """What CPA knows of a credential: the counts since CPA started, and the state after the last result."""
 
     credential: Credential
     success: int = 0
@@ -81,7 +81,7 @@ class Account:
 class DemoProxy:
     """A simulated CPA server without its sockets. ``version`` decides whether it has ``/usage`` or a queue.
 
-    As in CPA, records older than ``retention_seconds`` go when the next one comes or is popped; 60 is CPA's default.
+    As in CPA, records older than ``retention_seconds`` are dropped at the next record or pop; 60 is CPA's default.
     """
 
     retention_seconds: int = 60
@@ -108,7 +108,7 @@ class DemoProxy:
         return has_usage(self.version)
 
     def upgrade(self, version: str) -> None:
-        """Replace the program with another version, older or newer, which knows nothing of the past."""
+        """Replace the program with another version, older or newer, which starts without records and counts."""
         with self._lock:
             self.version = version
             self._forget()
@@ -121,10 +121,10 @@ class DemoProxy:
     # --- traffic ------------------------------------------------------------------------------------------------------
 
     def publish(self, events: Iterable[Event]) -> None:
-        """Attempts that ended: the credentials' counts move, and their records are kept."""
+        """Count attempts that ended, and keep their records."""
         with self._lock:
             for event in events:
-                if event.model != IMAGE_MODEL:  # the image tool's record is another record of an attempt
+                if event.model != IMAGE_MODEL:  # the image tool's is a second record of one attempt
                     self._accounts[event.credential.name].note(event)
                 self._keep(event)
 

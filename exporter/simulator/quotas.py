@@ -28,7 +28,7 @@ class Reading:
 def reading(credential: Credential, window_seconds: int, at: float, *, scoped: bool = False) -> Reading:
     """The state of the credential's window of 5 hours or 7 days at Unix time ``at``.
 
-    ``scoped``: of the one that a single model has, Opus at Claude and Spark at Codex.
+    ``scoped`` means the window of a single model: Opus at Claude, Spark at Codex.
     """
     start = int(at // window_seconds) * window_seconds
     ceiling = credential.ceiling_5h if window_seconds == FIVE_HOURS else credential.ceiling_7d
@@ -65,11 +65,11 @@ def claude_headers(credential: Credential, at: float, model: str = "") -> dict[s
         "Reset": str(deciding.resets_at),
         "Status": _status(deciding.used_ratio),
     }
-    for name, of in named.items():
+    for name, window in named.items():
         headers |= {
-            f"{name}-Reset": str(of.resets_at),
-            f"{name}-Status": _status(of.used_ratio),
-            f"{name}-Utilization": f"{of.used_ratio:.4f}",
+            f"{name}-Reset": str(window.resets_at),
+            f"{name}-Status": _status(window.used_ratio),
+            f"{name}-Utilization": f"{window.used_ratio:.4f}",
         }
     return {f"Anthropic-Ratelimit-Unified-{name}": value for name, value in headers.items()}
 
@@ -85,14 +85,14 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
         "Secondary-Reset-After-Seconds": str(windows.week.resets_at - int(at)),
     }
     spark = reading(credential, FIVE_HOURS, at, scoped=True)
-    for group, of, minutes in (
+    for group, window, minutes in (
         ("Primary", windows.short, 300),
         ("Secondary", windows.week, 10_080),
         ("Bengalfox-Primary", spark, 300),
     ):
         headers |= {
-            f"{group}-Reset-At": str(of.resets_at),
-            f"{group}-Used-Percent": f"{of.used_ratio * 100:.1f}",
+            f"{group}-Reset-At": str(window.resets_at),
+            f"{group}-Used-Percent": f"{window.used_ratio * 100:.1f}",
             f"{group}-Window-Minutes": str(minutes),
         }
     return {f"X-Codex-{name}": value for name, value in headers.items()}
@@ -221,13 +221,13 @@ _PAGES: dict[str, tuple[str, Callable[[_Windows], dict[str, Any]]]] = {
     f"{_XAI}/billing": ("xai", _xai_month),
     f"{_XAI}/settings": ("xai", lambda _: {"subscription_tier_display": "SuperGrok"}),
 }
-"""The provider whose accounts may call a page, and its answer."""
+"""By URL of a page: the provider whose accounts may call it, and the function that answers."""
 
 
 def vendor_answer(credential: Credential | None, url: str, at: float) -> tuple[int, str] | None:
     """Status and body of a vendor's page called through ``api-call``, or ``None`` for an unreachable host.
 
-    CPA raises no error for an account that it lacks: the vendor sees the literal text ``$TOKEN$`` and answers 401.
+    For an unknown account CPA raises no error: the vendor sees the literal text ``$TOKEN$`` and answers 401.
     """
     if url not in _PAGES:
         return None

@@ -85,7 +85,7 @@ class Routes:
         return Response(status=404) if handler is None else self.respond(*handler(call))
 
     def _refusal(self, call: Request) -> Answer | None:
-        """The answer to a call that may not pass. CPA also bans who fails five times; this proxy does not."""
+        """The answer to a call that is refused. CPA also bans a caller that fails five times; this proxy does not."""
         if call.remote_addr not in _LOCAL and not self._proxy.allow_remote:
             return 403, {"error": "remote management disabled"}
         if call.headers.get("Authorization") != f"Bearer {self._proxy.key}":
@@ -122,7 +122,7 @@ class Routes:
         return 200, b"[" + b",".join(item.raw for item in self._proxy.pop(count)) + b"]"
 
     def _key_list(self, route: str, provider: str) -> Handler:
-        """The list of a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""
+        """A handler that lists a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""
         keys = [
             {"api-key": each.key, "base-url": each.base_url, "auth-index": each.auth_index}
             for each in self._proxy.accounts
@@ -134,10 +134,10 @@ class Routes:
     def _api_call(self, call: Request) -> Answer:
         body = call.get_json()
         credential = next((each for each in self._proxy.accounts if each.auth_index == body.get("auth_index")), None)
-        told = vendor_answer(credential, body["url"], self._proxy.clock.now())
-        if told is None:
+        answer = vendor_answer(credential, body["url"], self._proxy.clock.now())
+        if answer is None:
             return 502, {"error": "request failed"}
-        return 200, {"status_code": told[0], "header": {"Content-Type": ["application/json"]}, "body": told[1]}
+        return 200, {"status_code": answer[0], "header": {"Content-Type": ["application/json"]}, "body": answer[1]}
 
 
 class HttpHandler(WSGIRequestHandler):

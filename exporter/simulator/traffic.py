@@ -51,7 +51,7 @@ class Traffic:
         self.credentials = credentials
 
     def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Event]:
-        """Exactly ``count`` attempts that ended in the span before ``ending``, in order of their ends.
+        """Exactly ``count`` attempts that ended in the span before ``ending``, in the order in which they ended.
 
         That is the queue's order, so start times are often out of order, as with a real proxy.
         """
@@ -84,9 +84,9 @@ class Traffic:
         return events
 
     def steady(self, *, since: float, until: float) -> list[Event]:
-        """A job's requests that ended in this span: equal ones, every 3 minutes, through the same account.
+        """The requests of a job that ended in this span: equal requests every 3 minutes, through the same account.
 
-        So that account's readings reveal what its windows are worth.
+        They make that account's readings reveal what its windows are worth.
         """
         client = next(each for each in CLIENTS if each.name == "batch")
         return [
@@ -128,7 +128,7 @@ class Traffic:
         return replace(event, **(self._failed(credential, failure) if failure else self._served(event)))
 
     def _failure(self, credential: Credential, at: float) -> str:
-        """How this attempt fails, or empty. A full account always gets 429."""
+        """How this attempt fails; empty if it succeeds. An exhausted account always gets 429."""
         chance, pick = self._random.random(), self._random.choices(list(_FAILURES), list(_FAILURES.values()))[0]
         if quotas.is_exhausted(credential, at):
             return "429"
@@ -187,7 +187,7 @@ class Traffic:
         )
 
     def _next_credential(self, credential: Credential, model: Model) -> Credential:
-        """Another account of the provider with the model, for failover; else the same one again."""
+        """The account for a failover: another one of the provider with the model, or else the same one again."""
         others = [
             other
             for other in self.credentials

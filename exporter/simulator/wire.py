@@ -13,7 +13,7 @@ from exporter.simulator import quotas
 from exporter.simulator.world import PROVIDERS, Client, Credential
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
-"""What a detail of ``/usage`` names."""
+"""The fields of tokens in a detail of ``/usage``."""
 
 IMAGE_MODEL = "gpt-image-2"
 # Providers whose answers name the tier that served the request.
@@ -51,7 +51,7 @@ class Event:
 
 
 def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
-    """The record that CPA 7.2.140 queues, without what no exporter should read: addresses, programs, tokens."""
+    """The record that CPA 7.2.140 queues, without fields that no exporter should read: addresses, programs, tokens."""
     credential, client = event.credential, event.client
     record = {
         "timestamp": go_timestamp(event.started, zone),
@@ -107,7 +107,7 @@ def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
 
 
 def _response_headers(event: Event) -> dict[str, str]:
-    """Those headers of the upstream that tell of an account's limits, and when they were told."""
+    """The upstream's headers about an account's limits, and ``Date``, which says when they held."""
     at, credential = event.started + event.ttft_ms / 1000, event.credential
     headers = {"Date": formatdate(at, usegmt=True)}
     if credential.kind == "oauth" and credential.provider == "claude":
@@ -121,7 +121,7 @@ def _raw_tokens(event: Event) -> dict[str, int | bool]:
     tokens, family = event.tokens, event.credential.family
     return {
         "input_tokens": tokens.uncached if family == "claude" else tokens.prompt,
-        # The inconsistent upstream counts reasoning outside, but inside its total.
+        # The inconsistent upstream leaves reasoning out of its output, but counts it in its total.
         "output_tokens": tokens.output - (tokens.reasoning if family == "gemini" or event.inconsistent else 0),
         "reasoning_tokens": tokens.reasoning,
         "cached_tokens": tokens.cache_read or (tokens.cache_write if family == "claude" else 0),

@@ -51,7 +51,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that a credential serves: its name upstream, and the one that clients request if it is another."""
+    """A model that a credential serves: its upstream name, and the name that clients request if it differs."""
 
     name: str
     alias: str = ""
@@ -66,8 +66,8 @@ class Credential:
     runs into its limit. ``ceiling_scoped`` is the same for a single model's window (Claude's week of Opus, Codex's 5
     hours of Spark); it stays below 1 and stops nobody.
 
-    ``trouble``: its week is used up; or the proxy avoids it for hours after the reset of its 5 hours; or its 5 hours
-    hold a third less on every second day. ``share`` 0: no client calls it; a steady job calls the one that shrinks.
+    ``trouble``: its week is used up, or the proxy avoids it for hours after the reset of its 5 hours, or these hold a
+    third less on every second day. No client calls an account with ``share`` 0; a steady job calls one that shrinks.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Credential:
 
     @property
     def account_id(self) -> str:
-        """Its owner at the provider; only Codex tells."""
+        """The owner's id at the provider, which only Codex reveals; else empty."""
         return f"acct-demo-{self.name}" if self.provider == "codex" else ""
 
     @property
@@ -109,7 +109,7 @@ class Credential:
 
     @property
     def auth_index(self) -> str:
-        """CPA's stable handle: 16 hex digits over the credential's place."""
+        """CPA's stable handle: 16 hex digits of a hash of where the credential is configured."""
         place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
         return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
 
@@ -144,7 +144,7 @@ def _key(provider: str, key: str, *models: Model, share: float = 1.5) -> Credent
 
 
 _UNPRICED = Model("demo-lab/experimental-7b", "experimental")
-"""In no price list, so that a visitor sees an unknown model."""
+"""A model in no price list, so that a visitor sees what an unknown one looks like."""
 
 CREDENTIALS = (
     _account(

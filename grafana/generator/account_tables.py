@@ -40,7 +40,7 @@ BRIEF: dict[str, Any] = {**DURATION, "decimals": 0, "custom_width": 100}
 
 
 def each(expr: str, *more: str) -> str:
-    """The largest of each account, for each value of ``more``."""
+    """The largest value of ``expr`` for each account and each value of ``more``."""
     return f"max by ({', '.join((*KEY, *more))}) ({expr})"
 
 

@@ -59,7 +59,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(_accounts().height(11).span(24))
         .with_row(dashboard.Row("What is left of it?"))
         .with_panel(windows().height(12).span(14))
-        .with_panel(_told().height(12).span(10))
+        .with_panel(_answers().height(12).span(10))
         .with_row(dashboard.Row("What was done with it?"))
         .with_panel(_attempts().height(8).span(8))
         .with_panel(_failed().height(8).span(8))
@@ -129,7 +129,7 @@ def _accounts() -> table.Panel:
 # --- what is left of it? ----------------------------------------------------------------------------------------------
 
 
-def _told() -> table.Panel:
+def _answers() -> table.Panel:
     return joined(
         listing(
             "What providers tell when they are asked",

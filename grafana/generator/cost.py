@@ -13,11 +13,11 @@ EITHER = (
 )
 _BEGAN = 'cliproxy_period_start_timestamp_seconds{period="month"}'
 _OF_THE_MONTH = f"86400 * days_in_month({_BEGAN} + 15 * 86400) / clamp_min(time() - {_BEGAN}, 86400)"
-"""A month over what has passed of it in the exporter's zone, and never over less than a day."""
+"""The length of the month divided by the part of it that has passed in the exporter's zone, at least a day."""
 
 
 def of_periods(title: str, billing: str, meaning: str) -> stat.Panel:
-    """Today, yesterday, this month so far and at its end; of unknown billing only where there is any."""
+    """The cost of today, yesterday, this month so far and this whole month; unknown billing only where there is any."""
 
     def cost(period: str, more: str = "") -> str:
         return f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}}{more})'
@@ -51,7 +51,7 @@ def per_hour(title: str, billing: str, meaning: str) -> timeseries.Panel:
 
 
 def by_day(title: str, billing: str, meaning: str) -> timeseries.Panel:
-    """A bar for each of the last 30 days, at the day's begin: a rate looks back, so that of the next day is taken."""
+    """A bar at the start of each of the last 30 days. A rate looks back, so each bar takes the rate of a day later."""
     spent = rate("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', "$by", offset="-$__interval")
     return (
         amounts(

@@ -1,4 +1,4 @@
-"""The list of all dashboards, and what each has: the same variables, and links to the others.
+"""The list of all dashboards, and what they share: the same variables, and links to the others.
 
 The panels of ``cliproxy-NAME`` are in ``NAME.py``.
 """
@@ -42,7 +42,7 @@ def new_dashboard(uid: str, description: str) -> dashboard.Dashboard:
         .variables(
             [
                 dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-                # Each of our series about a proxy names it; a plugin's series of the same names do not.
+                # Our series about a proxy have this label; a plugin's series of the same names do not.
                 _choice("proxy", "Proxy", 'label_values(cliproxy_up{proxy!=""}, proxy)').all_value(".+"),
                 _choice("provider", "Provider", 'label_values(cliproxy_requests_total{proxy=~"$proxy"}, provider)'),
                 _choice("model", "Model", _of_provider("model")),

@@ -1,7 +1,7 @@
 """From a built dashboard to the text of its file: the same bytes each time.
 
-The SDK leaves the numbers of panels to Grafana, which would give them anew at each import; links to a panel and
-annotations refer to them, so they are numbered here.
+The SDK leaves the numbers of panels to Grafana, which would assign new ones at each import. Links to a panel and
+annotations refer to these numbers, so they are set here.
 """
 
 import json
@@ -20,7 +20,7 @@ def text_of(builder: dashboard.Dashboard) -> str:
     panels = [each for panel in document["panels"] for each in (panel, *(panel.get("panels") or ()))]
     for number, panel in enumerate(panels, start=1):
         panel["id"] = number
-        panel.get("options", {}).pop("footer", None)  # of the old table
+        panel.get("options", {}).pop("footer", None)  # an option of Grafana's old table
     for variable in document["templating"]["list"]:
         for name in _NOT_OF_A_QUERY_VARIABLE:
             variable.pop(name, None)

@@ -30,7 +30,7 @@ def state() -> stat.Panel:
 
 
 def last_complete() -> stat.Panel:
-    """Since when it is behind."""
+    """How long the history has been behind."""
     moment = "min(last_over_time(cliproxy_exporter_history_last_success_timestamp_seconds[1d]))"
     return big_number(
         "Last complete",
@@ -43,7 +43,7 @@ def last_complete() -> stat.Panel:
 
 
 def not_there() -> stat.Panel:
-    """What it lacks."""
+    """The records that the history lacks."""
     return big_number(
         "Records not in Supabase",
         "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the"
@@ -59,7 +59,7 @@ def not_there() -> stat.Panel:
 
 
 def errors() -> timeseries.Panel:
-    """Why it lacks something."""
+    """Why calls to the history failed."""
     return amounts(
         "Failed calls to Supabase per hour",
         "By reason. The exporter repeats them by itself; docs/states.md says what to do about each reason.",

@@ -22,7 +22,7 @@ _QUERIES = [per_limit(each) for each in (LEVEL, USED, RESETS_IN, RUNS_OUT_IN, PA
 _UNITS = words(share=("share", TEXT), usd=("USD", TEXT))
 _LEVELS = words(_0=("fine", GREEN), _1=("warning", ORANGE), _2=("critical", RED))
 _FORECAST = {
-    # No forecast is below 0, so what has none keeps the color of text.
+    # No forecast is below 0, so a limit without one keeps the color of text.
     "thresholds": steps_of(((None, TEXT), (0, RED), (3600, ORANGE))),
 }
 _LIMIT = Column("limit", "Limit", {"custom_width": 130})

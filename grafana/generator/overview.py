@@ -96,7 +96,7 @@ def build() -> dashboard.Dashboard:
             .height(8)
             .span(8)
         )
-        # Closed: a month of samples is read anew each time that it is shown.
+        # Collapsed, because it reads a month of samples each time that it is shown.
         .with_row(
             dashboard.Row("What did it cost by day?")
             .collapsed(True)

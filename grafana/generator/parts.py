@@ -13,10 +13,10 @@ SOURCE = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 GREEN, YELLOW, ORANGE, RED, TEXT = "green", "yellow", "orange", "red", "text"
 Steps = tuple[tuple[float | None, str], ...]
-"""From which value on which color; the first has no value."""
+"""Pairs of a value and the color from that value on; the first has no value."""
 NEUTRAL: Steps = ((None, TEXT),)
 USED_STEPS: Steps = ((None, GREEN), (0.8, ORANGE), (0.95, RED))
-"""The thresholds of a limit that names none."""
+"""Colors by the thresholds of a limit that sets none itself."""
 
 
 Queries = Mapping[str, str]
@@ -54,7 +54,7 @@ def big_number(
     decimals: int | None = 0,
     none: str | None = None,
 ) -> stat.Panel:
-    """The last value of each query, large; the color says whether it is good. ``none`` is said without any value."""
+    """The last value of each query, large; the color says whether it is good. ``none`` is shown without any value."""
     panel = (
         stat.Panel()
         .title(title)
@@ -130,7 +130,7 @@ def amounts(title: str, description: str, queries: Queries, *, unit: str) -> tim
 
 
 class Column(NamedTuple):
-    """A field of a table's rows, its title, and what an override sets for it, by property."""
+    """A field of a table's rows, its title, and the properties that an override sets for it."""
 
     field: str
     title: str
@@ -138,7 +138,7 @@ class Column(NamedTuple):
 
 
 def listing(title: str, description: str, *queries: str, unit: str = "short", none: str = "-") -> table.Panel:
-    """A table with a row for each series. ``none`` stands in an empty field, or for the whole table."""
+    """A table with a row for each series. ``none`` stands in an empty field, or in place of an empty table."""
     return (
         table.Panel()
         .title(title)
@@ -148,7 +148,7 @@ def listing(title: str, description: str, *queries: str, unit: str = "short", no
         .show_header(True)
         .cell_height(shapes.TableCellHeight.SM)
         .cell_options(shapes.TableAutoCellOptions())
-        .min_width(65)  # Grafana's own 150 hides the last columns of a narrow table, and these are its figures
+        .min_width(65)  # Grafana's own 150 hides the last columns of a narrow table, which are its figures
         .no_value(none)
         .targets(
             [
@@ -160,7 +160,7 @@ def listing(title: str, description: str, *queries: str, unit: str = "short", no
 
 
 def with_columns(panel: table.Panel, *columns: Column) -> table.Panel:
-    """Nothing but these columns, in this order."""
+    """The table with only these columns, in this order."""
     return _looking(panel.transformations([_only(columns)]), columns)
 
 
@@ -193,7 +193,7 @@ def _only(columns: Iterable[Column]) -> models.DataTransformerConfig:
 
 
 def matrix(panel: table.Panel, row: str, column: str, title: str) -> table.Panel:
-    """A row for each value of the label ``row``, named ``title``, and a column for each of ``column``."""
+    """A row for each value of the label ``row``, under the heading ``title``, and a column for each of ``column``."""
     grouping = {"rowField": row, "columnField": column, "valueField": "Value", "emptyValue": "null"}
     return panel.transformations(
         [

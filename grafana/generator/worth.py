@@ -20,7 +20,7 @@ from grafana.generator.queries import ACCOUNT, LIMIT, increase, limit, named, pe
 
 
 def with_worth(made: dashboard.Dashboard) -> dashboard.Dashboard:
-    """The dashboard with that row below what it has."""
+    """The dashboard with that row at its end."""
     return (
         made.with_row(dashboard.Row("What is it worth?"))
         .with_panel(_plans().height(8).span(12))

@@ -42,12 +42,12 @@ def open_ledger(folder: Path, *, clock: Clock | None = None, zone: tzinfo = UTC,
 
 
 def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -> QueueIngest:
-    """An intake that prices everything by the default price."""
+    """An intake that prices everything at the default price."""
     return QueueIngest(proxy, parts_of(ledger, clock=clock))
 
 
 def parts_of(ledger: Ledger, *, clock: Clock | None = None, pricer: Pricer | None = None) -> IngestParts:
-    """What an intake needs. It prices everything by the default price, if no ``pricer`` says otherwise."""
+    """What an intake needs. It prices everything at the default price unless there is a ``pricer``."""
     return IngestParts(
         ledger=ledger, pricer=pricer or Pricer(NO_PRICES), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock()
     )
@@ -77,7 +77,7 @@ def flow_of(ledger: Ledger, proxy: str = "p") -> Flow:
 
 
 def adds_up(flow: Flow) -> bool:
-    """Whether promise 1 holds."""
+    """Whether every record that came in is accounted for."""
     out = flow.booked + flow.duplicate + sum(flow.rejected.values()) + flow.pending
     return flow.received + flow.replayed == out
 

@@ -1,4 +1,4 @@
-"""One test of many things: what pytest does for a test takes longer than to look at a panel, a file or a rule."""
+"""One test of many things, because pytest's own work for a test takes longer than a look at a panel, file or rule."""
 
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 def of_each(named: Iterable[tuple[str, Item]]) -> Callable[[Callable[[Item], None]], Callable[[], None]]:
-    """Makes a check of one item a test of all. It fails with the name of every item that fails, and why."""
+    """Turn a check of one item into a test of all. It fails with the name of every item that fails, and why."""
     items = list(named)
 
     def decorate(check: Callable[[Item], None]) -> Callable[[], None]:

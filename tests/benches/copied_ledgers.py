@@ -18,7 +18,7 @@ _ANOTHER = "update installation set salt = randomblob(32), made_ms = 1000 * cast
 def copied_ledgers(folder: Path) -> Iterator[None]:
     """Within the ``with`` block, each new file of a ``Database`` in this process is a copy of one made in ``folder``.
 
-    A file with tables is migrated as usual, and so is every file in a test that changes the steps.
+    A file with tables is migrated as usual, and so is every file in a test that changes the migration steps.
     """
     Database(folder / FILE_NAME).close()
     original = sqlite3.connect(":memory:", check_same_thread=False)

@@ -40,9 +40,9 @@ def named(readings: list[Reading]) -> list[tuple[str, str, float]]:
 
 
 def meta(**changes: str) -> dict[str, str]:
-    told = {"Window-Used-Percent": "104.5", "Window-Minutes": "300", "Window-Reset-At": str(NOW + 60)}
-    told |= {"Weekly-Used-Percent": "31", "Weekly-Reset-At": str(NOW + 86_400)}
-    return {"Date": DATE} | {f"X-Meta-{name}": changes.get(name, value) for name, value in told.items()}
+    usual = {"Window-Used-Percent": "104.5", "Window-Minutes": "300", "Window-Reset-At": str(NOW + 60)}
+    usual |= {"Weekly-Used-Percent": "31", "Weekly-Reset-At": str(NOW + 86_400)}
+    return {"Date": DATE} | {f"X-Meta-{name}": changes.get(name, value) for name, value in usual.items()}
 
 
 def signals(headers: dict[str, str], observed_at: Any = "2026-08-21T10:00:05Z") -> dict[str, Any]:

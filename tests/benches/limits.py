@@ -111,10 +111,10 @@ class LimitBench:
             batch = self.ledger.store(proxy, read_batch(body, pseudonym=str), received_ms=self.now_ms)
             assert batch is not None
             records = [self._record(use) for use in own]
-            told = [
+            readings = [
                 (record, use.reading) for use, (record, _) in zip(own, records, strict=True) if use.reading is not None
             ]
-            self.ledger.book(batch, Interpreted(records=records, readings=told))
+            self.ledger.book(batch, Interpreted(records=records, readings=readings))
 
     def _record(self, use: Use) -> tuple[UsageRecord, Cost]:
         record = UsageRecord(

@@ -24,8 +24,8 @@ WRONG_KEY = "sk-planted-wrong-key-77f1"
 
 
 def one_record_each(traffic: Traffic, number: int, *, ending: float) -> list[Attempt]:
-    """``number`` attempts without a second record: at any time of day the proxy counts as many as it records."""
-    enough = min(2 * number, number + number // 10 + 10)  # at most every second one is such a record, and few are
+    """``number`` attempts with one record each, so that the proxy counts as many attempts as it records."""
+    enough = min(2 * number, number + number // 10 + 10)  # at most every other one is a second record, usually few
     attempts = traffic.batch(enough, ending=ending)
     return [attempt for attempt in attempts if attempt.model != IMAGE_MODEL][:number]
 

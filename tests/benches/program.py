@@ -45,7 +45,7 @@ def settings_for(
 
 
 class Polls:
-    """Counts the polls of the exporter that it was given to, so that a test can wait for the end of one."""
+    """Counts the polls of an exporter, so that a test can wait for the end of one."""
 
     def __init__(self) -> None:
         self._ended = 0
@@ -73,8 +73,8 @@ def running(
 ) -> Iterator[Exporter]:
     """Run an exporter until the end of the ``with`` block, then stop it as SIGTERM does.
 
-    ``only_triggered``: after its first poll it polls when the test says so, and not also every few seconds. ``polls``
-    counts these.
+    With ``only_triggered`` or ``polls``, it polls after its first poll only when the test says so. ``polls`` counts the
+    polls.
     """
     exporter = Exporter(settings, clock=clock)
     for worker in exporter._poll_workers:

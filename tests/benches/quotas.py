@@ -144,7 +144,7 @@ class QuotaBench:
         self.poller.poll()
 
     def pass_time(self, seconds: float, *, step: float = 15.0) -> None:
-        """Let time pass; every ``step`` seconds the exporter asks a provider if it is its turn."""
+        """Let time pass; every ``step`` seconds the exporter asks about an account if one is due."""
         for _ in range(round(seconds / step)):
             self.clock.advance(step)
             self.asker.ask_next()

@@ -7,7 +7,7 @@ from exporter.errors import LedgerError
 
 
 def refusing_after(fine: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A wrapper of methods of a ledger: together they do ``fine`` calls, and raise LedgerError from then on."""
+    """Returns a wrapper for methods of a ledger: the first ``fine`` calls of all work, later ones raise LedgerError."""
 
     def refuse(real: Callable[..., Any]) -> Callable[..., Any]:
         def refusing(*args: Any, **kwargs: Any) -> Any:

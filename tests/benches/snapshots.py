@@ -31,7 +31,7 @@ KEY_LISTS = ("gemini-api-key", "claude-api-key", "codex-api-key", "openai-compat
 def snapshot_intake(
     ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None, pricer: Pricer | None = None, usd: float = 10.0
 ) -> SnapshotIngest:
-    """An intake that prices everything by the default price."""
+    """An intake that prices everything at the default price unless there is a ``pricer``."""
     parts = parts_of(ledger, clock=clock, pricer=pricer)
     return SnapshotIngest(proxy, parts, lambda _handles: False, false_start_usd=usd)
 
@@ -64,7 +64,7 @@ def details_of(body: bytes) -> int:
 
 
 def totals_add_up(ledger: Ledger, proxy: str = "p") -> bool:
-    """Whether promise 1 holds."""
+    """Whether every record that came in is accounted for."""
     flow = flow_of(ledger, proxy)
     return flow.received + flow.replayed == flow.booked + flow.duplicate + sum(flow.rejected.values()) + flow.pending
 

@@ -1,4 +1,4 @@
-"""A proxy without a queue whose details come and go, its exporter, and what that must have booked."""
+"""A proxy without a queue whose details come and go, its exporter, and what the exporter must have booked."""
 
 import random
 import sqlite3
@@ -88,11 +88,11 @@ class StrippingLife:
             self.baseline = set(now)
             self.clock.advance(LONGER_THAN_A_DATE_IS_OFF)
         self.is_known = True
-        self.had |= {number: tokens for number, tokens in now.items() if self._is_told(number)}
+        self.had |= {number: tokens for number, tokens in now.items() if self._is_reported(number)}
         self.check()
 
-    def _is_told(self, number: int) -> bool:
-        """Whether this poll reports the request: a baseline reports none of its requests; details may do so later."""
+    def _is_reported(self, number: int) -> bool:
+        """Whether this poll reports the request: a baseline reports none of its requests, but later details may."""
         return not self.proxy.stripped or number not in self.baseline
 
     def poll_that_the_ledger_refuses(self) -> None:

@@ -1,4 +1,4 @@
-"""The ledger's totals through prometheus_client's own classes, to compare our text with in content and cost."""
+"""The ledger's totals through prometheus_client's own classes, to compare with our text, in content and cost."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -7,7 +7,7 @@ from typing import Any
 class FullDisk:
     """A connection whose ``step``-th statement finds the disk full; if ``lasting``, all later statements do, too.
 
-    ``code`` is what SQLite calls that.
+    ``code`` is SQLite's code for it.
     """
 
     def __init__(self, real: sqlite3.Connection, step: int, *, lasting: bool, code: int = sqlite3.SQLITE_FULL) -> None:

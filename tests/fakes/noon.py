@@ -1,4 +1,4 @@
-"""A clock for tests of figures of days and months, which go back to 0 at midnight and must not do so meanwhile."""
+"""A clock for tests of the figures of days and months, which must not fall to 0 at midnight during a test."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo

@@ -80,7 +80,7 @@ class RawServer:
 
 
 def send(*parts: bytes) -> Script:
-    """Send ``data``, then close."""
+    """Send ``parts``, then close."""
 
     def script(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(b"".join(parts))
@@ -89,7 +89,7 @@ def send(*parts: bytes) -> Script:
 
 
 def hang(after: bytes = b"") -> Script:
-    """Send ``data``, then nothing more until the server stops."""
+    """Send ``after``, then nothing more until the server stops."""
 
     def script(connection: socket.socket, stopped: threading.Event) -> None:
         connection.sendall(after)

@@ -21,7 +21,7 @@ from tests.benches.program import settings_for
 from tests.stack.running import Process
 
 _POLL_PAUSE_SECONDS = 0.02
-"""Less than between two arrivals of records at a proxy in use, so that polls which find none are few."""
+"""Shorter than the pause between two arrivals of records at a proxy in use."""
 _HISTORY_PAUSE_SECONDS = 0.005
 _ROUNDS_PER_POLL = 20
 _SECRETS = ("supabase_secret_key",)
@@ -51,7 +51,7 @@ class Restless:
 def _poll_for_ever(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) -> None:
     """Run the program without its command line, and ask it for one poll after the other.
 
-    With a history, ask for its work without a pause instead, and for fewer polls.
+    With a history, ask the history to work without a pause instead, and for fewer polls.
     """
     configure_logging("error", "logfmt", stream=sys.stderr)
     more: dict[str, Any] = {name: SecretStr(text) if name in _SECRETS else text for name, text in settings.items()}

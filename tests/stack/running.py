@@ -28,7 +28,7 @@ _OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
 """The time that Docker allows a container between SIGTERM and SIGKILL."""
 _IGNORED = ["-W", "ignore::ResourceWarning"]  # the process closes its files when it ends
-if (3, 12) <= sys.version_info < (3, 12, 4):  # takes numbered placeholders for named ones
+if (3, 12) <= sys.version_info < (3, 12, 4):  # they mistake numbered placeholders of SQL for named ones
     _IGNORED += ["-W", "ignore::DeprecationWarning"]
 PYTHON = (sys.executable, "-W", "error", *_IGNORED)
 FORKS = sys.platform == "linux"

@@ -112,7 +112,7 @@ class SteeredRoutes(Routes):
 
     @property
     def _checks_first(self) -> bool:
-        """Check the key first: from v7.1.47 on, even an unknown management path needs it."""
+        """Whether the key is checked first: from v7.1.47 on, even an unknown management path needs it."""
         return self._proxy.version_number >= (7, 1, 47)
 
     def _refusal(self, call: Request) -> Answer | None:
@@ -201,10 +201,10 @@ class SteeredRoutes(Routes):
         problem = _api_call_problem(body)
         if problem:
             return 400, {"error": problem}
-        told = self._proxy.vendors.answer(self._credential(body), body)
-        if told is None:
+        answer = self._proxy.vendors.answer(self._credential(body), body)
+        if answer is None:
             return 502, {"error": "request failed"}
-        return 200, {"status_code": told[0], "header": told[1], "body": told[2]}
+        return 200, {"status_code": answer[0], "header": answer[1], "body": answer[2]}
 
     def _credential(self, body: dict[str, Any]) -> Credential | None:
         handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
@@ -250,8 +250,8 @@ class SteeredRoutes(Routes):
         credential = self._credential(call.get_json(force=True, silent=True) or {})
         if vendors.quota_plugins() and credential is None:
             return 404, {"error": "auth_index not found"}
-        told = vendors.fetched_by_plugin(credential) if credential is not None else None
-        return (501, {"error": "no quota provider available"}) if told is None else (200, told)
+        report = vendors.fetched_by_plugin(credential) if credential is not None else None
+        return (501, {"error": "no quota provider available"}) if report is None else (200, report)
 
 
 def _api_call_problem(body: Any) -> str:

@@ -49,7 +49,7 @@ class Attempt:
         return (self.client, self.credential, self.model)
 
     def recorded_as(self, changes: dict[str, Any]) -> "Attempt":
-        """The attempt with these fields of its record changed: ``auth_index``, and perhaps the model and no API key."""
+        """The attempt with these fields of its record changed: ``auth_index``, maybe ``model``, or no ``api_key``."""
         if changes == {"auth_index": self.auth_index}:
             return self
         return replace(
@@ -80,7 +80,7 @@ def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
 
 
 def alike(attempts: Iterable[Attempt]) -> Iterator[dict[str, Any]]:
-    """Records without end, equal to those of ``attempts`` except for their request: new ones take ten times as long."""
+    """Endless records: those of ``attempts`` with other request ids. Making new traffic takes ten times as long."""
     for number, attempt in enumerate(itertools.cycle(attempts)):
         yield attempt.record | {"request_id": f"{number:08x}"}
 

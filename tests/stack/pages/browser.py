@@ -77,7 +77,7 @@ def opened(
     javascript: bool = True,
     language: str = "en-US",
 ) -> Iterator[Seen]:
-    """``url``, loaded. The profile may have shown other pages: ours keep nothing in it."""
+    """A page that shows ``url``. The profile may have shown other pages: ours keep nothing in it."""
     profile = browser, javascript, language
     page = _IDLE.pop(profile, None) or _new_page(browser, javascript=javascript, language=language)
     page.set_viewport_size({"width": width, "height": height})

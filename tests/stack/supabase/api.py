@@ -72,8 +72,8 @@ class SupabaseApi:
         program = _TOOLS / "node_modules" / "@supabase" / "lite" / "dist" / "cli" / "index.js"
         log = Path(server.folder) / "api.log"
         with log.open("ab") as out:
-            # Without --no-admin a request without a key would count as the service's. It ends before it has made good
-            # what an optimized compilation costs.
+            # Without --no-admin a request without a key would count as the service's. It ends before
+            # optimized compilation would pay off.
             self._process = subprocess.Popen(
                 [self._node, "--no-opt", str(program), "start", "--no-admin"],
                 stdin=subprocess.DEVNULL,
@@ -85,8 +85,8 @@ class SupabaseApi:
                 preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the tests start it from no thread
             )
         wait_until(self._answers, self._process, log)
-        # Its first real request changes default privileges, and two such requests at once cannot: if an exporter asks
-        # at the same time, one of the two fails.
+        # Its first real request changes default privileges, which two requests cannot do at once: if an exporter asked
+        # at the same time, one of the two would fail.
         wait_until(self._is_ready, self._process, log)
 
     def _is_ready(self) -> bool:

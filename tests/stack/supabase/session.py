@@ -63,7 +63,7 @@ class Session:
             if kind == b"D":
                 rows.append(_values(content))
             elif kind == b"E":
-                error = _told(content)
+                error = _complaint(content)
         self._message()
         if error:
             raise SqlError(error)
@@ -93,7 +93,7 @@ def _values(row: bytes) -> list[str]:
     return values
 
 
-def _told(error: bytes) -> str:
+def _complaint(error: bytes) -> str:
     fields = {part[:1]: part[1:].decode() for part in error.split(b"\0") if part}
     shown = ((b"S", ""), (b"C", ""), (b"M", ""), (b"D", "DETAIL: "), (b"W", "CONTEXT: "))
     return " ".join(f"{before}{fields[name]}" for name, before in shown if name in fields)

@@ -39,7 +39,7 @@ Records = Sequence[Mapping[str, Any]]
 
 @pytest.fixture(scope="module")
 def sent() -> Records:
-    """What a proxy sent in three days, for all providers, before the present of the tests.
+    """What a proxy sent in the three days before the present of the tests, for all providers.
 
     Requests that the proxy could not break down are left out, because no other program stores that fact.
     """
@@ -135,7 +135,7 @@ def test_our_own_csv_keeps_the_largest_records_the_longest_prices_and_counts_of_
     check_sums(ledger)
 
 
-def test_imported_requests_are_of_the_past_and_in_no_counter(sent: Records, tmp_path: Path) -> None:
+def test_imported_requests_raise_no_counter(sent: Records, tmp_path: Path) -> None:
     ledger = _ledger(tmp_path, sent[:10])
     before = dict(ledger.totals.series), dict(ledger.totals.costs)
 

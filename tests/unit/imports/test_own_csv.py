@@ -1,4 +1,4 @@
-"""The CSV of our own export: its shown names become clients and credentials again, and no person's remains."""
+"""The CSV of our own export: its shown names become clients and credentials again, and no person's name remains."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -71,14 +71,14 @@ def _record(folder: Path, *, ledger: Ledger | None = None, **line: Any) -> Usage
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    """A ledger with a record of Ann's over the team's account, and one of a client without an alias."""
+    """A ledger with a record of Ann's through the team's account, and one of a client without an alias."""
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD, GOOD | {"api_key": "sk-third", "auth_index": "fedcba9876543210"}])
     return ledger
 
 
 def test_exports_made_before_a_column_was_added_stay_readable_and_keep_their_identity(tmp_path: Path) -> None:
-    """Whoever adds a column to ``Line`` gives it a default, and keeps it out of the fingerprint."""
+    """A column that is added to ``Line`` has a default and stays out of the fingerprint."""
     header = (
         "time,proxy,provider,model,credential,client,billing,counted,code,latency_seconds,time_to_first_token_seconds,"
         "input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,unclassified_tokens,cost_usd,"

@@ -46,7 +46,7 @@ def test_a_file_that_another_program_has_open_is_read_with_its_log(tmp_path: Pat
 
 
 def test_a_complete_file_in_a_read_only_folder_is_read(tmp_path: Path) -> None:
-    """As in a read-only mount: SQLite cannot make the file that it shares with other readers."""
+    """As on a read-only mount: SQLite cannot make the file that it shares with other readers."""
     path = keeper_file(tmp_path / "app.db", [GOOD])
     _changed(path, "pragma journal_mode = wal")
     tmp_path.chmod(0o500)  # this does not stop root

@@ -64,7 +64,7 @@ def test_all_forms_of_time_that_keeper_wrote_are_read(stored: str, tmp_path: Pat
         # Claude as /usage reports it, which Keeper stored unchanged: one number beside the input.
         ({"input_tokens": 100, "cached_tokens": 900}, (100, 900, 0)),
         ({"input_tokens": 100, "cached_tokens": 40}, (100, 40, 0)),
-        # The same, now that Keeper fills the second number too; records of the queue have it in the input.
+        # The same, since Keeper fills in the second number, too; the input of queue records includes it.
         (
             {"endpoint": "", "executor_type": "", "input_tokens": 100, "cached_tokens": 40, "cache_read_tokens": 40},
             (100, 40, 0),
@@ -98,8 +98,8 @@ def test_the_output_includes_the_reasoning_of_every_provider(tmp_path: Path) -> 
 
 
 def test_failures_tiers_and_prewarms_are_as_the_proxy_reported_them(tmp_path: Path) -> None:
-    told = {"failed": True, "fail": {"status_code": 429}, "generate": False}
-    wire = _read(tmp_path, GOOD | told | {"service_tier": "priority", "response_service_tier": "default"})
+    reported = {"failed": True, "fail": {"status_code": 429}, "generate": False}
+    wire = _read(tmp_path, GOOD | reported | {"service_tier": "priority", "response_service_tier": "default"})
     assert wire.failed
     assert wire.fail is not None
     assert (wire.fail.status_code, wire.generate) == (429, False)

@@ -1,4 +1,4 @@
-"""Several servers scrape one exporter, and each of them adds up the truth."""
+"""Several servers scrape one exporter, and each of them adds up the true increase."""
 
 import random
 from collections import defaultdict

@@ -128,11 +128,11 @@ def _book_a_cap(bench: _Bench) -> None:
     cap = 20 * 10**9
     resets_ms = bench.now_ms + 20 * 86_400_000
     for step in range(8):
-        told = Reading(
+        reading = Reading(
             "month", "", None, step / 10, resets_ms, "", bench.now_ms, False, "active",
             used_nano_usd=step * cap // 10, limit_nano_usd=cap,
         )  # fmt: skip
-        bench.book(Use(bench.now_ms, account="anna", nano_usd=4 * 10**9, reading=told))
+        bench.book(Use(bench.now_ms, account="anna", nano_usd=4 * 10**9, reading=reading))
         bench.clock.jump(3600)
 
 

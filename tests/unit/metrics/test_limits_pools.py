@@ -55,7 +55,7 @@ def test_a_pool_has_the_accounts_of_a_provider_that_may_work(bench: Bench) -> No
         "claude cooling": 1,
         "codex unknown": 1,
         "pool_next_back claude": 1,
-        # 145 % in 2 hours: all of the second, and half of the 90 % that the first had used in 2 hours an hour ago.
+        # The pace is 145 % in 2 hours: 100 % of b, and half of the 90 % that a had used in 2 hours an hour ago.
         "pool_empty claude": 0.14,
     }
 
@@ -79,12 +79,12 @@ def test_a_window_that_has_ended_begins_again_in_the_forecast(bench: Bench) -> N
     busy = account("a.json", status="active", readings=(_reading(bench, 0.9, resets=4.2),))
     ended = _reading(bench, 0.3, resets=-0.5)
     idle = account("b.json", status="active", readings=(ended, _week(bench, 0.2, resets=84)))
-    # 90 % in 0.8 hours. Both share it until the busy one has used its 10 %; the other one has 90 % left then.
+    # The pace is 90 % in 0.8 hours. Both share it until the busy one has used its last 10 %; the other has 90 % left.
     assert _samples(bench, busy, idle) == {"claude usable": 2, "pool_empty claude": 0.98}
 
 
 def test_a_week_that_counts_dollars_uses_up_its_account_like_any_other(bench: Bench) -> None:
-    """The plans of companies."""
+    """The plans of companies have such a week."""
     week = replace(_week(bench, 1.0009, resets=20), used_nano_usd=100_090_000_000, limit_nano_usd=100_000_000_000)
     retry_ms = _retry_ms(bench, 30)
     cooling = account("b.json", status="error", unavailable=True, retry_ms=retry_ms, readings=(week,))
@@ -101,14 +101,14 @@ def test_a_cap_on_money_of_no_known_length_uses_up_no_account(bench: Bench) -> N
     assert _samples(bench, account("a.json", status="active", readings=(cap,))) == {"claude unknown": 1}
 
 
-def test_an_account_whose_main_windows_have_ended_is_usable_although_one_of_a_model_is_used_up(bench: Bench) -> None:
+def test_an_account_whose_main_windows_have_ended_is_usable_although_a_models_window_is_used_up(bench: Bench) -> None:
     ended = _reading(bench, 0.3, resets=-0.5)
     full = _week(bench, 1.0, resets=20, scope="opus")
     assert _samples(bench, account("a.json", status="active", readings=(ended, full))) == {"claude usable": 1}
 
 
 @pytest.mark.parametrize(("read_since", "state"), [(False, "usable"), (True, "exhausted")])
-def test_a_window_of_some_models_that_has_ended_has_room_until_an_answer_leaves_it_out(
+def test_an_ended_window_of_some_models_has_room_until_a_later_answer_leaves_it_out(
     bench: Bench, read_since: bool, state: str
 ) -> None:
     ended = replace(_reading(bench, 0.3, resets=-0.5), scope="gemini")
@@ -122,7 +122,7 @@ def test_a_window_of_some_models_that_has_ended_has_room_until_an_answer_leaves_
     }
 
 
-def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_it(bench: Bench) -> None:
+def test_a_cooling_account_still_shows_since_when_it_has_room_after_that_reset(bench: Bench) -> None:
     reading = _reading(bench, 1.0, resets=0.5)
     listed = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 9), readings=(reading,))
     assert _samples(bench, listed)["credential_room claude"] == 0.5

@@ -32,7 +32,7 @@ def offered() -> set[tuple[str, str]]:
     return models
 
 
-# Upstream and client names in CPA's alias table for Antigravity, and the models of newer versions of it.
+# Upstream and client names in CPA's alias table for Antigravity, and the models of its newer versions.
 IN_ALIAS_TABLES = {
     *(
         ("antigravity", name)

@@ -27,7 +27,7 @@ DAY_MS = 86_400_000
 
 
 class Site:
-    """A web server that gives every request the answer that the test has set."""
+    """A web server that answers every request as the test has set."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -48,7 +48,7 @@ class Site:
                 self.wfile.write(site.body[:middle])
                 self.wfile.flush()
                 site.in_the_middle()
-                with suppress(ConnectionError):  # whoever asked may have given up
+                with suppress(ConnectionError):  # the client may have given up
                     self.wfile.write(site.body[middle:])
 
             def log_message(self, format: str, *args: Any) -> None:

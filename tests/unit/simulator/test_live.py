@@ -8,7 +8,7 @@ from exporter.simulator.proxy import DemoProxy
 from tests.fakes.guarding import TurnableClock
 
 
-def test_a_legacy_server_has_run_for_hours_before_it_is_met() -> None:
+def test_an_old_server_shows_the_statistics_of_hours_at_the_start() -> None:
     proxy = DemoProxy(version=VERSIONS["6.9"], clock=TurnableClock(now=1795503600.0))
     with live_traffic(proxy, rate=0, seed=3, burst=0, history_hours=96):
         pass

@@ -48,7 +48,7 @@ def _usage(proxy: SteeredProxy) -> dict[str, Any]:
 
 
 def _show(proxy: SteeredProxy) -> dict[str, Any]:
-    """An answer that arrives."""
+    """The statistics in an answer that arrives."""
     body, shown = proxy.shown_usage()
     proxy.delivered(shown)
     usage: dict[str, Any] = json.loads(body)["usage"]
