@@ -42,7 +42,7 @@ class Access:
         if self._asks and not public and not self._has_token(request) and not self._has_password(request):
             if self._token is None:
                 raise Unauthorized(say("A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG."))
-            raise Unauthorized(say("A token is needed: send EXPORTER_TOKEN as bearer token, or as password."))
+            raise Unauthorized(say("A token is needed: send EXPORTER_TOKEN as a bearer token or as the password."))
 
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")

@@ -194,8 +194,8 @@ def _of_history(history: HistoryStatus | None) -> Iterator[Problem]:
         yield Problem(
             severity="note" if history.state == "away" else "problem",
             title=counted(
-                "The history in Supabase is not written, {number:,} record waits",
-                "The history in Supabase is not written, {number:,} records wait",
+                "The history in Supabase is not written: {number:,} record waits",
+                "The history in Supabase is not written: {number:,} records wait",
                 history.waiting,
             ),
             text=history.sentence,
