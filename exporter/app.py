@@ -175,7 +175,7 @@ class Exporter:
             worker.ask()
 
     def reload(self) -> list[str]:
-        """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
+        """Read the files of aliases, prices and limits again now. Returns the problems, one sentence each."""
         shown_names, limits, prices = self.parts.shown_names, self.parts.limits, self.parts.prices.user
         if prices is not None:
             prices.reload(now=True)
@@ -190,14 +190,14 @@ class Exporter:
         return problems
 
     def _keep_up(self) -> None:
-        """Do what is due by time alone: midnight, limits, edited files, young series, the file's size."""
+        """Do what only the passing of time makes due: midnight, limits, edited files, new series, the ledger's size."""
         ledger, shown_names = self.parts.ledger, self.parts.shown_names
         give_back()
         ledger.births.publish(after_seconds=float(self.parts.settings.exporter_series_birth_seconds))
         ledger.periods.refresh()
         shown_names.reload()
         self.parts.limits.refresh()
-        if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
+        if all(status.up for status in self.statuses()):  # else an alias may be for something unknown so far
             shown_names.find_misfits()
         for queue in self._removed:
             queue.work_off()
@@ -205,7 +205,7 @@ class Exporter:
         self._note_aliases()
 
     def _note_aliases(self) -> None:
-        """Note the aliases, so that a client with one keeps it, and its past, under another hash key."""
+        """Note the aliases in the ledger, so that a client with one keeps it, and its past, under another hash key."""
         shown_names, version = self.parts.shown_names, self.parts.shown_names.version
         if version != self._noted_names:
             sign = sign_of_key(self.parts.pseudonyms.of)
@@ -267,6 +267,6 @@ class Exporter:
         _log.info("stopped", finished=all_ended)
 
     def _await_workers(self, deadline: float) -> bool:
-        # Not the price lists, which hold nothing that could be lost.
+        # Price lists and notices are not waited for: they hold no usage that could be lost.
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)

@@ -15,7 +15,7 @@ COMMANDS = {
     "demo": ("run", "Run the exporter with a simulated proxy and invented traffic."),
     "export": ("export", "Write what is in the ledger to standard output."),
     "false-starts": ("false_starts", "List false starts, the newest first."),
-    "import": ("import_past", "Add the requests in a file to the past, each only once."),
+    "import": ("import_past", "Import past requests from a file, each only once."),
     "limits": ("limits", "Print all limits and providers' windows, the fullest first."),
     "names": ("names", "Print each account and client with its label and owner."),
     "notify": ("notify", "Send a test message to those who are warned about limits."),
@@ -25,7 +25,7 @@ COMMANDS = {
     "run": ("run", "Run the exporter in the foreground until it is stopped."),
     "try-key": ("try_key", "Try a refused management key once, now."),
 }
-"""Commands by name: the module in ``exporter.commands``, and the first sentence of the help."""
+"""Commands by name: the module in ``exporter.commands``, and the first sentence of its help."""
 
 
 class _Commands(click.Group):

@@ -8,7 +8,7 @@ DAY_MS = 86_400_000
 
 
 def epoch_ms(moment: datetime) -> int:
-    """A moment with a zone in ms since the epoch, rounded down. Integers, because a float is sometimes off by one."""
+    """A moment with a zone in ms since the epoch, rounded down. In integers: a float is sometimes off by one."""
     since = moment - EPOCH
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
@@ -34,7 +34,7 @@ def day_start_ms(day: date, zone: tzinfo) -> int:
 def moment_ms(text: str, zone: tzinfo | None = None) -> int:
     """A day (``2026-10-01``: its first moment) or a moment (``2026-10-01T12:00``) in ms since the epoch.
 
-    Without an offset it is in ``zone``; without that, too, it is no moment. Raises ValueError.
+    A text without an offset is in ``zone``. Raises ValueError, also for a text without an offset if ``zone`` is None.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

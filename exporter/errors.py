@@ -12,7 +12,7 @@ from exporter.sentences import Sentence, say
 class ExporterError(Exception):
     """Base class of all errors that the exporter raises on purpose.
 
-    ``text`` is a sentence, or the pattern of one whose placeholders have these values.
+    ``text`` is a sentence, or the pattern of one whose placeholders ``values`` fill.
     """
 
     def __init__(self, text: str = "", /, **values: object) -> None:
@@ -28,7 +28,7 @@ class PriceFeedError(ExporterError):
 
 
 class ImportFileError(ExporterError):
-    """A file of the past cannot be read, or is not what it was said to be."""
+    """A file to import cannot be read, or is not of the kind that the user named."""
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ class LedgerReadOnlyError(LedgerError):
 
 
 class LedgerFullError(LedgerError):
-    """The disk (or the file's page limit) is full; the transaction was rolled back."""
+    """The disk is full, or the file has reached its page limit; the transaction was rolled back."""
 
 
 class LedgerTooNewError(LedgerError):
@@ -64,8 +64,8 @@ class LedgerCorruptError(LedgerError):
 class ProxyError(ExporterError):
     """A call to a proxy's Management API failed.
 
-    ``reason`` is the state that the proxy is in then, one per class below: a key of
-    ``exporter.sources.proxy_status.STATES``.
+    ``reason`` is the state that the failure puts the proxy into, a key of ``exporter.sources.proxy_status.STATES``.
+    Each class below has its own.
     """
 
     reason: ClassVar[str]
@@ -121,7 +121,7 @@ class RespOnlyError(UnsupportedProxyError, reason="resp_only"):
 
 
 class UnknownServerError(UnsupportedProxyError, reason="unknown_server"):
-    """The server takes the key and answers, but not as any known CPA does; popping blindly could lose records."""
+    """The server accepts the key and answers, but not as any known CPA does; popping blindly could lose records."""
 
 
 class SourceGoneError(UnsupportedProxyError, reason="source_gone"):
@@ -144,12 +144,12 @@ class HistoryError(ExporterError):
 
 
 class HistoryAwayError(HistoryError):
-    """Away, slow or busy: the same call may work later, and it may have worked although no answer came."""
+    """Supabase is away, slow or busy. The call may work later, and may have worked already, although no answer came."""
 
 
 class HistoryMisconfiguredError(HistoryError):
-    """It will not work until somebody changes something: a key, a grant, a migration, a name."""
+    """The call cannot work until somebody changes something: a key, a grant, a migration, a name."""
 
 
 class HistoryDataError(HistoryError):
-    """The database refuses what was sent; nothing of the call was written."""
+    """The database refuses what was sent; the call wrote nothing."""

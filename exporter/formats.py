@@ -33,7 +33,7 @@ def plain_usd(nano_usd: int) -> str:
 
 
 def harmless(text: str) -> str:
-    """A text for a CSV file that no spreadsheet executes: a model may be named ``=cmd|…``."""
+    """The text in a form that no spreadsheet executes: a model may be named ``=cmd|…``."""
     return f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

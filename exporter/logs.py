@@ -1,6 +1,6 @@
 """The log: one event is one line, and no line holds a configured secret.
 
-Our own events (structlog) and those of libraries (the standard library's logging) take the same way, so every line has
+Our own events (structlog) and those of libraries (the standard library's logging) take the same path, so every line has
 the same form: logfmt, which people and tools such as Loki read without a parser, or JSON. Line breaks and control
 characters are escaped: a proxy's answer can neither forge a line nor paint the operator's terminal. Redaction is the
 last line of defence, not the first: code must not log secrets at all.
@@ -107,7 +107,7 @@ class TellOnce:
         self._told: set[tuple[str, str]] = set()
 
     def __call__(self, event: str, *, reason: str, **fields: object) -> None:
-        """Log ``event`` unless one of the same reason has been logged."""
+        """Log ``event`` unless it has been logged for the same reason before."""
         if (event, reason) not in self._told:
             self._told.add((event, reason))
             self._log.warning(event, proxy=self._proxy, reason=reason, **fields)
@@ -122,7 +122,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
 
 
 def _redact(_: WrappedLogger, __: str, event: EventDict) -> Mapping[str, object]:
-    """The event without secrets, and in the order of a line."""
+    """The event without secrets; time, level and event come first."""
     return {key: _clean(event[key]) for key in dict.fromkeys((*_FIRST, *event)) if key in event}
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 
 class Coded(IntEnum):
-    """Stored as its number: never renumber. ``word`` stands for it elsewhere."""
+    """An enum that is stored by its number, so never renumber it. Elsewhere ``word`` stands for a member."""
 
     @property
     def word(self) -> str:
@@ -31,7 +31,7 @@ class Billing(Coded):
 
 
 MONEY_FIRST = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
-"""The order in which people read kinds of billing: money decides before the value of subscriptions."""
+"""Kinds of billing in the order in which people read them: money comes before the value of subscriptions."""
 
 
 class Basis(Coded):
@@ -75,11 +75,11 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
 class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     """One upstream attempt, normalized. ``client`` and ``source`` are keyed hashes, never raw values.
 
-    ``counted`` is the number of requests: 0 for records that carry tokens but are no request of a user (a prewarm with
+    ``counted`` is the number of requests: 0 for records that carry tokens but are not a user's request (a prewarm with
     ``generate: false``, the extra record of Codex' image tool), several for an increment of a proxy without details.
     The image tool's record is ``extra``: its attempt has another record. ``code`` is empty for a success, else the
     value of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the base tier;
-    ``tier_only_asked`` says that the client named it and the answer did not.
+    ``tier_only_asked`` says that the client named the tier and the answer did not.
     ``known_family`` is false where the meaning of the token counts had to be guessed.
     """
 
@@ -126,7 +126,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What a usage record costs. ``unpriced`` is empty, or why it is not exact (a snake_case word).
+    """What a usage record costs. ``unpriced`` is empty, or says in snake_case why the cost is not exact.
 
     ``price`` describes the price that was used, as text that is stored with the entry's price row: the same text means
     the same price.

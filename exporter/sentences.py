@@ -30,7 +30,7 @@ def say(text: str, /, **values: object) -> Sentence:
 
 
 def pattern(text: str) -> str:
-    """A pattern whose values are known later."""
+    """The text itself, marked as a pattern to translate; it gets its values later."""
     return text
 
 

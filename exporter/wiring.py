@@ -36,7 +36,7 @@ HASH_KEY_FILE = "hash.key"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts that settings name, each made when it is first used. For one thread.
+    """The parts of the program, as the settings say, each made when it is first used. For one thread.
 
     ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled. Making
     a part raises SettingsError and LedgerError.

@@ -27,7 +27,7 @@ class Suggestion(NamedTuple):
 
 
 def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials: Iterable[Suggestion]) -> int:
-    """Add these aliases, each with a unique name, to ``file``, which need not exist. Returns how many are new there.
+    """Add these aliases, each with a unique name, to ``file``, which need not exist. Returns how many were added.
 
     Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
     """
@@ -89,7 +89,7 @@ def _with(text: str, name: str, some: Sequence[Suggestion]) -> str:
         key, node = found
         del missing[0]
         if isinstance(node, yaml.CollectionNode) and node.value:
-            first = node.value[0]  # of a mapping a pair; an anchor stands before it, where the mapping starts
+            first = node.value[0]  # in a mapping it is a pair; an anchor stands before that, where the mapping starts
             line, indent = _last_line(node) + 1, (first[0] if isinstance(first, tuple) else node).start_mark.column
         else:
             line, indent = key.end_mark.line + 1, key.start_mark.column + _INDENT
@@ -117,7 +117,7 @@ def _entries(some: Sequence[Suggestion], indent: int) -> str:
 
 
 def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
-    """Replace the file by the new text, atomically, if that has the expected aliases."""
+    """Replace the content of the file by ``text``, atomically, if that has the expected aliases."""
     file = file.resolve()
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=file.name) as folder:

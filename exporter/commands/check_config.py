@@ -138,12 +138,12 @@ def _damaged_key(settings: Settings) -> str:
 
 
 def _connect(settings: Settings) -> bool:
-    """Ask the proxies and Supabase; whether all is as it should be."""
+    """Ask the proxies and Supabase. Returns whether all is as it should be."""
     parts = Parts(settings)
     asked: dict[str, Names] = {}
     with closing(parts.ledger):
         works = [_check_proxy(proxy, parts, asked) for proxy in settings.proxies]
-        if len(asked) == len(settings.proxies):  # else what fits nothing may be for what could not be read
+        if len(asked) == len(settings.proxies):  # else an alias without a match may be for a proxy that cannot be read
             for sentence in _compare_names(parts, asked):
                 click.echo(f"warning: {sentence}")
         works.append(_check_history(parts))
@@ -151,7 +151,7 @@ def _connect(settings: Settings) -> bool:
 
 
 def _check_proxy(proxy: ProxySettings, parts: Parts, asked: dict[str, Names]) -> bool:
-    """Whether it can be read; its names are in ``asked`` then."""
+    """Ask a proxy, and put its names into ``asked`` if it lists them all. Returns whether its usage can be read."""
     try:
         with closing(connect(proxy, parts.ledger, parts.clock)) as client:
             if parts.ledger.flow(proxy.name).last_success_ms is None and (note := client.guard.before_first_call()):

@@ -69,7 +69,7 @@ def as_in_demo(settings: Settings) -> Settings:
 
 
 def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy: bool = False) -> Settings:
-    """The settings, with logging as they say. Raises SettingsError with all problems.
+    """The settings, after setting up logging as they say. Raises SettingsError with all problems.
 
     ``for_demo`` and ``starts`` as for ``load``. A command that ``starts`` an exporter also prints the notes.
     """
@@ -90,7 +90,7 @@ def moment_option(name: str, text: str, zone: tzinfo) -> int:
     """The day or moment that an option names, in ms since the epoch. Raises BadParameter."""
     try:
         ms = moment_ms(text, zone)
-        local_time(ms, zone)  # whether it can be shown
+        local_time(ms, zone)  # fails for a moment that cannot be shown
     except (ValueError, OverflowError) as exc:
         why = f"{text!r} is neither a day (2026-10-01) nor a moment (2026-10-01T12:00)."
         raise click.BadParameter(why, param_hint=name) from exc

@@ -1,7 +1,7 @@
 """The demo's past: thirty days of invented requests. They are booked like an import, before its first poll.
 
-Pages, reports and limits include them; the counters do not, where they would look like today's traffic. The account
-that a job uses evenly has readings, too: the worth of its windows is known at once, and one of them shrank.
+Pages, reports and limits include them. The counters do not: there they would look like today's traffic. One account,
+which a job uses evenly, has readings, too. So the worth of its windows is known at once, and that one of them shrank.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ RECORDS = 8_000
 _UNTIL_SECONDS = 300
 """The past ends this long ago; the demo proxy still has what came later."""
 _STEADY_SECONDS = 3 * 86_400
-"""How far back the steady use and the readings of its windows go: over two changes of a limit, and their proof."""
+"""How far back the steady use and its readings go: in this time a limit changes twice, and readings prove it."""
 _READ_EVERY_SECONDS = 1800
 _SEED = 30
 
@@ -73,7 +73,7 @@ def _book(parts: Parts) -> int:
 
 
 def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, *, until: int) -> None:
-    """Note what the steadily used account's provider told, and notice what changed, as if it were happening."""
+    """Store the readings of the account that is used evenly, and look for changes, as if it all happened now."""
     watch = CapacityWatch(ledger)
     credential = next(each for each in TROUBLED if each.trouble == "shrinks")
     account = next(each for each in accounts if each.auth_index == credential.auth_index)

@@ -13,7 +13,7 @@ from exporter.wiring import Parts
 
 @contextmanager
 def opened(*, needs_proxy: bool = False) -> Iterator[Parts]:
-    """What a command reads, with the existing ledger; errors become exit codes."""
+    """The parts for a command that reads the existing ledger; errors become exit codes."""
     with exit_codes():
         settings = ready_settings(needs_proxy=needs_proxy)
         check_exists(settings)

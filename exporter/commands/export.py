@@ -27,7 +27,7 @@ from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS
 from exporter.records import Basis, Billing
 
 _END_MS = 2**62
-"""After every record, also of a proxy whose clock is ahead."""
+"""Later than every record, even one of a proxy whose clock is ahead."""
 
 Span = tuple[int, int]
 """From one moment up to but not including another, in ms since the epoch."""
@@ -95,7 +95,7 @@ _EXPORTED: tuple[tuple[Family, str, str], ...] = (
 def write_openmetrics(connection: sqlite3.Connection, shown_names: ShownNames, span: Span, out: TextIO) -> None:
     """The roll-up as counters over time, for ``promtool tsdb create-blocks-from openmetrics``.
 
-    A sample at the end of each quarter of an hour with use; before its first use a series is 0. Counters start where
+    Each quarter of an hour with use has a sample at its end; before its first use, a series is 0. Counters start where
     the roll-up does, so a later ``--since`` shows the same values.
     """
     since_ms, until_ms = span

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter false-starts``: lists what was not believed."""
+"""``cliproxy-exporter false-starts``: lists the false starts."""
 
 import click
 

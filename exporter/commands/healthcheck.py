@@ -1,6 +1,6 @@
 """``python -m exporter.commands.healthcheck``: exit code 0 if this container's exporter answers, else a sentence and 1.
 
-The image's HEALTHCHECK, as the image has no curl and the port may differ. It reads only the environment, because
+The image's HEALTHCHECK runs it, because the image has no curl and the port may differ. It reads only the environment:
 loading all settings would cost a second of processor time every half minute.
 """
 
@@ -45,8 +45,8 @@ def _status_over_tls(host: str, port: int) -> int:
     try:
         return _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
     except OSError:
-        # With TLS 1.3 a server asks for a certificate after the handshake, and closes. A request on its way then can
-        # cost us what it said, so listen once more without one.
+        # With TLS 1.3 a server that asks for a certificate closes only after the handshake. A request that is on its
+        # way then can cost us the server's reason, so connect again and only listen.
         with (
             socket.create_connection((host, port), _SECONDS) as connection,
             context.wrap_socket(connection) as listening,

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter import``: adds the past from another program's file."""
+"""``cliproxy-exporter import``: adds past requests from a file."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -38,7 +38,7 @@ from exporter.wiring import Parts
 @click.option("--dry-run", is_flag=True, help="Print what would be added, by day, and write nothing.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None:
-    """Add the requests in a file to the past, each only once.
+    """Import past requests from a file, each only once.
 
     A request that the ledger already has counts once, whether this exporter read it or an import brought it. Requests
     get the price of their time. They count in limits, periods, history and exports, but not in the counters, where they

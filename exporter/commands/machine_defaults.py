@@ -26,7 +26,7 @@ _LOCALTIME, _TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
 class DataDirectory:
     """Where the data is without ``EXPORTER_DATA_DIR``, and a note for the user; ``is_doubtful`` makes it a warning.
 
-    ``of_demo``: it is that of a running demo.
+    ``of_demo``: the directory is that of a running demo.
     """
 
     path: Path

@@ -1,4 +1,7 @@
-"""``cliproxy-exporter names``: prints who is behind each name, and suggests aliases. On the terminal only."""
+"""``cliproxy-exporter names``: prints who is behind each name, and suggests aliases.
+
+Real names stay on the terminal, and in the file of ``--write``.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -56,11 +59,11 @@ class _Named:
 def names(file: Path | None) -> None:
     """Print each account and client with its label and owner. The exporter may be running.
 
-    E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
-    kept nowhere. The time of the last use is exact to a quarter of an hour.
+    E-mail addresses, file names and the last four characters of keys are read from the proxy now and printed here; only
+    --write keeps them, in FILE. The time of the last use is exact to a quarter of an hour.
     """
     with opened(needs_proxy=True) as at:
-        settings, book = at.settings, _Book(at.ledger, at.shown_names)
+        settings, owners = at.settings, _Owners(at.ledger, at.shown_names)
         credentials: list[_Named] = []
         asked: list[Names] = []
         for proxy in settings.proxies:
@@ -68,8 +71,8 @@ def names(file: Path | None) -> None:
             for problem in found.problems:
                 click.echo(f"problem: {problem}", err=True)
             asked.append(found)
-            credentials += book.credentials(proxy.name, found)
-        clients = book.clients(asked)
+            credentials += owners.credentials(proxy.name, found)
+        clients = owners.clients(asked)
         _print(credentials, clients, zone=settings.zone, names_proxy=len(settings.proxies) > 1)
         if file is not None:
             _write(file, settings, credentials, clients)
@@ -85,7 +88,7 @@ def _ask(proxy: ProxySettings, at: Parts) -> Names:
         return Names(problems=[str(exc)])
 
 
-class _Book:
+class _Owners:
     """Combines a proxy's names for its credentials and clients with what the ledger knows about them."""
 
     def __init__(self, ledger: Ledger, shown_names: ShownNames) -> None:
@@ -164,7 +167,7 @@ class _Book:
 
 
 def _end_of(key: str) -> str:
-    """The last characters of a key; none of a short one, as four would be most of it."""
+    """The last characters of a key; none of a short one, of which four would give away too much."""
     shown = key[-_SHOWN_OF_A_KEY:] if len(key) >= 4 * _SHOWN_OF_A_KEY else ""
     return f"key …{shown}"
 

@@ -134,7 +134,7 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
         signal.signal(number, begin_stop)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which waits until the exporter can act on it
     load_genai_rows()
-    from exporter.app import Exporter  # noqa: PLC0415 - now, for it takes the room that reading the prices has left
+    from exporter.app import Exporter  # noqa: PLC0415 - now: it takes the memory that reading the prices has freed
 
     exporter = Exporter(settings, is_demo=is_demo)
     terminals = _terminals()

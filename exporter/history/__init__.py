@@ -1,1 +1,1 @@
-"""History: what is booked in the ledger, copied to Supabase, exactly once and whenever that can be reached."""
+"""History: a copy in Supabase of what the ledger has booked, sent exactly once, whenever Supabase can be reached."""

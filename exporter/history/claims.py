@@ -1,8 +1,8 @@
-"""The claim of a proxy's name in a project. Two exporters must not write under one name.
+"""Claims the name of a proxy in a project. Two exporters must not write under one name.
 
-A name belongs to the ledger that claimed it first, until that gives it back. There is one exception, so that a lost
-data directory can be replaced without manual work: a ledger that was created after the owner's last heartbeat and reads
-the same proxy takes over the name.
+A name belongs to the ledger that claimed it first, until that ledger gives it back. There is one exception, so that
+a lost data directory can be replaced without manual work: a ledger that was created after the owner's last heartbeat
+and reads the same proxy takes over the name.
 """
 
 import hashlib
@@ -48,8 +48,8 @@ def claim(remote: Remote, ledger: Ledger, proxy: str, *, sign: str | None) -> da
 def may_succeed(ledger: Ledger, proxy: str, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
     """Whether ``ledger``, whose proxy has ``sign``, may succeed the one that was last seen with ``seen_sign``.
 
-    It must never have had the claim, and be younger. Our clock and the database's may differ by as much as the time for
-    which the owner must be silent.
+    It must never have had the claim, and must have been created after the owner's last heartbeat. The clocks of this
+    machine and of the database may differ by ``STALE_SECONDS``.
     """
     if not sign or sign != seen_sign or ledger.backlog.stage(proxy) != NEVER_CLAIMED:
         return False
@@ -83,9 +83,9 @@ def in_utc(moment: datetime) -> str:
 def proxy_signs(settings: Settings) -> dict[str, str]:
     """A sign of each proxy of the settings, by name; empty for one without a management key.
 
-    By it a project knows that two exporters read the same proxy: they have the same management key. It is keyed with
-    the project's secret key, which is in none of its tables, so that a reader of the tables cannot guess management
-    keys.
+    Two exporters that have the same sign for a proxy have the same management key, so they read the same proxy. A sign
+    is keyed with the project's secret key, which is in none of its tables, so that a reader of the tables cannot guess
+    management keys.
     """
     if settings.supabase_secret_key is None:
         return {}

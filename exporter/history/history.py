@@ -1,7 +1,7 @@
 """The history as a whole: the order of work, retries, and the state.
 
-One thread does all of it, and nothing waits for it: booking, limits and metrics only read the ledger. After a failure
-the work is repeated from the ledger, after a pause that grows with the number of failures.
+One thread does all of it, and nothing waits for it: booking, limits and metrics need only the ledger. After a failure
+the thread pauses, longer with each further failure, and starts again from the ledger.
 """
 
 import random
@@ -44,10 +44,11 @@ _log = structlog.get_logger("exporter.history")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Other periodic work with Supabase. ``run`` gets the owner's id and the claimed names; True: there is more to do.
+    """Other periodic work with Supabase.
 
-    It may raise HistoryError and LedgerError. ``needs_claim`` skips it while no name is claimed, ``when_complete``
-    while records wait.
+    ``run`` gets the owner's id and the claimed names, and returns True if there is more to do. It may raise
+    HistoryError and LedgerError. ``needs_claim`` skips it while no name is claimed, ``when_complete`` while records
+    wait.
     """
 
     every_seconds: float
@@ -69,8 +70,8 @@ class History:
     ) -> None:
         """``retention_ms`` is how far back a new ledger takes over records.
 
-        ``signs`` are the fingerprints of the proxies in the settings. For other proxies in the ledger only the backlog
-        is sent, and their names are given back.
+        ``signs`` are those of the proxies in the settings: see ``proxy_signs``. For other proxies in the ledger, only
+        the backlog is sent, and their names are given back.
         """
         self.status = HistoryStatus(since_ms=ends.clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
         self._ends = ends
@@ -114,7 +115,7 @@ class History:
         self._stopping.set()
 
     def ask(self) -> None:
-        """Try again at the next run, without the rest of a pause."""
+        """Skip the rest of a pause: try again at the next run."""
         self._due = 0.0
 
     # --- one pass -------------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class History:
         self._enter("ok", say("All records are in Supabase."))
 
     def _send(self, proxy: str, sender: Sender) -> bool:
-        """Send a batch of one proxy; whether more of it waits."""
+        """Send a batch of one proxy. Returns whether more waits."""
         try:
             more = sender.send()
         except HistoryMisconfiguredError as exc:
@@ -230,10 +231,10 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        misses_some = self._misses_some(proxy)
+        lacks_some = self._lacks_some(proxy)
         deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
-        if backlog.stage(proxy) != RESTORED or misses_some:
+        if backlog.stage(proxy) != RESTORED or lacks_some:
             backlog.enter_stage(proxy, CLAIMED)
             restore = Restore(self._ends, proxy)
             for sentence in restore.steps(retention_ms=self._retention_ms, deleted_before=deleted_before):
@@ -245,11 +246,11 @@ class History:
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
 
-    def _misses_some(self, proxy: str) -> bool:
-        """Whether another exporter has, or had, the name, so that this ledger misses what that one booked.
+    def _lacks_some(self, proxy: str) -> bool:
+        """Whether another exporter has, or had, the name, so that this ledger lacks what that one booked.
 
-        If the claim will succeed, this is noted in the ledger before: afterwards the name looks as if it had never
-        left. Counts without details that the ledger has not forgotten have risen by what another exporter booked.
+        If the claim will succeed, the ledger notes this first: afterwards the name looks as if it had never left. A
+        ledger that remembers counts without details lacks nothing: they rise by what the other exporter booked.
         """
         held = self._remote.first("exporter_proxies", "owner,given_back", newest="name", where={"name": proxy})
         if held is None or held["owner"] == self._owner or self._ledger.snapshots.last(proxy).had_no_details:
@@ -285,7 +286,7 @@ class History:
                     self._senders.clear()  # the next pass claims them again, or reports why not
 
     def _put_off(self, exc: HistoryError) -> None:
-        """Continue with what the problem does not affect. The last one is the outcome of the pass."""
+        """Note a problem, and continue with what it does not affect. The last problem is the outcome of the pass."""
         if self._problem is not None:
             self._count(self._problem)
         self._problem = exc
@@ -324,7 +325,7 @@ class History:
         changed = before.state != state
         since_ms = self._clock.now_ms() if changed else before.since_ms
         self.status = replace(before, state=state, sentence=sentence, since_ms=since_ms)
-        # A backlog that is soon sent is part of everyday use. Once its state is in the log, so must be its end.
+        # A backlog that is soon sent is nothing special. But if its state is in the log, its end must be, too.
         if state != self._logged and (state, self._logged) != ("catching_up", "ok"):
             self._logged = state
             log = _log.info if self.status.is_well else _log.warning

@@ -56,7 +56,7 @@ _ADVICE = {
     "unreachable": " Is SUPABASE_URL right, is the project paused, and does this machine reach the internet?",
     "server_error": " See the project's page, or status.supabase.com.",
 }
-"""What to check if only this one try counts. A running exporter tries again by itself."""
+"""What to check, because this is the only try. A running exporter tries again by itself."""
 
 
 def check_schema(remote: Remote) -> int:
@@ -84,7 +84,7 @@ class Finding:
 def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mapping[str, str]) -> Iterator[Finding]:
     """All findings, each as soon as it is known. Raises LedgerError, but never HistoryError.
 
-    ``signs`` are the fingerprints of the proxies in the settings, by name.
+    ``signs`` are those of the proxies in the settings, by name: see ``proxy_signs``.
     """
     try:
         access = _check_access(remote)
@@ -98,7 +98,7 @@ def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mappin
 
 
 def _check_access(remote: Remote) -> Finding:
-    """Raises HistoryError if that is all there is to say."""
+    """Whether the project has all tables and functions, and the key may use them. Raises HistoryError."""
     missing, closed = _lacking(remote)
     if missing:
         return Finding("problem", f"The project lacks {', '.join(missing)}. {MIGRATE}")

@@ -33,7 +33,7 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
             ("exporter_prune", {"p_proxy": proxy, "p_owner": owner, "p_before": day}) for proxy in proxies
         ]
         calls.append(("exporter_prune_snapshots", {"p_before": moment, "p_limit": _SNAPSHOTS_AT_ONCE}))
-        # One that deletes is the last of this run: the exporter may be stopping.
+        # The first call that deletes something ends this run, because the exporter may be stopping.
         pruned = any(expect(int, remote.call(function, **asked)) for function, asked in calls)
         return pruned or _prune_left(remote, owner, proxies, day)
 
@@ -43,8 +43,8 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
 def _prune_left(remote: Remote, owner: str, proxies: Sequence[str], day: str) -> bool:
     """Delete some old records of a name that ``owner`` has given back; return whether there were any.
 
-    It is claimed only for that moment, because another exporter may want it. If an earlier run failed in that moment,
-    the name is given back now.
+    The name is claimed only for that moment, because another exporter may want it. If an earlier run failed in that
+    moment, the name is given back now.
     """
     for row in remote.rows("exporter_proxies", "name,given_back", order=("name",), where={"owner": owner}):
         name, older = row["name"], [("day", "lt", day)]

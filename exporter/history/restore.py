@@ -33,7 +33,7 @@ from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", *OF_ROUTE, "credential", "client", "basis", "billing")
 _LAST_ZONE = timezone(timedelta(hours=-12))
-"""Where a day has begun, it has begun everywhere: the exporter that wrote the history may have had another zone."""
+"""A day that has begun here has begun everywhere: the exporter that wrote the history may have had another zone."""
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("exporter.history")
@@ -52,7 +52,7 @@ class Restore:
         """Merge what the project has, step by step; each yields a sentence on the progress.
 
         Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone. If
-        it was left after any step or failed, another ``Restore`` goes on from there. Raises HistoryError and
+        a ``Restore`` fails or is left after any step, another one goes on from there. Raises HistoryError and
         LedgerError.
         """
         mine = {"proxy": self.proxy}
@@ -129,13 +129,13 @@ class Restore:
         """The proxy's last snapshot, with its marks."""
         state = self._document(SNAPSHOTS, ExportedSnapshots, {})
         if not self._has_same_key:
-            # The series are under pseudonyms of the lost key, which fit nobody now.
+            # The series are under pseudonyms of the lost key, which match no client now.
             return msgspec.structs.replace(state, snapshot_ms=None), {}
         rows = self.ends.remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self.proxy})
         return state, {(row["client"], row["model"]): _mark(row) for row in rows}
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
-        """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
+        """Merge the next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
         page = self.ends.remote.some(
             "usage_rollups",
@@ -187,10 +187,10 @@ def _mark(row: Row) -> Mark:
 
 def _reading(row: Row) -> Reading:
     """A row of ``quota_readings``."""
-    told = {
+    values = {
         "window": row["quota"],
         "resets_ms": None if row["resets_at"] is None else moment_ms(row["resets_at"]),
         "observed_ms": moment_ms(row["observed_at"]),
         "ratio_inferred": row["inferred"] and row["status"] in ("rejected", OVERAGE) and row["used_ratio"] == 1,
     }
-    return msgspec.convert(row | told, Reading)
+    return msgspec.convert(row | values, Reading)

@@ -1,4 +1,4 @@
-"""Sends a proxy's backlog in the order of booking. With it go shown names, the checkpoint, and windows.
+"""Sends a proxy's backlog in the order of booking, and with it shown names, the checkpoint, and windows.
 
 A batch is sent until it is confirmed, and then the cursor moves. The database recognizes a record that is sent twice
 because the confirmation was lost. A record that it refuses is found by halving the batch, and set aside.
@@ -25,14 +25,14 @@ _SUSPICIOUS = 8
 """After this many refusals in a row, samples from the rest of the batch are tried."""
 _HEARTBEAT_SECONDS = 240.0
 _OF_READING = ("scope", "window_seconds", "used_ratio", "resets_ms", "status", "observed_ms", "source", "inferred")
-"""What the history has of a reading. The rest stays here, such as the money spent of a cap."""
+"""What the history has of a reading. The rest, such as the money spent under a cap, stays in the ledger."""
 
 _log = structlog.get_logger("exporter.history")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """What the history joins, the ledger and the project, and what it needs for that."""
+    """The two ends that the history joins, the ledger and the project, and what it needs for that."""
 
     remote: Remote
     ledger: Ledger
@@ -67,7 +67,7 @@ class Sender:
         self._frozen = 0
 
     def send(self) -> bool:
-        """Send one batch; whether more waits. Raises HistoryError and LedgerError.
+        """Send one batch. Returns whether more waits. Raises HistoryError and LedgerError.
 
         After a HistoryDataError, everything but the checkpoint is written.
         """
@@ -86,7 +86,7 @@ class Sender:
             return True
         if self._refusal is None:
             self._sent_state = state
-        self._tell_left_out()
+        self._log_left_out()
         self._send_quotas()
         if not self._tried_refused:
             self._tried_refused = True
@@ -136,7 +136,7 @@ class Sender:
                     continue
                 refused[part[0][0]] = str(exc)
                 if len(refused) == _SUSPICIOUS and not taken:
-                    # The batch's far end first. To send again what is there adds nothing.
+                    # Begin at the far end of the batch. Sending a record again adds nothing.
                     taken = any(not self._halved(later[-1:]) for later in waiting)
                     if not taken:
                         raise _AllRefusedError(
@@ -168,7 +168,7 @@ class Sender:
                 self._refusal = HistoryDataError(joined(str(exc), what), reason=exc.reason)
 
     def _send_quotas(self) -> None:
-        """Send the windows that the proxy's providers report, as far as they have changed."""
+        """Send those windows of the proxy's providers that have changed."""
         name_store = self._ledger.name_store
         now: dict[tuple[str, str, str], Row] = {}
         for (id_, window, scope), quota in self._ledger.quotas.current().items():
@@ -200,8 +200,8 @@ class Sender:
                 continue  # the database accepts other records
             self._ledger.backlog.accepted([id_ for id_, _ in entries if id_ not in still])
 
-    def _tell_left_out(self) -> None:
-        """Log, once for the whole backlog, the records of days that are closed in Supabase."""
+    def _log_left_out(self) -> None:
+        """Log the records of days that are closed in Supabase, once for the whole backlog."""
         if self._too_late:
             _log.warning(
                 "history_records_too_late",
@@ -225,7 +225,7 @@ class Sender:
 
 
 def names_to_send(ledger: Ledger, shown_names: ShownNames, proxy: str) -> dict[tuple[str, str], str]:
-    """How the clients and credentials of a proxy are shown, by kind and masked name, a credential's long one."""
+    """How the clients and credentials of a proxy are shown, by kind and masked name; credentials by their long one."""
     id_of_proxy = (ledger.name_store.proxies[proxy],)
     with ledger.reading() as connection:  # the name store may hold names that are not committed, and drop them
         clients = connection.execute(f"select id, label {OF_CLIENTS}", id_of_proxy).fetchall()

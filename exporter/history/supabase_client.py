@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 20.0
 """A hosted project gives up after 8 s; the rest is for the network and for a body of a thousand records."""
 _WHOLE_SECONDS = 60.0
-"""A whole call: an answer may trickle in."""
+"""For a whole call, because an answer may trickle in."""
 
 MIGRATE = say("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
 """What to do if a project lacks something."""
@@ -82,7 +82,7 @@ class Remote:
         self._key = key
         self._http = httpx.Client(
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-            # A key that looks as if it came from a browser is refused by the hosted service.
+            # The hosted service refuses a secret key from what looks like a browser.
             headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             event_hooks={
@@ -108,7 +108,7 @@ class Remote:
     def rows(
         self, table: str, columns: str = "*", *, order: Sequence[str], where: Mapping[str, object] | None = None
     ) -> Iterator[Row]:
-        """All rows of a table for which the columns in ``where`` have these values, page by page.
+        """All rows of a table whose columns have the values in ``where``, page by page.
 
         The columns in ``order`` must be unique together, so that no row is read twice or missed. Raises HistoryError.
         """
@@ -157,9 +157,9 @@ class Remote:
             return None
 
     def upsert(self, table: str, rows: Sequence[Row], *, on: str, only_new: bool = False) -> None:
-        """Write rows, all with the same keys, over those with the same value in ``on``. Raises HistoryError.
+        """Write rows, which must all have the same keys. Raises HistoryError.
 
-        ``only_new`` leaves those as they are.
+        They replace rows with the same value in ``on``; ``only_new`` leaves those as they are.
         """
         self._run(
             lambda client: client.table(table).upsert(
@@ -212,10 +212,10 @@ def expect(kind: type[_T], data: object) -> _T:
 
 
 def _error_of(exc: Exception, status: int) -> HistoryError:
-    """Our error for the client's. Its text may repeat what was sent, so only the code of it is kept.
+    """Our error for an error of the client. Its text may repeat what was sent, so only its code is kept.
 
-    A ``postgrest.APIError`` is told by its attributes, to spare the import. A gateway's has no code: then the answer's
-    ``status`` is one.
+    A ``postgrest.APIError`` is known by its attributes, to spare the import. If it has no code, as from a gateway, the
+    answer's ``status`` is its code.
     """
     if isinstance(exc, httpx.TransportError):
         kind = type(exc).__name__

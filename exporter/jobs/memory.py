@@ -12,7 +12,7 @@ _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 def load_less() -> None:
     """Let libraries go without what they would load for features that the exporter never uses. Saves 2 MB.
 
-    httpx does without HTTP/2 then. genai-prices asks the network for prices with httpx2, which is nobody else's.
+    httpx then does without HTTP/2. Only genai-prices uses httpx2, to fetch prices, which the exporter never asks of it.
     """
     sys.modules.setdefault("h2", None)  # type: ignore[arg-type] # as if it were not installed
     sys.modules.setdefault("httpx2", ModuleType("httpx2"))

@@ -1,7 +1,7 @@
-"""Settings as flags, under the names that Prometheus' own exporters have. They go before the environment.
+"""Settings as flags, under the names that Prometheus' own exporters have. They take precedence over the environment.
 
-Each may stand before the name of a command, and after that of one that starts an exporter. Keys and tokens have no
-flag, because everybody on a machine can see how a program was started.
+Each may stand before the name of the command, and also after it if the command starts an exporter. Keys and tokens
+have no flag, because everybody on a machine can see how a program was started.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import click
 
 
 def given() -> dict[str, str]:
-    """The settings that were given as flags of the command that runs, by their names in the environment."""
+    """The settings that the command line gives as flags, by their names in the environment."""
     context = click.get_current_context(silent=True)
     return {} if context is None else context.find_root().ensure_object(dict)
 

@@ -25,7 +25,7 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)(?!.*[^.]{64})[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
 _API_PATH = re.compile(r"/(v[018]|v1beta|v[0-9]+/management(/.*)?|management\.html)\Z")
-"""The base of one of CPA's APIs, as clients of models have it, and the Management API with its page."""
+"""Paths at CPA that are not the proxy itself: the bases of its APIs for clients, the Management API, and its page."""
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _QUOTED = ('""', "''", "“”", "\u2018\u2019")
@@ -38,7 +38,7 @@ _Checked = TypeVar("_Checked", str, SecretStr)
 
 
 def only(is_right: Callable[[str], object], why: str, fix: str) -> AfterValidator:
-    """A validator of texts and secrets: refuses those that are not right; ``why`` and ``fix`` say so."""
+    """A validator that refuses a text or secret, with ``why`` and ``fix``, unless it ``is_right``."""
 
     def check(value: _Checked) -> _Checked:
         if not is_right(value.get_secret_value() if isinstance(value, SecretStr) else value):
@@ -56,7 +56,7 @@ def text(value: object) -> str:
 
 
 def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
-    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` and ``fix`` say so."""
+    """A validator that applies ``read`` to the text. None or a ValueError is refused, with ``why`` and ``fix``."""
 
     def check(value: object) -> _Value:
         written = text(value)
@@ -131,7 +131,7 @@ def _looks_like_host(text: str) -> bool:
 
 
 def _host_list(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Host names, of which several may stand in one text with commas; lower case, without port, each once."""
+    """Host names in lower case, without ports or duplicates. A text may hold several, separated by commas."""
     parts = (part.strip().lower().removeprefix("[").removesuffix("]") for part in ",".join(names).split(","))
     hosts = tuple(dict.fromkeys(filter(None, parts)))
     if not all(map(_looks_like_host, hosts)):
@@ -143,7 +143,7 @@ def _host_list(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _unquoted(text: str) -> str:
-    """The text of a value that has no quotation marks around it."""
+    """The text, which must not have quotation marks around it."""
     if len(text) > 1 and text[0] + text[-1] in _QUOTED:
         raise wrong("It has quotation marks around it, which would be part of the value.", "Remove them.")
     return text
@@ -152,8 +152,9 @@ def _unquoted(text: str) -> str:
 def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = None, names: str = "") -> str:
     """A URL.
 
-    ``login`` is why it must not hold user and password, and what to do about that. If it is the base of other URLs, it
-    loses its trailing slash; ``names`` is what a URL with a path ``below`` the right one names.
+    ``login`` says why it must not hold user and password, and what to do about that. With ``below``, the URL is the
+    base of others: it loses its trailing slash. A path that matches ``below`` is refused; ``names`` says what
+    such a URL names.
     """
     like = "Write it like http://localhost:8317 or https://example.com."
     if not _unquoted(text).lower().startswith(("http://", "https://")):
@@ -203,7 +204,7 @@ def same_server(url: str) -> tuple[str, str, int, str]:
 
 
 def _text_of_file(value: object) -> object:
-    """The text of the file that is named, if it is ``<name>_file`` that is set."""
+    """The value itself, or for ``<name>_file`` the text of the file that it names."""
     if not isinstance(value, Text) or not value.at.name.lower().endswith("_file"):
         return value
     try:
@@ -224,12 +225,12 @@ def _is_anonymous(token: str) -> bool:
 
 
 def or_file(name: str) -> AliasChoices:
-    """The names of a secret: it may be given as ``<name>_file`` instead, the name of a file with it."""
+    """The names of a secret: ``name`` is set to the secret itself, ``<name>_file`` to the path of a file with it."""
     return AliasChoices(name, f"{name}_file")
 
 
 IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-"""Beside a type of a few words: capitals do not matter."""
+"""For a setting that is one of a few words: capitals do not matter."""
 ONE_OR_LIST = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 PRINTABLE = only(str.isprintable, pattern("It holds a line break or control character."), pattern("Remove it."))
 _IS_HOST = only(
@@ -275,7 +276,7 @@ SupabaseUrl = Annotated[str, AfterValidator(_supabase_url)]
 ZoneName = Annotated[str, AfterValidator(zone_name)]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
-    BeforeValidator(lambda level: {"warn": "warning", "critical": "error"}.get(str(level), level)),  # of other programs
+    BeforeValidator(lambda level: {"warn": "warning", "critical": "error"}.get(str(level), level)),  # others' names
     IN_LOWER_CASE,
 ]
 Day = Annotated[date, read_by(_day, pattern("{value} is not a day."), pattern("Write it as 2026-11-24."))]

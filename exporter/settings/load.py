@@ -34,7 +34,7 @@ _DOTENV = ".env"
 _OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
 _INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
-_EARLIER_NAMES = {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"}
+_OF_PREDECESSOR = {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"}
 _KNOWN = {name: setting for setting in declared() for name in setting.names}
 
 _NEEDS = {
@@ -55,8 +55,8 @@ NO_PROXY = (
 class Loaded:
     """The outcome of loading. ``settings`` is None if there are problems.
 
-    ``origins`` says where each setting's value came from, by its name in the environment. Besides what is wrong
-    (``problems``) there is what deserves a look (``warnings``), and what was ignored on purpose (``notes``).
+    ``origins`` says where each setting's value came from, by its name in the environment. ``problems`` are mistakes,
+    ``warnings`` deserve a look, and ``notes`` only inform.
     """
 
     settings: Settings | None = None
@@ -122,7 +122,7 @@ def load_settings(
     default = _default_proxy(given, seen)
     settings, right = _checked(given, loaded, seen)
     proxies = (*default, *settings.proxies)
-    found: dict[str, object] = {"proxies": tuple(_elsewhere(proxy, settings.cliproxy_localhost) for proxy in proxies)}
+    found: dict[str, object] = {"proxies": tuple(_reached(proxy, settings.cliproxy_localhost) for proxy in proxies)}
     if "exporter_data_dir" not in given:
         found["exporter_data_dir"] = data_dir or cwd / "data"
     if "timezone" not in given and "timezone_offset_hours" not in given:
@@ -130,7 +130,7 @@ def load_settings(
     _check_pairs(given, right, loaded)
     if given.keys() - right.keys() <= {"proxies", "aliases"}:
         _compare_zones(settings, given, loaded)
-        _warn_of_open_door(settings, given, loaded)
+        _warn_of_open_port(settings, given, loaded)
     for name, reader in (file_readers or {}).items():
         if (file := getattr(settings, name)) is not None:
             with loaded.collecting():
@@ -158,7 +158,7 @@ def _place(given: Mapping[str, Node], name: str) -> Place | None:
 
 
 def _checked(given: dict[str, Node], loaded: Loaded, seen: dict[object, Place]) -> tuple[Settings, dict[str, Node]]:
-    """The settings, and what was given, both as far as it is right: what else is wrong is told at once."""
+    """The settings, and the given values that are right. The others are added to the problems."""
     try:
         return Settings.model_validate(given, context=seen), given
     except ValidationError as error:
@@ -169,7 +169,7 @@ def _checked(given: dict[str, Node], loaded: Loaded, seen: dict[object, Place]) 
 
 
 def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list[ProxySettings]:
-    """The proxy of the environment; none without a key, or if something is wrong with it, which its settings tell."""
+    """The proxy of the environment; none without a key, or if a setting is wrong: its own check reports that."""
     key = _place(given, "cliproxy_management_key")
     if key is None:
         return []
@@ -181,8 +181,8 @@ def _default_proxy(given: Mapping[str, Node], seen: dict[object, Place]) -> list
     return []
 
 
-def _elsewhere(proxy: ProxySettings, localhost: str | None) -> ProxySettings:
-    """The proxy, with ``localhost`` for the name of this machine."""
+def _reached(proxy: ProxySettings, localhost: str | None) -> ProxySettings:
+    """The proxy at the URL by which it is reached: ``localhost``, if set, replaces this machine's own names."""
     url = urlsplit(proxy.url)
     if localhost is None or not is_loopback(url.hostname or ""):
         return proxy
@@ -203,7 +203,7 @@ def _check_pairs(given: Mapping[str, Node], right: Mapping[str, Node], loaded: L
             loaded.problems.append(lone.problem(why, f"Set {needs.upper()} too."))
 
 
-def _warn_of_open_door(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
+def _warn_of_open_port(settings: Settings, given: Mapping[str, Node], loaded: Loaded) -> None:
     is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
     host = given.get("exporter_host")
     if host is not None and not is_guarded and not is_loopback(settings.exporter_host):
@@ -226,7 +226,7 @@ def _compare_zones(settings: Settings, given: Mapping[str, Node], loaded: Loaded
 
 
 def _read_environment(environ: Mapping[str, str], origin: str, cwd: Path, loaded: Loaded) -> dict[str, Node]:
-    """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
+    """The settings in ``environ``, without values that Kubernetes injects. A warning says where that matters."""
     values: list[Text] = []
     for name, text in environ.items():
         value = Text(text.strip()).found(Place(name, origin, cwd))
@@ -270,7 +270,7 @@ def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
         if name in _KNOWN:
             if given:
                 found[name.lower()] = given
-        elif name in _EARLIER_NAMES or name.startswith("VITE_"):  # of its front end
+        elif name in _OF_PREDECESSOR or name.startswith("VITE_"):  # VITE_: of its front end
             loaded.notes.append(given.at.problem("It is a setting of the predecessor and is ignored."))
         elif _OURS.match(name):
             fix = did_you_mean(name, _KNOWN) or "If it belongs to another program, ignore this."

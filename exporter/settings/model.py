@@ -21,11 +21,11 @@ from exporter.settings.proxies import Aliases, ProxySettings, SettingsRow
 from exporter.settings.yaml_rows import names_of_field
 
 _MOST = 999_999_999
-"""The bound of numbers that are calculated with and have no other: no float holds every number."""
+"""The upper bound of numbers that need no other, so that calculations with them do not overflow."""
 
 
 def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: Any) -> Any:
-    """A field with what ``Declared`` says of it, and its ``names``. A number may be from ``ge`` to ``le``."""
+    """A field with its ``names``; ``said`` is the rest of its ``Declared``. A number may be from ``ge`` to ``le``."""
     return Field(default, validation_alias=said.pop("names", None), ge=ge, le=le, json_schema_extra=said)
 
 
@@ -186,7 +186,7 @@ class Settings(SettingsRow):
         return [proxy for proxy in self.proxies if (proxy.quotas or self.exporter_quotas) == "active"]
 
     def secret_values(self) -> list[str]:
-        return [*dict.fromkeys([*super().secret_values(), *self.notify_urls])]  # a proxy's key may be a setting, too
+        return [*dict.fromkeys([*super().secret_values(), *self.notify_urls])]  # a key may occur twice
 
     @property
     def notify_urls(self) -> list[str]:

@@ -68,7 +68,7 @@ def shown(value: str) -> str:
 
 
 def wrong(why: str, fix: str, *at: str | int, **values: object) -> PydanticCustomError:
-    """The error of a validator: why the value is wrong, and what to do; both may be patterns of ``values``.
+    """The error of a validator: why the value is wrong, and what to do; ``values`` fill both.
 
     ``at`` leads from the value to the part of it that is wrong, such as a field of a row.
     """

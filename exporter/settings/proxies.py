@@ -28,14 +28,14 @@ class SettingsRow(Row):
         return {name: node for name, node in data.items() if node != ""} if isinstance(data, dict) else data
 
     def secret_values(self) -> list[str]:
-        """Every secret in this row and those in it, for ``exporter.logs.add_secrets``. Handle with care."""
+        """Every secret in this row and in the rows within it, for ``exporter.logs.add_secrets``. Handle with care."""
         values = [each for _, value in self for each in (value if isinstance(value, tuple) else (value,))]
         rows = [secret for each in values if isinstance(each, SettingsRow) for secret in each.secret_values()]
         return [each.get_secret_value() for each in values if isinstance(each, SecretStr)] + rows
 
     @classmethod
     def _once(cls, name: str, value: object, at: Place, seen: dict[object, Place]) -> None:
-        """Refuse what an earlier row has too."""
+        """Refuse a value that an earlier row has, too."""
         if (before := seen.setdefault((cls, name, value), at)) is not at:
             values = {"name": name, "place": str(before)}
             raise wrong("Another one has the same {name} ({place}).", "Use each once.", at.name, **values)
@@ -65,14 +65,14 @@ class ProxySettings(SettingsRow):
 
 
 class _AliasRow(SettingsRow):
-    """The name shown for what exactly one of the other fields identifies."""
+    """The name shown for a client or credential, which exactly one of the other fields identifies."""
 
     alias: _Shown
 
     @model_validator(mode="wrap")
     @classmethod
     def _fits(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        """Refuse a row for none or several, and one whose name, client or credential has occurred before."""
+        """Refuse a row that identifies nothing or several things, or repeats an alias, client or credential."""
         row = handler(data)
         held = {name: value for name, value in row if value is not None}
         given = [name for name in held if name != "alias"]

@@ -16,10 +16,10 @@ _log = structlog.get_logger("exporter.settings")
 
 
 class WatchedFile(Generic[_Content]):
-    """The last good content of a file. ``reload`` is to be called now and then, by any thread.
+    """The last good content of a file. Call ``reload`` now and then, from any thread.
 
     A mistake at the start is an error. Later, the last good content stays in use, because an edit is rarely perfect at
-    the first attempt. ``problem`` is a sentence until the file is right, else empty.
+    the first attempt. ``problem`` is a sentence until the file is correct, else empty.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class WatchedFile(Generic[_Content]):
         self.content: _Content = read(path)
 
     def reload(self, *, now: bool = False) -> bool:
-        """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
+        """Read the file again if it has changed, or in any case if ``now``. Returns whether it was read."""
         with self._lock:
             seen, self._seen = self._seen, file_version(self.path)
             # A file that is still being written is left alone, because half of it may be valid.

@@ -1,7 +1,7 @@
 """Our own YAML files as pydantic models. All mistakes are reported at once, each with its line and what to do.
 
 A file is a ``Row`` whose fields are texts, mappings and lists of further rows. Pydantic finds the mistakes, and each
-row says its own in sentences. Validators get the text as written, so no YAML type or binary float gets in between.
+row puts its own into sentences. Validators get the text as written, so no YAML type or binary float gets in between.
 """
 
 from pathlib import Path
@@ -56,8 +56,8 @@ class Row(BaseModel):
 def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "") -> _Model:
     """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
-    ``setting`` gave its path. An empty file lacks ``needs``, if that is named. Validators of rows find in their context
-    a dictionary, for what has to be known of earlier rows.
+    ``setting`` is the setting that holds its path. ``needs`` is what an empty file is said to lack; by default it may
+    be empty. The context of validators is a dictionary, in which rows note what later rows have to know.
     """
     tree = read_yaml(path, setting=setting)
     if needs and not tree:
@@ -91,7 +91,7 @@ def _written(loc: _Loc) -> str:
 
 
 def _place(node: Any, loc: _Loc) -> Place:
-    """The place of the innermost part that exists. A text has none: it may stand in place of a list of itself."""
+    """The place of the innermost part that exists. A text has no parts, even if it stands for a list of one."""
     for part in loc:
         if isinstance(node, Text):
             break
@@ -103,7 +103,7 @@ def _place(node: Any, loc: _Loc) -> Place:
 
 
 def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCustomError:
-    """The error of a validator for one that pydantic found in the ``data`` of a row."""
+    """An error that pydantic found in the ``data`` of a row, turned into sentences."""
     name, given, known = _written(error["loc"]) or say("It"), error["input"], names_of(row)
     guess = did_you_mean(name.lower(), known)
     match error["type"]:
@@ -133,7 +133,7 @@ def _in_sentences(error: ErrorDetails, row: type[Row], data: Any) -> PydanticCus
             known = [str(error["ctx"]["max_length"])]
         case kind if kind in {"string_type", "string_too_short"} or not isinstance(given, str):
             why, fix = pattern("{name} is not a single value."), pattern("Write one value there.")
-        case "string_unicode":  # and may hold a password
+        case "string_unicode":  # not shown: it may hold a password
             why, fix = pattern("{name} is not UTF-8 text."), pattern("Save it as UTF-8.")
         case kind:
             why, fix = pattern("{value} is not accepted."), _FIXES.get(kind, pattern("Give a number."))

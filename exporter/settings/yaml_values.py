@@ -54,7 +54,7 @@ class Text(_Written, str):
 
     @cached_property
     def file(self) -> str:
-        """The text of the file with this path, read only once, as a pipe can be. Raises ProblemsError."""
+        """The text of the file with this path. It is read only once, because it may be a pipe. Raises ProblemsError."""
         return read_text(self.at.base / self, self.at)
 
 
@@ -88,7 +88,7 @@ def read_text(path: Path, named: Place) -> str:
 
 
 def read_yaml(path: Path, *, setting: str) -> Mapping:
-    """The file's mapping, empty for an empty file. Raises ProblemsError. ``setting`` gave its path."""
+    """The file's mapping, empty for an empty file. Raises ProblemsError. ``setting`` holds its path."""
     top = Place(setting, path.name, path.parent)
     text = read_text(path, top)
     try:
@@ -116,7 +116,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
 
 
 def _refused(node: yaml.Node, why: Sentence, fix: Sentence) -> yaml.MarkedYAMLError:
-    """The error of what YAML allows and we do not."""
+    """The error for something that YAML allows and we do not."""
     return yaml.MarkedYAMLError(problem=why, problem_mark=node.start_mark, note=fix)
 
 

@@ -23,7 +23,7 @@ class Question:
     """What is asked. ``oldest_ms`` is when the ledger begins; ``filters`` are labels by name.
 
     ``names`` are all names to sum by, in the order in which the ledger met them, so their places never change;
-    ``groups`` has the place of its name for each series that passes the filters.
+    ``groups`` has each series that passes the filters, with the place of its name.
     """
 
     range: Range

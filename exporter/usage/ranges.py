@@ -1,7 +1,7 @@
 """The time that a question covers, its steps, and the range to compare it with.
 
 All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and months are those of the zone: a day has
-23, 24 or 25 hours, and an hour begins when the clock on the wall says so.
+23, 24 or 25 hours, and an hour begins when the local clock says so.
 """
 
 import re
@@ -86,7 +86,7 @@ def range_before(range_: Range, *, now_ms: int, zone: tzinfo) -> Range:
         return Range(range_.since_ms - length, until_ms - length)
     is_month = _MONTH.fullmatch(range_.name)
     before = (first - timedelta(days=1)).replace(day=1) if is_month else first - (end - first)
-    # The same time on the wall as long after the range's first day. February ends before a 31st.
+    # The same time of day, the same number of days after the first one. A shorter month may end before that.
     local = local_time(until_ms, zone)
     moved = datetime.combine(before + (local.date() - first), local.time(), tzinfo=zone)
     moved_ms = int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
@@ -133,7 +133,7 @@ def _next(ms: int, unit: str, zone: tzinfo) -> int:
 
 
 def _next_hour(ms: int, zone: tzinfo) -> int:
-    """The next full hour on the wall; ``ms`` begins a quarter of an hour."""
+    """The next full hour of the local clock; ``ms`` begins a quarter of an hour."""
     return ms + _HOUR_MS - local_time(ms, zone).minute * 60_000
 
 

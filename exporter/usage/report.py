@@ -1,7 +1,7 @@
 """The answer to a question about usage: figures by name or by time, compared with before.
 
 Page, command and API all show this one answer, so their figures cannot differ. Folded label sets count under ``other``,
-as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a subscription's use have no sum.
+as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a subscription's use are never added up.
 """
 
 import csv

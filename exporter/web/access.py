@@ -1,7 +1,7 @@
-"""Who may ask what: tokens, passwords, and without either protection from foreign web pages.
+"""Who may ask what: tokens, passwords, and protection from web pages of other sites.
 
-Without either, only this machine may POST. But a browser runs on this machine, too, so a POST from a foreign page
-(``Origin``) and a request for a foreign name that was pointed here (``Host``) are refused.
+Without a token or passwords, only this machine may POST. But a browser runs on this machine, too. So a POST from a
+foreign page (``Origin``) and a request for a foreign name that was pointed here (``Host``) are always refused.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class Access:
         if self._asks and not public and not self._has_token(request) and not self._has_password(request):
             if self._token is None:
                 raise Unauthorized(say("A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG."))
-            raise Unauthorized(say("A token is needed: send EXPORTER_TOKEN as bearer token, or as password."))
+            raise Unauthorized(say("A token is needed: send EXPORTER_TOKEN as a bearer token or as the password."))
 
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
@@ -94,7 +94,7 @@ class Access:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL, all empty if it is none."""
+    """The parts of a URL; all are empty if the text is not one."""
     try:
         return urlsplit(url)
     except ValueError:

@@ -48,7 +48,7 @@ class Tls(Row):
     def context(self) -> ssl.SSLContext:
         """A TLS context with what the files hold now. Raises OSError, which includes ssl.SSLError.
 
-        It is new each time: one in use that fails to load a certificate has none afterwards.
+        It is new each time, because a context that fails to load a certificate has none afterwards.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = self.min_version

@@ -1,4 +1,4 @@
-"""The state of each credential in words: the last inventory, as of now."""
+"""The state of each credential now, in words, from the last inventory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def credential_states(
 
 
 def _state(account: Account, windows: Sequence[LimitWindow], now_ms: float) -> tuple[str, bool | None, int | None]:
-    """The word, whether it is up, and until when it is not."""
+    """The state in a word, whether the credential works, and when it works again."""
     up = account.is_up(now_ms)
     if up is None:
         return say("not reported"), None, None

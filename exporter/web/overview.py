@@ -1,9 +1,9 @@
 """The figures of the status page: periods, models, clients, credentials, and the last day.
 
-All but the last 24 hours come from the rows of ``Periods.current``, as do the gauges of ``/metrics``, so page and
-gauges can never differ. The rest is read from the ledger once per change of ``Periods.current`` and per
-``_FRESH_SECONDS``, however many people look. Kinds of billing stay apart: money spent and the value of a subscription's
-use have no sum.
+Everything except the last 24 hours and the rejected records comes from the rows of ``Periods.current``, as do the
+gauges of ``/metrics``, so page and gauges can never differ. The rest is read from the ledger when ``Periods.current``
+changes or ``_FRESH_SECONDS`` have passed, however many people look. Kinds of billing stay apart: money spent and the
+value of a subscription's use are never added up.
 """
 
 import threading

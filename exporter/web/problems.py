@@ -23,7 +23,7 @@ from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.web.credential_states import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures
 
-_TOLD_FOR_MS = 86_400_000
+_RECENT_MS = 86_400_000
 _WHY_MISSED = say("Either another program read them, or nobody did in time, or an answer was lost on its way.")
 _WHY_MISSED_IN_SNAPSHOT = say(
     "The proxy shows only its newest requests, and more came between two reads: set COLLECTOR_INTERVAL_SECONDS lower."
@@ -194,8 +194,8 @@ def _of_history(history: HistoryStatus | None) -> Iterator[Problem]:
         yield Problem(
             severity="note" if history.state == "away" else "problem",
             title=counted(
-                "The history in Supabase is not written, {number:,} record waits",
-                "The history in Supabase is not written, {number:,} records wait",
+                "The history in Supabase is not written: {number:,} record waits",
+                "The history in Supabase is not written: {number:,} records wait",
                 history.waiting,
             ),
             text=history.sentence,
@@ -259,8 +259,8 @@ def _of_losses(
 
 
 def _is_recent(at_ms: int, now_ms: float) -> bool:
-    """Whether it was within the last day. A time in the future is of a clock that was ahead: it says nothing."""
-    return 0 <= now_ms - at_ms < _TOLD_FOR_MS
+    """Whether it was within the last day. A time in the future comes from a clock that was ahead, and says nothing."""
+    return 0 <= now_ms - at_ms < _RECENT_MS
 
 
 def _of_figures(figures: Figures | None) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
 """Turns a page into an answer: everything inline, and a policy that forbids the rest.
 
-Text in code and templates is English. A page is in the language that the setting names, or in the first one of the
-browser that there is; other languages have a catalogue in ``catalogues/``, read when somebody first asks for it.
+Text in code and templates is English. A page is in the language that the setting names, or with ``auto`` in the
+browser's first choice among ours. Other languages have a catalogue in ``catalogues/``, which is read when somebody
+first asks for it.
 """
 
 import base64
@@ -55,8 +56,8 @@ _COMPILED = Path(__file__).with_name("__pycache__")
 class _Compiled(FileSystemBytecodeCache):
     """Compiled templates beside Python's own compiled files, until a template or the exporter's version changes.
 
-    Compiling takes 100 ms and leaves 2 MiB behind, reading what was compiled 2 ms and a quarter of a MiB. Whoever
-    changes options of Jinja while developing deletes the files.
+    Compiling takes 100 ms and leaves 2 MiB behind; reading compiled files takes 2 ms and a quarter of a MiB. After you
+    change options of Jinja, delete the files.
     """
 
     def dump_bytecode(self, bucket: Bucket) -> None:
@@ -65,7 +66,7 @@ class _Compiled(FileSystemBytecodeCache):
 
 
 def compile_templates() -> None:
-    """Compile all templates now, as pip compiles modules: whoever runs the program may be unable to keep them."""
+    """Compile all templates now, as pip compiles modules: the user who runs the program may be unable to store them."""
     _COMPILED.mkdir(exist_ok=True)
     app = Flask("exporter.web.site")
     add_filters(app)
@@ -76,7 +77,7 @@ def compile_templates() -> None:
 
 
 def add_filters(app: Flask, *, language: str = AUTO) -> None:
-    """Give the templates of ``app`` filters for numbers, and ``language``; ``auto`` is that of the browser."""
+    """Give the templates of ``app`` their filters and the ``language``; ``auto`` means the browser's."""
     environment = app.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.bytecode_cache = _Compiled(str(_COMPILED), f"%s-{__version__}.cache")

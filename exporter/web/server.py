@@ -29,7 +29,7 @@ _LARGEST_REQUEST = 64 * 1024
 _SILENCE_SECONDS = 10
 _STOP_SECONDS = 2
 _PAUSE_SECONDS = 1
-"""After an error: where there is no file handle or thread for a visitor, cheroot would try again at once, for ever."""
+"""The pause after an error: without a free file handle or thread, cheroot would try again at once, for ever."""
 
 _log = structlog.get_logger("exporter.web")
 
@@ -73,7 +73,7 @@ class WebServer:
         try:
             self._server.prepare()
         except OSError as exc:
-            check_address(host, port)  # its reason is one for people
+            check_address(host, port)  # whose error gives a reason that people understand
             raise AddressInUseError(host, port, exc) from exc
         self._thread = threading.Thread(target=self._server.serve, name="web", daemon=True)
 
@@ -107,7 +107,7 @@ class _Connection(HTTPConnection):
     RequestHandlerClass = _Request
 
     def close(self) -> None:
-        """Also drop what the client did not take: from Python 3.13 on, trying again later prints a traceback."""
+        """Also drop what the client did not read: from Python 3.13 on, a late try to send it prints a traceback."""
         super().close()
         with contextlib.suppress(OSError):
             self.wfile.close()
@@ -117,7 +117,7 @@ class _Server(wsgi.Server):
     ConnectionClass = _Connection
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        """Log what cheroot would print, but no clients that leave early or fail in TLS, which is no event."""
+        """Log what cheroot would print, except that a client left early or failed in TLS."""
         if level >= logging.WARNING and not isinstance(sys.exception(), ssl.SSLError):
             _log.log(level, "web_server", message=msg, exc_info=traceback)
             time.sleep(_PAUSE_SECONDS)
@@ -137,7 +137,7 @@ class _Tls(Adapter):
             self._seen = seen
             try:
                 self._context = self._tls.context()
-            except OSError as exc:  # until a renewed certificate has its key
+            except OSError as exc:  # a renewed certificate may come before its key
                 why = f"The new certificate cannot be used ({exc.strerror or exc}); the one from before it is in use."
                 _log.error("certificate_not_reloaded", message=why)
         wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -204,7 +204,7 @@ class _BusyConnections:
             if keep and not cut:
                 try:
                     self._server.put_conn(connection)
-                except ValueError:  # the server has stopped meanwhile, and closes none any more
+                except ValueError:  # the server has stopped meanwhile, and no longer closes connections
                     connection.close()
             else:
                 connection.close()

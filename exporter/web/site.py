@@ -25,8 +25,8 @@ _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 class Site:
     """What the pages need. ``scrape`` renders ``/metrics``: see ``Exposition``.
 
-    ``trigger`` asks for a poll of all proxies now and returns at once. ``reload`` reads the user's files now, and
-    returns a sentence for each that is not in use then. ``proxies`` are the names of those that this exporter reads.
+    ``trigger`` asks for a poll of all proxies now and returns at once. ``reload`` reads the user's files again now, and
+    returns the problems, one sentence each. ``proxies`` are the names of those that this exporter reads.
     ``is_demo``: each page says that its figures are invented. ``language`` is that of the pages: see
     ``exporter.web.rendering``.
     """
@@ -99,8 +99,8 @@ def make_app(site: Site) -> Flask:
 
     @app.get("/sd")
     def discovery() -> Response:
-        # One target: with one for each proxy, this exporter would be scraped as often. Commas surround every name, as
-        # in Prometheus' own discoveries, so that an expression matches whole names.
+        # Only one target: with one for each proxy, Prometheus would scrape this exporter once for each. Commas surround
+        # every name, as in Prometheus' own discoveries, so that an expression matches whole names.
         names = f",{','.join(site.proxies)},"
         return jsonify([{"targets": [request.host], "labels": {"__meta_cliproxy_proxies": names}}])
 

@@ -1,6 +1,6 @@
 """The status page: combines figures, states and problems for the template.
 
-It shows what this process and the ledger know; a view calls no proxy. The page works without JavaScript.
+It shows what this process and the ledger know; opening it calls no proxy. The page works without JavaScript.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -113,9 +113,9 @@ class StatusPage:
 
 
 def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[dict[str, Any]]:
-    """The windows of each account, with its state at each proxy and its worth; or the windows of each limit.
+    """A card for each account (its windows, its state at each proxy and its worth) and for each limit (its windows).
 
-    They are in the order of the first of their rows. Rows name no proxy below the one that the account has.
+    Cards are in the order of their first rows. Rows do not name the proxy if the account has only one.
     """
     cards = []
     for owner in dict.fromkeys(row.owner for row in rows):
@@ -152,7 +152,7 @@ def _spark(measure: Measure, usages: Sequence[Usage]) -> dict[str, str]:
     bars = []
     for index, value in enumerate(values):
         if value > 0:
-            height = max(1.0, value / most * _SPARK_HEIGHT)  # a little is not nothing
+            height = max(1.0, value / most * _SPARK_HEIGHT)  # so that even a little is visible
             bars.append(f"M{index * width} {_SPARK_HEIGHT}v-{height:.1f}h{width - 1}v{height:.1f}z")
     total = measure.write(sum(values))
     return {"title": measure.title, "total": total, "most": measure.write(most), "path": "".join(bars)}

@@ -57,7 +57,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``legend`` has the colour of each name, None for all others; it is empty if bars have one part."""
+    """``legend`` has the colour of each name, and under None that of all others. It is empty if bars have one part."""
 
     bars: Sequence[Bar]
     legend: Mapping[str | None, str]
@@ -86,7 +86,7 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
             if value > 0:
                 height = value / most * _HEIGHT
                 y -= height
-                parts.append(Part(colour, round(y, 2), round(max(height, 0.5), 2)))  # a little is not nothing
+                parts.append(Part(colour, round(y, 2), round(max(height, 0.5), 2)))  # even a little is visible
         bars.append(Bar(round(place * width, 2), round(width * 0.85, 2), parts, "\n".join(lines)))
     return Chart(
         bars=bars,
@@ -100,7 +100,8 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
 def _spread(wanted: Iterable[tuple[str, int]]) -> dict[str, int]:
     """A colour for each name: the wanted one, or the next free one. All are used once before any is used twice.
 
-    The first to come chooses, so names in the order in which the ledger met them keep their colours when more come.
+    The first name chooses first. So names that come in the order in which the ledger met them keep their colours when
+    more appear.
     """
     free: list[int] = []
     found = {}

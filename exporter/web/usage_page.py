@@ -110,7 +110,7 @@ def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Respons
 def list_requests(
     questions: Questions, parameters: Mapping[str, str]
 ) -> tuple[Question, Sequence[Listed], Sequence[Listed]]:
-    """The question, the last failed and the dearest requests that it is about; the latest and the dearest come first.
+    """The question, its last failed requests (the latest first) and its most expensive ones (the dearest first).
 
     Raises QuestionError and LedgerError.
     """
@@ -173,7 +173,7 @@ def _split(arguments: Mapping[str, str], own: Collection[str]) -> tuple[dict[str
 
 
 def _address(path: str, question: Question, given: Mapping[str, str]) -> Address:
-    """The page as it is, with its range even if it is the default."""
+    """The page with its own parameters, and with its range even if that is the default."""
     named = {"range": question.range.name} if question.range.name else {}
     return Address(path, {**named, **given})
 
@@ -191,7 +191,7 @@ _OPPOSITE = {"ascending": "descending", "descending": "ascending"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table; ``href`` asks further about it."""
+    """A row of the table; ``href`` leads to a further question about it."""
 
     name: str
     href: str
@@ -200,7 +200,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``columns`` has the address that sorts by a column. It is sorted ``by`` one; ``left`` rows are not shown."""
+    """``columns`` has the address that sorts by each. The table is sorted ``by`` one; ``left`` rows are not shown."""
 
     columns: Mapping[str, str]
     by: str
@@ -270,6 +270,6 @@ def span_name(range_: Range, zone: tzinfo) -> Sentence:
 
 
 def written(ms: int, zone: tzinfo) -> str:
-    """A moment as an address has it: a day if that begins then, else with its offset."""
+    """A moment as an address has it: only the day if it is the day's first moment, else a time with its offset."""
     at = local_time(ms, zone)
     return f"{at:%Y-%m-%d}" if ms == day_start_ms(at.date(), zone) else at.isoformat(timespec="minutes")

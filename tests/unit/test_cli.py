@@ -141,7 +141,7 @@ def test_wrong_use_is_exit_code_2(arguments: list[str], word: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"]], ids=["no command", "run"])
-def test_without_a_proxy_it_says_what_to_do(arguments: list[str], tmp_path: Path) -> None:
+def test_without_a_proxy_the_exporter_says_what_to_do(arguments: list[str], tmp_path: Path) -> None:
     done = run_command(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""

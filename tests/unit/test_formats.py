@@ -1,4 +1,4 @@
-"""Numbers and times on the page: short, aligned, never rounded to nothing."""
+"""Numbers and times on the page: short, and never rounded to nothing."""
 
 from zoneinfo import ZoneInfo
 

@@ -143,7 +143,7 @@ def test_registered_secrets_never_reach_a_line(log_to: Callable[[str, str], Line
         assert trace not in text
 
 
-def test_tiny_secrets_do_not_blot_out_the_log(log_to: Callable[[str, str], Lines]) -> None:
+def test_secrets_of_a_few_characters_do_not_black_out_the_log(log_to: Callable[[str, str], Lines]) -> None:
     lines = log_to("info", "logfmt")
     logs.add_secrets(["", "a"])
     structlog.get_logger().info("a banana")

@@ -1,4 +1,4 @@
-"""Sentences are plain English for readers of the code's answers, and hold what a page needs to translate them."""
+"""Sentences are plain English text, and hold what a page needs to translate them."""
 
 import copy
 import pickle

@@ -1,8 +1,8 @@
 """The predecessor's two tables of limits: ``rate_limit_configs`` and, for older dashboards, ``rate_limit_status``.
 
-The ledger takes over the rows of the first, and manual resets are written back. The second says what is left of them.
-The ledger has the use of this exporter's proxies; the project is asked for the use of other exporters' proxies in the
-same windows, so that all exporters of a project write the same figures.
+The ledger takes over the rows of the first, and manual resets are written back. The second says what is left of each
+limit. The ledger has the use of this exporter's proxies; the project is asked for the use of other exporters' proxies
+in the same windows, so that all exporters of a project write the same figures.
 """
 
 from collections.abc import Sequence
@@ -116,9 +116,9 @@ def _write(remote: Remote, rows: Sequence[Row]) -> Sequence[Row]:
 def _status(measured: Measured, *, now_ms: int) -> Row:
     """The row of a limit, in the predecessor's words and figures.
 
-    What is left is that of the first budget, never below 0, and in percent, rounded down; the other unit is 0, as in
-    the predecessor. A limit without one is never used up. The words are ``1,234/800,000 Tokens``, ``12/80 Requests``,
-    or without a budget ``Used: 1,234T / 12R``.
+    It has what is left of the first budget, at least 0, and the same in percent, rounded down; the other unit is 0, as
+    in the predecessor. A limit without a budget is never used up. The words are ``1,234/800,000 Tokens``,
+    ``12/80 Requests``, or without a budget ``Used: 1,234T / 12R``.
     """
     used = measured.used
     left = {Unit.TOKENS: 0, Unit.REQUESTS: 0}

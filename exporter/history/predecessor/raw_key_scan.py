@@ -1,6 +1,6 @@
 """Finds rows of the predecessor that hold raw API keys and account names.
 
-The exporter only looks for them. They are the user's, whose older front end shows their figures.
+The exporter only looks for them. They belong to the user, whose older front end shows their figures.
 """
 
 from collections.abc import Callable

@@ -11,7 +11,7 @@ _NO_KEY = "unknown"
 def take_over(remote: Remote, name_store: NameStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
     """Take over the rows of the predecessor's last snapshot, unless that has been done. Raises HistoryError.
 
-    They are under the client's raw key there, and under its masked name here.
+    The predecessor's rows are under the client's raw key, ours are under its masked name.
     """
     if remote.first("usage_totals_old", "model", newest="model", where={}) is not None:
         return

@@ -104,7 +104,7 @@ def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Pa
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
 
 
-def test_check_config_tells_that_the_hash_key_is_damaged(server: SteeredServer, tmp_path: Path) -> None:
+def test_check_config_reports_a_damaged_hash_key(server: SteeredServer, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "hash.key").write_text("no key\n")
     settings = _settings(tmp_path, server.url)
@@ -122,7 +122,7 @@ main(["check-config"])
 """
 
 
-def test_check_config_tells_a_full_disk(server: SteeredServer, tmp_path: Path) -> None:
+def test_check_config_reports_a_full_disk(server: SteeredServer, tmp_path: Path) -> None:
     env = environment(_settings(tmp_path, server.url) | {"EXPORTER_PORT": "0"})
     command = [*PYTHON, "-c", _ON_A_FULL_DISK]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
@@ -134,7 +134,7 @@ def test_check_config_tells_a_full_disk(server: SteeredServer, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_config_refuses_a_notification_url_that_the_run_refuses(server: SteeredServer, tmp_path: Path) -> None:
+def test_check_config_refuses_a_notification_url_that_a_run_refuses(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url) | {"EXPORTER_NOTIFY_URLS": "nonsense"}
     done = run_command("check-config", cwd=tmp_path, **settings)
     assert done.returncode == 2
@@ -229,7 +229,7 @@ def test_check_config_reports_that_publishing_is_off(server: SteeredServer, tmp_
     assert "problem: proxy default does not record usage: set usage-statistics-enabled: true" in done.stdout
 
 
-def test_check_config_reports_that_nobody_listens(tmp_path: Path) -> None:
+def test_check_config_reports_a_proxy_that_does_not_answer(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, url))
     assert done.returncode == 1

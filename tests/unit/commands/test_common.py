@@ -24,13 +24,13 @@ def load_from(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Loade
     return load()
 
 
-def test_the_path_is_below_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_path_is_below_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text(GOOD)
     settings = load_from(monkeypatch, {"EXPORTER_PRICES_FILE": "prices.yaml"}).require()
     assert settings.exporter_prices_file == tmp_path / "prices.yaml"
 
 
-def test_the_path_in_the_configuration_file_is_below_that_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_path_in_the_configuration_file_is_below_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "prices.yaml").write_text(GOOD)
     (tmp_path / "conf" / "exporter.yaml").write_text("exporter_prices_file: prices.yaml\nexporter_prices_refresh: no\n")

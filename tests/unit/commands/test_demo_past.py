@@ -1,4 +1,4 @@
-"""The demo's past: a month that is there from the start, once, in periods and reports but not in the counters."""
+"""The demo's past: a month that is there from the start, booked once, in periods and reports but not in counters."""
 
 import shutil
 from collections import Counter
@@ -77,7 +77,7 @@ def test_each_of_the_thirty_days_has_requests_before_a_proxy_answers(past: Setti
         assert max(moments) < now_ms
 
 
-def test_the_past_is_in_no_counter_and_knows_each_account(past: Settings, clock: TurnableClock) -> None:
+def test_the_past_is_in_no_counter_and_uses_each_account(past: Settings, clock: TurnableClock) -> None:
     with _ledger(past, clock) as ledger:
         assert (ledger.totals.series, ledger.flow("demo").backfilled) == ({}, ALL)
         used = [each for each in SHOWN if each.share or each.trouble == "shrinks"]
@@ -87,18 +87,18 @@ def test_the_past_is_in_no_counter_and_knows_each_account(past: Settings, clock:
 
 
 def test_the_past_shows_what_windows_are_worth_and_that_a_limit_shrank(past: Settings, clock: TurnableClock) -> None:
-    _is_known(past, clock)
+    _check_worth(past, clock)
 
 
-def test_the_past_shows_it_at_another_hour_too(settings: Settings, clock: TurnableClock) -> None:
+def test_at_another_hour_the_past_shows_the_same_without_a_warning(settings: Settings, clock: TurnableClock) -> None:
     clock.advance(3600 * 30)
     with capture_logs() as logged:
         book_demo_past(settings, clock)
-    _is_known(settings, clock)
+    _check_worth(settings, clock)
     assert [each for each in logged if each["log_level"] == "warning"] == [], "nothing of it is news"
 
 
-def _is_known(settings: Settings, clock: TurnableClock) -> None:
+def _check_worth(settings: Settings, clock: TurnableClock) -> None:
     with _ledger(settings, clock) as ledger:
         board = LimitBoard(ledger=ledger, shown_names=ShownNames(ledger.name_store, demo_aliases(), str), clock=clock)
         board.refresh()

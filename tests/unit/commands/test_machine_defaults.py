@@ -1,4 +1,4 @@
-"""Where the data is and which time zone applies if no setting says so."""
+"""Where the data is, and which time zone applies, if no setting says so."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_a_killed_exporter_does_not_count_as_running(home: dict[str, str], cwd: 
         assert not left.exists()
 
 
-def test_with_several_exporters_none_is_chosen_without_a_warning(
+def test_with_several_exporters_a_warning_names_their_directories(
     home: dict[str, str], cwd: Path, tmp_path: Path
 ) -> None:
     locks = [DataDirectoryLock(tmp_path / name) for name in ("one", "two")]
@@ -99,7 +99,7 @@ def test_with_several_exporters_none_is_chosen_without_a_warning(
         lock.release()
 
 
-def test_a_demo_is_found_by_commands_and_stops_no_exporter(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
+def test_commands_find_a_running_demo_and_starts_ignore_it(home: dict[str, str], cwd: Path, tmp_path: Path) -> None:
     lock = DataDirectoryLock(tmp_path / "data" / "demo")
     with announced(home, tmp_path / "data" / "demo", is_demo=True):
         found = find_data_dir(home, cwd=cwd)
@@ -120,7 +120,7 @@ def test_a_running_demo_hides_no_ledger_of_the_users_own(home: dict[str, str], c
     lock.release()
 
 
-def test_a_read_only_place_announces_nothing(tmp_path: Path) -> None:
+def test_an_exporter_starts_even_if_it_cannot_announce_itself(tmp_path: Path) -> None:
     with announced({"XDG_DATA_HOME": "/proc/nowhere"}, tmp_path, is_demo=False):
         pass
 
@@ -154,5 +154,5 @@ def _zone(tmp_path: Path, *, tz: str = "", link: str = "", text: str = "") -> st
         ({"tz": "/etc/passwd"}, None),
     ],
 )
-def test_the_machines_zone_is_the_first_that_has_a_name(tmp_path: Path, says: dict[str, str], zone: str | None) -> None:
+def test_the_machines_zone_is_the_first_known_name(tmp_path: Path, says: dict[str, str], zone: str | None) -> None:
     assert _zone(tmp_path, **says) == zone

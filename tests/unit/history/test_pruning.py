@@ -1,4 +1,4 @@
-"""Pruning in Supabase: it can be stopped after each call that takes long."""
+"""Pruning in Supabase: the exporter can stop after each call that deletes rows."""
 
 from collections.abc import Iterator
 from datetime import UTC
@@ -27,7 +27,7 @@ class _Project(Remote):
         return iter(())
 
 
-def test_pruning_may_end_after_each_call_that_deletes(tmp_path: Path) -> None:
+def test_pruning_can_be_stopped_after_each_call_that_deletes(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
     project = _Project(iter([5, 0, 7, 0, 0, 0]))

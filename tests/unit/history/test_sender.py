@@ -1,4 +1,4 @@
-"""The exporter sends the history what the ledger holds, at any moment, and only what the project keeps."""
+"""What is sent to the history: at any moment only what the ledger holds, and only what the project keeps."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -51,7 +51,7 @@ class _Bench:
         self._sender = Sender(ends, "p", "p", "owner")
 
     def send(self) -> list[str]:
-        """Send until nothing waits; the functions that were called."""
+        """Send until nothing waits. Returns the functions that were called."""
         self.project.calls.clear()
         while self._sender.send():
             pass
@@ -80,8 +80,8 @@ def test_a_name_that_may_be_rolled_back_is_not_sent(tmp_path: Path) -> None:
     assert {kind for kind, _ in before} == {"client", "credential"}
 
 
-def test_of_a_providers_window_only_what_the_project_keeps_is_sent(bench: _Bench) -> None:
-    """Its table has no place for what an account has spent, so that stays here."""
+def test_only_what_the_project_keeps_of_a_providers_window_is_sent(bench: _Bench) -> None:
+    """The project's table has no column for what an account has spent, so that stays in the ledger."""
     (credential,) = bench.ledger.name_store.credentials.values()
     reading = Reading(
         window="month",

@@ -62,7 +62,7 @@ def gateway() -> Iterator[_Gateway]:
         (500, {"code": "XX000", "message": "internal error"}, "other"),
     ],
 )
-def test_an_answer_has_the_reason_of_its_code_or_else_of_its_status(
+def test_a_failed_call_has_the_reason_of_its_code_or_else_of_its_status(
     gateway: _Gateway, status: int, body: object, reason: str
 ) -> None:
     gateway.status, gateway.body = status, body

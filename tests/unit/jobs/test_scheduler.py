@@ -125,7 +125,7 @@ def test_a_job_that_fails_is_logged_and_runs_again(log: io.StringIO) -> None:
     assert "planted" in lines[0]
 
 
-def test_a_full_disk_is_told_once_until_there_is_room_again_and_is_no_fault_of_the_exporter(log: io.StringIO) -> None:
+def test_a_full_disk_is_logged_once_until_there_is_room_again_and_without_a_traceback(log: io.StringIO) -> None:
     job = _Job("writer")
     job.fails = LedgerFullError("The disk is full.")
     with _looping(job):
@@ -165,7 +165,7 @@ def test_a_stop_lets_the_run_in_progress_finish_and_begins_no_other() -> None:
 
 @contextmanager
 def _zone(name: str) -> Iterator[Callable[[str], None]]:
-    """The machine's zone is ``name`` until the test sets another, which moves the local clock and needs no rights."""
+    """Make ``name`` the machine's zone. A test may set another one: that moves the local clock and needs no rights."""
 
     def put(zone: str | None) -> None:
         if zone is None:

@@ -30,10 +30,10 @@ def test_a_flag_overrides_the_environment_and_is_named(tmp_path: Path, argument:
     assert problem in _check(tmp_path, argument)
 
 
-def test_an_address_without_host_is_every_interface(tmp_path: Path) -> None:
+def test_an_address_without_a_host_means_every_interface(tmp_path: Path) -> None:
     assert "can read usage, costs and labels" in _check(tmp_path, "--web.listen-address=:9400")
 
 
 @pytest.mark.parametrize("address", ["9400", "host", "host:", "host:http"])
-def test_an_address_is_host_and_port(tmp_path: Path, address: str) -> None:
+def test_an_address_without_host_and_port_is_refused(tmp_path: Path, address: str) -> None:
     assert "Write HOST:PORT" in _check(tmp_path, "--web.listen-address", address)

@@ -16,7 +16,7 @@ def _write(directory: Path, files: dict[str, str]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def test_nothing_set_is_valid_and_has_no_proxy(tmp_path: Path) -> None:
+def test_without_any_settings_the_defaults_are_valid_and_name_no_proxy(tmp_path: Path) -> None:
     loaded = load_settings({}, cwd=tmp_path)
     settings = loaded.require()
     assert (settings.proxies, loaded.warnings, set(loaded.origins.values())) == ((), [], {"default"})
@@ -250,13 +250,13 @@ def test_a_directory_named_like_the_env_file_is_no_problem(tmp_path: Path) -> No
         pytest.param({"CLIPROXY_URL": "http://a", "CLIPROXY_MANAGEMENT_KEY": " "}, id="an empty key"),
     ],
 )
-def test_url_without_key_names_both(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_url_without_a_key_is_reported_with_the_missing_setting(tmp_path: Path, environ: dict[str, str]) -> None:
     (problem,) = load_settings(environ, cwd=tmp_path).problems
     assert problem.setting == "CLIPROXY_URL"
     assert problem.fix == "Set CLIPROXY_MANAGEMENT_KEY too."
 
 
-def test_url_without_key_is_only_noted_when_the_file_lists_proxies(tmp_path: Path) -> None:
+def test_a_url_without_a_key_is_only_noted_if_the_file_lists_proxies(tmp_path: Path) -> None:
     _write(tmp_path, {"c.yaml": "proxies: [{name: office, url: 'http://b', management_key: some-key}]"})
     loaded = load_settings({"EXPORTER_CONFIG": "c.yaml", "CLIPROXY_URL": "http://a"}, cwd=tmp_path)
     assert [proxy.name for proxy in loaded.require().proxies] == ["office"]
@@ -288,7 +288,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "exporter.example"])  # noqa: S104
-def test_an_open_port_gets_a_warning_that_says_what_it_shows(host: str, tmp_path: Path) -> None:
+def test_an_open_port_gets_a_warning_that_says_what_others_can_read(host: str, tmp_path: Path) -> None:
     (warning,) = load_settings({"EXPORTER_HOST": host}, cwd=tmp_path).warnings
 
     assert warning.setting == "EXPORTER_HOST"
@@ -309,7 +309,7 @@ def test_a_protected_port_gets_no_warning(settings: dict[str, str], tmp_path: Pa
     assert load_settings(settings, cwd=tmp_path).warnings == []
 
 
-def test_a_token_that_cannot_be_read_is_no_open_port(tmp_path: Path) -> None:
+def test_an_unreadable_token_causes_no_warning_of_an_open_port(tmp_path: Path) -> None:
     loaded = load_settings({"EXPORTER_HOST": "::", "EXPORTER_TOKEN_FILE": "missing"}, cwd=tmp_path)
     assert ([problem.setting for problem in loaded.problems], loaded.warnings) == (["EXPORTER_TOKEN_FILE"], [])
 

@@ -81,7 +81,7 @@ proxies:
     assert [proxy.source for proxy in loaded.require().proxies] == ["subscribe", "queue", "subscribe"]
 
 
-def test_one_setting_turns_on_questions_for_all_proxies_or_for_one(tmp_path: Path) -> None:
+def test_questions_to_providers_can_be_turned_on_for_all_proxies_or_for_one(tmp_path: Path) -> None:
     rows = "".join(
         f"- {{name: {name}, url: 'http://{name}', management_key: planted{quotas}}}\n"
         for name, quotas in (("a", ", quotas: Active"), ("b", ", quotas: passive"), ("c", ""))
@@ -121,7 +121,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             "sk-planted-0: 1", 1, "unknown name", "A name is unknown here.", id="a key as a name is not shown"
         ),
         pytest.param("proxys: []", 1, "proxys", "Did you mean proxies?", id="misspelt list"),
-        pytest.param("exporter_config: x", 1, "exporter_config", "Set EXPORTER_CONFIG in the env", id="itself"),
+        pytest.param("exporter_config: x", 1, "exporter_config", "Set EXPORTER_CONFIG in the env", id="its own path"),
         pytest.param("exporter_port: [1]", 1, "exporter_port", "not a single value", id="list for a value"),
         pytest.param(
             "\nexporter_port: x",

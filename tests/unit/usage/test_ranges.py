@@ -172,7 +172,7 @@ def test_too_many_steps_are_refused() -> None:
         steps(years, "day", zone=_BERLIN)
 
 
-def test_the_chart_has_steps_that_fit() -> None:
+def test_the_steps_of_the_chart_fit_the_length_of_the_range() -> None:
     units = [
         fitting_unit(named_range(name, now_ms=_ms("2026-11-24"), zone=_BERLIN)) for name in ("24h", "7d", "2026-10")
     ]

@@ -176,7 +176,7 @@ def test_the_forecast_of_the_month_is_its_use_so_far_plus_the_rest_at_the_pace_o
     assert expected[Billing.SUBSCRIPTION] == pytest.approx(500 * (1 + left_days / 7.510416667), abs=1)
 
 
-def test_the_forecast_of_what_is_not_in_use_any_more_is_nothing(bench: UsageBench) -> None:
+def test_the_forecast_of_what_is_no_longer_in_use_is_nothing(bench: UsageBench) -> None:
     _one(bench, days_ago=30, nano_usd=10**9)
 
     assert bench.answer({}).expected == dict.fromkeys(Billing, 0)

@@ -244,7 +244,7 @@ def test_the_last_day_is_drawn_once_there_is_a_request(books: Books) -> None:
 @pytest.mark.parametrize(
     ("billings", "says"), [((Billing.UNKNOWN,), False), ((Billing.METERED, Billing.SUBSCRIPTION), True)]
 )
-def test_only_several_kinds_of_cost_are_said_to_be_never_added_up(
+def test_the_page_says_that_costs_are_never_added_up_only_if_there_are_several_kinds(
     books: Books, billings: tuple[Billing, ...], says: bool
 ) -> None:
     books.book(*(books.record(billing=billing, nano_usd=1) for billing in billings))

@@ -79,7 +79,7 @@ def test_a_gap_is_shown_for_a_day() -> None:
     assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
 
 
-def test_a_longer_retention_is_advised_only_where_there_is_one() -> None:
+def test_a_longer_retention_is_advised_unless_it_is_the_longest_already() -> None:
     flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
     for seconds in (60, 3600):
         [gap] = _find(statuses=[replace(_WELL, retention_seconds=seconds)], flows={"home": flow}, now_ms=_NOW_MS)
@@ -87,12 +87,12 @@ def test_a_longer_retention_is_advised_only_where_there_is_one() -> None:
         assert ("Set redis-usage-queue-retention-seconds" in gap.text) == (seconds < 3600)
 
 
-def test_a_loss_in_the_future_was_noted_by_a_clock_that_was_ahead() -> None:
+def test_a_loss_in_the_future_is_not_shown_because_its_clock_was_ahead() -> None:
     flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000, missed=5, missed_ms=_NOW_MS)
     assert _find(flows={"home": flow}, now_ms=_NOW_MS - 1) == []
 
 
-def test_a_time_without_a_subscription_has_its_own_words() -> None:
+def test_a_time_without_a_subscription_is_not_called_a_time_without_reading() -> None:
     status = replace(_WELL, source_is_pushed=True)
     flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
     [gap] = _find(statuses=[status], flows={"home": flow}, now_ms=_NOW_MS)
@@ -230,7 +230,7 @@ def test_what_waits_at_any_proxy_comes_before_what_was_lost() -> None:
         pytest.param(
             {"status": "error", "unavailable": True, "retry_ms": _NOW_MS - 1}, "up", True, None, id="the wait is over"
         ),
-        pytest.param({"status": "error", "unavailable": True}, "unavailable", False, None, id="no end is told"),
+        pytest.param({"status": "error", "unavailable": True}, "unavailable", False, None, id="its end is unknown"),
         pytest.param({"status": "error"}, "partly failing", True, None, id="one model waits"),
     ],
 )
@@ -269,13 +269,13 @@ def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
     assert several.names == ("team: team-claude, team-codex",)
 
 
-def test_requests_that_are_not_fully_priced_need_not_cost_more() -> None:
+def test_requests_that_are_not_fully_priced_usually_cost_more() -> None:
     [problem] = _find(figures=_figures(unpriced={"m": 1}))
     assert "their service tier" in problem.text
     assert "usually higher" in problem.text
 
 
-def test_a_price_list_says_itself_which_prices_are_in_use() -> None:
+def test_the_problem_of_a_price_list_is_shown_in_its_own_words() -> None:
     sentence = "The price feed gave no complete answer. Prices that were fetched before stay in use."
     assert [problem.text for problem in _find(prices=SimpleNamespace(problems=[sentence]))] == [sentence]
 

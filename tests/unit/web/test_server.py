@@ -1,4 +1,4 @@
-"""Connections after their answer, requests that are none, a machine without resources. Other tests go over HTTP."""
+"""Connections after their answer, malformed requests, a machine without resources. Other tests go over HTTP."""
 
 import errno
 import socket
@@ -83,7 +83,7 @@ def _connected(server: WebServer) -> socket.socket:
 @pytest.mark.parametrize(
     "request_", [b"GET //[x HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\r\n folded: header\r\n\r\n"]
 )
-def test_a_request_that_is_none_is_refused_and_not_logged(served: WebServer, log: _Log, request_: bytes) -> None:
+def test_a_malformed_request_is_refused_and_not_logged(served: WebServer, log: _Log, request_: bytes) -> None:
     with _connected(served) as client, client.makefile("rb") as answer:
         client.sendall(request_)
         assert answer.readline() == b"HTTP/1.1 400 Bad Request\r\n"
@@ -119,7 +119,7 @@ def test_without_a_free_thread_a_connection_is_given_up(monkeypatch: pytest.Monk
     busy.stop(0)
 
 
-def test_what_a_client_did_not_take_is_not_sent_later(served: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_client_did_not_read_is_not_sent_later(served: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """From Python 3.13 on, a late try to send it prints a traceback."""
     left: list[socket.SocketIO] = []
 
@@ -134,7 +134,7 @@ def test_what_a_client_did_not_take_is_not_sent_later(served: WebServer, monkeyp
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
-def test_an_address_of_another_machine_is_not_one_that_another_exporter_uses(host: str) -> None:
+def test_an_address_of_another_machine_is_not_reported_as_in_use_by_another_exporter(host: str) -> None:
     with pytest.raises(AddressInUseError, match="Set EXPORTER_HOST to an address of this machine") as caught:
         check_address(host, 0)
     assert "another exporter" not in str(caught.value)

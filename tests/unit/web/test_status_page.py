@@ -78,7 +78,7 @@ def _assert_is_a_page(page: Outline) -> None:
     assert set(page.references) <= set(page.ids)
 
 
-def test_without_a_proxy_it_says_so(web: WebBench) -> None:
+def test_without_a_proxy_the_page_says_so(web: WebBench) -> None:
     page = _page(web)
     _assert_is_a_page(page)
     assert "No proxy is configured." in page.text
@@ -115,7 +115,7 @@ def test_text_from_outside_stays_text(web: WebBench, hostile: str) -> None:
     assert not [value for name, value in page.attributes if name in {"href", "src"} and value.startswith("java")]
 
 
-def test_it_loads_nothing_from_elsewhere(web: WebBench) -> None:
+def test_the_page_loads_nothing_from_elsewhere(web: WebBench) -> None:
     web.statuses = [ProxyStatus(name="n")]
     addresses = [value for name, value in _page(web).attributes if name in {"href", "src", "action", "data"}]
     assert all(value.startswith(("/", "#", "data:")) and not value.startswith("//") for value in addresses)

@@ -207,12 +207,12 @@ def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> N
     ]
 
 
-def test_without_known_figures_there_is_no_section(web: WebBench) -> None:
+def test_without_known_figures_there_is_no_section_about_worth(web: WebBench) -> None:
     _listed(web, "anna")
     assert _worth(web, Board()) == []
 
 
-def test_with_several_proxies_the_line_names_its_own(web: WebBench) -> None:
+def test_with_several_proxies_the_line_of_an_account_names_its_proxy(web: WebBench) -> None:
     _listed(web, "anna")
     _listed(web, "bob", proxy="q")
     keys = [CredentialLabels("p", "claude-anna", "claude"), CredentialLabels("q", "claude-bob", "claude")]
@@ -224,7 +224,7 @@ def test_with_several_proxies_the_line_names_its_own(web: WebBench) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_a_hostile_name_is_only_text_there(web: WebBench, hostile: str) -> None:
+def test_a_hostile_name_is_only_text_in_the_section_about_worth(web: WebBench, hostile: str) -> None:
     window = ProviderWindow("p", hostile, hostile, hostile, "7d")
     (line,) = _worth(web, Board(worth={window: _worth_of(1, 1, 1)}))
     assert unescape(line) == f"{hostile} {hostile} 100% of its windows: 7d {hostile} $1.00 ($1.00 to $1.00)"
@@ -272,7 +272,7 @@ def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: 
     assert [line.split()[0] for line in _worth(web, board)] == ["claude-carl"]
 
 
-def test_with_several_proxies_the_heading_of_an_account_names_its_own_once(web: WebBench) -> None:
+def test_with_several_proxies_the_heading_of_an_account_names_its_proxy_once(web: WebBench) -> None:
     _listed(web, "anna")
     _listed(web, "bob", proxy="q")
     [(id_, account)] = web.statuses[0].accounts
@@ -300,7 +300,7 @@ def test_the_range_of_a_worth_is_explained_where_there_is_one(web: WebBench) -> 
     assert range_note in client.get("/").text
 
 
-def test_an_account_whose_window_is_used_up_is_not_called_up_whatever_its_proxy_says(web: WebBench) -> None:
+def test_an_account_whose_window_is_used_up_is_called_used_up_even_if_its_proxy_calls_it_active(web: WebBench) -> None:
     _listed(web, "anna", "carl")
     listed = web.statuses[0].accounts
     accounts = tuple((id_, msgspec.structs.replace(account, status="active")) for id_, account in listed)
@@ -322,7 +322,7 @@ def test_an_account_whose_window_is_used_up_is_not_called_up_whatever_its_proxy_
     assert of_carl == "claude-carl up"
 
 
-def test_an_account_that_waits_less_long_than_its_window_is_used_up_until_that_resets(web: WebBench) -> None:
+def test_an_account_is_used_up_until_its_window_resets_even_if_its_proxy_waits_less_long(web: WebBench) -> None:
     _listed(web, "anna")
     status = web.statuses[0]
     ((id_, account),) = status.accounts

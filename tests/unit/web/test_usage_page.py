@@ -111,7 +111,7 @@ def test_the_kinds_of_tokens_add_up_to_all_tokens(bench: UsageBench, client: Fla
 
 
 @pytest.mark.usefixtures("bench")
-def test_a_name_that_is_not_in_use_needs_no_day_for_its_forecast(client: FlaskClient) -> None:
+def test_the_forecast_of_an_unused_name_asks_for_no_day_of_use(client: FlaskClient) -> None:
     text = client.get("/usage?client=nobody").text
 
     assert "By its end" in text
@@ -119,7 +119,7 @@ def test_a_name_that_is_not_in_use_needs_no_day_for_its_forecast(client: FlaskCl
 
 
 @pytest.mark.usefixtures("bench")
-def test_kinds_of_billing_have_no_sum(bench: UsageBench, client: FlaskClient) -> None:
+def test_kinds_of_billing_are_never_added_up(bench: UsageBench, client: FlaskClient) -> None:
     usage = bench.answer({"range": "30d"}).usage
     costs = [usage.cost(billing) for billing in Billing]
     text = client.get("/usage?range=30d").text
