@@ -8,10 +8,11 @@ def listed(columns: Iterable[str], prefix: str = "") -> str:
     return ", ".join(prefix + column for column in columns)
 
 
-def insert(table: str, columns: Sequence[str], *, replace: bool = False) -> str:
-    """The statement that inserts a row of ``columns``, in this order, or replaces the one with its key."""
+def insert(table: str, columns: Sequence[str], *, rows: int = 1, replace: bool = False) -> str:
+    """The statement that inserts ``rows`` of ``columns``, in this order, or replaces those with their keys."""
     verb = "insert or replace" if replace else "insert"
-    return f"{verb} into {table} ({listed(columns)}) values ({listed('?' * len(columns))})"
+    row = f"({listed('?' * len(columns))})"
+    return f"{verb} into {table} ({listed(columns)}) values {listed([row] * rows)}"
 
 
 def insert_named(table: str, columns: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ either booked or still there.
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -27,7 +28,9 @@ _FILLED = ENTRY[1:]
 
 # Not "or ignore", which would swallow every constraint.
 _KNOWN_STAYS = "on conflict (ts_ms, fingerprint) do nothing"
-_INSERT_ENTRY = f"{insert('entry', _FILLED)} {_KNOWN_STAYS}"
+_TOGETHER = 25
+"""Entries per statement where there are that many: each takes a third less time than by a statement of its own."""
+_INSERT_ENTRY, _INSERT_TOGETHER = (f"{insert('entry', _FILLED, rows=n)} {_KNOWN_STAYS}" for n in (1, _TOGETHER))
 _INSERT_RESTORED = f"{insert_named('entry', ENTRY)} {_KNOWN_STAYS}"
 _FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
 _SUMS_OF_ENTRIES = f"sum(e.counted), {', '.join(f'sum(e.{column})' for column in AMOUNTS)}"
@@ -180,7 +183,10 @@ def _count_by_credential(change: Change, series: Sequence[int], records: Sequenc
 
 def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]], *, before: int) -> None:
     """Insert ``rows``, in a transaction that has inserted nothing else after the entry with the id ``before``."""
-    if connection.executemany(_INSERT_ENTRY, rows).rowcount == len(rows):
+    odd = len(rows) % _TOGETHER
+    together = [[*chain.from_iterable(rows[at : at + _TOGETHER])] for at in range(odd, len(rows), _TOGETHER)]
+    inserts = ((_INSERT_ENTRY, rows[:odd]), (_INSERT_TOGETHER, together))
+    if sum(connection.executemany(*each).rowcount for each in inserts) == len(rows):
         return
     # Equal records: none among 20,000 recorded ones, but CPA does not rule them out. Rare enough to go one by one.
     connection.execute("delete from entry where id > ?", (before,))

@@ -46,6 +46,16 @@ def test_equal_records_are_all_new_because_a_queue_forgets_what_it_gave(tmp_path
     check_sums(ledger)
 
 
+@pytest.mark.parametrize("equal", [[], [60, 1]])
+def test_a_large_body_is_booked_whole_and_in_its_order(tmp_path: Path, equal: list[int]) -> None:
+    ledger = open_ledger(tmp_path)
+    sent = [*range(1, 61), *equal]
+    take(intake_of(ledger), [GOOD | {"latency_ms": ms} for ms in sent])
+    with ledger.reading() as connection:
+        assert [ms for (ms,) in connection.execute("select latency_ms from entry order by id")] == sent
+    check_sums(ledger)
+
+
 def test_records_of_two_proxies_are_two_records(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     for proxy in ("one", "two"):
