@@ -49,13 +49,16 @@ class Parts:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(
+        ledger = Ledger(
             self.settings.exporter_data_dir / FILE_NAME,
             clock=self.clock,
             zone=self.settings.zone,
             max_label_sets=self.settings.exporter_max_label_sets,
             alone=self.alone,
         )
+        asked = self.settings.asked_proxies
+        ledger.quotas.unasked = {proxy.name for proxy in self.settings.proxies if proxy not in asked}
+        return ledger
 
     @cached_property
     def pseudonyms(self) -> Pseudonyms:
