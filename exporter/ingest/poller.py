@@ -142,7 +142,8 @@ class Poller:
             self._queue.work_off()
         except LedgerError as exc:
             if self._queue.unsaved:
-                _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
+                message = f"They were in memory only, and are missing from all figures. {exc}"
+                _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=message)
         self._losses.restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._losses.read_at is not None and last_ms is not None:
