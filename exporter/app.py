@@ -24,7 +24,6 @@ from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.normalize.pseudonyms import sign_of_key
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS
@@ -205,11 +204,8 @@ class Exporter:
         self._note_aliases()
 
     def _note_aliases(self) -> None:
-        """Note the aliases in the ledger, so that a client with one keeps it, and its past, under another hash key."""
-        shown_names, version = self.parts.shown_names, self.parts.shown_names.version
-        if version != self._noted_names:
-            sign = sign_of_key(self.parts.pseudonyms.of)
-            self.parts.ledger.note_aliases(shown_names.aliases_of_clients(), key_sign=sign)
+        if (version := self.parts.shown_names.version) != self._noted_names:
+            self.parts.note_aliases()
             self._noted_names = version
 
     def _prune(self) -> None:

@@ -9,8 +9,10 @@ from exporter.sentences import Sentence, say
 _CENT, _HUNDREDTH_OF_A_CENT = Decimal("0.01"), Decimal("0.0001")
 
 
-def usd(nano_usd: int) -> str:
-    """Money: 2 decimals, 4 below a dollar."""
+def usd(nano_usd: int | None) -> str:
+    """Money: 2 decimals, 4 below a dollar; a dash if it is not known."""
+    if nano_usd is None:
+        return "\N{EN DASH}"
     if nano_usd == 0:
         return "$0.00"
     dollars = Decimal(nano_usd).scaleb(-9)

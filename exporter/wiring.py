@@ -22,7 +22,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_limits import SupabaseLimits
-from exporter.normalize.pseudonyms import Pseudonyms, load_hash_key
+from exporter.normalize.pseudonyms import Pseudonyms, load_hash_key, sign_of_key
 from exporter.pricing.pricer import Pricer, open_prices
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -49,13 +49,16 @@ class Parts:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(
+        ledger = Ledger(
             self.settings.exporter_data_dir / FILE_NAME,
             clock=self.clock,
             zone=self.settings.zone,
             max_label_sets=self.settings.exporter_max_label_sets,
             alone=self.alone,
         )
+        asked = self.settings.asked_proxies
+        ledger.quotas.unasked = {proxy.name for proxy in self.settings.proxies if proxy not in asked}
+        return ledger
 
     @cached_property
     def pseudonyms(self) -> Pseudonyms:
@@ -71,6 +74,11 @@ class Parts:
             file=self.settings.exporter_config,
             nearest_pseudonym=self.pseudonyms.nearest,
         )
+
+    def note_aliases(self) -> None:
+        """Note the aliases in the ledger, so that a client with one keeps it, and its past, under another hash key."""
+        aliases, sign = self.shown_names.aliases_of_clients(), sign_of_key(self.pseudonyms.of)
+        self.ledger.note_aliases(aliases, key_sign=sign)
 
     @cached_property
     def prices(self) -> Pricer:

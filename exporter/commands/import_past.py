@@ -55,6 +55,8 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
             stack.callback(_lock(settings).release)
         ledger = stack.enter_context(closing(parts.ledger))
         _check_proxy(settings, ledger, name)
+        if not dry_run:
+            parts.note_aliases()
         past = PastImport(
             name, ledger=ledger, pricer=parts.prices, clock=parts.clock, zone=settings.zone, dry_run=dry_run
         )

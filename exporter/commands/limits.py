@@ -32,8 +32,8 @@ def limits(context: click.Context) -> None:
             print_table(_HEAD, rows, right=_RIGHT)
         else:
             click.echo(
-                "There are no limits yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
-                " table rate_limit_configs in Supabase has any."
+                "No limit is in force: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
+                " table rate_limit_configs in Supabase has one without a mistake."
             )
         for id_ in board.current.unmatched:
             click.echo(f"note: no usage so far counts against the limit {id_}.", err=True)

@@ -72,7 +72,7 @@ def _cells(usage: Usage, billings: Sequence[Billing]) -> tuple[str, ...]:
         formats.share(usage.total.failed_share),
         formats.short(usage.total.tokens),
         formats.share(usage.total.cache_share),
-        *(formats.usd(usage.cost(billing)) for billing in billings),
+        *(formats.usd(usage[billing].cost) for billing in billings),
     )
 
 

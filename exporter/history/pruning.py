@@ -25,7 +25,7 @@ def prune_task(remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, da
 
     def run(owner: str, proxies: Sequence[str]) -> bool:
         now_ms = ledger.retention.believable_now_ms(clock.now_ms())
-        if now_ms is None:
+        if now_ms is None or not ledger.totals.entries:
             return False
         day = local_date(now_ms - days * DAY_MS, zone).isoformat()
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * DAY_MS) / 1000, UTC).isoformat()

@@ -91,6 +91,8 @@ class LossWatch:
             # This is another server: its records are younger than the last look, so none has expired.
             self.detector, self.may_have_lost, retention = None, False, None
             consequence = f"Its usage is now in a {source.kind}; it was in a {before}. {consequence}"
+        elif seconds < 0:
+            self.may_have_lost = True  # our clock is behind and tells no length, so the proxy's counts decide
         self.restarts.follow(self._ledger.flow(self._proxy).restarts, consequence=consequence)
         if retention is None or seconds <= retention or status.publishing_enabled is False:
             return

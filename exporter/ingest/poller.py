@@ -30,6 +30,8 @@ _STORES_PER_RETENTION = 10
 """After a crash, the last success is known to this fraction of the retention."""
 _REFRESH_SECONDS = 60.0
 """Time between reads of inventory and flags: ten calls, each of which costs the proxy a password check."""
+_GONE_SECONDS = 3600.0
+"""A problem of the inventory that comes back later is logged again."""
 
 _log = structlog.get_logger("exporter.poller")
 
@@ -68,7 +70,7 @@ class Poller:
         self._is_doubtful = False
         """Whether the source, version or server may have changed."""
         self._refreshed_at: float | None = None
-        self._inventory_problems: list[str] = []
+        self._problems_seen_at: dict[str, float] = {}
         self._unlisted: set[str] = set()
         self._to_look_up: set[str] = set()
         self._ledger.register(self.name)
@@ -142,7 +144,8 @@ class Poller:
             self._queue.work_off()
         except LedgerError as exc:
             if self._queue.unsaved:
-                _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
+                message = f"They were in memory only, and are missing from all figures. {exc}"
+                _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=message)
         self._losses.restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._losses.read_at is not None and last_ms is not None:
@@ -207,15 +210,15 @@ class Poller:
         return source
 
     def _take_inventory(self, source: Source) -> None:
-        self._refreshed_at = self._clock.monotonic()
+        self._refreshed_at = now = self._clock.monotonic()
         self._comparable = False
         self._unlisted.clear()
         inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._clock.now_ms())
         whole = not inventory.problems
-        if inventory.problems != self._inventory_problems:
-            self._inventory_problems = inventory.problems
-            for problem in inventory.problems:
+        for problem in inventory.problems:
+            if now - self._problems_seen_at.get(problem, -math.inf) > _GONE_SECONDS:
                 _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
+            self._problems_seen_at[problem] = now
         taken = self._ledger.take_inventory(
             self.name, inventory.accounts, whole=whole, counts_restarts=not source.is_cumulative
         )

@@ -32,9 +32,18 @@ class Amounts(NamedTuple):
 
     @property
     def failed_share(self) -> float | None:
-        """Between 0 and 1, None without requests; also if all tokens are unclassified: such counts tell no failures."""
-        is_unknown = self.unclassified and not (self.failed or self.input or self.output)
-        return None if is_unknown or not self.requests else self.failed / self.requests
+        """Between 0 and 1, None without requests, or if only counts are known."""
+        return None if self._are_counts or not self.requests else self.failed / self.requests
+
+    @property
+    def cost(self) -> int | None:
+        """In nano-USD, None if only counts are known, which have no price."""
+        return None if self._are_counts and not self.nano_usd else self.nano_usd
+
+    @property
+    def _are_counts(self) -> bool:
+        """Whether all tokens are unclassified: such counts tell neither failures nor a cost."""
+        return bool(self.unclassified and not (self.failed or self.input or self.output))
 
     @property
     def cache_share(self) -> float | None:
@@ -43,8 +52,8 @@ class Amounts(NamedTuple):
 
     @property
     def cost_per_request(self) -> int | None:
-        """In nano-USD, None without requests."""
-        return round(self.nano_usd / self.requests) if self.requests else None
+        """In nano-USD, None without requests or cost."""
+        return None if self.cost is None or not self.requests else round(self.cost / self.requests)
 
 
 DAY_SUMS = {name: name for name in Amounts._fields} | {"input": "uncached + cache_read + cache_write"}

@@ -329,8 +329,8 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     primary = code & 0xFF if code is not None else None
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # no room for the file beside the log
         return LedgerFullError(
-            "The disk of the ledger {path} is full. Free some space: an exporter that still runs then goes on, and has"
-            " lost nothing.",
+            "The disk of the ledger {path} is full. Free some space before you stop a running exporter: it then goes"
+            " on, but a stop loses the records that it holds in memory.",
             path=path,
         )
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

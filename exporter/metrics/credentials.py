@@ -11,7 +11,6 @@ from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import Samples, counter, filling, gauge
-from exporter.quotas.base import AccountState
 from exporter.quotas.reading import Reading
 from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses
@@ -134,7 +133,7 @@ def quota_families(ledger: Ledger, shown_names: ShownNames, statuses: Statuses, 
     now_ms = clock.now_ms()
     windows = ledger.quotas.current()
     for key, id_, _ in shown_names.accounts(statuses(), now_ms=now_ms):
-        told = ledger.quota_asks.told.get(id_, AccountState())
+        told = ledger.quota_asks.state_of(id_)
         if (outlook := ledger.quota_asks.outlook.get(id_)) is not None:
             yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())
             yield QUOTA_LAST_RESULT(1 if outlook.result else None, **key._asdict(), result=outlook.result)

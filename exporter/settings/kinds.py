@@ -142,13 +142,6 @@ def _host_list(names: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
-def _unquoted(text: str) -> str:
-    """The text, which must not have quotation marks around it."""
-    if len(text) > 1 and text[0] + text[-1] in _QUOTED:
-        raise wrong("It has quotation marks around it, which would be part of the value.", "Remove them.")
-    return text
-
-
 def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = None, names: str = "") -> str:
     """A URL.
 
@@ -157,7 +150,7 @@ def _url(text: str, *, login: tuple[str, str], below: re.Pattern[str] | None = N
     such a URL names.
     """
     like = "Write it like http://localhost:8317 or https://example.com."
-    if not _unquoted(text).lower().startswith(("http://", "https://")):
+    if not text.lower().startswith(("http://", "https://")):
         raise wrong("It does not start with http:// or https://.", like)
     try:
         parts = urlsplit(text)
@@ -233,6 +226,11 @@ IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value,
 """For a setting that is one of a few words: capitals do not matter."""
 ONE_OR_LIST = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 PRINTABLE = only(str.isprintable, pattern("It holds a line break or control character."), pattern("Remove it."))
+_UNQUOTED = only(
+    lambda value: len(value) < 2 or value[0] + value[-1] not in _QUOTED,
+    pattern("It has quotation marks around it, which would be part of the value."),
+    pattern("Remove them."),
+)
 _IS_HOST = only(
     _looks_like_host,
     "It is not an IP address or a host name.",
@@ -244,7 +242,7 @@ _IS_PROXY_NAME = only(
     "Use 1 to 64 of the characters A-Z a-z 0-9 _ . - in it.",
 )
 _IS_NO_HASH = only(
-    lambda key: not _BCRYPT.fullmatch(_unquoted(key)),
+    lambda key: not _BCRYPT.fullmatch(key),
     "It is the hash that CPA writes back to its config.yaml, not the key.",
     "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",
 )
@@ -260,8 +258,7 @@ _MAY_WRITE = only(
 )
 _IS_WHOLE = only(
     _SUPABASE_KEY.fullmatch,
-    "It has characters that no key has. The project's page shows dots in place of most of a key until it is revealed,"
-    " and quotes are not part of it.",
+    "It has characters that no key has. The project's page shows dots in place of most of a key until it is revealed.",
     _COPY_IT,
 )
 
@@ -269,10 +266,10 @@ File = Annotated[Path, BeforeValidator(_path)]
 Host = Annotated[str, _IS_HOST]
 """An IP address or a host name to listen on, without port."""
 HostList = Annotated[tuple[str, ...], ONE_OR_LIST, AfterValidator(_host_list)]
-ListUrl = Annotated[str, AfterValidator(_list_url)]
+ListUrl = Annotated[str, _UNQUOTED, AfterValidator(_list_url)]
 ProxyName = Annotated[str, _IS_PROXY_NAME]
-ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
-SupabaseUrl = Annotated[str, AfterValidator(_supabase_url)]
+ProxyUrl = Annotated[str, _UNQUOTED, AfterValidator(proxy_url)]
+SupabaseUrl = Annotated[str, _UNQUOTED, AfterValidator(_supabase_url)]
 ZoneName = Annotated[str, AfterValidator(zone_name)]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
@@ -285,7 +282,7 @@ Quotas = Annotated[Literal["passive", "active"], IN_LOWER_CASE]
 Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
 
 SecretText = Annotated[SecretStr, BeforeValidator(_text_of_file)]
-Secret = Annotated[SecretText, PRINTABLE]
+Secret = Annotated[SecretText, PRINTABLE, _UNQUOTED]
 ManagementKey = Annotated[Secret, _IS_NO_HASH]
 HashKey = Annotated[Secret, _IS_LONG]
 SupabaseKey = Annotated[Secret, _MAY_WRITE, _IS_WHOLE]

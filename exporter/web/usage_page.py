@@ -59,7 +59,7 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
     asked, own = _split(arguments, ("show", "sort", "order"))
     report = answer(questions, asked)
     question, zone = report.question, report.question.zone
-    address = _address("/usage", question, asked | own)
+    address = _address("./usage", question, asked | own)
     show = own.get("show") or report.billings[0].word
     if show not in MEASURES:
         raise QuestionError(
@@ -85,9 +85,9 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
         shown=MEASURES[show].title,
         chart=draw(report, MEASURES[show], [said(step_name(step.range, report.unit, zone)) for step in report.steps]),
         table=tabulate(report, address, sort=own.get("sort", ""), order=own.get("order", ""), longest=LONGEST_TABLE),
-        csv=Address("/api/usage", asked).but(format="csv"),
-        json=Address("/api/usage", asked).but(),
-        requests=Address("/requests", address.without(("by", "show", "sort", "order"))).but(),
+        csv=Address("./api/usage", asked).but(format="csv"),
+        json=Address("./api/usage", asked).but(),
+        requests=Address("./requests", address.without(("by", "show", "sort", "order"))).but(),
     )
 
 
@@ -95,7 +95,7 @@ def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Respons
     """The page about single requests. Raises QuestionError and LedgerError."""
     asked, _ = _split(arguments, ())
     question, failed, dearest = list_requests(questions, asked)
-    address = _address("/requests", question, asked)
+    address = _address("./requests", question, asked)
     return page(
         "requests.html",
         **_common(question, address),
@@ -103,7 +103,7 @@ def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Respons
         most=MOST_REQUESTS,
         second=partial(formats.second, zone=questions.zone),
         duration=formats.duration,
-        usage=Address("/usage", address.parameters).but(),
+        usage=Address("./usage", address.parameters).but(),
     )
 
 

@@ -85,7 +85,8 @@ class QuotaBench:
 
     def start(self) -> None:
         """Start the exporter, or start it again after ``stop`` with the same ledger."""
-        settings = settings_for(self._folder, proxy_url=self._server.url, key=MANAGEMENT_KEY)
+        quotas = "active" if self._active else "passive"
+        settings = settings_for(self._folder, proxy_url=self._server.url, key=MANAGEMENT_KEY, exporter_quotas=quotas)
         clock, registry = self.clock, CollectorRegistry()
         self.ledger = ledger = Parts(settings, clock, alone=True).ledger
         prices = open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=clock)
@@ -124,6 +125,11 @@ class QuotaBench:
             registry=registry,
         )
         self.poller.poll()
+
+    def restart(self, *, active: bool) -> None:
+        self._active = active
+        self.stop()
+        self.start()
 
     def stop(self) -> None:
         self.asker.stop()

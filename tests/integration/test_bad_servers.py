@@ -147,6 +147,19 @@ def test_a_broken_list_does_not_stop_the_reading_of_usage(path: str, fault: dict
         assert is_gone is lists_all, "an account in no list may be in the one that is broken"
 
 
+def test_a_list_that_comes_and_goes_is_logged_once_until_it_was_well_for_an_hour(tmp_path: Path) -> None:
+    clock, proxy = TurnableClock(), SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+        for minutes, lines in ((1, 1), (30, 1), (50, 1), (62, 2)):
+            clock.advance(60 * minutes)
+            bench.poll()
+            proxy.fault(path="auth-files", times=1, kind="html")
+            clock.advance(61)
+            bench.poll()
+            assert len(bench.logged("inventory_incomplete")) == lines
+        assert bench.state == "ok"
+
+
 # --- who may ask ------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.limits.supabase_limits import COLUMNS
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.benches.booking import open_ledger
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
@@ -163,3 +165,22 @@ def test_without_a_ledger_the_command_says_what_to_do(tmp_path: Path) -> None:
     assert (code, lines) == (1, [])
     assert "There is no ledger at" in notes
     assert "run the exporter first" in notes
+
+
+def test_a_table_whose_only_row_has_a_mistake_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    ledger = open_ledger(tmp_path / "data")
+    ledger.limits.take_configs([dict.fromkeys(COLUMNS) | {"id": 7, "reset_strategy": "daily"}], settled={})
+    ledger.close()
+    said = run_command(
+        "limits",
+        cwd=tmp_path,
+        EXPORTER_DATA_DIR=str(tmp_path / "data"),
+        SUPABASE_URL="http://127.0.0.1:9",
+        SUPABASE_SECRET_KEY="sb_secret_planted",
+    )
+    assert "Row 7 of rate_limit_configs is not in force: model_pattern" in said.stderr
+    assert said.stdout == (
+        "No limit is in force: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the table"
+        " rate_limit_configs in Supabase has one without a mistake.\n"
+    )

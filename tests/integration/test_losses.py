@@ -257,6 +257,21 @@ def test_a_restart_of_the_exporter_within_the_retention_is_no_gap(tmp_path: Path
             assert not scene.logged("event=retention_gap")
 
 
+def test_what_expired_before_a_start_with_the_clock_behind_is_missed_though_the_gap_has_no_length(
+    tmp_path: Path,
+) -> None:
+    with _scene(tmp_path, retention_seconds=120) as scene:
+        with scene.exporter():
+            scene.clock.advance(45)
+            scene.poll()
+        scene.publish(30)
+        scene.clock.advance(200)
+        scene.publish(10)
+        scene.clock.jump(-3600)
+        with scene.exporter():
+            assert (scene.metric(_GAPS), scene.metric(_MISSED)) == (0, 30)
+
+
 # --- restarts -----------------------------------------------------------------------------------------------------
 
 

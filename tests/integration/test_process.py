@@ -235,6 +235,7 @@ def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: 
         (line,) = program.logged("records_lost")
     assert "level=error" in line
     assert "records=300" in line
+    assert "They were in memory only, and are missing from all figures" in line
 
 
 def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: SteeredServer, tmp_path: Path) -> None:
@@ -270,7 +271,7 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
         _limit_pages(exporter, pages + 45)
         publish(server.proxy, 3000, seed=6)
         (status,) = wait_until(exporter.statuses, lambda statuses: statuses[0].state == "ledger")
-        assert "is full. Free some space: an exporter that still runs then goes on" in status.sentence
+        assert "is full. Free some space before you stop a running exporter" in status.sentence
         popped = server.proxy.counts().popped
         polls = "cliproxy_exporter_polls_total"
         before = metric_in(metrics_of(exporter), polls) or 0

@@ -117,6 +117,29 @@ def test_accounts_that_report_nothing_themselves_are_known_within_a_minute(tmp_p
         assert bench.metric("cliproxy_limit_source_info", credential=FRANK, **source) == 2
 
 
+def test_what_never_ends_and_only_questions_renew_is_hidden_while_nobody_asks(tmp_path: Path) -> None:
+    with _bench(tmp_path, ALICE, "codex-carol") as bench:
+        bench.pass_time(HOUR)
+        windows, facts = bench.windows(), {"credential": ALICE, "plan": "max-20x"}
+        assert (ALICE, "month", "extra-usage") in windows
+        assert bench.metric("cliproxy_credential_info", **facts) == 1
+        assert bench.metric("cliproxy_quota_reset_credits") == 1
+
+        bench.restart(active=False)
+        assert windows.keys() - bench.windows().keys() == {(ALICE, "month", "extra-usage")}
+        assert bench.metric("cliproxy_credential_info", **facts) is None
+        assert bench.metric("cliproxy_quota_reset_credits") is None
+
+        bench.clock.advance(7 * 24 * HOUR)
+        bench.asker.ask_next()
+        assert bench.windows() == {}
+        assert bench.asker.unknown == {"default": [ALICE, "codex-carol"]}
+
+        bench.restart(active=True)
+        assert bench.windows().keys() == {(ALICE, "month", "extra-usage")}
+        assert bench.metric("cliproxy_quota_reset_credits") == 1
+
+
 def test_an_account_in_use_is_not_asked_about_until_it_rests(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE) as bench:
         for _ in range(20):

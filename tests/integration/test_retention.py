@@ -180,3 +180,17 @@ def test_entries_stay_as_long_as_the_window_of_a_limit_needs_them(
             assert window.used == 30
             exporter._prune()
         assert exporter.parts.ledger.totals.entries == left
+
+
+def test_rejected_records_go_also_where_none_was_ever_booked(server: SteeredServer, tmp_path: Path) -> None:
+    settings, clock = settings_for(tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY), _SetClock()
+    with running(settings, clock=clock) as exporter:
+        ledger, intake = exporter.parts.ledger, QueueIngest("default", exporter.parts.ingest)
+        for days in (0, 29, 2):
+            clock.at += days * _DAY
+            take(intake, [GOOD | {"timestamp": "yesterday"}])
+            exporter._prune()
+            with ledger.reading() as connection:
+                kept = [ms // 1000 for (ms,) in connection.execute("select received_ms from rejected order by 1")]
+        assert kept == [int(clock.at) - 2 * _DAY, int(clock.at)]
+        assert ledger.totals.entries == 0

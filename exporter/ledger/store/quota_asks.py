@@ -42,9 +42,14 @@ class QuotaAsks:
         }
         self.asked: Mapping[QuestionKey, LastAsked] = {(row[0], row[1]): LastAsked(*row[2:]) for row in asked}
 
+    def state_of(self, credential: int) -> AccountState:
+        """What an account's provider has reported, as long as somebody asks it."""
+        told = None if self._quotas.is_unasked(credential) else self.told.get(credential)
+        return told or AccountState()
+
     def plan_of(self, credential: int, listed: str) -> str:
         """An account's plan: as its provider says, else as the proxy lists it; empty if nobody knows."""
-        told = self.told.get(credential, AccountState()).plan
+        told = self.state_of(credential).plan
         return told if told not in ("", OTHER) else listed or told
 
     def follow_clock(self, now_ms: int) -> None:

@@ -37,11 +37,12 @@ class Retention:
         self._totals = totals
 
     def believable_now_ms(self, now_ms: int) -> int | None:
-        """The time by which age is judged: ours, or the proxies' if ours is far ahead of it; None without entries.
+        """The time by which age is judged: ours, or the proxies' if ours is far ahead of it; None without records.
 
-        A clock that is wrong once must not delete recent entries.
+        A clock that is wrong once must not delete recent entries. Without any, the last rejected record tells the time.
         """
-        newest_ms: int | None = self._database.value("select max(ts_ms) from entry")
+        newest = "select coalesce(max(ts_ms), (select max(received_ms) from rejected)) from entry"
+        newest_ms: int | None = self._database.value(newest)
         return None if newest_ms is None else min(now_ms, newest_ms + _CLOCK_DOUBT_MS)
 
     def prune(

@@ -63,10 +63,11 @@ class QuotaWindow(Struct, frozen=True):
 class Quotas:
     """All windows. Any thread may read ``current``; changes belong in the ledger's transactions.
 
-    What is in memory is replaced, never changed.
+    What is in memory is replaced, never changed. ``unasked`` are the proxies whose accounts nobody asks about.
     """
 
     def __init__(self, database: Database, name_store: NameStore) -> None:
+        self.unasked: Collection[str] = ()
         self._database = database
         self._name_store = name_store
         self._windows: Mapping[QuotaKey, QuotaWindow] = {}
@@ -110,14 +111,21 @@ class Quotas:
         """Whether the account lacks a window by now, judging by when a window of its scope was read last.
 
         A refusal of the account as a whole is over once one of its windows is read later. A new plan may have other
-        windows; but a few answers may leave one out by mistake.
+        windows; but a few answers may leave one out by mistake. What only a question renews must have an end.
         """
         credential, window, _ = key
         later_ms = latest_ms - quota.reading.observed_ms
+        if quota.reading.source == "active" and quota.reading.ends_ms is None and self.is_unasked(credential):
+            return True
         if window == ACCOUNT:
             return later_ms > 0
         provider = provider_of(self._name_store.credentials[credential].provider)
         return provider.states_all and later_ms > HOUR * 1000
+
+    def is_unasked(self, credential: int) -> bool:
+        """Whether nobody asks about a credential, so that nothing renews what only its provider's answers told."""
+        found = self._name_store.credentials.get(credential)
+        return found is not None and self._name_store.proxy_names[found.proxy] in self.unasked
 
     def join(self, connection: sqlite3.Connection) -> None:
         """Move the windows of merged credentials to the one that each was merged into.

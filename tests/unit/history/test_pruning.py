@@ -41,3 +41,12 @@ def test_pruning_can_be_stopped_after_each_call_that_deletes(tmp_path: Path) -> 
     assert project.calls == [one, one, two, one, two, snapshots]
     project.close()
     ledger.close()
+
+
+def test_nothing_is_deleted_there_while_no_entry_confirms_the_clock(tmp_path: Path) -> None:
+    ledger, project = open_ledger(tmp_path), _Project(iter([]))
+    take(intake_of(ledger), [GOOD | {"timestamp": "yesterday"}])
+    assert not prune_task(project, ledger, TurnableClock(), zone=UTC, days=1).run("owner", ["one"])
+    assert project.calls == []
+    project.close()
+    ledger.close()

@@ -154,6 +154,16 @@ def test_nothing_is_reported_before_anything_was_met(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_of_several_aliases_for_one_account_or_client_the_last_one_counts(bench: Bench) -> None:
+    (masked,) = bench.ledger.name_store.clients.values()
+    clients = [f"{{key: {_KEY}, alias: by-key}}", f"{{label: {masked}, alias: by-label}}"]
+    credentials = ["{email: alice@example.com, alias: by-email}", "{auth_index: aa11, alias: by-index}"]
+    bench.edit_aliases(clients=", ".join(clients), credentials=", ".join(credentials))
+    assert bench.shown == ("by-index", "by-label")
+    bench.edit_aliases(clients=", ".join(reversed(clients)), credentials=", ".join(reversed(credentials)))
+    assert bench.shown == ("by-email", "by-key")
+
+
 def test_a_name_in_use_without_an_alias_is_noticed(bench: Bench) -> None:
     assert bench.shown_names.without_alias
     bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")

@@ -123,6 +123,27 @@ def test_a_clock_that_was_ahead_for_a_while_ends_no_session(
     assert _session(bench) == opened
 
 
+@pytest.mark.parametrize(
+    ("source", "hours", "unasked", "is_shown"),
+    [
+        pytest.param("active", 5, {"p"}, False, id="a window that has not started, which nobody asks about any more"),
+        pytest.param("active", 5, {"q"}, True, id="the same of a proxy whose accounts are asked about"),
+        pytest.param("active", 1, {"p"}, True, id="one that has started and will end"),
+        pytest.param("header", 5, {"p"}, True, id="one that the next request renews"),
+    ],
+)
+def test_a_window_that_only_a_question_could_renew_is_hidden_while_nobody_asks(
+    tmp_path: Path, source: str, hours: int, unasked: set[str], is_shown: bool
+) -> None:
+    bench = LimitBench(tmp_path)
+    resets_ms = bench.now_ms + hours * _HOUR_MS
+    bench.book(Use(bench.now_ms, reading=Reading("5h", "", 5 * 3600, 0.0, resets_ms, "", bench.now_ms, False, source)))
+    bench.ledger.quotas.unasked = unasked
+    assert bool(bench.windows("5h")) is is_shown
+    bench.ledger.quotas.unasked = ()
+    assert bench.windows("5h")
+
+
 def test_a_reading_from_a_clock_that_was_ahead_gives_way_to_a_newer_one(bench: LimitBench) -> None:
     def read(used_ratio: float) -> list[float]:
         reading = Reading("5h", "", 5 * 3600, used_ratio, _NOON_MS + _HOUR_MS, "", bench.now_ms, False, "header")

@@ -191,6 +191,14 @@ def test_a_management_key_in_quotation_marks_is_refused_before_it_costs_a_login(
     assert "planted" not in str(problem)
 
 
+@pytest.mark.parametrize("name", ["EXPORTER_TOKEN", "EXPORTER_HASH_KEY"])
+def test_a_secret_in_quotation_marks_is_refused(tmp_path: Path, name: str) -> None:
+    (problem,) = load_settings({name: '"planted-secret-of-a-test"'}, cwd=tmp_path).problems
+    assert problem.setting == name
+    assert "It has quotation marks around it, which would be part of the value. Remove them." in str(problem)
+    assert "planted" not in str(problem)
+
+
 @pytest.mark.parametrize(
     ("given", "setting", "says"),
     [
@@ -217,7 +225,7 @@ def test_a_management_key_in_quotation_marks_is_refused_before_it_costs_a_login(
         pytest.param(
             SUPABASE | {"SUPABASE_SECRET_KEY": '"sb_secret_planted"'},
             "SUPABASE_SECRET_KEY",
-            "quotes are not part of it",
+            "It has quotation marks around it",
             id="a key in quotes",
         ),
         pytest.param(

@@ -3,12 +3,14 @@
 import re
 import time
 from datetime import datetime
+from urllib.parse import urljoin
 
 import pytest
 from werkzeug.test import create_environ, run_wsgi_app
 
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.web import WebBench
+from tests.unit.web.test_status_page import Outline
 
 
 @pytest.mark.parametrize(("path", "sentence"), [("/-/healthy", "is running"), ("/-/ready", "is ready")])
@@ -185,3 +187,14 @@ def test_every_page_of_a_demo_and_none_of_a_real_proxy_says_that_figures_are_inv
     banner = "<strong>Invented figures:</strong> this is the demo."
     assert banner in web.client(is_demo=True).get(path).text
     assert "nvented" not in web.client().get(path).text
+
+
+@pytest.mark.parametrize("path", ["/", "/usage", "/requests", "/usage?range=unknown"])
+def test_the_links_of_a_page_stay_below_the_path_that_a_reverse_proxy_removes(web: WebBench, path: str) -> None:
+    base, client = "http://example.com/exporter", web.client()
+    attributes = Outline(client.get(path).text).attributes
+    targets = {urljoin(base + path, value) for name, value in attributes if name in ("href", "action", "src")}
+    assert {f"{base}/", f"{base}/usage", f"{base}/requests", f"{base}/metrics"} <= targets
+    assert {target: client.get(target.removeprefix(base)).status_code for target in targets} == dict.fromkeys(
+        targets, 200
+    )

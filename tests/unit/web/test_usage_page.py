@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from exporter import formats
 from exporter.ledger.database import FILE_NAME
-from exporter.records import Billing
+from exporter.records import Billing, Tokens
 from exporter.usage.question import BY
 from tests.benches.usage import UsageBench
 from tests.benches.web import WebBench
@@ -65,10 +65,10 @@ def test_every_link_of_a_page_leads_to_an_answer(client: FlaskClient, when: str)
     answered: dict[str, int] = {}
     for by in BY:
         page = _page(client, f"/usage?by={by}&{when}&provider=claude")
-        links = {link for link in _links(page) if link.startswith(("/usage", "/requests", "/api/usage"))}
+        links = {link for link in _links(page) if link.startswith(("./usage?", "./requests?", "./api/usage?"))}
 
         assert len(links) > 12
-        answered |= {link: client.get(link).status_code for link in links - answered.keys()}
+        answered |= {link: client.get(link[1:]).status_code for link in links - answered.keys()}
         for link in links:
             asked = parse_qs(urlsplit(link).query)
             if asked and "range" not in asked and "since" not in asked and when.startswith("since"):
@@ -140,7 +140,7 @@ def test_a_click_on_a_name_filters_by_it_and_groups_by_another(client: FlaskClie
         "client": ["client-alice"],
         "model": ["opus"],
     }
-    assert "Remove the filter by model" in client.get(link).text
+    assert "Remove the filter by model" in client.get(link[1:]).text
 
 
 @pytest.mark.usefixtures("bench")
@@ -244,7 +244,22 @@ def test_names_from_outside_are_shown_as_text(web: WebBench, hostile: str) -> No
         page = Outline(text)
         assert hostile in page.text
         assert not [name for name, _ in page.attributes if name.startswith("on")]
-        assert not [value for name, value in page.attributes if name == "href" and not value.startswith("/")]
+        assert not [value for name, value in page.attributes if name == "href" and not value.startswith("./")]
+
+
+def test_counts_of_a_fork_without_details_are_not_shown_as_free(web: WebBench) -> None:
+    bench, counted = UsageBench(web.ledger, TurnableClock(), UTC), "a model that is only counted"
+    web.ledger.register("p")
+    record, cost = bench.record(int(bench.clock.now() * 1000), random.Random(1))
+    record = msgspec.structs.replace(record, code="", model=counted, tokens=Tokens(unclassified=900), counted=1)
+    bench.book((record, msgspec.structs.replace(cost, nano_usd=0, unpriced="unclassified_tokens")))
+    web.ledger.periods.refresh()
+    for path in ("/", "/usage?by=model&range=24h"):
+        (row,) = re.findall(
+            f"<tr[^>]*><th[^>]*>(?:<a[^>]*>)?<bdi>{counted}.*?</tr>", web.client().get(path).text, re.DOTALL
+        )
+        assert "900" in row
+        assert "$" not in row, path
 
 
 def test_the_pages_load_and_run_nothing(client: FlaskClient) -> None:
