@@ -24,9 +24,9 @@ from exporter.ledger.store.quota_asks import QuestionKey
 from exporter.ledger.store.quota_points import QuotaKey
 from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.inventory import Account
+from exporter.quotas.all_providers import provider_of
 from exporter.quotas.base import Call, Question, Refusal, Report
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
-from exporter.quotas.providers import provider_of
 from exporter.quotas.reading import is_current
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_client import ProxyClient

@@ -21,7 +21,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_points import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.limit_windows import WindowSums, sums_between, sums_under_way
 from exporter.limits.model import SHARE
-from exporter.quotas.providers import provider_of
+from exporter.quotas.all_providers import provider_of
 from exporter.quotas.reading import SAME_RESET_MS
 
 _STEP = 0.01

@@ -12,8 +12,8 @@ import msgspec
 
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire_record import NO_HEADERS, UNDECODABLE, Wire
+from exporter.quotas.all_providers import PROVIDERS
 from exporter.quotas.headers import MAX_NAME, allowed_headers, tells_of_quota
-from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.values import first
 
 _REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from exporter.quotas.providers import PROVIDERS, provider_of
+from exporter.quotas.all_providers import PROVIDERS, provider_of
 from exporter.quotas.reading import Answer, Reading, fullest
 from exporter.quotas.values import LATEST_RESET_MS, MAX_VALUE, first, instant, mapping, plausible
 

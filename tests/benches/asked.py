@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from exporter.quotas.all_providers import PROVIDERS
 from exporter.quotas.base import Call, Report
-from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.reading import Reading
 from exporter.sources.quota_calls import read_tunnel
 from tests.fakes.recordings import body_of, recorded

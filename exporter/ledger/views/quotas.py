@@ -16,7 +16,7 @@ from exporter.ledger.database import Database, damaged
 from exporter.ledger.name_store import NameStore
 from exporter.ledger.statements import listed
 from exporter.ledger.store.quota_points import KEY, LONGEST_MS, OF_KEY, QuotaKey, join_points, note_point
-from exporter.quotas.providers import provider_of
+from exporter.quotas.all_providers import provider_of
 from exporter.quotas.reading import (
     ACCOUNT,
     MAX_WINDOWS,

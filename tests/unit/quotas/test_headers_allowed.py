@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from exporter.quotas.all_providers import PROVIDERS
 from exporter.quotas.headers import MAX_BYTES, MAX_HEADERS, allowed_headers, tells_of_quota
-from exporter.quotas.providers import PROVIDERS
 from tests.benches.headers import claude, codex, meta
 from tests.fakes.recordings import ROOT, recorded, secrets
 
