@@ -2,8 +2,7 @@
 
 Each provider is a ``Provider`` in a file of its own, and a line in ``exporter.quotas.all_providers``. Pure; the caller
 does the waiting. The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes
-here.
-Hosts and paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
+here. Hosts and paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
 """
 
 import re
