@@ -111,14 +111,14 @@ class _Owners:
         emails = [names.of(account, "email") for account in names.accounts]
         for account in names.accounts:
             shown, last_ms, masked = "not met yet", None, ""
-            called = {*account.names, ("auth_index", account.auth_index)}
+            has_alias = self._shown_names.credential_has_alias({*account.names, ("auth_index", account.auth_index)})
             if (known := self._known(proxy_id, account)) is not None:
                 if known.id in met:
                     continue  # another login of the account, or a key listed twice
                 met.add(known.id)
                 shown, last_ms = self._shown_names.credential(known.id), self._credentials.get(known.id)
                 masked = known.masked
-                called |= {(MASKED, known.long_name), (MASKED, known.readable)}
+                has_alias |= shown != masked  # by one of its labels, or of those that were merged into it
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
             name = email or file or _end_of(key)
             handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
@@ -127,7 +127,7 @@ class _Owners:
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
             alias = own if own.startswith(provider) else f"{provider.removeprefix(OPENAI_COMPATIBLE)}-{own}"
-            is_open = handle[1] and not self._shown_names.credential_has_alias(called)
+            is_open = handle[1] and not has_alias
             suggestion = Suggestion(*handle, alias, about=f"{shown}, {name}") if is_open else None
             found.append(_Named(shown, name, last_ms, suggestion, proxy=proxy, provider=provider))
         why = _UNREAD if names.problems else "not listed by the proxy"

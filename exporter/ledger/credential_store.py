@@ -153,6 +153,7 @@ class CredentialStore:
             }
         elif kind == MASKED:
             ids = {id_ for id_, each in list(self.credentials.items()) if value in (each.long_name, each.readable)}
+            ids |= {id_ for key, id_ in list(self._credential_keys.items()) if key[1:] == (MASKED, value)}
         else:
             ids = set(self._names.get((kind, value), ()))
         found = (self.resolved(id_) for id_ in sorted(ids))

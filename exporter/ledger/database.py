@@ -57,8 +57,8 @@ class DataDirectoryLock:
             holder = self._file.read(20).strip() or "unknown"
             self._file.close()
             raise LedgerLockedError(
-                f"Another exporter (process {holder}) uses the data directory {data_dir}. A usage queue has one"
-                " consumer: stop the other one, or give this one its own EXPORTER_DATA_DIR."
+                f"Another exporter (process {holder}) uses the data directory {data_dir}: stop it first. Only an"
+                " exporter of other proxies may run beside it, with an EXPORTER_DATA_DIR of its own."
             ) from exc
         with contextlib.suppress(OSError):  # on a full disk the lock holds without the number
             self._file.truncate(0)

@@ -85,7 +85,7 @@ def zone_name(name: str) -> str:
     cities = {zone.lower().rpartition("/")[2]: zone for zone in likely}
     guess = cities.get(nearest(city, cities))
     fix = say("Use a name such as Europe/Berlin or Asia/Shanghai.")
-    if guess:
+    if guess and not re.fullmatch("[A-Z]{2,4}T", name):  # CEST is not like EST
         fix = say("Did you mean {name}?", name=guess)
     if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
         fix = say("An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5.")

@@ -25,13 +25,14 @@ from pydantic import ValidationError
 from exporter.sentences import say
 from exporter.settings.kinds import is_loopback
 from exporter.settings.model import Settings, declared
-from exporter.settings.problems import Problem, ProblemsError, did_you_mean
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, nearest
 from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.settings.yaml_rows import problems_of
 from exporter.settings.yaml_values import Node, Place, Text, read_text, read_yaml
 
 _DOTENV = ".env"
 _OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
+_NEARLY_THE_SAME = 0.9
 _INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _OF_PREDECESSOR = {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"}
@@ -272,7 +273,7 @@ def _settings_in(values: Iterable[Text], loaded: Loaded) -> dict[str, Node]:
                 found[name.lower()] = given
         elif name in _OF_PREDECESSOR or name.startswith("VITE_"):  # VITE_: of its front end
             loaded.notes.append(given.at.problem("It is a setting of the predecessor and is ignored."))
-        elif _OURS.match(name):
+        elif _OURS.match(name) or nearest(name, _KNOWN, alike=_NEARLY_THE_SAME):
             fix = did_you_mean(name, _KNOWN) or "If it belongs to another program, ignore this."
             loaded.warnings.append(given.at.problem("It is not a setting of this version and is ignored.", fix))
     return found

@@ -48,9 +48,9 @@ class ProblemsError(SettingsError):
         return joined(str(self.problems[0]), more if others else "")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that looks most like ``name``, or an empty text when none does."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str], *, alike: float = 0.6) -> str:
+    """The known name that looks most like ``name``, or an empty text when none is at least this much ``alike``."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=alike)
     return found[0] if found else ""
 
 

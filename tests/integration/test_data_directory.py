@@ -75,6 +75,7 @@ def test_a_ledger_in_data_stays_in_use_and_commands_elsewhere_find_it(
         second = run_command("run", cwd=elsewhere, **settings, EXPORTER_PORT="0")
         assert second.returncode == 1
         assert f"Another exporter (process {program.pid}) uses the data directory {old}" in second.stderr
+        assert "Only an exporter of other proxies may run beside it" in second.stderr
         assert program.stop() == 0
     done = run_command("export", cwd=elsewhere, **settings)
     assert done.returncode == 1

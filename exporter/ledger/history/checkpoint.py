@@ -25,7 +25,8 @@ _V = TypeVar("_V")
 class ExportedCredential(NamedTuple):
     """A credential and all those merged into it. ``long_names`` are its names in the history, the current one first.
 
-    ``keys`` and ``names`` are (kind, value): see the ledger's schema.
+    ``keys`` and ``names`` are (kind, value): see the ledger's schema. ``readable`` are the names shown without an
+    alias, the current one first; checkpoints of older versions lack them.
     """
 
     long_names: tuple[str, ...]
@@ -34,6 +35,7 @@ class ExportedCredential(NamedTuple):
     openai_compatible: bool
     keys: tuple[tuple[str, str], ...]
     names: tuple[tuple[str, str], ...]
+    readable: tuple[str, ...] = ()
 
 
 class ExportedClient(NamedTuple):
@@ -168,11 +170,13 @@ def _credentials(
     connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]
 ) -> tuple[ExportedCredential, ...]:
     rows = connection.execute(
-        "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
+        "select id, label, readable, provider, billing, openai_compatible from credential where proxy = ? order by id",
+        (proxy,),
     ).fetchall()
     called: defaultdict[int, dict[str, None]] = defaultdict(dict)
-    for id_, name, *_ in sorted(rows, key=lambda row: roots[row[0]] != row[0]):
-        called[roots[id_]][name] = None
+    shown: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for id_, name, readable, *_ in sorted(rows, key=lambda row: roots[row[0]] != row[0]):
+        called[roots[id_]][name] = shown[roots[id_]][readable] = None
     keys: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for kind, value, id_ in connection.execute(
         "select kind, value, credential from credential_key where proxy = ? order by kind, value", (proxy,)
@@ -185,8 +189,16 @@ def _credentials(
     for kind, value, id_ in connection.execute("select kind, value, credential from credential_name order by 1, 2, 3"):
         names[roots[id_]][(kind, value)] = None
     return tuple(
-        ExportedCredential(tuple(called[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
-        for id_, _, provider, billing, compatible in rows
+        ExportedCredential(
+            tuple(called[id_]),
+            provider,
+            billing,
+            bool(compatible),
+            tuple(keys[id_]),
+            tuple(names[id_]),
+            tuple(filter(None, shown[id_])),
+        )
+        for id_, _, _, provider, billing, compatible in rows
         if roots[id_] == id_
     )
 

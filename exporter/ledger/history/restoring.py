@@ -255,7 +255,7 @@ def _take_credential(change: Change, kept: ExportedCredential) -> int:
     """
     connection, name_store, proxy = change.connection, change.name_store, change.proxy
     keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
-    names = [(MASKED, name) for name in kept.long_names]
+    names = [(MASKED, name) for name in (*kept.long_names, *kept.readable)]
     found = [name_store.find_credential(proxy, *key) for key in (*keys, *names)]
     found += [name_store.credential_named(proxy, name) for name in kept.long_names]
     met = (*keys, *kept.names)
@@ -272,6 +272,9 @@ def _take_credential(change: Change, kept: ExportedCredential) -> int:
             name_store.change_credential(connection, id_, **facts)
         if name_store.credential_named(proxy, kept.long_names[0]) is None:
             name_store.change_credential(connection, id_, long_name=kept.long_names[0])
+    for name in kept.readable[:1]:
+        if all(each.proxy != proxy for each in name_store.credentials_with(MASKED, name)):
+            name_store.change_credential(connection, id_, readable=name)
     for kind, value in (*keys, *names):
         if name_store.find_credential(proxy, kind, value) is None:
             name_store.bind(connection, proxy, kind, value, id_)

@@ -300,7 +300,7 @@ def test_a_command_does_not_migrate_a_ledger_that_an_older_exporter_uses(tmp_pat
     file = _used(tmp_path)
     _take_back(file, len(migrations()) - 1)
     running = DataDirectoryLock(tmp_path)
-    with pytest.raises(LedgerLockedError, match="stop the other one"):
+    with pytest.raises(LedgerLockedError, match="stop it first"):
         open_ledger(tmp_path)
     running.release()
     assert flow_of(open_ledger(tmp_path)).booked == 500

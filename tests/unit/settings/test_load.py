@@ -154,6 +154,8 @@ def test_the_older_name_of_the_port_works(tmp_path: Path, environ: dict[str, str
         ("COLLECTOR_INTERVAL", "7", "Did you mean COLLECTOR_INTERVAL_SECONDS?"),
         ("SUPABASE_SERVICE_ROLE", "planted", "is ignored"),
         ("LOG_LEVLE", "info", "Did you mean LOG_LEVEL?"),
+        ("EXPORTR_TOKEN", "planted", "Did you mean EXPORTER_TOKEN?"),
+        ("TIME_ZONE", "Europe/Berlin", "Did you mean TIMEZONE?"),
         ("EXPORTER_CONFIG_FILE", "x", "Did you mean EXPORTER_CONFIG?"),
         ("LOG_ZZZZZZZZZZZZZZZZZZ", "x", "If it belongs to another program, ignore this."),
         (

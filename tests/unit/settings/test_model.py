@@ -75,6 +75,8 @@ def test_a_good_value_is_accepted(tmp_path: Path, name: str, text: str, field: s
         ("TIMEZONE", "America", "is not a time zone"),
         ("TIMEZONE", "Asia/Beijing", "Use a name such as Europe/Berlin or Asia/Shanghai."),
         ("TIMEZONE", "Asia/Shangai", "Did you mean Asia/Shanghai?"),
+        ("TIMEZONE", "BST", "Use a name such as Europe/Berlin or Asia/Shanghai."),
+        ("TIMEZONE", "CEST", "Use a name such as Europe/Berlin or Asia/Shanghai."),
         ("TIMEZONE", "UTCC", "Did you mean UTC?"),
         ("TIMEZONE", "utc", "Did you mean UTC?"),
         ("TIMEZONE", "Rome", "Did you mean Europe/Rome?"),

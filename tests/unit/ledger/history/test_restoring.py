@@ -119,6 +119,46 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
     ledger.close()
 
 
+@pytest.mark.parametrize("restored_first", [True, False])
+def test_accounts_get_back_the_labels_that_they_had_before_the_loss(restored_first: bool, tmp_path: Path) -> None:
+    """Meanwhile one has another plan, and the proxy no longer lists two others."""
+
+    def account(number: int, plan: str) -> Account:
+        return msgspec.structs.replace(
+            _ACCOUNT,
+            identity=("file", str(number)),
+            auth_index=str(number) * 16,
+            account_id=str(number) * 40,
+            plan=plan,
+        )
+
+    folders = tmp_path / "lost", tmp_path / "new"
+    for folder in folders:
+        folder.mkdir()
+    lost = open_ledger(folders[0])
+    take(intake_of(lost), [GOOD | {"auth_index": "9" * 16}])
+    lost.take_inventory("p", [account(1, "pro"), account(2, "pro")])
+    lost.take_inventory("p", [msgspec.structs.replace(account(1, "max"), auth_index="9" * 16)])
+    state = lost.backlog.read("p", limit=10).state
+    lost.close()
+    assert state is not None
+
+    ledger = open_ledger(folders[1])
+    ledger.register("p")
+    steps: list[Callable[[], object]] = [
+        lambda: ledger.restoring("p").take_names(credentials=state.documents["credentials"], clients=[]),
+        lambda: ledger.take_inventory("p", [account(1, "max")]),
+    ]
+    for step in steps if restored_first else steps[::-1]:
+        step()
+    roots = {each for id_ in ledger.name_store.credentials if (each := ledger.name_store.resolved(id_))}
+    assert {each.masked for each in roots} == {"claude-9999", "claude-pro-2222"}
+    for label, masked in (("claude-9999", "claude-9999"), ("claude-pro-1111", "claude-9999")):
+        (found,) = ledger.name_store.credentials_with("label", label)
+        assert found.masked == masked, "an alias by the label of a merged account still fits"
+    ledger.close()
+
+
 def test_restored_entries_are_in_no_flow_and_no_counter_and_are_never_sent(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _take_record(ledger)
