@@ -49,6 +49,19 @@ def _session(bench: LimitBench) -> tuple[int | None, int | None, float | None]:
     return window.start_ms, window.reset_ms, window.used
 
 
+_ROW = {
+    "id": 7, "provider": "Anthropic", "tier_name": "", "model_pattern": "gpt", "token_limit": 5, "request_limit": None,
+    "window_minutes": 200 * 1440, "reset_strategy": "rolling", "reset_anchor_timestamp": None,
+}  # fmt: skip
+
+
+def _add_row(bench: LimitBench) -> None:
+    """Keep one more limit in Supabase."""
+    bench.ledger.limits.take_configs([_ROW], settled={})
+    bench.board.stored = SupabaseLimits(bench.ledger.limits, zone=UTC)
+    bench.board.refresh()
+
+
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
@@ -242,18 +255,39 @@ def test_a_reset_that_cannot_be_stored_is_an_error_and_changes_nothing(bench: Li
     assert bench.window("day").used == 110
 
 
+def test_a_reset_that_is_planned_holds_once_its_time_has_come(tmp_path: Path) -> None:
+    limit = "{id: day, tokens: 1000, strategy: daily, reset_anchor_timestamp: 2026-11-25T13:00:00Z}"
+    bench = LimitBench(tmp_path, f"limits: [{limit}]", clock=TurnableClock(_NOON_MS / 1000))
+    bench.book(Use(_NOON_MS - 1000))
+    assert (bench.window("day").start_ms, bench.window("day").used) == (_NOON_MS - 12 * _HOUR_MS, 110)
+    bench.clock.jump(3600)
+    assert (bench.window("day").start_ms, bench.window("day").used) == (_NOON_MS + _HOUR_MS, 0)
+    bench.ledger.close()
+
+
+# --- limits of two origins --------------------------------------------------------------------------------------------
+
+
+def test_of_two_limits_with_one_id_the_files_is_in_force_and_a_problem_says_so(tmp_path: Path) -> None:
+    bench = LimitBench(tmp_path, "limits: [{id: '7', tokens: 1000, strategy: daily}]")
+    assert bench.board.problems == []
+    _add_row(bench)
+    assert bench.window("7").budget == 1000
+    (problem,) = bench.board.problems
+    assert problem.startswith("The limits file and the table rate_limit_configs both have a limit 7; the file's is in")
+    bench.ledger.close()
+
+
+def test_the_thresholds_of_the_file_hold_for_limits_in_supabase(tmp_path: Path) -> None:
+    bench = LimitBench(tmp_path, "defaults: {warning: 0.5}")
+    _add_row(bench)
+    assert bench.window("7").thresholds.warning == 0.5
+    bench.edit("defaults: {warning: 0.25}")
+    assert bench.window("7").thresholds.warning == 0.25
+    bench.ledger.close()
+
+
 # --- how long entries stay --------------------------------------------------------------------------------------------
-
-_ROW = {"id": 7, "provider": "Anthropic", "tier_name": "", "model_pattern": "gpt", "token_limit": 5}
-_ROW |= {"request_limit": None, "window_minutes": 200 * 1440, "reset_strategy": "rolling"}
-_ROW |= {"reset_anchor_timestamp": None}
-
-
-def _add_row(bench: LimitBench, **columns: object) -> None:
-    """Keep one more limit in Supabase."""
-    bench.ledger.limits.take_configs([_ROW | columns], settled={})
-    bench.board.stored = SupabaseLimits(bench.ledger.limits, zone=UTC)
-    bench.board.refresh()
 
 
 @pytest.mark.parametrize(
