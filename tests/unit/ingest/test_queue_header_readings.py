@@ -229,6 +229,19 @@ def test_an_early_reset_counts_when_the_lower_share_stays(
     assert bench.early_resets() == {"7d": counted}
 
 
+@pytest.mark.parametrize("minutes", [20, 40], ids=["before the announced reset", "after it"])
+def test_a_window_that_was_emptied_early_and_begun_anew_was_reset_early(bench: _Bench, minutes: int) -> None:
+    """While nothing of it is used, its reset moves with the clock."""
+    bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
+    bench.clock.advance(60)
+    emptied_at = int(bench.clock.now())
+    bench.take(_record(bench, u5h="0", r5h=str(emptied_at + 18_000)))
+    bench.clock.advance(60 * minutes)
+    began_at = int(bench.clock.now()) if minutes == 20 else emptied_at
+    bench.take(_record(bench, u5h="0.02", r5h=str(began_at + 18_000)))
+    assert bench.early_resets() == {"5h": 1}
+
+
 def test_the_same_answer_again_does_not_confirm_a_fall(bench: _Bench) -> None:
     bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
     bench.clock.advance(60)
@@ -456,6 +469,22 @@ def test_signals_of_auth_files_are_read_as_headers_are(bench: _Bench) -> None:
     _inventory(bench, file)
     assert bench.used()[(credential, "5h", "")] == 0.5, "what is newer holds, whichever came last"
     assert b"planted-cookie" not in (bench.folder / FILE_NAME).read_bytes()
+
+
+def test_one_answer_read_from_signals_and_from_a_record_does_not_confirm_a_fall(bench: _Bench) -> None:
+    bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
+    bench.clock.advance(60)
+    seen = {
+        "observed_at": datetime.fromtimestamp(bench.clock.now(), UTC).isoformat(),
+        "signals": {f"{_CLAUDE}5h-Utilization": "0.1", f"{_CLAUDE}5h-Reset": str(_FIVE // 1000)},
+    }
+    _inventory(bench, {"name": "a.json", "provider": "claude", "auth_index": "0123456789abcdef", "quota": seen})
+    bench.clock.advance(5)
+    bench.take(_record(bench, u5h="0.1", r5h=str(_FIVE // 1000)))
+    assert bench.early_resets() == {"5h": 0}
+    bench.clock.advance(60)
+    bench.take(_record(bench, u5h="0.1", r5h=str(_FIVE // 1000)))
+    assert bench.early_resets() == {"5h": 1}
 
 
 @pytest.mark.parametrize(

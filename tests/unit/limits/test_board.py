@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
@@ -10,7 +11,10 @@ from pydantic import SecretStr
 from exporter.errors import LedgerError
 from exporter.ledger.name_store import Series
 from exporter.limits.model import Unit
+from exporter.limits.supabase_limits import SupabaseLimits
+from exporter.normalize.inventory import Account
 from exporter.quotas.reading import Reading
+from exporter.records import Billing, CredentialFacts
 from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
@@ -43,6 +47,19 @@ def _prune(bench: LimitBench, before_ms: int) -> None:
 def _session(bench: LimitBench) -> tuple[int | None, int | None, float | None]:
     window = bench.window("session")
     return window.start_ms, window.reset_ms, window.used
+
+
+_ROW = {
+    "id": 7, "provider": "Anthropic", "tier_name": "", "model_pattern": "gpt", "token_limit": 5, "request_limit": None,
+    "window_minutes": 200 * 1440, "reset_strategy": "rolling", "reset_anchor_timestamp": None,
+}  # fmt: skip
+
+
+def _add_row(bench: LimitBench) -> None:
+    """Keep one more limit in Supabase."""
+    bench.ledger.limits.take_configs([_ROW], settled={})
+    bench.board.stored = SupabaseLimits(bench.ledger.limits, zone=UTC)
+    bench.board.refresh()
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
@@ -259,6 +276,70 @@ def test_a_reset_that_cannot_be_stored_is_an_error_and_changes_nothing(bench: Li
     assert bench.window("day").used == 110
 
 
+def test_a_reset_that_is_planned_holds_once_its_time_has_come(tmp_path: Path) -> None:
+    limit = "{id: day, tokens: 1000, strategy: daily, reset_anchor_timestamp: 2026-11-25T13:00:00Z}"
+    bench = LimitBench(tmp_path, f"limits: [{limit}]", clock=TurnableClock(_NOON_MS / 1000))
+    bench.book(Use(_NOON_MS - 1000))
+    assert (bench.window("day").start_ms, bench.window("day").used) == (_NOON_MS - 12 * _HOUR_MS, 110)
+    bench.clock.jump(3600)
+    assert (bench.window("day").start_ms, bench.window("day").used) == (_NOON_MS + _HOUR_MS, 0)
+    bench.ledger.close()
+
+
+# --- limits of two origins --------------------------------------------------------------------------------------------
+
+
+def test_of_two_limits_with_one_id_the_files_is_in_force_and_a_problem_says_so(tmp_path: Path) -> None:
+    bench = LimitBench(tmp_path, "limits: [{id: '7', tokens: 1000, strategy: daily}]")
+    assert bench.board.problems == []
+    _add_row(bench)
+    assert bench.window("7").budget == 1000
+    (problem,) = bench.board.problems
+    assert problem.startswith("The limits file and the table rate_limit_configs both have a limit 7; the file's is in")
+    bench.ledger.close()
+
+
+def test_the_thresholds_of_the_file_hold_for_limits_in_supabase(tmp_path: Path) -> None:
+    bench = LimitBench(tmp_path, "defaults: {warning: 0.5}")
+    _add_row(bench)
+    assert bench.window("7").thresholds.warning == 0.5
+    bench.edit("defaults: {warning: 0.25}")
+    assert bench.window("7").thresholds.warning == 0.25
+    bench.ledger.close()
+
+
+# --- how long entries stay --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "longest_ms"),
+    [
+        ("{id: a, tokens: 1, strategy: daily}", 25 * _HOUR_MS),
+        ("{id: a, tokens: 1, strategy: monthly}", 31 * _DAY_MS + _HOUR_MS),
+        ("{id: a, tokens: 1, strategy: session, window_minutes: 61}", 61 * _MINUTE_MS),
+        (
+            "{id: a, tokens: 1, strategy: weekly}, {id: b, tokens: 1, strategy: rolling, window_minutes: 144000},"
+            " {id: c, tokens: 1, strategy: daily}",
+            100 * _DAY_MS,
+        ),
+    ],
+    ids=["a day of 25 hours", "a month with such a day", "a session", "the longest of three"],
+)
+def test_entries_stay_as_long_as_the_longest_window_of_a_limit(tmp_path: Path, limits: str, longest_ms: int) -> None:
+    night = datetime(2026, 10, 25, 12, tzinfo=UTC).timestamp()  # in Berlin, clocks have been set back
+    bench = LimitBench(tmp_path, f"limits: [{limits}]", clock=TurnableClock(night), zone=ZoneInfo("Europe/Berlin"))
+    assert bench.board.longest_window_ms == longest_ms
+    _add_row(bench)
+    assert bench.board.longest_window_ms == 200 * _DAY_MS, "that of a limit in Supabase"
+    bench.ledger.close()
+
+
+def test_without_a_limit_no_entry_has_to_stay(tmp_path: Path) -> None:
+    bench = LimitBench(tmp_path)
+    assert bench.board.longest_window_ms == 0
+    bench.ledger.close()
+
+
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +349,32 @@ def test_an_alias_renames_a_window_and_keeps_its_session(bench: LimitBench) -> N
     bench.aliases = Aliases(clients=(ClientAlias(key=SecretStr("ann"), alias="Ann"),))
     bench.restart()
     assert [(window.scope, window.used) for window in bench.windows("client")] == [("Ann", 110), ("Ann", 0.001)]
+
+
+def test_a_limit_has_the_labels_that_it_names(tmp_path: Path) -> None:
+    own = "provider: CODEX, proxy: 'p*', credential: 'codex-*'"
+    limits = f"{{id: all, tokens: 5, strategy: daily}}, {{id: own, tokens: 5, strategy: daily, {own}}}"
+    bench = LimitBench(tmp_path, f"limits: [{limits}]", clock=TurnableClock(_NOON_MS / 1000))
+    _add_row(bench)
+    bench.book(Use(_NOON_MS - 1, provider="codex", model="gpt-5"), Use(_NOON_MS - 1, provider="openai", model="gpt-5"))
+    # One in Supabase names a provider for people. Its pattern alone decides what counts.
+    shown = {each.limit: (each.provider, each.proxy, each.credential, each.used) for each in bench.windows()}
+    assert shown == {
+        "all": ("", "", "", 220),
+        "own": ("codex", "p*", "codex-*", 110),
+        "7": ("claude", "", "", 220),
+    }
+    bench.ledger.close()
+
+
+def test_a_limit_per_credential_has_the_label_of_the_accounts_own_provider(bench: LimitBench) -> None:
+    """A Kimi account that is called through ``/v1/messages`` is recorded as Claude's."""
+    bench.book(Use(_NOON_MS - 1, account="one"))
+    assert [window.provider for window in bench.windows("account")] == ["claude"], "no inventory has named it yet"
+    facts = CredentialFacts(provider="kimi", billing=Billing.SUBSCRIPTION)
+    bench.ledger.take_inventory("p", [Account(facts=facts, identity=None, auth_index="one", auth_type="oauth")])
+    (window,) = bench.windows("account")
+    assert (window.provider, window.used) == ("kimi", 110)
 
 
 def test_two_clients_under_one_name_show_the_one_that_runs_out_first(bench: LimitBench) -> None:

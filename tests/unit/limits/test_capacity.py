@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import pytest
 
-from exporter.limits.capacity import Capacity, Change, Point, capacity_of, change_in, evidence_of
+from exporter.limits.capacity import Capacity, Change, Evidence, Point, capacity_of, change_in, evidence_of
 
 _HOUR_MS = 3_600_000
 _WEEK_MS = 168 * _HOUR_MS
@@ -298,6 +298,64 @@ def test_a_window_that_was_hardly_used_confirms_nothing() -> None:
     points += [Point(2 * _WEEK_MS + step, step / 100, 3 * _WEEK_MS, points[-1].before + step) for step in range(25)]
 
     assert _change(points, now_ms=3 * _WEEK_MS) is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "confirms"),
+    [
+        pytest.param([step / 100 for step in range(30)], False, id="a rise of 29 percent"),
+        pytest.param([step / 100 for step in range(31)], True, id="a rise of 30 percent"),
+        pytest.param([0.0, 0.12, 0.24, 0.36, 0.48], False, id="four stretches"),
+        pytest.param([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], True, id="five stretches"),
+        pytest.param([0.0, 0.1, 0.2, 0.3, 0.4, 0.42, 0.44], False, id="four stretches and a bit"),
+    ],
+)
+def test_a_change_is_confirmed_by_a_rise_of_30_percent_in_five_stretches(shares: list[float], confirms: bool) -> None:
+    """A week for 100 dollars, then one for 70."""
+    points = [Point(step, step / 100, _WEEK_MS, float(step)) for step in range(80)]
+    points += [Point(_WEEK_MS + at, share, 2 * _WEEK_MS, 79 + 70 * share) for at, share in enumerate(shares)]
+    change = _change(points, now_ms=2 * _WEEK_MS)
+    assert change == (Change(since_ms=_WEEK_MS, shrank=True) if confirms else None)
+
+
+def _evidence(week: int, *, low: float, high: float, mean: float) -> Evidence:
+    """A week in which half of the window was used, in five stretches."""
+    return Evidence(
+        first_ms=week * _WEEK_MS,
+        resets_ms=(week + 1) * _WEEK_MS,
+        low=low,
+        best=high,
+        high=high,
+        used=mean / 2,
+        risen=0.5,
+        stretches=5,
+    )
+
+
+_CROSSED = (120.0, 90.0, 105.0)
+"""Bounds that contradict each other by more than a tenth."""
+
+
+@pytest.mark.parametrize(
+    ("weeks", "shrank"),
+    [
+        pytest.param([(95, 105, 100), (70, 80, 75)], True, id="apart"),
+        pytest.param([(70, 80, 75), (95, 105, 100)], False, id="apart the other way round"),
+        pytest.param([(88, 112, 100), (76, 100, 88)], None, id="some capacity fits both"),
+        pytest.param([(92, 120, 110), (95, 90, 95)], None, id="it holds more than its upper bound says"),
+        pytest.param([(110, 102, 100), (80, 105, 95)], None, id="the one before may have held less"),
+        pytest.param([(95, 105, 100), _CROSSED, (70, 80, 75)], True, id="half of the weeks before are consistent"),
+        pytest.param([(95, 105, 100), _CROSSED, _CROSSED, (70, 80, 75)], None, id="fewer are"),
+    ],
+)
+def test_a_change_needs_bounds_that_no_capacity_fits(
+    weeks: list[tuple[float, float, float]], shrank: bool | None
+) -> None:
+    evidence = [_evidence(week, low=low, high=high, mean=mean) for week, (low, high, mean) in enumerate(weeks)]
+    last = len(weeks) - 1
+    assert change_in(evidence, now_ms=len(weeks) * _WEEK_MS) == (
+        None if shrank is None else Change(last * _WEEK_MS, shrank)
+    )
 
 
 @pytest.mark.parametrize("measured", [0.1, 0.3, 0.6])

@@ -50,6 +50,11 @@ def _hours(moment_ms: int | None) -> float | None:
     return None if moment_ms is None else round((moment_ms - _NOW_MS) / _HOUR_MS, 3)
 
 
+def _used_since(hours: float, short: float, long: float) -> tuple[LimitWindow, LimitWindow]:
+    """The windows of 5 hours and of a week of an account that both began this many hours ago."""
+    return _window(short, gone=hours), _window(long, gone=hours, hours=168)
+
+
 _UNSTARTED = replace(_window(0.0), start_ms=None, reset_ms=None)
 _ENDED = replace(_UNSTARTED, has_ended=True)
 _WEEK = _window(0.2, gone=84, hours=168)
@@ -122,6 +127,12 @@ def test_the_earliest_account_to_return_is_the_next_one_back() -> None:
         pytest.param([_up(_window(0.9)), _up(_ENDED)], None, id="one of which all have ended"),
         # 160 of 168 hours have passed and 99 % is used: the short window has enough left, the long one has not.
         pytest.param([_up(_window(0.2), _window(0.99, gone=160, hours=168))], 1.616, id="the longer window"),
+        # 7.5 % an hour: its 85 % would last for 11 hours, but all of it is there again in three.
+        pytest.param([_up(_window(0.15))], None, id="a reset comes while some is left"),
+        # 30 % an hour of the short windows, 21 % of the long ones. The first account rests from 40 minutes on,
+        # until the short ones end in an hour: the long ones have 43 % and 52 % left then. Used together, that of the
+        # first lasts for 4.095 hours, and the 9 % of the second for 0.429 hours more.
+        pytest.param([_up(*_used_since(4, 0.9, 0.5)), _up(*_used_since(4, 0.3, 0.34))], 5.524, id="one is used again"),
         # It is too early in the window for a pace.
         pytest.param([_up(_window(0.05, gone=0.09))], None, id="nothing can be said yet"),
         pytest.param([_up(_window(0.9)), _up()], None, id="one of which nothing is known"),

@@ -106,6 +106,15 @@ def test_a_plan_and_a_month_end_at_midnight_in_the_users_zone(tmp_path: Path) ->
     bench.ledger.close()
 
 
+@pytest.mark.parametrize(("zone", "price"), [("UTC", 20), ("Europe/Berlin", 100)])
+def test_a_plan_begins_on_its_first_day_in_the_users_zone(tmp_path: Path, zone: str, price: int) -> None:
+    """The moment is in November in UTC, and in December in Berlin."""
+    plans = "{credential: claude-*, price_per_month: 100, from: 2026-12-01}, {credential: '*', price_per_month: 20}"
+    bench = _Bench(tmp_path, f"plans: [{plans}]", clock=TurnableClock(_NIGHT), zone=ZoneInfo(zone))
+    assert bench.families("anna")["cliproxy_plan_price_per_month"] == {"claude-anna USD": price}
+    bench.ledger.close()
+
+
 def test_a_window_shows_its_bounds_and_what_changed(bench: _Bench) -> None:
     bench.board.refresh()
     worth = WindowWorth(usd=Capacity(41.0, 38.0, 46.0), tokens=None, changes=CapacityChanges(shrank=1))

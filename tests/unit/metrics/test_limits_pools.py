@@ -1,10 +1,13 @@
 """The pools of accounts, and when a cooling account has room again, in a scrape over a real ledger."""
 
 import re
+from datetime import UTC
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from exporter.limits.limit_file import watch_limit_file
 from exporter.normalize.inventory import Account
 from exporter.quotas.reading import OVERAGE, Reading
 from exporter.sources.proxy_status import ProxyStatus
@@ -94,6 +97,18 @@ def test_a_week_that_counts_dollars_uses_up_its_account_like_any_other(bench: Be
         "pool_empty claude": 0,
         "credential_room claude": 20,
     }
+
+
+def test_a_budget_of_your_own_that_is_used_up_takes_no_account_out_of_its_pool(bench: Bench, tmp_path: Path) -> None:
+    """Its provider answers on, and nothing holds requests back."""
+    file = tmp_path / "limits.yaml"
+    file.write_text("limits: [{id: own, tokens: 1, strategy: daily, per: credential}]", encoding="utf-8")
+    bench.limits.file = watch_limit_file(file, zone=UTC)
+    listed = account("a.json", auth_index="index-1", status="active", readings=(_reading(bench, 0.5, resets=2),))
+    bench.list_accounts(listed)
+    bench.book()
+    assert _samples(bench, listed) == {"claude usable": 1}
+    assert _shown(bench) == ["2.0", "0.5"]
 
 
 def test_a_cap_on_money_of_no_known_length_uses_up_no_account(bench: Bench) -> None:

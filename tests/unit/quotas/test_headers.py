@@ -225,6 +225,17 @@ def test_signals_of_an_account_and_its_models_give_the_newest_of_each_window() -
     assert {reading.source for reading in found} == {"auth_files"}
 
 
+def test_newer_signals_count_even_if_less_is_used() -> None:
+    """The week has begun anew since the other model answered."""
+    entry = {
+        "provider": "claude",
+        "quota": signals(claude("7d", utilization="0.90"), "2026-08-21T09:50:00Z"),
+        "model_quotas": {"claude-opus-4-6": signals(claude("7d", utilization="0.02"))},
+    }
+
+    assert named(signalled(entry)) == [("7d", "", 0.02)]
+
+
 def test_signals_of_codex_are_scoped_by_their_model() -> None:
     entry = {
         "type": "codex",

@@ -193,6 +193,25 @@ def test_kept_headers_are_bounded_in_number_and_bytes() -> None:
     assert MAX_BYTES - 100 < sum(len(name) + len(value) for name, value in kept.items()) <= MAX_BYTES
 
 
+def test_as_many_bytes_are_kept_as_fit_and_none_more() -> None:
+    full = {f"x-codex-{'g' * 30}{number:02}-limit-name": "N" * 32 for number in range(98)} | {
+        "x-codex-ggggggg-limit-name": "N" * 32
+    }
+    assert sum(len(name) + len(value) for name, value in full.items()) == MAX_BYTES
+    assert allowed_headers(full) == full
+    *kept, last = full
+    longer = {name: full[name] for name in kept} | {last.replace("ggg-", "gggg-"): "N" * 32}
+    assert list(allowed_headers(longer)) == kept
+
+
+@pytest.mark.parametrize(("length", "kept"), [(64, True), (65, False)])
+def test_a_moment_with_endless_digits_is_not_kept(length: int, kept: bool) -> None:
+    value = "2026-08-21T11:00:05.".ljust(length - 1, "0") + "Z"
+    name = f"{_CLAUDE}-5h-reset"
+
+    assert allowed_headers({name: [value]}) == ({name: value} if kept else {})
+
+
 def test_keeping_twice_has_the_same_result_as_once() -> None:
     once = allowed_headers(claude() | codex())
 

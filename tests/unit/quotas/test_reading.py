@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.quotas import reading as merging
-from exporter.quotas.reading import Reading, is_current
+from exporter.quotas.reading import OVERAGE, Reading, is_current
 
 _NOW_MS = 1_787_306_405_000
 _HOUR_MS = 3_600_000
@@ -164,6 +164,19 @@ def test_a_new_window_that_begins_near_the_old_ones_end_is_not_an_early_reset(be
     assert merge(_KNOWN, new).early_reset is early
 
 
+@pytest.mark.parametrize(
+    ("before_end_ms", "reset_moves_ms", "early"),
+    [(60_000, 0, True), (1, 0, True), (0, 0, False), (60_000, 120_000, True), (60_000, 120_001, False)],
+    ids=["a minute before", "just before", "at its end", "its reset jitters", "another window has begun"],
+)
+def test_a_window_that_is_emptied_and_keeps_its_reset_was_reset_early_until_its_very_end(
+    before_end_ms: int, reset_moves_ms: int, early: bool
+) -> None:
+    new = _reading(_HOUR_MS - before_end_ms, used_ratio=0.0, resets_ms=_NOW_MS + _HOUR_MS + reset_moves_ms)
+
+    assert merge(_KNOWN, new).early_reset is early
+
+
 def test_a_reading_that_loses_counts_no_early_reset() -> None:
     assert merge(_KNOWN, _reading(-60_000, used_ratio=0.0)).early_reset is False
     assert merge(_KNOWN, _reading(1_000, used_ratio=0.0, source="auth_files")).early_reset is False
@@ -181,6 +194,20 @@ def test_answers_of_one_second_give_the_same_result_in_any_order() -> None:
         for reading in order:
             known = merge(known, reading).reading
         assert known == readings[-1]
+
+
+def test_of_answers_of_one_second_that_agree_on_the_share_the_last_one_counts() -> None:
+    """Extra usage was switched on: the window is as full as before, and requests pass."""
+    full = replace(_KNOWN, used_ratio=1.0, status="rejected")
+
+    assert merge(full, replace(full, status=OVERAGE)).reading == replace(full, status=OVERAGE)
+
+
+def test_of_answers_of_one_second_the_fuller_one_counts_although_its_reset_jitters() -> None:
+    fuller = replace(_KNOWN, used_ratio=0.52)
+    emptier = replace(_KNOWN, used_ratio=0.51, resets_ms=_NOW_MS + _HOUR_MS + 120_000)
+
+    assert merge(fuller, emptier).reading == merge(emptier, fuller).reading == fuller
 
 
 @pytest.mark.parametrize(("after_ms", "current"), [(_HOUR_MS - 1, True), (_HOUR_MS, False), (_HOUR_MS + 1, False)])

@@ -150,3 +150,16 @@ def test_lists_and_maps_are_read_up_to_the_size_of_real_ones() -> None:
     assert len(list(_ANSWER.of({str(place): {} for place in range(10_000)}).entries())) == MAX_ENTRIES
     assert list(_ANSWER.of({"a": {"b": {}}}).each("a")) == []
     assert list(_ANSWER.of([{}]).entries()) == []
+
+
+@pytest.mark.parametrize(("length", "read"), [(64, True), (65, False)])
+def test_text_is_read_up_to_the_length_of_real_values(length: int, read: bool) -> None:
+    reset = "2026-08-21T11:00:05.".ljust(length - 1, "0") + "Z"
+    at_ms = 1_787_310_005_000
+
+    assert _ANSWER.of({"a": "x" * length}).text("a") == ("x" * length if read else "")
+    assert _ANSWER.reading(3600, "", 0.5, reset).resets_ms == (at_ms if read else None)
+
+
+def test_a_slug_that_is_too_long_is_none_and_is_not_cut() -> None:
+    assert (scope_named("n" * 32), scope_named("n" * 33)) == ("n" * 32, "")
