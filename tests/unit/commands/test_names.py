@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.names import _Book, _end_of
+from exporter.commands.names import _Owners, _end_of
 from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.inventory import Account
 from exporter.records import CredentialFacts
@@ -40,6 +40,6 @@ def test_an_alias_by_the_label_of_a_merged_account_is_the_accounts(tmp_path: Pat
     shown_names = ShownNames(ledger.name_store, aliases, PSEUDONYMS.of)
     for _ in range(2):
         ledger.take_inventory("p", [account, another])
-    (named,) = _Book(ledger, shown_names).credentials("p", Names([account, another], raw={email: "dev@example.com"}))
+    (named,) = _Owners(ledger, shown_names).credentials("p", Names([account, another], raw={email: "dev@example.com"}))
     ledger.close()
     assert (named.shown, named.suggestion) == ("mine", None)
