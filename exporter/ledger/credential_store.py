@@ -270,7 +270,7 @@ class CredentialStore:
 def shared_handle(auth_index: str, provider: str) -> str:
     """The key of a credential whose ``auth_index`` another provider's credential has, too.
 
-    Before CPA 7.2.21, records name a compatible upstream without the prefix.
+    Before CPA 7.2.21, records name a compatible upstream without ``openai-compatible-``.
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""

@@ -243,7 +243,7 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
     its use counts at the start, and only for spans that hold all of it. An account is idle if it does not work, or had
     to be asked where others did not.
     """
-    tells = any(window.source != "active" for member in members for window in member.whole)
+    some_unasked = any(window.source != "active" for member in members for window in member.whole)
     lengths: dict[str, float] = {}
     changes: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for member in members:
@@ -252,7 +252,7 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
             if start_ms is None or window.reset_ms is None:
                 continue
             lengths[name] = window.reset_ms - start_ms
-            is_idle = member.state != "usable" or (tells and window.source == "active")
+            is_idle = member.state != "usable" or (some_unasked and window.source == "active")
             until_ms = start_ms + 1 if is_idle else max(start_ms + 1, window.observed_ms)
             pace = window.used_ratio / (until_ms - start_ms)
             changes[name] += (until_ms, pace), (start_ms, -pace)

@@ -173,7 +173,7 @@ class Restoring:
     def _take_sessions(self, change: Change, sessions: Iterable[ExportedSession], *, precedes: bool) -> None:
         """Store sessions. Those that come from before this ledger replace its own, which it opened without all records.
 
-        Once another proxy is restored, and in all other cases, the newer one of two sessions holds.
+        Otherwise, or if another proxy has already been restored, the newer of two sessions holds.
         """
         (others,) = change.connection.execute(
             "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, change.proxy)

@@ -53,7 +53,7 @@ class QuotaAsks:
         return told if told not in ("", OTHER) else listed or told
 
     def follow_clock(self, now_ms: int) -> None:
-        """If somebody has set the clock back, keep waits from growing by as much. Raises LedgerError."""
+        """If somebody has set the clock back, date calls and readings from the future back. Raises LedgerError."""
         self.asked = {key: last.at(now_ms) for key, last in self.asked.items()}
         self._quotas.follow_clock(now_ms)
 

@@ -205,7 +205,7 @@ class Quotas:
         return ahead_ms if MOST_AHEAD_MS < ahead_ms <= LONGEST_MS else 0
 
     def _dated_back(self, connection: sqlite3.Connection, now_ms: int) -> dict[QuotaKey, QuotaWindow]:
-        """The windows read in the future, as if they had been read an hour ago: else no newer reading would win."""
+        """The windows read in the future, dated back together, the newest to an hour ago: else no new one would win."""
         ahead_ms = self._ahead_ms(now_ms)
         if not ahead_ms:
             return {}
