@@ -44,8 +44,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def test_each_restart_is_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:
     proxy = ledger.name_store.proxies["p"]
     for look in looks.replace(" ", ""):
-        detector, restarted = LOOKS[look]
+        witness, restarted = LOOKS[look]
         with ledger._database.transaction() as connection:
-            record_observation(connection, proxy, detector, restarted=restarted)
+            record_observation(connection, proxy, witness, restarted=restarted)
     assert ledger.register("p") == proxy
     assert ledger.flow("p").restarts == restarts
