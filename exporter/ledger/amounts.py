@@ -21,7 +21,7 @@ class Amounts(NamedTuple):
 
     @classmethod
     def total(cls, parts: Sequence[Sequence[int]]) -> "Amounts":
-        """The sum of any number of them."""
+        """The sums of any number of parts."""
         if len(parts) == 1:
             return cls._make(parts[0])
         return cls._make(map(sum, zip(*parts, strict=True))) if parts else cls()
@@ -42,7 +42,7 @@ class Amounts(NamedTuple):
 
     @property
     def _are_counts(self) -> bool:
-        """Whether all tokens are unclassified: such counts tell neither failures nor a cost."""
+        """Whether all tokens are unclassified: such counts show neither failures nor a cost."""
         return bool(self.unclassified and not (self.failed or self.input or self.output))
 
     @property

@@ -29,9 +29,9 @@ class CommittedError(Exception):
 class Change:
     """A transaction that changes a proxy. After the commit, memory takes over what the fields with a default hold.
 
-    The numbers are added to the proxy's flow: ``extra`` of the ``booked`` are second records. ``unbooked`` entries were
-    added, or if negative removed, without a booking. ``rows`` are those of the tables of totals, as the ledger now has
-    them. The sums from the oldest of the ``touched`` buckets on have changed.
+    The numbers are added to the proxy's flow: ``extra`` of the ``booked`` records stand for no attempt of their own.
+    ``unbooked`` entries were added, or if negative removed, without a booking. ``rows`` are those of the tables of
+    totals, as the ledger now has them. The sums from the oldest of the ``touched`` buckets on have changed.
     """
 
     connection: sqlite3.Connection
@@ -100,7 +100,7 @@ class Changes:
 
     @contextmanager
     def changing_names(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may change the name store. A rollback reloads that, to drop ids that exist nowhere."""
+        """A transaction that may change names. A rollback reloads the name store, to drop ids that exist nowhere."""
         with self.database.transaction(on_rollback=self._reload_name_store) as connection:
             if self._name_store_is_stale:
                 self._reload_name_store(connection)

@@ -13,12 +13,12 @@ LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
 OF_RECORD = ("ts_ms", "fingerprint", "code", "latency_ms", "ttft_ms")
 OF_TOKENS = Tokens.__struct_fields__
 OF_COST = ("nano_usd", "unpriced")
-"""The columns that take the field of that name of a record, its tokens and its cost unchanged."""
+"""These columns hold fields of a record, of its tokens and of its cost, unchanged and under the same names."""
 ENTRY = ("id", *LOOKED_UP, *OF_RECORD, *OF_TOKENS, *OF_COST)
 """The columns of the table ``entry``."""
 
 OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?1)"
-"""A condition that entries and sums of a proxy meet, whose id is the first parameter."""
+"""A condition that the entries and sums of a proxy meet. The proxy's id is the first parameter."""
 AMOUNTS = (*OF_TOKENS, "nano_usd")
 """The columns of an entry that are summed as they are."""
 TOKENS = "uncached + cache_read + cache_write + output + unclassified"

@@ -1,4 +1,4 @@
-"""The credentials in the ledger: finding one, and merging two that are one."""
+"""The credentials in the ledger: finding one, and merging two that turn out to be the same."""
 
 import sqlite3
 from collections import defaultdict
@@ -24,8 +24,7 @@ with recursive root (id, root) as (
     union all select c.id, root from root join credential c on c.merged_into = root.id
 )
 """
-"""Begins a statement with the table ``root``: the credential that each one stands for, itself or the one it was merged
-into."""
+"""Begins a statement. Its table ``root`` has the ``root`` of each credential: itself, or the one it was merged into."""
 NAME_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
@@ -34,10 +33,10 @@ _LONGEST_PLAN = 20
 class Credential(CredentialFacts, frozen=True, kw_only=True, gc=False, rename={"long_name": "label"}):
     """An account or key of a proxy. ``provider`` is empty until the inventory names it.
 
-    ``long_name`` names it in the history. ``gone``: the proxy's last whole inventory did not list it; ``retired``: but
-    another one of the same name. ``readable`` is the name shown without an alias. It is made from what is known when
-    the credential is first met and never changes, so a plan that changes or becomes known later makes no new series. A
-    credential of an older ledger gets one when the proxy lists it again.
+    ``long_name`` names it in the history. ``gone``: the proxy's last whole inventory did not list it; ``retired``: it
+    listed another one of the same name instead. ``readable`` is the name shown without an alias. It is made from what
+    is known when the credential is first met and never changes, so a plan that changes or becomes known later makes no
+    new series. A credential of an older ledger gets one when the proxy lists it again.
     """
 
     id: int = 0
@@ -61,7 +60,7 @@ _UPDATE = f"update credential set ({listed(_COLUMNS)}) = ({listed('?' * len(_COL
 
 
 class CredentialStore:
-    """The credentials of all proxies, and which of them turned out to be one.
+    """The credentials of all proxies, and which of them turned out to be the same.
 
     Methods that may add something take the connection of the running transaction.
     """
@@ -75,7 +74,7 @@ class CredentialStore:
         self._names: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self._known_as: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
         self.names_version = 0
-        """Rises whenever a shown name may have changed, or a name was added that an alias can give."""
+        """Rises whenever a shown name may have changed, or a name was added that an alias can be for."""
 
     def _load_credentials(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute(f"select {listed(_ALL_COLUMNS)} from credential").fetchall()
@@ -125,7 +124,7 @@ class CredentialStore:
     def is_another(self, credential: Credential, met: Iterable[tuple[str, str]]) -> bool:
         """Whether these keys and names are another account's: by its ids if both sides have one, else by e-mail.
 
-        Without a common file, they led here by the same ``auth_index`` under another hash key, so nothing can be
+        Without a common file, only the same ``auth_index`` led here and the hash key was another one, so nothing can be
         compared.
         """
         ours, theirs = _by_kind(self._known_as.get(credential.id, ())), _by_kind(met)
@@ -175,7 +174,7 @@ class CredentialStore:
         return found
 
     def readable_name(self, proxy: int, provider: str, plan: str, value: str) -> str:
-        """A name for a new credential: provider, plan and enough digits of a hash to be unique; empty if none is."""
+        """A unique name for a new credential: provider, plan and digits of a hash; empty if all such are taken."""
         plan = plan.replace("_", "-")[:_LONGEST_PLAN]
         stem = "-".join(filter(None, (provider.removeprefix("openai-compatible-"), plan)))
         others = [each for each in self.credentials.values() if each.proxy == proxy]
@@ -272,7 +271,7 @@ class CredentialStore:
 def shared_handle(auth_index: str, provider: str) -> str:
     """The key of a credential whose ``auth_index`` another provider's credential has, too.
 
-    Records before CPA 7.2.21 have a compatible upstream's bare name.
+    Before CPA 7.2.21, records name a compatible upstream without ``openai-compatible-``.
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""

@@ -92,7 +92,7 @@ class Database:
         self.path = path
         self._alone = alone
         self.lock = threading.RLock()
-        """Held by each transaction, and by some until memory has followed, so that an older state never comes last."""
+        """Each transaction holds it, some until memory has followed, so that an older state never comes last."""
         self._reader_lock = threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._is_closed = False
@@ -214,7 +214,7 @@ class Database:
         with _explained(self.path):
             with self._reader_lock:
                 connection, self._reader = self._reader, None
-            if connection is None:  # which takes a millisecond to parse the schema
+            if connection is None:  # a new one takes a millisecond to parse the schema
                 connection = self._connect("ro")
                 connection.execute("pragma temp_store = memory")
             try:

@@ -1,8 +1,8 @@
 """The labels of usage metrics, each listed once.
 
 A new label of all usage metrics is a field of ``Route``, with the name of a field of ``UsageRecord``. A file in
-``exporter/ledger/migrations/`` adds it to ``route``. Supabase needs what it needs for a new column (``columns.py``),
-and the label in ``usage_rollups``, too.
+``exporter/ledger/migrations/`` adds it to ``route``. Supabase needs the same as for a new column (``columns.py``), and
+the label in ``usage_rollups``, too.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from exporter.normalize.wire_record import Text
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """The labels of all usage metrics, which also split sums, history and exports. A later one has a default."""
+    """The labels of all usage metrics, which also split sums, history and exports. A new label has a default."""
 
     proxy: Text
     provider: Text
@@ -25,11 +25,11 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
 
 class SeriesLabels(Route, frozen=True, kw_only=True, gc=False):
-    """The labels of a series: those of its route, and who has used it."""
+    """The labels of a series: those of its route, its credential and its client."""
 
     credential: Text
     client: Text
 
 
 OF_ROUTE = Route.__struct_fields__[1:]
-"""Those labels that are a field of a record; columns of ``route``."""
+"""The labels of a route that are fields of a record, and columns of the table ``route``."""

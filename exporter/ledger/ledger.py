@@ -163,8 +163,8 @@ class Ledger:
 
     def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         book_entries(change, found.records, live=live)
-        told = [(self._credential_of(change, record), reading) for record, reading in found.readings]
-        change.quotas.update(self.quotas.note(change.connection, told, now_ms=change.now_ms))
+        readings = [(self._credential_of(change, record), reading) for record, reading in found.readings]
+        change.quotas.update(self.quotas.note(change.connection, readings, now_ms=change.now_ms))
         for place, why in found.rejected:
             reject(change, at_ms, lines[place], why)
 
@@ -243,7 +243,7 @@ class Ledger:
         return queued
 
     def restoring(self, proxy: str) -> Restoring:
-        """What takes over the past of the registered ``proxy`` from the history."""
+        """Return the object that restores the registered ``proxy`` from the history."""
         return Restoring(self._changes, proxy)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:

@@ -1,6 +1,6 @@
-"""Turns names into small numbers, and folds label sets into ``other``. So an entry is a row of integers.
+"""Turns names into small numbers, so that an entry is a row of integers, and folds label sets into ``other``.
 
-Everything is in memory and grows with what bookings meet. ``credential_store.py`` finds credentials.
+Everything is in memory, which grows with the names that bookings meet. ``credential_store.py`` finds credentials.
 """
 
 import sqlite3
@@ -142,7 +142,7 @@ class NameStore(CredentialStore):
         return id_
 
     def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, masked: str = "") -> int:
-        """Return the id of a client, creating it if it is new. One known only by its name gets its pseudonym."""
+        """Return the id of a client, creating it if it is new. One known only by its masked name gets the pseudonym."""
         id_ = self.client_ids.get(pseudonym)
         if id_ is None:
             masked = masked or _masked_client(pseudonym)
@@ -159,7 +159,7 @@ class NameStore(CredentialStore):
     def note_aliases(self, connection: sqlite3.Connection, aliases: Mapping[str, str], *, key_sign: str) -> None:
         """Note the clients' aliases, by pseudonym, and the sign of the hash key behind these.
 
-        Under another key, the client that had the alias has its new pseudonym from now on.
+        If the key has changed, a client gets the new pseudonym of its alias.
         """
         noted: dict[str, int] = dict(connection.execute("select alias, id from client where alias is not null"))
         (noted_sign,) = connection.execute("select aliases_key from installation").fetchone()

@@ -1,7 +1,7 @@
 """The ledger's tables, as the steps from an empty file to today's schema.
 
 Each step is a file in ``migrations/``, in the order of the names. A released step is never edited: ledgers in the field
-have run it. Times are integers in ms since the epoch, money in nano-USD, enums their value.
+have run it. Times are integers in ms since the epoch, money is in nano-USD, and enums are stored as their values.
 """
 
 from functools import cache

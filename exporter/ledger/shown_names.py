@@ -1,7 +1,8 @@
 """The names under which clients and credentials are shown.
 
-The ledger stores numbers; a name is looked up when it is shown: the user's alias, or else the masked name made at the
-first meeting. So an alias can come, change and go while the program runs, and no total splits.
+The ledger stores numbers; a name is looked up when it is shown: the user's alias, or else the masked name, which is
+made when the ledger first meets it. So aliases can be added, changed and removed while the program runs, and no total
+splits.
 """
 
 import threading
@@ -38,7 +39,11 @@ class CredentialLabels(NamedTuple):
 
 
 class Alias(NamedTuple):
-    """An alias and whom it is for: its field ``kind`` is ``given``; ``value`` is the same, or a secret's pseudonym."""
+    """An alias and whom it is for.
+
+    ``kind`` is the field of the settings that says so, and ``given`` its value; ``value`` is the same, or a secret's
+    pseudonym.
+    """
 
     kind: str
     value: str

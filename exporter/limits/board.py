@@ -138,7 +138,7 @@ class LimitBoard:
 
     @property
     def longest_window_ms(self) -> int:
-        """How long the longest window of a configured limit is, whose entries must stay; 0 without a limit."""
+        """The length of the longest window of a configured limit, whose entries must stay; 0 without a limit."""
         now_ms = self.clock.now_ms()
         return max((limit.length_ms(now_ms) for limit in self.configured()), default=0)
 
@@ -197,10 +197,9 @@ class LimitBoard:
     def _provider_windows(
         self, now_ms: int
     ) -> tuple[list[LimitWindow], list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
-        """The windows that providers report, while they are current; those that have ended; their early resets; their
-        worth.
+        """The current windows that providers report, those that have ended, their early resets, and their worth.
 
-        Left out are those of an account that its proxy no longer lists, or whose proxy is no longer polled.
+        Windows of an account are left out if its proxy no longer lists it or is no longer polled.
         """
         # None if a command reads a ledger of other proxies, such as the demo's.
         polled = self.ledger.name_store.proxies.keys() & self.polled
@@ -265,7 +264,7 @@ def _usd(nano_usd: int | None) -> float | None:
 
 
 def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:
-    """The windows, of several with the same labels (as from a doubled alias) the nearest to exhaustion.
+    """The windows; of several with the same labels, as from a doubled alias, only the nearest to exhaustion.
 
     Prometheus would drop one of two samples of a series, and complain at every scrape.
     """

@@ -5,8 +5,8 @@ the rise plus a percent, and by the rise minus a percent. The largest lower boun
 bypasses the proxy raises the share without being booked: it makes a capacity look smaller, never larger. The smallest
 upper bound holds only without such use. If the two contradict each other, there was some, and it widens the interval.
 
-A reading becomes a point with the use booked before it, once that must have been read. Use older than an hour is summed
-once; newer use is summed again at each look, every five minutes, because records may be late.
+A reading becomes a point with the use booked before it, once all of that must have arrived. Use older than an hour is
+summed once; newer use is summed again at each look, every five minutes, because records may be late.
 """
 
 import math
@@ -235,7 +235,7 @@ class CapacityWatch:
         self._looked_ms: int | None = None
         self._settled: dict[tuple[QuotaKey, int, int], tuple[_Amounts, _Amounts]] = {}
         self._untold: dict[QuotaKey, Change] = {}
-        """Changes that are counted, and that no look has returned yet, because it failed after that."""
+        """Changes that are counted, but that no look has returned yet, because one failed after counting them."""
 
     def look(self, now_ms: int) -> Mapping[QuotaKey, Change]:
         """Take in new readings and late records, and return the changes that they reveal. Raises LedgerError."""

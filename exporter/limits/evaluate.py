@@ -60,7 +60,7 @@ class Evaluator:
     def evaluate(
         self, limits: tuple[Limit, ...], look: WindowLook, anchors: Mapping[str, int], *, now_ms: int
     ) -> tuple[list[LimitWindow], list[Measured]]:
-        """The current windows, those of one limit by their use; the use of limits without ``per``, which have one."""
+        """The current windows, of each limit the fullest first; the use of limits without ``per``, which have one."""
         self._assign(limits)
         found: list[LimitWindow] = []
         single: list[Measured] = []
@@ -96,7 +96,7 @@ class Evaluator:
         self._assigned = assigned
 
     def _groups_of(self, limit: Limit, usages: Sequence[_Usage]) -> list[_Group]:
-        """Their keys have ids, which never change, so that a new alias keeps the sessions."""
+        """The parts of a limit. Their keys hold ids, which never change, so that a new alias keeps the sessions."""
         labels = CredentialLabels(limit.proxy, limit.credential, limit.provider or limit.shown_provider)
         groups = {} if limit.per else {"": _Group("", labels)}
         for id_, client, account, usage in usages:

@@ -41,7 +41,7 @@ def read_limit_file(path: Path, *, zone: tzinfo) -> "LimitSet":
 
 
 def watch_limit_file(path: Path, *, zone: tzinfo) -> "WatchedFile[LimitSet]":
-    """The file is read now, and again when it has changed. Raises ProblemsError."""
+    """Watch a file: it is read now, and again when it has changed. Raises ProblemsError."""
     return WatchedFile(
         path,
         partial(read_limit_file, zone=zone),
@@ -212,8 +212,8 @@ class _Limit(Row):
 class Plan(Row):
     """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
 
-    ``credential`` is the name of an account, or a glob. It holds from the day ``from_`` until before the day ``to``;
-    None means unlimited.
+    ``credential`` is the name of an account, or a glob. The plan holds from the day ``from_`` until before the day
+    ``to``; None means unlimited.
     """
 
     credential: _Text

@@ -108,7 +108,7 @@ class Limit:
         return CALENDAR[self.strategy].name if self.window_ms is None else length_name(self.window_ms // 1000)
 
     def length_ms(self, now_ms: int) -> int:
-        """How long the window is that is open at ``now_ms``."""
+        """The length of the window that is open at ``now_ms``."""
         if self.window_ms is not None:
             return self.window_ms
         start_ms, end_ms = calendar_window(self.strategy, now_ms, self.zone)
@@ -138,7 +138,7 @@ class ProviderWindow(NamedTuple):
 class LimitWindow:
     """The current window of a limit in one unit.
 
-    ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
+    ``limit`` is a configured limit's id, or a provider's name for its window; ``kind`` is ``configured`` or
     ``provider``. ``proxy``, ``provider``, ``credential`` (shown names) and ``scope`` are empty for "all"; a limit from
     Supabase may name a provider although it counts usage of all.
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window

@@ -17,9 +17,9 @@ State = Literal["usable", "cooling", "exhausted", "unknown"]
 STATES: tuple[State, ...] = ("usable", "cooling", "exhausted", "unknown")
 
 _FORECAST_MS = 86_400_000
-"""Nobody knows the pace of use for longer ahead than a day."""
+"""Nobody knows the pace of use more than a day ahead."""
 _EMPTY = 1e-9
-"""A share that is less is rounding."""
+"""A smaller share is rounding."""
 
 
 class PoolKey(NamedTuple):
@@ -30,8 +30,8 @@ class PoolKey(NamedTuple):
 class Member(NamedTuple):
     """An account at one moment.
 
-    ``back_ms`` is when one that does not work will again, None where that is not known. ``whole`` are the windows in
-    which every use of the account counts.
+    ``back_ms`` is when an account that does not work will work again, None if that is not known. ``whole`` are the
+    windows in which every use of the account counts.
     """
 
     state: State
@@ -40,9 +40,9 @@ class Member(NamedTuple):
 
 
 def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitWindow] = ()) -> Member:
-    """An account and the windows that its provider reports; what is known only of ended ones is not enough.
+    """An account, from the windows that its provider reports. Ended ones alone do not show that it is usable.
 
-    ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
+    ``up``: whether the proxy would use it; ``retry_ms`` is when it will again, None if that is not known.
     """
     bounding = [window for window in windows if not window.allows_more]
     whole = [window for window in bounding if not window.scope]
@@ -59,10 +59,10 @@ def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitW
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """``accounts`` by state. ``next_back_ms`` is when the first of those that do not work will again, as far as known.
+    """``accounts`` by state. ``next_back_ms`` is when the first that does not work will again, as far as known.
 
-    ``empty_ms`` is when none works any more, if use goes on as in the windows so far: the moment itself if that is so
-    already, None where it is not within a day, or where an account that the proxy uses has windows that nobody knows.
+    ``empty_ms`` is when none works any more, if use goes on as in the windows so far: the current moment if none works
+    already, None if that is not within a day, or if an account that the proxy uses has windows that nobody knows.
     """
 
     accounts: Counter[State]
@@ -152,11 +152,11 @@ class _Forecast:
     """Use and resets played forward, in ms from now. All use goes to the accounts that work, in equal parts.
 
     Windows of one name are used at one speed, so one number for each name, ``_used``, moves all of them: what an
-    account has used that worked all the time. So an event costs about the same with many accounts as with few.
+    account that worked all the time has used. So an event costs about the same with many accounts as with few.
     """
 
     def __init__(self, accounts: Iterable[_Account], speeds: Mapping[str, float]) -> None:
-        """``speeds`` are by name of a window what all accounts together use of it in 1 ms."""
+        """``speeds``: by name of a window, what all accounts together use of it in 1 ms."""
         self._speeds = speeds
         self._at = 0.0
         self._used: defaultdict[str, float] = defaultdict(float)
@@ -243,7 +243,7 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
     its use counts at the start, and only for spans that hold all of it. An account is idle if it does not work, or had
     to be asked where others did not.
     """
-    tells = any(window.source != "active" for member in members for window in member.whole)
+    some_unasked = any(window.source != "active" for member in members for window in member.whole)
     lengths: dict[str, float] = {}
     changes: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for member in members:
@@ -252,7 +252,7 @@ def _speeds(members: Sequence[Member], now_ms: int) -> tuple[Mapping[str, float]
             if start_ms is None or window.reset_ms is None:
                 continue
             lengths[name] = window.reset_ms - start_ms
-            is_idle = member.state != "usable" or (tells and window.source == "active")
+            is_idle = member.state != "usable" or (some_unasked and window.source == "active")
             until_ms = start_ms + 1 if is_idle else max(start_ms + 1, window.observed_ms)
             pace = window.used_ratio / (until_ms - start_ms)
             changes[name] += (until_ms, pace), (start_ms, -pace)

@@ -39,12 +39,12 @@ class LimitRow:
 
     @property
     def owner(self) -> str:
-        """The heading where windows are grouped: the account, if the limit has one."""
+        """The heading under which windows are grouped: the account, if the limit has one."""
         return self.window.credential or self.name
 
     @property
     def note(self) -> str:
-        """What distinguishes it from others of that name, and its age."""
+        """What distinguishes the window from others of that name, and its age."""
         return listed(self.about, self.age)
 
     @property
@@ -58,7 +58,7 @@ class LimitRow:
 
     @property
     def age(self) -> str:
-        """When the provider reported it; empty if that was recently."""
+        """When the provider reported the window; empty if that was recently."""
         age_ms = self.now_ms - self.window.observed_ms
         is_old = self.window.kind == PROVIDER and age_ms >= _OLD_MS
         return say("read {ago}", ago=formats.since(age_ms / 1000)) if is_old else ""

@@ -64,7 +64,7 @@ def window_of_length(
     """Start and end of the window open at ``now_ms``. A rolling one has no end; a session that is not open has neither.
 
     A session starts with the first use of ``series`` and ends ``length_ms`` later. Once it has ended, no late record
-    can open one before its end, unless the clock was set back to before it. ``look`` keeps it as ``key``.
+    can open one before its end, unless the clock was set back to before it. ``look`` keeps the session as ``key``.
     """
     if strategy is Strategy.ROLLING:
         return now_ms - length_ms, None

@@ -83,7 +83,7 @@ class SupabaseLimits:
 
 
 def _counts(minutes: object, info: ValidationInfo) -> object:
-    """The length of a window; the calendar ignores it."""
+    """The length of a window; None for a window of the calendar, which ignores it."""
     strategy = info.data.get("reset_strategy")
     return minutes if strategy is None or strategy.has_length else None
 
@@ -102,7 +102,7 @@ _Moment = Annotated[
 
 
 class _Config(Row):
-    """A row, of which empty columns are left out. Users created some columns by hand, so it has texts."""
+    """A row without its empty columns. Users created some columns by hand, so numbers may be texts."""
 
     model_pattern: _Text
     provider: _Text = ""

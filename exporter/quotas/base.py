@@ -88,7 +88,7 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(AccountState, frozen=True, kw_only=True):
-    """What one answer says, never 0 and never gone for what it leaves out. ``elsewhere_ms`` is left to ``after``.
+    """What one answer says: what it leaves out is neither 0 nor gone. ``after`` sets ``elsewhere_ms``.
 
     ``refusal`` is None if there was an answer; ``retry_after_s`` is then None, too. Otherwise it is the number of
     seconds for which the provider wants no call, None if it states none or 0.
@@ -134,8 +134,8 @@ class Question(msgspec.Struct, frozen=True):
     """One thing to ask about an account, every ``every_seconds``.
 
     ``gap_seconds`` is the shortest time between two calls to the provider from one outgoing address, whatever the
-    account, question or way. The ``ways`` to ask are tried in order: see ``NEXT_WAY``. None is the proxy's own quota
-    API.
+    account, question or way. The ``ways`` to ask are tried in order: see ``NEXT_WAY``. A way that is None is the
+    proxy's own quota API.
     """
 
     every_seconds: int
@@ -149,9 +149,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     The question about windows comes first. ``read_headers`` turns allowed headers into readings; signals of auth-files
     are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case, and
     the test of a value, which gives None for one that does not fit. ``use_suffix`` ends the names of headers that state
-    a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to read the
-    headers of usage records, not just the signals. ``states_all``: whether each answer states all windows of a scope.
-    ``counts``: whether use of a model certainly counts in the windows of a scope.
+    a share; ``refuses`` says whether headers report a full window, with a share or not. ``in_records``: whether to read
+    the headers of usage records, not just the signals. ``states_all``: whether each answer states all windows of a
+    scope. ``counts``: whether use of a model certainly counts in the windows of a scope.
     """
 
     questions: tuple[Question, ...] = ()

@@ -1,6 +1,6 @@
 """Buckets whose remaining fraction an answer states: Google's, and those of the proxy's own quota API. Pure.
 
-Also Google's plans, which Antigravity and Gemini CLI report alike.
+Also Google's plans, which Antigravity and Gemini CLI report in the same way.
 """
 
 from collections.abc import Iterator

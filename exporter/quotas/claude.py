@@ -38,7 +38,7 @@ _STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "reje
 _OVERAGE_STATUS = f"{_PREFIX}overage-status"
 _is_allowed = re.compile("allowed(?:_warning)?").fullmatch
 _CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day": "7d"}
-"""How the slugs of claims begin, in words: ``seven_day_opus`` is ``7d_opus``."""
+"""The words of claims for the beginnings of slugs: ``seven_day_opus`` is ``7d_opus``."""
 
 
 def _read_headers(headers: Answer) -> list[Reading]:
@@ -64,7 +64,7 @@ def _read_headers(headers: Answer) -> list[Reading]:
         if is_paid and status == "rejected":
             status = OVERAGE
         readings.append(headers.reading(seconds, scope, used_ratio, at, status=status, inferred=inferred))
-    # Other requests still work where neither the session nor the week refuses: what refused is a model's window.
+    # If neither the session nor the week refuses, a model's window did, and other requests still work.
     allowed = {reading.window for reading in readings if not reading.scope and reading.status in ("allowed", "warning")}
     explained = allowed >= {"5h", "7d"} or any(reading.status == overall for reading in readings)
     if overall == "rejected" and not explained and not is_paid:
@@ -180,12 +180,12 @@ def _extra_usage(answer: Answer) -> Iterator[Reading]:
 def _elsewhere(answer: Answer) -> float | None:
     """The share of the week's use that was not by Claude Code. The answer divides that use into whole percents."""
     rows = [(row.text("key"), row.percent("percent")) for row in answer.part("seven_day_breakdown").each("rows")]
-    told = sum(used for _, used in rows if used is not None)
+    total = sum(used for _, used in rows if used is not None)
     by_proxy = [used for key, used in rows if key in _SURFACES_BY_PROXY and used is not None]
-    if not by_proxy or not 0 < told < 1.1:
+    if not by_proxy or not 0 < total < 1.1:
         return None
     # Anthropic may leave rows out; the others then add up to less than the whole.
-    return round(max(0.0, 1 - sum(by_proxy) / max(1.0, told)), 9)
+    return round(max(0.0, 1 - sum(by_proxy) / max(1.0, total)), 9)
 
 
 def _read_profile(answer: Answer) -> Report | None:

@@ -25,7 +25,7 @@ from exporter.quotas.values import (
 
 _PREFIX = "x-codex-"
 _RESERVE = "x-base-model-inference-"
-"""The reserve beside the backend's own windows."""
+"""Begins the headers of the reserve beside the backend's own windows."""
 _GROUP = r"(?:additional-)?[a-z0-9][a-z0-9._-]{0,31}"
 """A limit's name for its headers. Over WebSocket CPA uses the whole name: ``additional-gpt-5.3-codex-spark``."""
 _STEM = rf"(?:{_PREFIX}(?:{_GROUP}-)?|{_RESERVE})(?:primary|secondary)"
@@ -132,7 +132,7 @@ def _is_refused(limit: Answer) -> bool:
 
 
 def _limit_scope(limit: Answer) -> str:
-    """The same as in headers: by the limit's name, else by its group, which is ``bengalfox`` of ``codex_bengalfox``."""
+    """The scope, as in headers: from the limit's name, else from its group, ``bengalfox`` in ``codex_bengalfox``."""
     name, feature = limit.text("limit_name"), limit.text("metered_feature")
     if is_title(name):
         return scope_named(name)

@@ -1,8 +1,7 @@
 """Response headers that report providers' windows: which may be stored, and the readings in them. Pure.
 
 Newer proxies list the same headers for a credential, as signals. A header map also holds cookies, organisation ids and
-request ids, so the list of what may be stored consists of what each parser declares that it needs
-(``Provider.stored``), and ``date``.
+request ids, so only ``date`` and the headers that a parser declares as needed (``Provider.stored``) may be stored.
 """
 
 import re

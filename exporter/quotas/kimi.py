@@ -19,7 +19,7 @@ _NAMED = {
     "limit_month_total": (None, ""),
     "limit_month_code": (None, "code"),
 }
-"""Length and scope by the keys of ``usages``; of a month no length is stated."""
+"""Length and scope by the keys of ``usages``; the length of a month is not stated."""
 _WEEK = {"duration": 7, "timeUnit": "TIME_UNIT_DAY"}
 _UNITS = {"SECOND": 1, "MINUTE": 60, "HOUR": HOUR, "DAY": DAY, "WEEK": 7 * DAY}
 _LEVELS = ("free", "basic", "standard", "intermediate", "advanced", "premium")

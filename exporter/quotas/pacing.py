@@ -1,6 +1,6 @@
 """When to ask a provider again without getting anybody banned. Pure.
 
-Providers limit such calls by account and by address, and refuse whoever asks too often for hours. So each question
+Providers limit such calls by account and by address, and refuse for hours whoever asks too often. So each question
 waits for its interval, and all accounts of one provider behind one address take turns in a *lane*. The account waits as
 long as its provider demands; its lane waits, too, but for an hour at most.
 """
@@ -48,7 +48,7 @@ class LastAsked(msgspec.Struct, frozen=True):
     failures: int = 0
 
     def at(self, now_ms: int) -> "LastAsked":
-        """The same after somebody set the clock back: a call in the future counts as made now."""
+        """The state after somebody set the clock back: a call in the future counts as made now."""
         ahead_ms = self.asked_ms - now_ms
         if ahead_ms <= _SET_BACK_MS:
             return self
@@ -62,7 +62,7 @@ class LastAsked(msgspec.Struct, frozen=True):
         return min(self.next_ms, self.asked_ms + question.every_seconds * 1000) if is_new else self.next_ms
 
     def begun(self, question: Question, *, now_ms: int) -> "LastAsked":
-        """The state to store before a call: a crash during it counts as a call, and must not cause another at once."""
+        """The state to store before a call: one that a crash cuts off counts, too, so that no other follows at once."""
         return msgspec.structs.replace(
             self,
             asked_ms=now_ms,

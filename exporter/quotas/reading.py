@@ -71,7 +71,7 @@ class Reading(msgspec.Struct, frozen=True):
         """When the window ends; None if unknown.
 
         An unused window that would end its whole length after the answer has not started: its reset moves with the
-        clock. Only a newer reading ends one that was made after its own reset.
+        clock. Only a newer reading ends a window that was read after its announced reset.
         """
         if self.resets_ms is None or self.observed_ms >= self.resets_ms:
             return None
@@ -163,9 +163,9 @@ class Answer(msgspec.Struct, frozen=True):
         """The reading of a window that is ``seconds`` long; ``name`` is for a window without a length.
 
         ``at`` and ``after`` are the reset as the provider states it: as a moment, or in seconds after the answer.
-        ``money`` is spent of a cap, in nano-USD. No share means that the provider refused without stating one: the
-        window is full. An answer to a question lists all windows, so an unused one without a reset has not started: its
-        reset moves with the clock.
+        ``money`` is the spent amount and the cap, in nano-USD. No share means that the provider refused without
+        stating one: the window is full. An answer to a question lists all windows, so an unused one without a reset has
+        not started: its reset moves with the clock.
         """
         resets_ms = moment(at, self.observed_ms)
         if resets_ms is None:
@@ -192,7 +192,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def fullest(readings: Iterable[Reading]) -> list[Reading]:
-    """One reading for each window and scope; the newer of two wins, of one moment the fuller.
+    """One reading for each window and scope: of two the newer, of two from one moment the fuller.
 
     At most ``MAX_WINDOWS``, the whole account's first, so that a flood of scopes cannot push them out.
     """
@@ -248,7 +248,7 @@ def _supersedes(new: Reading, known: Reading) -> bool:
         return new.source == "header"
     if apart:
         return apart > 0
-    # ``Date`` has whole seconds: among answers within one, the last is the fullest of the latest window.
+    # ``Date`` has whole seconds: of the answers within one second, the last is the fullest of the latest window.
     if new.resets_ms is not None and known.resets_ms is not None:
         later = new.resets_ms - known.resets_ms
         if abs(later) > SAME_RESET_MS:

@@ -105,7 +105,7 @@ def number(text: str) -> float | None:
 
 
 def amount(value: object) -> float | None:
-    """The same of a value in JSON, where text counts, too; not more than anybody counts."""
+    """The number in a JSON value, which may be a text; None if it is higher than anybody counts."""
     found = number(_written(value))
     return found if found is not None and found <= _HIGHEST_NUMBER else None
 
@@ -138,7 +138,7 @@ def nano_usd(value: object, *, scale: float = 1) -> int | None:
 
 @lru_cache(maxsize=1024)
 def instant(text: str) -> int | None:
-    """Seconds or milliseconds since the epoch, RFC 3339, or an HTTP date."""
+    """A moment in ms, from seconds or milliseconds since the epoch, RFC 3339, or an HTTP date."""
     epoch = number(text)
     try:
         if epoch is not None:
@@ -152,9 +152,10 @@ def instant(text: str) -> int | None:
 
 
 def moment(value: object, near_ms: int) -> int | None:
-    """A reset: seconds or milliseconds since the epoch, as number or text, or RFC 3339.
+    """A reset in ms, from seconds or milliseconds since the epoch, as number or text, or from RFC 3339.
 
-    It may have passed, because some providers keep reporting a window that is over; but it is near enough to be one.
+    It may have passed, because some providers keep reporting a window that is over. None if it is too far from
+    ``near_ms`` to be a reset.
     """
     found = instant(_written(value))
     return found if found is not None and abs(found - near_ms) <= LATEST_RESET_MS else None

@@ -1,4 +1,4 @@
-"""What is booked and not in the history yet, and the form that it has there.
+"""What is booked but not yet in the history, and the form that it has there.
 
 Ids rise in the order of booking and are never reused, so everything up to the cursor has been sent, and pruning cannot
 hide anything from it. The cursor moves when Supabase has confirmed; Supabase recognizes what is sent twice.
@@ -52,7 +52,7 @@ cross join root on root.id = s.credential
 cross join credential c on c.id = root.root
 cross join client k on k.id = s.client
 cross join price p on p.id = e.price
-"""  # crossed, so that the entries are read in the order of their ids
+"""  # cross joins, so that the entries are read in the order of their ids
 _COUNT_WAITING = f"select count(*) from entry where id > (select history_sent from proxy where id = ?1) and {OF_PROXY}"
 
 
@@ -60,7 +60,7 @@ _COUNT_WAITING = f"select count(*) from entry where id > (select history_sent fr
 class Outgoing:
     """The next entries of a proxy. Once Supabase has them, the cursor moves to ``until``.
 
-    ``state`` is the proxy's in the same moment of the ledger, or None if further entries follow these.
+    ``state`` is the proxy's at the same moment of the ledger, or None if further entries follow these.
     """
 
     entries: Sequence[SentEntry]
@@ -135,7 +135,7 @@ class Backlog:
             connection.execute("update installation set history_project = ?", (project,))
             if before is None:
                 return False
-            # Below all ids: what came from the last project is new to this one.
+            # Below all ids, also the negative ones of entries from the last project: this one has none of them.
             connection.execute(
                 "update proxy set history_sent = ?, history_stage = ?, history_restore = null",
                 (-(2**62), NEVER_CLAIMED),
@@ -144,7 +144,7 @@ class Backlog:
         return True
 
     def made_ms(self) -> int | None:
-        """When this ledger was made; None if it is older than this note."""
+        """When this ledger was made; None if it was made before ledgers noted that."""
         made_ms: int | None = self._database.value("select made_ms from installation")
         return made_ms
 

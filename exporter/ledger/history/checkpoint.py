@@ -1,4 +1,4 @@
-"""What a lost ledger is restored from besides its entries, all of one moment.
+"""What a lost ledger is restored from besides its entries: its state at one moment.
 
 Ids mean nothing in another ledger, so clients appear here by pseudonym, credentials by what identifies them, and
 sessions of limits by what has a window of its own. Nothing here names anybody.
@@ -102,7 +102,7 @@ class ProxyState:
 
 
 def changed(now: Mapping[_K, _V], sent: Mapping[_K, _V]) -> dict[_K, _V]:
-    """What is not as it was sent."""
+    """What is new, or has changed since it was sent."""
     return {key: value for key, value in now.items() if sent.get(key) != value}
 
 
@@ -149,8 +149,8 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
 def _marks(connection: sqlite3.Connection, proxy: int) -> dict[MarkKey, Mark]:
     """The marks of the last snapshot.
 
-    Until the next look books what a proxy without details counted from the restored snapshot to the first contact, they
-    are lower by that, so that the next ledger books it if this one is lost before.
+    The next look books what a proxy without details counted between the restored snapshot and the first contact. Until
+    then, the marks are lower by that: if this ledger is lost before, the next one books it.
     """
     marks = read_marks(connection, "snapshot_series", proxy)
     restored = read_restored(connection, proxy)

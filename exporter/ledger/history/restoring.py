@@ -160,8 +160,8 @@ class Restoring:
                 list(limits.anchors.items()),
             )
             self._take_sessions(change, limits.sessions, precedes=precedes)
-            told = [(_credential(change, name), reading) for name, reading in readings]
-            change.quotas.update(self._changes.quotas.note(connection, told, now_ms=change.now_ms))
+            found = [(_credential(change, name), reading) for name, reading in readings]
+            change.quotas.update(self._changes.quotas.note(connection, found, now_ms=change.now_ms))
             change.set("history_stage = ?, history_restore = null", RESTORED)
             connection.execute(
                 "delete from first_series where proxy = ?1"
@@ -171,7 +171,10 @@ class Restoring:
             )
 
     def _take_sessions(self, change: Change, sessions: Iterable[ExportedSession], *, precedes: bool) -> None:
-        """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
+        """Store sessions. Those that come from before this ledger replace its own, which it opened without all records.
+
+        Otherwise, or if another proxy has already been restored, the newer of two sessions holds.
+        """
         (others,) = change.connection.execute(
             "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, change.proxy)
         ).fetchone()
@@ -217,8 +220,8 @@ def _note(change: Change, progress: Progress) -> None:
 def _forget(change: Change, before_ms: int, snapshots: ExportedSnapshots) -> None:
     """Forget what a snapshot repeated, if the history has it in another form.
 
-    It has only the roll-up of times before ``before_ms``, and only counts of what ended while the proxy sent no
-    details. What is live stays, because it is in the counters.
+    The history has only the roll-up of times before ``before_ms``, and only counts of what ended while the proxy sent
+    no details. What is live stays, because it is in the counters.
     """
     forgotten = change.connection.execute(
         f"delete from entry where {OF_PROXY} and (ts_ms < ?2"
@@ -240,7 +243,7 @@ def _of_entry(change: Change, row: Row) -> Row:
 
 
 def _credential(change: Change, long_name: str) -> int:
-    """The credential with a name of the history; if no document tells more, one with the name alone."""
+    """The id of the credential with a name of the history. If no document has it, it is made with only that name."""
     found = change.name_store.find_credential(change.proxy, MASKED, long_name)
     if found is None:
         kept = ExportedCredential((long_name,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())

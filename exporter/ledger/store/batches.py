@@ -1,8 +1,8 @@
 """Redacted batches that are on disk and not booked yet, and rejected records. The proxy has forgotten both.
 
-What cannot be booked is kept with its reason, and counted. Tried again, it becomes a batch once more, for example after
-an upgrade that can read it. So a running exporter books it exactly once at its next poll, or the command line does if
-none is running.
+What cannot be booked is kept with its reason, and counted. When it is tried again, for example after an upgrade that
+can read it, it becomes a batch once more. So a running exporter books it exactly once at its next poll, or the command
+line does if none is running.
 
 A row holds its lines as zstd of newline-separated JSON. Level 1 is three times faster than zlib's and writes a quarter
 less; higher levels cost more than they save.
@@ -65,9 +65,9 @@ def queue_rejected(database: Database, *, reason: str | None, now_ms: int) -> di
 class Interpreted:
     """What the lines of a batch turned out to be.
 
-    ``records`` become entries, ``details`` too: they come from snapshots, and those read again since their rejection
-    are duplicates. ``readings`` are what providers said about their windows in some of the records. Lines are
-    ``rejected`` by their place.
+    ``records`` become entries, and so do ``details``, which come from snapshots: those that were read again since their
+    rejection are duplicates. ``readings`` are what providers said about their windows in some of the records.
+    ``rejected`` are places of lines, each with the reason.
     """
 
     records: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
@@ -93,7 +93,7 @@ def take_stored(change: Change, name: str) -> list[StoredBatch]:
     for id_, received_ms, packed, replayed, records in rows:
         try:
             lines = zstandard.ZstdDecompressor().decompress(packed).split(b"\n")
-        except (zstandard.ZstdError, MemoryError):  # the latter if the stated size is spoilt
+        except (zstandard.ZstdError, MemoryError):  # the latter if the stated size is damaged
             lines = []
         if len(lines) == records:
             batches.append(StoredBatch(id_, name, received_ms, lines, replayed=bool(replayed)))

@@ -29,7 +29,7 @@ _FILLED = ENTRY[1:]
 # Not "or ignore", which would swallow every constraint.
 _KNOWN_STAYS = "on conflict (ts_ms, fingerprint) do nothing"
 _TOGETHER = 25
-"""Entries per statement where there are that many: each takes a third less time than by a statement of its own."""
+"""How many entries a statement inserts, if there are that many: each takes a third less time than alone."""
 _INSERT_ENTRY, _INSERT_TOGETHER = (f"{insert('entry', _FILLED, rows=n)} {_KNOWN_STAYS}" for n in (1, _TOGETHER))
 _INSERT_RESTORED = f"{insert_named('entry', ENTRY)} {_KNOWN_STAYS}"
 _FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1

@@ -1,4 +1,4 @@
-"""The roll-up summed by local days. So a month of many series reads quickly.
+"""The roll-up summed by local days, so that a month of many series is read quickly.
 
 The sums are made from the roll-up later, in transactions of their own, so booking pays nothing for them. The current
 day is summed up to an hour ago. Booking into a summed day invalidates its sums in the same transaction; until they are

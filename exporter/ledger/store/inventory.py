@@ -1,7 +1,7 @@
 """The inventory in the ledger, with the proxy's own counts of attempts.
 
-The proxy's counts start at 0 whenever it does (or when an account is removed and added again), so the exported value
-continues from the last one: a count that fell is all new, any other adds its difference.
+The proxy's counts start at 0 whenever the proxy starts (or when an account is removed and added again), so the exported
+value continues from the last one: a count that fell is all new, any other adds its difference.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from exporter.normalize.inventory import Account
 
 _SMALL_COUNT = 20
 _IMPOSSIBLE_COUNT = 10**12
-"""A proxy that states as many attempts is wrong; the sum over its restarts must fit into the ledger."""
+"""A proxy that states that many attempts is wrong; the sum over its restarts must fit into the ledger."""
 
 
 def take_inventory(
@@ -105,8 +105,8 @@ def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
 def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> bool:
     """Whether all counts began again, not only those of an account that was removed and added again.
 
-    A small count may have been passed again since the restart, so a count that did not fall speaks against one only if
-    it was too large for that.
+    A count that was small may have been reached again since a restart, so one that did not fall speaks against a
+    restart only if it was too large for that.
     """
     used = [(_fell(before, seen), sum(before)) for before, seen in pairs if before != (0, 0)]
     return any(fell for fell, _ in used) and all(fell or count <= _SMALL_COUNT for fell, count in used)
@@ -115,7 +115,7 @@ def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -
 def _shared_handles(accounts: Iterable[Account]) -> set[str]:
     """Every ``auth_index`` that credentials of several providers share.
 
-    Since CPA 7.0.0 it is made of base URL and key, so a relay's key has the same one in each list that names it.
+    Since CPA 7.0.0 it is made of base URL and key, so a relay's key has the same one in each list that has the key.
     """
     providers: dict[str, set[str]] = {}
     for account in accounts:
@@ -168,7 +168,7 @@ class _Binder:
                 name_store.bind(connection, self._proxy, kind, value, id_)
             if kind == MEMBER_ID:
                 name_store.name(connection, ACCOUNT_ID, account.account_id, id_)
-                # Older ledgers have all members as one. Other addresses are those of the others.
+                # In older ledgers all members are one credential. The other addresses belong to the other members.
                 for email in name_store.known_as(id_, EMAIL).difference(value for _, value in account.names):
                     name_store.forget_name(connection, EMAIL, email, id_)
         row = self._row(account, id_)
@@ -197,7 +197,7 @@ class _Binder:
         return self._name_store.is_another(credential, self._met(account))
 
     def _met(self, account: Account) -> list[tuple[str, str]]:
-        """All that tells whose it is. The id that a workspace's members share is no key."""
+        """All keys and names that show whose account it is. The id that a workspace's members share is no key."""
         account_id = [(ACCOUNT_ID, account.account_id)] if account.account_id else []
         return [*account_id, *self._keys(account), *account.names]
 

@@ -1,6 +1,6 @@
 """Limits in the ledger: rows from Supabase, manual resets, and what people were told.
 
-So the limits hold while Supabase cannot be reached, and a restart repeats no notice.
+With these, the limits hold while Supabase cannot be reached, and a restart repeats no notice.
 """
 
 import json
@@ -53,7 +53,7 @@ class LimitStore:
             connection.execute(insert("limit_anchor", ("limit_id", "anchor_ms"), replace=True), (limit, anchor_ms))
 
     def notices(self) -> dict[tuple[str, ...], Told]:
-        """What people were told, by the labels of its window."""
+        """What people were told, by the labels of the window."""
         with self._database.reading() as connection:
             rows = connection.execute("select labels, level, early, reset_ms from notice")
             return {tuple(json.loads(labels)): Told(level, bool(early), reset) for labels, level, early, reset in rows}

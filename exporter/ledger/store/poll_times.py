@@ -2,7 +2,7 @@
 
 A poll writes 8 bytes to a file beside the ledger, in place and without a sync; in the ledger, even a poll that popped
 nothing would be a transaction. A killed process leaves what it wrote, a power cut what was there half a minute before.
-The ledger has the time of the last poll before each booking, and of a clean end.
+The ledger itself has the time of the last poll before a booking or a clean end.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """What providers were asked, and what they said besides windows.
 
-It is on disk, so that a restart asks nobody sooner than they want, and in memory.
+Both are in memory and on disk, so that after a restart no provider is asked sooner than it wants.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class QuotaAsks:
         self.asked: Mapping[QuestionKey, LastAsked] = {(row[0], row[1]): LastAsked(*row[2:]) for row in asked}
 
     def state_of(self, credential: int) -> AccountState:
-        """What an account's provider has reported, as long as somebody asks it."""
+        """What an account's provider has reported, as long as the exporter asks it."""
         told = None if self._quotas.is_unasked(credential) else self.told.get(credential)
         return told or AccountState()
 
@@ -53,7 +53,7 @@ class QuotaAsks:
         return told if told not in ("", OTHER) else listed or told
 
     def follow_clock(self, now_ms: int) -> None:
-        """Keep the waits, and no more, if somebody has set the clock back. Raises LedgerError."""
+        """If somebody has set the clock back, date calls and readings from the future back. Raises LedgerError."""
         self.asked = {key: last.at(now_ms) for key, last in self.asked.items()}
         self._quotas.follow_clock(now_ms)
 

@@ -26,7 +26,7 @@ class LedgerRefusals:
         return self.replace(())
 
     def replace(self, fingerprints: Collection[str], proxy: str = "", *new: RefusedKey) -> _Keys:
-        """Also returns what is there then."""
+        """Replace refusals; returns what is then stored."""
         found: list[RefusedKey] = []
         with self._database.transaction() as connection:
             for name, text in connection.execute("select name, refusal from proxy order by id").fetchall():

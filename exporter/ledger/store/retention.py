@@ -23,7 +23,7 @@ _OLD_AND_SENT = (
     " and not exists (select 1 from set_aside a where a.entry = e.id)"
 )
 
-# A time that our clock rejected because it was far behind, and that is possible now, tells the age itself.
+# If a time was rejected because our clock was far behind, and is possible now, it shows the age of the record.
 _OLD_REJECTED = """
 delete from rejected where id in (select id from rejected where received_ms < ?1 and coalesce(iif(
     reason = 'impossible_time', strftime('%s', json_extract(cast(line as text), '$.timestamp')), null) * 1000

@@ -36,9 +36,9 @@ class LastSnapshot:
     """The last good snapshot of a proxy.
 
     ``taken_ms`` is its time by the proxy's clock, None at the first contact; unless it ``is_last_look``, another source
-    was read since, and it is the time of that read by our clock. ``counted_ms``: the span in which the proxy sent no
-    details, so that its counts were booked instead. ``key_sign``: that of the hash key behind the names in ``marks``;
-    empty if unknown.
+    was read since, and ``taken_ms`` is the time of that read by our clock. ``counted_ms``: the span in which the proxy
+    sent no details, so that its counts were booked instead. ``key_sign``: that of the hash key behind the names in
+    ``marks``; empty if unknown.
     """
 
     taken_ms: int | None
@@ -116,7 +116,7 @@ class Snapshots:
             return read_restored(connection, self._name_store.proxies[proxy])
 
     def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
-        """The identities of a proxy that are booked, or were."""
+        """Those of the ``identities`` that are booked for the proxy, or were."""
         with self._database.transaction() as connection:
             return known_details(connection, self._name_store.proxies[proxy], identities)
 
@@ -192,7 +192,7 @@ class Snapshots:
                     taken_ms,
                 )
             elif not deltas.restarted:
-                # The details tell what those counts were.
+                # The details show what those counts were.
                 connection.execute("delete from first_series where proxy = ?", (change.proxy,))
             change.set("snapshot_ms = ?, marks_key = ?", taken_ms, before.key_sign)
             change.missed = missed
@@ -205,7 +205,7 @@ class Snapshots:
             save_marks(connection, "snapshot_series", change.proxy, changed)
 
     def forget(self, proxy: str) -> None:
-        """Take the next look at a proxy's snapshots as the first contact; the history has the last one."""
+        """Treat the next look at a proxy's snapshots as the first contact; the history has the last snapshot."""
         with self._changing(proxy) as change:
             for table in ("snapshot_series", "restored_series", "first_series"):
                 change.connection.execute(f"delete from {table} where proxy = ?", (change.proxy,))
@@ -279,7 +279,7 @@ def save_marks(connection: sqlite3.Connection, table: str, proxy: int, marks: Ma
 
 
 def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
-    """The identities of a proxy that are booked, or were until pruning deleted them."""
+    """Those of the ``identities`` that are booked for a proxy, or were until pruning deleted them."""
     read = "select coalesce(pruned_before_ms, 0) from proxy where id = ?"
     (pruned_before_ms,) = connection.execute(read, (proxy,)).fetchone()
     pruned = range(EARLIEST_MS, pruned_before_ms)  # what is dated before was never booked

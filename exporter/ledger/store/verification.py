@@ -137,7 +137,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
 
 
 def _rises(connection: sqlite3.Connection, what: str) -> bool:
-    """Whether no bucket of a histogram holds less than the one below it: all that can be told without its entries."""
+    """Whether no bucket of a histogram holds less than the one below it: all that shows without its entries."""
     steps = pairwise(["0", *(f"le_{bound}" for bound in HISTOGRAMS[what]), "observations"])
     rising = " and ".join(f"{lower} <= {upper}" for lower, upper in steps)
     query = f"select 1 from {what}_histogram where not (sum_ms >= 0 and {rising})"

@@ -33,7 +33,7 @@ class Births:
         self.scrapers = Scrapers(clock)
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Wait again for all of them, and for the scrapers that were there."""
+        """Load the births, and wait for the same scrapers as before."""
         self.register([tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")])
         self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 

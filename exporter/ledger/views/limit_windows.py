@@ -1,8 +1,8 @@
 """Usage since a moment, by label set, and the starts of sessions. These sums are behind the limits.
 
-A sum is the roll-up plus the entries at its edges, so it is exact to the record at the price of the quarters of an hour
-in it, not of its records. A look takes over from the last one only what cannot have changed, so late records, resets,
-pruning and restarts need no care here.
+A sum is the roll-up plus the entries at its edges, so it is exact to the record, yet its cost grows with the quarters
+of an hour in it, not with its records. A look takes over from the last one only what cannot have changed, so late
+records, resets, pruning and restarts need no care here.
 """
 
 import sqlite3
@@ -67,7 +67,7 @@ class Windows:
         self.held = threading.Lock()
         self._database = database
         self.touched: deque[int] = deque()
-        """Buckets from which on something was booked since the last look."""
+        """The oldest bucket of each change since the last look."""
         self._sums: dict[tuple[int, int], WindowSums] = {}
         self._quiet: dict[tuple[str, str], _Quiet] = {}
 

@@ -1,4 +1,4 @@
-"""Cost, tokens and requests of today, yesterday and this month. In the user's zone, from the roll-up.
+"""Cost, tokens and requests of today, yesterday and this month, in the user's zone, from the roll-up.
 
 A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as in a monthly
 limit, so it includes records that a clock ahead of ours dates into a later day. What lies before today is summed again
@@ -74,9 +74,9 @@ class Periods:
         self._clock = clock
         self._zone = zone
         self.touched: deque[int] = deque()
-        """Buckets from which on something was booked since the last refresh."""
+        """The oldest bucket of each change since the last refresh."""
         self._sums: dict[tuple[int, int], list[PeriodRow]] = {}
-        """By the buckets from which and until which they are."""
+        """By their first bucket and their end."""
         self.current = PeriodTotals()
 
     def refresh(self) -> None:
@@ -102,7 +102,7 @@ class Periods:
 
 
 def used_lately(periods: PeriodTotals, name_store: NameStore) -> dict[tuple[str, str], int]:
-    """The requests of today and yesterday by (provider, model), for those in use that are not folded."""
+    """The requests of today and yesterday by (provider, model), of those that were used and are not folded."""
     found: Counter[tuple[str, str]] = Counter()
     for id_, by_period in periods.routes.items():
         route = name_store.routes[id_]

@@ -89,7 +89,10 @@ class Quotas:
         self._windows = windows
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
-        """The windows, ended ones too, by the credential that each one was merged into, less those that are no more."""
+        """The windows, including ended ones, but not those that an account no longer has.
+
+        Those of merged credentials are under the one that each was merged into.
+        """
         found = self._joined()
         latest: defaultdict[tuple[int, str], int] = defaultdict(int)
         for (credential, window, scope), quota in found.items():
@@ -108,10 +111,11 @@ class Quotas:
         return found
 
     def _is_no_more(self, key: QuotaKey, quota: QuotaWindow, latest_ms: int) -> bool:
-        """Whether the account lacks a window by now, judging by when a window of its scope was read last.
+        """Whether the account no longer has a window, judging by when a window of its scope was read last.
 
         A refusal of the account as a whole is over once one of its windows is read later. A new plan may have other
-        windows; but a few answers may leave one out by mistake. What only a question renews must have an end.
+        windows; but a few answers may leave one out by mistake. Once nobody asks, a window that only answers renew must
+        have an end.
         """
         credential, window, _ = key
         later_ms = latest_ms - quota.reading.observed_ms
@@ -123,7 +127,7 @@ class Quotas:
         return provider.states_all and later_ms > HOUR * 1000
 
     def is_unasked(self, credential: int) -> bool:
-        """Whether nobody asks about a credential, so that nothing renews what only its provider's answers told."""
+        """Whether nobody asks about a credential, so that nothing renews what only its provider's answers state."""
         found = self._name_store.credentials.get(credential)
         return found is not None and self._name_store.proxy_names[found.proxy] in self.unasked
 
@@ -176,7 +180,7 @@ class Quotas:
     def forget_caps(self, connection: sqlite3.Connection, credential: int, answered: Collection[Reading]) -> None:
         """Forget the caps on money that would never end, and that no answer to a question has stated for an hour.
 
-        ``answered`` are the windows in the latest answer. Do it inside the caller's transaction.
+        ``answered`` are the windows in the latest answer. It runs inside the caller's transaction.
         """
         stated = {(credential, reading.window, reading.scope) for reading in answered}
         edge_ms = max((reading.observed_ms for reading in answered), default=0) - HOUR * 1000
@@ -201,7 +205,7 @@ class Quotas:
         return ahead_ms if MOST_AHEAD_MS < ahead_ms <= LONGEST_MS else 0
 
     def _dated_back(self, connection: sqlite3.Connection, now_ms: int) -> dict[QuotaKey, QuotaWindow]:
-        """The windows read in the future, as if they had been read an hour ago: else no newer reading would win."""
+        """The windows read in the future, dated back together, the newest to an hour ago: else no new one would win."""
         ahead_ms = self._ahead_ms(now_ms)
         if not ahead_ms:
             return {}

@@ -168,7 +168,7 @@ def _pieces(span: Span, days: Sequence[Span]) -> Iterator[tuple[int, int, int, t
 
 
 def _used(usage: Usage) -> Usage:
-    """Without the kinds of billing that are 0 throughout: a day less its part may leave nothing."""
+    """The usage without kinds of billing that are 0 throughout: a day minus a part of it may leave nothing of one."""
     return Usage({billing: amounts for billing, amounts in usage.items() if any(amounts)})
 
 
@@ -193,9 +193,9 @@ _FAILED = (
     f"{_READ} entry e where e.ts_ms >= :since and e.ts_ms < :until and e.counted and e.series {_CHOSEN}"
     " and e.code <> '' order by e.ts_ms desc, e.id desc limit :most"
 )
-# The dearest requests lie in as many rows of the roll-up at most, those with the highest ``dearest``. Where entries
-# have been deleted, that may be a deleted one's, so the few that are left are read instead. A plus keeps SQLite from
-# making an index first.
+# The N dearest requests lie in at most N rows of the roll-up, those with the highest ``dearest``. Where entries have
+# been deleted, that may be the cost of a deleted one, so the few that are left are read instead. A plus keeps SQLite
+# from making an index first.
 _DEAREST = f"""
 with best as (
     select bucket, series, basis, billing from rollup
@@ -215,7 +215,7 @@ def read_requests(
 ) -> tuple[list[SingleRequest], list[SingleRequest]]:
     """The last failed and the dearest requests in whole quarters of an hour, at most ``most`` of each.
 
-    ``series`` are the keys of those that count. ``connection`` comes from ``Ledger.reading``.
+    The keys of ``series`` are those that count. ``connection`` comes from ``Ledger.reading``.
     """
     _group(connection, series)
     (pruned_ms,) = connection.execute("select coalesce(max(pruned_before_ms), 0) from proxy").fetchone()

@@ -1,4 +1,4 @@
-"""Memory follows the file: also where two threads write about one proxy."""
+"""Memory follows the file, even if two threads write about one proxy."""
 
 import threading
 from pathlib import Path

@@ -145,7 +145,7 @@ def test_a_full_disk_does_not_keep_the_lock_from_being_taken(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE])
-def test_a_full_disk_is_told_whichever_of_the_files_had_no_room(tmp_path: Path, code: int) -> None:
+def test_a_full_disk_is_reported_whichever_file_has_no_room(tmp_path: Path, code: int) -> None:
     ledger = open_ledger(tmp_path)
     ledger._database._connection = FullDisk(  # type: ignore[assignment]
         ledger._database._connection, 0, lasting=False, code=code
@@ -253,15 +253,15 @@ def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:
             assert connection.execute("pragma user_version").fetchone() == (len(migrations()),)
 
 
-def test_a_restart_right_after_the_upgrade_counts_once_whichever_witness_sees_it(tmp_path: Path) -> None:
+def test_a_restart_right_after_the_upgrade_counts_once_whichever_detector_sees_it(tmp_path: Path) -> None:
     file = _used(tmp_path)
-    _take_back(file, 7)  # before restarts had witnesses
+    _take_back(file, 7)  # before there were detectors
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("update proxy set last_success_ms = 1, restarts = 3")
     ledger = open_ledger(tmp_path)
     with ledger._database.transaction() as connection:
-        for witness in get_args(RestartDetector):
-            record_observation(connection, 1, witness, restarted=True)
+        for detector in get_args(RestartDetector):
+            record_observation(connection, 1, detector, restarted=True)
         assert connection.execute("select restarts from proxy").fetchall() == [(4,)]
     ledger.close()
 
@@ -341,7 +341,7 @@ def test_each_read_sees_the_present_and_nothing_of_the_read_before(tmp_path: Pat
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
 
 
-def test_a_page_that_asks_while_the_exporter_stops_still_gets_its_look(tmp_path: Path) -> None:
+def test_a_page_that_reads_while_the_exporter_stops_still_gets_an_answer(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
     with ledger.reading():

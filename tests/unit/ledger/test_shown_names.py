@@ -98,7 +98,7 @@ def test_a_bad_edit_is_not_used_and_is_reported_until_it_is_corrected(bench: Ben
     assert bench.shown_names.file_problem == ""
 
 
-def test_an_alias_may_name_a_masked_name(bench: Bench) -> None:
+def test_an_alias_may_be_for_a_masked_name(bench: Bench) -> None:
     account, client = bench.shown
     bench.edit_aliases(clients=f"{{label: {client}, alias: ci}}", credentials=f"{{label: {account}, alias: team}}")
     assert bench.shown == ("team", "ci")

@@ -37,7 +37,7 @@ def _told(watch: _Watch, window: LimitWindow, at_ms: int) -> list[Kind]:
 
 
 def _message(window: LimitWindow, at_ms: int) -> tuple[str, str]:
-    """Title and text of the only message about a window that nobody was told of."""
+    """Title and text of the only message about a window that nobody has heard of."""
     ((kind, _),) = LimitWatch({}).due(window, at_ms)
     return title_of(kind, window), text_of(kind, window, at_ms)
 
@@ -126,12 +126,12 @@ def test_a_clock_that_is_set_back_delays_nothing_for_longer_than_it_would_last_a
     assert kinds == [[Kind.WARNING], [], [], [], [Kind.BACK], [Kind.EARLY]]
 
 
-def test_what_was_due_while_nobody_took_it_is_told_once_each() -> None:
+def test_each_message_that_was_due_while_no_service_took_it_is_sent_once() -> None:
     told: dict[tuple[str, ...], Told] = {}
     window, began = _window(0.5), START + 60 * MINUTE
     told[window.labels] = Told("critical", reset_ms=START)
     watch = LimitWatch(told)
-    list(watch.due(window, began))  # both begin to last, and no service takes a message for 20 minutes
+    list(watch.due(window, began))  # both conditions begin, and no service takes a message for 20 minutes
 
     kinds = []
     for minute in range(20, 60):

@@ -164,7 +164,7 @@ def test_use_that_has_moved_to_another_account_counts_once(idle: dict[str, Any])
 
 
 def test_where_every_account_has_to_be_asked_none_is_idle_for_that() -> None:
-    """Some providers tell a window only when asked: 40 % an hour each, as if their answers had told it."""
+    """Some providers report a window only when asked: 40 % an hour each, as if all answers had reported it."""
     first, second = replace(_window(0.8), source="active"), replace(_window(0.4, gone=1), source="active")
     assert _hours(_pool(_up(first), _up(second)).empty_ms) == 1
 

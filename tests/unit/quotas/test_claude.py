@@ -102,7 +102,7 @@ def test_an_unused_window_is_shown_at_zero_and_never_ends() -> None:
     assert (reading.used_ratio, reading.ends_ms, reading.inferred) == (0, None, True)
 
 
-def test_an_account_without_windows_has_an_answer_without_any() -> None:
+def test_an_account_without_windows_gives_an_answer_without_windows() -> None:
     page: dict[str, Any] = {
         "five_hour": None,
         "seven_day": None,
@@ -131,7 +131,7 @@ def test_a_known_severity_is_the_status(severity: Any, status: str) -> None:
     [(21, 0.21), (21.5, 0.215), ("21", 0.21), ("21.5%", 0.215), (113, 1.13), (0.5, 0.005), (-0.0, 0), (10.1, 0.101)],
 )
 def test_percents_are_read_as_number_or_text_and_may_exceed_100(percent: Any, ratio: float) -> None:
-    # 0.5 is half a percent: nobody could tell it from a half.
+    # 0.5 is half a percent: nothing would distinguish it from a half.
     assert one(told(_USAGE, {"five_hour": {"utilization": percent, "resets_at": _RESET}})).used_ratio == ratio
 
 

@@ -165,7 +165,7 @@ def test_a_rejection_without_its_window_applies_to_the_one_that_decides_or_else_
     assert (rejected.ratio_inferred, rejected.ends_ms) == (True, (NOW + 600) * 1000)
 
 
-def test_a_rejection_that_tells_nothing_else_applies_to_the_account_until_a_window_is_read() -> None:
+def test_a_rejection_that_states_nothing_else_applies_to_the_account_until_a_window_is_read() -> None:
     reading = read_one(_REJECTED)
 
     assert (reading.window, reading.used_ratio, reading.ends_ms) == ("account", 1.0, None)

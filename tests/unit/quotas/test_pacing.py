@@ -124,7 +124,7 @@ def test_a_rare_question_is_not_asked_more_often_after_a_fault() -> None:
 
 
 def test_without_a_project_the_first_way_comes_next_which_may_need_none() -> None:
-    """It is the proxy's own quota API, where there is one."""
+    """The first way is the proxy's own quota API, if there is one."""
     question = Question(600, (None, *_CALLS), gap_seconds=180)
     failed = _asked(Refusal.UNAVAILABLE, question=question)
     assert failed.way == 1

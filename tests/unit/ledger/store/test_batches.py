@@ -1,4 +1,4 @@
-"""Rejected records: how much work they are, and how long they are kept."""
+"""Rejected records: how much work they cost, and how long they are kept."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def _snapshot(details: int) -> bytes:
     return json.dumps({"usage": {"apis": {"sk-a": {"models": {"m": series}}}}}).encode()
 
 
-def test_another_odd_detail_costs_no_more_because_many_are_kept(tmp_path: Path) -> None:
+def test_another_odd_detail_costs_the_same_however_many_are_kept(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.register("p")
     intake = snapshot_intake(ledger)

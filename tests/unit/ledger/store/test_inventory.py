@@ -182,10 +182,10 @@ def _as_older(folder: Path, ledger: Ledger) -> Ledger:
     ("again", "first", "second"),
     [({}, "alice", "bob"), ({"name": "codex-again.json", "auth_index": "a" * 16}, "bob", "alice")],
 )
-def test_the_members_of_a_workspace_in_an_older_ledger_part(
+def test_the_members_of_a_workspace_in_an_older_ledger_are_separated(
     tmp_path: Path, again: dict[str, Any], first: str, second: str
 ) -> None:
-    """It had them as one. The first that has its old file keeps name and history; each goes by its own names."""
+    """The older ledger had them as one. The first with its old file keeps name and history; each has its own names."""
     ledger = open_ledger(tmp_path)
     alice, bob = _login("team"), _login("team", **_BOB)
     _poll(ledger, alice, bob | {"email": _EMAIL})
@@ -278,7 +278,7 @@ def _claude(name: str, *, email: str = _EMAIL) -> dict[str, Any]:
     return _login(name[-1], None, email=email, name=f"{name}.json", provider="claude", id_token=None)
 
 
-def test_a_claude_account_is_one_of_an_organization_where_its_file_names_that(tmp_path: Path) -> None:
+def test_a_claude_account_belongs_to_one_organization_if_its_file_names_one(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     old, one, other = _claude("claude-d"), _claude("claude-00f765af-d"), _claude("claude-50d86b12-e")
     colleague = _claude("claude-00f765af-f", email="bob@invented.example")

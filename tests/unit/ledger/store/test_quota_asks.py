@@ -94,7 +94,7 @@ _MONTH, _WEEK, _SESSION = 30 * 86_400, 7 * 86_400, 5 * 3_600
         ("claude", 61, (_WEEK,), {"7d", "month"}),  # an answer lists the windows of one model
     ],
 )
-def test_the_windows_of_a_former_plan_are_no_more(
+def test_the_windows_of_a_former_plan_disappear(
     tmp_path: Path, provider: str, minutes_later: int, second: tuple[int, ...], shown: set[str]
 ) -> None:
     ledger = open_ledger(tmp_path, provider)
@@ -163,7 +163,7 @@ def test_a_plan_is_what_the_provider_reported_last(tmp_path: Path, told: str, li
     ledger.close()
 
 
-def test_a_cap_that_the_user_has_switched_off_is_no_more_after_an_hour(tmp_path: Path) -> None:
+def test_a_cap_that_the_user_has_switched_off_disappears_after_an_hour(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     cap = ANSWER.reading(None, "extra-usage", 0.98, name="month", money=(49 * 10**9, 50 * 10**9))
     ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(*_report(0.4).readings, cap)), now_ms=NOW)

@@ -1,4 +1,4 @@
-"""A restart is counted once, by the first witness that looks, whenever the others do."""
+"""A restart is counted once, by the first detector that looks, whenever the others do."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +18,7 @@ LOOKS: dict[str, tuple[RestartDetector, bool]] = {
     "c": ("source", False),
     "C": ("source", True),
 }
-"""Each witness by its letter; a capital letter sees that the proxy restarted."""
+"""Each detector by its letter; a capital letter means that it sees a restart of the proxy."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         pytest.param("isc sc sC sc Isc", 1, id="the accounts could not be listed for a while"),
         pytest.param("isc ISc ISc iSc", 3, id="one after the other"),
         pytest.param("isc ic Ic Ic IC Sc", 3, id="a snapshot that is read again after a time without it"),
-        pytest.param("S", 1, id="known from before there were witnesses"),
+        pytest.param("S", 1, id="known from before there were detectors"),
     ],
 )
 def test_each_restart_is_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:

@@ -129,7 +129,7 @@ def test_points_from_the_future_are_forgotten(bench: _Bench) -> None:
     assert bench.points() == [0.2]
 
 
-def test_a_reading_from_long_before_the_clock_was_ahead_holds_no_more_than_ever(bench: _Bench) -> None:
+def test_an_old_reading_does_not_win_because_the_clock_was_ahead(bench: _Bench) -> None:
     bench.clock.jump(86_400)
     bench.read({"5h": 0.9})
     bench.clock.jump(-86_400)

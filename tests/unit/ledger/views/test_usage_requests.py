@@ -54,7 +54,7 @@ def test_requests_equal_those_of_the_entries(bench: UsageBench, tmp_path: Path, 
     assert [each.nano_usd for each in dearest] == sorted((entry[3] for entry in of_some), reverse=True)[:10]
 
 
-def test_without_series_there_are_none(bench: UsageBench) -> None:
+def test_without_series_there_are_no_requests(bench: UsageBench) -> None:
     with bench.ledger.reading() as connection:
         assert read_requests(connection, {}, 0, _NOW_MS, most=10) == ([], [])
 
