@@ -197,7 +197,7 @@ class Exporter:
         shown_names.reload()
         self.parts.limits.refresh()
         if all(status.up for status in self.statuses()):  # else an alias may be for something unknown so far
-            shown_names.find_misfits()
+            shown_names.note_misfits()
         for queue in self._removed:
             queue.work_off()
         ledger.measure()

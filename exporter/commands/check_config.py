@@ -213,7 +213,7 @@ def _compare_names(parts: Parts, asked: Mapping[str, Names]) -> Iterator[str]:
             clients = [(ExportedClient(each, present.name_store.masked_client(each)), each) for each in names.clients]
             present.restoring(proxy).take_names(credentials=(), clients=clients)
         shown = ShownNames(present.name_store, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
-        yield from map(_of_alias, shown.look_for_misfits())
+        yield from map(_of_alias, shown.find_misfits())
         if settings.exporter_limits_file is not None:
             both = [(present, shown), (parts.ledger, parts.shown_names)]
             yield from _of_limits(settings, settings.exporter_limits_file, both)

@@ -66,7 +66,7 @@ class ShownNames:
     """Looks up shown names. ``version`` rises whenever one of them may have changed.
 
     ``file_problem`` is a sentence if the last edit of the aliases' file is not in use, else empty; ``misfits`` is what
-    ``find_misfits`` found last.
+    ``note_misfits`` found last.
     """
 
     def __init__(
@@ -184,13 +184,13 @@ class ShownNames:
             for id_ in {*listed, *(each.credential for each in used)}
         )
 
-    def look_for_misfits(self) -> tuple[Misfit, ...]:
+    def find_misfits(self) -> tuple[Misfit, ...]:
         """Find the aliases that name nothing or several; none before anything was met."""
         return (*self._of_credentials(), *self._of_clients())
 
-    def find_misfits(self) -> None:
+    def note_misfits(self) -> None:
         """Look for misfits, and log each once."""
-        before, self.misfits = self.misfits, self.look_for_misfits()
+        before, self.misfits = self.misfits, self.find_misfits()
         for each in self.misfits:
             if each not in before:
                 event = "alias_names_several" if each.several else "alias_names_nothing"

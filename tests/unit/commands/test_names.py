@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.names import _Owners, _end_of
+from exporter.commands.names import _end_of, _Owners
 from exporter.ledger.shown_names import ShownNames
 from exporter.normalize.inventory import Account
 from exporter.records import CredentialFacts

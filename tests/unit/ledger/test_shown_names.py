@@ -56,7 +56,7 @@ class Bench:
         return labels.credential, labels.client
 
     def misfits(self) -> list[Misfit]:
-        self.shown_names.find_misfits()
+        self.shown_names.note_misfits()
         return list(self.shown_names.misfits)
 
 
@@ -149,7 +149,7 @@ def test_nothing_is_reported_before_anything_was_met(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
     aliases = read_aliases(tmp_path / "c.yaml")
     shown_names = ShownNames(ledger.name_store, aliases, PSEUDONYMS.of)
-    shown_names.find_misfits()
+    shown_names.note_misfits()
     assert shown_names.misfits == ()
     ledger.close()
 
