@@ -177,7 +177,7 @@ def test_of_two_requests_that_end_together_only_the_one_that_was_counted_is_left
 
 
 @pytest.mark.parametrize("hours_ago", [5, 0.05])
-def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(
+def test_the_history_of_a_proxy_that_shows_its_details_later_is_in_no_counter(
     stripped: SnapshotBench, hours_ago: float
 ) -> None:
     stripped.request(hours_ago=hours_ago)
