@@ -99,7 +99,7 @@ class _Times:
             # The earlier of the two: the proxy's clock may have been set back in between.
             self.live_from_ms = min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS
 
-    def were_counted(self, part: _Part, ended_ms: int) -> bool:
+    def was_counted(self, part: _Part, ended_ms: int) -> bool:
         """Whether a detail of ``part`` was counted while the proxy sent none. Ask once for each detail."""
         if part.counted_ends is None or ended_ms not in self.end_of_counting_ms:
             return ended_ms in self.counted_ms
@@ -249,7 +249,7 @@ class SnapshotIngest:
             item.part.details += 1
             if isinstance(item, _Rejected):
                 rejected.append(item)
-            elif times.were_counted(item.part, item.ended_ms):
+            elif times.was_counted(item.part, item.ended_ms):
                 duplicates += 1
             else:
                 fingerprint = snapshot_fingerprint(self._proxy, item.wire)

@@ -1,4 +1,4 @@
-"""Fetches a proxy's inventory and, to show them in a terminal, the real names in it.
+"""Fetches a proxy's inventory, and the real names in it for a terminal.
 
 The names are e-mail addresses, files and keys, for somebody who has the management key anyway. They must never be
 stored, logged or shown elsewhere.

@@ -1,9 +1,9 @@
 """Asks a provider about one account, through the proxy, and reads the answer. The question goes by ``api-call``, which
 wraps the provider's status and body in the proxy's own (CPA >= 6.6.63), or by the quota API that plugins answer.
 
-The proxy puts the account's token into the call; no token ever comes here, and none is renewed. The caller must not ask
-about an account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider. Reading an
-answer never raises, whatever the bytes.
+The proxy puts the account's token into the call, and renews only an expired one of Antigravity; no token ever comes
+here. The caller must not ask about an account that the proxy no longer lists: CPA would send the literal text
+``$TOKEN$`` to the provider. Reading an answer never raises, whatever the bytes.
 """
 
 from collections.abc import Callable, Mapping

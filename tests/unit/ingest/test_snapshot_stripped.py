@@ -214,7 +214,7 @@ def test_an_import_of_details_that_were_counted_before_books_nothing(
 
 
 @pytest.mark.parametrize("ended_after_poll", [False, True])
-def test_a_request_that_ended_in_the_second_of_the_last_counts_counts_once(
+def test_a_request_that_ended_in_the_second_of_the_last_look_counts_once(
     stripped: SnapshotBench, *, ended_after_poll: bool
 ) -> None:
     """The header Date gives only that second as the time of the snapshot."""
