@@ -1,8 +1,9 @@
-"""The rise of the counts of a proxy that sends no request details, and false starts in it.
+"""Turns the rising counts of a proxy that sends no request details into records, and finds false starts.
 
 Counts only rise while the proxy runs: if one falls, or a series vanishes, the whole proxy has restarted, and every
-count is new. A fork can also show a new series with the count of a whole life: a false start. The first value of a
-series beside known ones is kept apart and listed if it is too dear to be true, and only what comes after it counts.
+count is new. A fork can also show a new series that begins with the count of a whole life: a false start. If a series
+appears beside known ones and its first value is too expensive to be true, that value is kept apart and listed, and only
+what follows it counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,13 @@ from exporter.normalize.snapshot import Mark, SnapshotSeries, has_restarted, mod
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, Cost, Tokens, UsageRecord
 
-_MODELS_TOLD = 5
+_MODELS_NAMED = 5
 
 _log = structlog.get_logger("exporter.ingest")
 
 
 class CountDeltas:
-    """The rise of the counts of one proxy, as records."""
+    """Turns the growth of one proxy's counts into records."""
 
     def __init__(self, proxy: str, pricer: Pricer, *, false_start_usd: float) -> None:
         """``false_start_usd``: the most that a sudden first value may cost to be believed."""
@@ -63,7 +64,7 @@ class CountDeltas:
         return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
 
     def _worth(self, record: UsageRecord) -> int:
-        """What its tokens cost in nano-USD, all as input: the proxy does not say what kind they are."""
+        """The cost of its tokens in nano-USD if all of them are input: the proxy does not say what kind they are."""
         tokens = Tokens(uncached=record.tokens.unclassified)
         return self._pricer.price(msgspec.structs.replace(record, tokens=tokens)).nano_usd
 
@@ -75,7 +76,7 @@ class CountDeltas:
         usd = sum(each.nano_usd for each in false_starts) / 1e9
         what, they_are = ("request", "It is") if requests == 1 else ("requests", "They are")
         many = "" if len(false_starts) == 1 else f" in {len(false_starts)} series"
-        dearest = sorted(false_starts, key=lambda each: -each.nano_usd)[:_MODELS_TOLD]
+        dearest = sorted(false_starts, key=lambda each: -each.nano_usd)[:_MODELS_NAMED]
         _log.warning(
             "false_start",
             proxy=self._proxy,

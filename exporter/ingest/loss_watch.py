@@ -48,22 +48,22 @@ class LossWatch:
         """What the last comparison of counts says."""
         self.may_have_lost = ledger.losses.settle_pop_mark(self._proxy)
         if self.may_have_lost:  # an earlier process left it
-            self._tell_cut()
+            self._log_cut()
         self.restarts = RestartLog(self._proxy, clock, restarts=ledger.flow(self._proxy).restarts)
 
     def begin_pop(self) -> bool:
-        """Note that a pop is about to be sent; False if the exporter is stopping and none may be."""
+        """Note that a pop is about to be sent. False means that the exporter is stopping, so none may be sent."""
         with self._lock:
             self.is_popping = not self._stopping
             return self.is_popping
 
     def end_pop(self, answer_lost: bool) -> None:
-        """Note that the pop is over and what arrived is stored; ``answer_lost`` if not all did."""
+        """Note that the pop is over and that what arrived is stored. ``answer_lost``: not all of it arrived."""
         with self._lock:
             self.is_popping = False
             if answer_lost and not self._marked:
                 self._ledger.losses.note_gap(self._proxy, seconds=None)
-                self._tell_cut()
+                self._log_cut()
             elif self._marked and not answer_lost:
                 self._ledger.losses.mark_pop(self._proxy, at_ms=None)
 
@@ -133,7 +133,7 @@ class LossWatch:
         )
 
     def _unread_seconds(self) -> float:
-        """Seconds since the source was last read; by the wall clock if an earlier process did so, 0 if none did."""
+        """Seconds since the source was last read; by the wall clock if an earlier process read it, 0 if none did."""
         if self.read_at is not None:
             return self._clock.monotonic() - self.read_at
         last_ms = self._ledger.flow(self._proxy).last_success_ms
@@ -144,7 +144,7 @@ class LossWatch:
         self._ledger.losses.note_gap(self._proxy, seconds=seconds)
         _log.warning(event, proxy=self._proxy, seconds=seconds, **fields, message=f"{self._where} {what}")
 
-    def _tell_cut(self) -> None:
+    def _log_cut(self) -> None:
         _log.warning(
             "pop_cut",
             proxy=self._proxy,
@@ -154,15 +154,15 @@ class LossWatch:
 
 
 class RestartLog:
-    """Logs restarts of one proxy: the first at once, those of one that flaps once in ten minutes. For one thread."""
+    """Logs the restarts of one proxy: the first at once, then at most one line in ten minutes. For one thread."""
 
     def __init__(self, proxy: str, clock: Clock, *, restarts: int) -> None:
         """``restarts`` is the number that an earlier process noticed and logged."""
         self._proxy = proxy
         self._clock = clock
-        self._noticed = self._told = restarts
+        self._noticed = self._logged = restarts
         self._consequence = ""
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     def follow(self, restarts: int, *, consequence: str) -> None:
         """Log the restarts since the last line, unless that line is recent. Call it at every poll.
@@ -171,15 +171,15 @@ class RestartLog:
         """
         if restarts != self._noticed:
             self._noticed, self._consequence = restarts, consequence
-        if self._told_at is None or self._clock.monotonic() - self._told_at >= QUIET_SECONDS:
+        if self._logged_at is None or self._clock.monotonic() - self._logged_at >= QUIET_SECONDS:
             self.tell()
 
     def tell(self) -> None:
-        """Log the restarts since the last line now: before the process ends, because the next one knows of none."""
-        new = self._noticed - self._told
+        """Log the restarts since the last line now, before the process ends: the next one takes them for logged."""
+        new = self._noticed - self._logged
         if not new:
             return
-        self._told, self._told_at = self._noticed, self._clock.monotonic()
+        self._logged, self._logged_at = self._noticed, self._clock.monotonic()
         times = "" if new == 1 else f" ({new} times since the last such line)"
         _restart_log.warning(
             "restart_detected",

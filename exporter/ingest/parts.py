@@ -1,4 +1,4 @@
-"""What turns usage into entries, whatever proxy and source it comes from."""
+"""The parts that turn usage into entries, whatever proxy and source it comes from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.pricing.pricer import Pricer
 
 LookUp = Callable[[set[str]], bool]
-"""Gets the ``auth_index`` of records before they are booked: the moment to look up those that no inventory has named.
+"""Gets each ``auth_index`` of records before they are booked, and looks up those that no inventory has named.
 
 If it returns True, the look-up comes later, and the records stay on disk until then.
 """

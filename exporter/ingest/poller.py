@@ -27,9 +27,9 @@ from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
-"""After a crash, the last success is known to this fraction of the retention."""
+"""The last success is stored this many times per retention, so that it is hardly out of date after a crash."""
 _REFRESH_SECONDS = 60.0
-"""Time between reads of inventory and flags: ten calls, each of which costs the proxy a password check."""
+"""Time between reads of inventory and flags: eleven calls or more, each of which costs the proxy a password check."""
 _GONE_SECONDS = 3600.0
 """A problem of the inventory that comes back later is logged again."""
 
@@ -85,7 +85,7 @@ class Poller:
             missed=self._losses.note_missed,
         )
         self._comparable = False
-        """Whether the inventory is whole and as old as what was read."""
+        """Whether the last inventory is whole and its counts are still to be compared with what is read after it."""
         self._read_until_ms: int | None = None
         """When a stop ended a subscription, if one did."""
 
@@ -132,7 +132,7 @@ class Poller:
             self._source.stop()
 
     def cut(self, *, pops: bool) -> None:
-        """End the call under way, a pop only with ``pops``: what has arrived is still booked. For any thread."""
+        """End the call under way, but a pop only if ``pops``. What has arrived is still booked. For any thread."""
         if pops or not self._losses.is_popping:
             self._client.cancel()
 
@@ -231,7 +231,7 @@ class Poller:
     def _meet_credentials(self, handles: set[str]) -> bool:
         """Look up credentials that no inventory has named, once, so that their first records get the right names.
 
-        What a thread of the source's own brings must not wait for that: True leaves it to the next poll.
+        Records from the source's own thread must not wait for that: True leaves the look-up to the next poll.
         """
         source = self._source
         if source is None or self._refreshed_at is None:

@@ -1,4 +1,4 @@
-"""From the body of a pop to entries in the ledger. It is read and redacted, normalized, priced, booked.
+"""Turns the body of a pop into entries in the ledger. Its records are redacted, normalized, priced and booked.
 
 A body without anything odd is booked in the first commit after it arrives. Any other body, and one that fails on the
 way, is stored first and then booked from disk, record by record, so that no record holds up another.
@@ -42,7 +42,7 @@ class QueueIngest:
         self._look_up = look_up
         self._lock = threading.Lock()
         self._facts = partial(parts.ledger.name_store.facts, proxy)
-        self._responses: dict[str, str] = {}  # the credential that each was seen under first
+        self._responses: dict[str, str] = {}  # response → the credential under which it was first seen
         # The proxy has forgotten these, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
         # Repeats show only in ``cliproxy_exporter_records_rejected_total``.

@@ -1,9 +1,9 @@
 """Asks providers for the windows of accounts that nobody is using. Its pace gets nobody banned.
 
 Headers come first: if a provider recently reported an account's windows with an answer, it is not asked for them. One
-call is made at a time, over all proxies; ``exporter.quotas.pacing`` decides when. Proxies whose URLs have one host, or
-that are all in the local network, are taken to call providers from one address. Polls have connections of their own, so
-no call here delays one.
+call is made at a time, over all proxies; ``exporter.quotas.pacing`` decides when. Proxies whose URLs share a host, and
+all proxies in the local network, are assumed to call providers from one address. Polls have connections of their own,
+so no call here delays one.
 """
 
 from collections import defaultdict
@@ -70,7 +70,7 @@ class _Turn:
 
 
 class _Known(Struct, frozen=True):
-    """What is known about a proxy of a version: whose accounts its quota API covers, and whether it can call."""
+    """What is known about one version of a proxy: whose accounts its quota API covers, and whether it can call."""
 
     version: str
     at: float
@@ -79,9 +79,9 @@ class _Known(Struct, frozen=True):
 
 
 class QuotaAsker:
-    """Asks, with one call per run.
+    """Asks providers, with one call per run.
 
-    ``unknown`` lists, by proxy, the accounts whose windows only a question could reveal, and that are not asked about.
+    ``unknown`` lists by proxy the accounts that are not asked about, although only asking could reveal their windows.
     Any thread may read it; it is replaced, never changed.
     """
 
@@ -95,7 +95,7 @@ class QuotaAsker:
         clock: Clock,
         fetches: Counter,
     ) -> None:
-        """``clients`` by name belong to the proxies whose accounts are asked about; nobody else uses them.
+        """``clients``, by name, are those of the proxies whose accounts are asked about; nobody else uses them.
 
         ``fetches`` counts questions by proxy, provider and result.
         """
@@ -108,7 +108,7 @@ class QuotaAsker:
         self._clock = clock
         self._fetches = fetches
         self._stopping = False
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._known: dict[str, _Known] = {}
 
     def ask_next(self) -> None:
@@ -117,8 +117,8 @@ class QuotaAsker:
         self._asks.follow_clock(now_ms)
         windows = self._ledger.quotas.current()
         self._note_unknown(windows, now_ms)
-        last_told = _last_told(windows)
-        turns = [turn for status in self._statuses() for turn in self._turns(status, last_told)]
+        last_reported = _last_reported(windows)
+        turns = [turn for status in self._statuses() for turn in self._turns(status, last_reported)]
         lanes = self._lanes()
         self._asks.outlook = {
             turn.credential: replace(self._last(turn.key), next_ms=max(turn.due_ms, lanes[turn.lane]))
@@ -139,7 +139,7 @@ class QuotaAsker:
         for client in self._clients.values():
             client.close()
 
-    def _turns(self, status: ProxyStatus, last_told: Mapping[int, int]) -> Iterator[_Turn]:
+    def _turns(self, status: ProxyStatus, last_reported: Mapping[int, int]) -> Iterator[_Turn]:
         client = self._clients.get(status.name)
         if client is None or not status.up or self._stopping:
             return
@@ -152,8 +152,8 @@ class QuotaAsker:
             for number, question in enumerate(questions):
                 last = self._last((credential, number))
                 due_ms = last.due_ms(question, renewed_ms=account.renewed_ms, now_ms=now_ms)
-                if number == _WINDOWS and credential in last_told:
-                    due_ms = max(due_ms, last_told[credential] + question.every_seconds * 1000)
+                if number == _WINDOWS and credential in last_reported:
+                    due_ms = max(due_ms, last_reported[credential] + question.every_seconds * 1000)
                 yield _Turn(client, status, credential, account, number, questions, due_ms)
 
     def _look_at(self, client: ProxyClient, status: ProxyStatus) -> _Known:
@@ -167,7 +167,7 @@ class QuotaAsker:
         return known
 
     def _lanes(self) -> Mapping[_Lane, int]:
-        """When each lane is free; accounts that are no longer listed have used it, too."""
+        """When each lane is free. Accounts that are no longer listed count, too: they have used it."""
         name_store = self._ledger.name_store
         networks = {name_store.proxies[name]: client.network for name, client in self._clients.items()}
         lanes: defaultdict[_Lane, int] = defaultdict(int)
@@ -213,7 +213,7 @@ class QuotaAsker:
             log("quota_asked", proxy=turn.status.name, credential=name, result=ended.result)
 
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
-        """A plugin may not know an account that the proxy can call for; a proxy that cannot call never can."""
+        """What ``report`` means: a quota API may lack one account; a proxy without ``api-call`` lacks it for all."""
         if way is None:
             return replace(report, refusal=Refusal.NOT_FOUND)
         self._known[turn.status.name] = replace(self._known[turn.status.name], can_call=False)
@@ -239,8 +239,8 @@ class QuotaAsker:
                 for id_, account in _askable(status, now_ms).items()
                 if id_ not in read and provider_of(account.facts.provider).questions
             )
-            if accounts and status.name not in self._told:
-                self._told.add(status.name)
+            if accounts and status.name not in self._logged:
+                self._logged.add(status.name)
                 _log.info(
                     "quotas_passive",
                     proxy=status.name,
@@ -251,7 +251,7 @@ class QuotaAsker:
         self.unknown = unknown
 
 
-def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
+def _last_reported(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
     """When each credential's provider last reported a window without being asked."""
     found: dict[int, int] = {}
     for (credential, _, _), quota in windows.items():
@@ -261,7 +261,7 @@ def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
 
 
 def _askable(status: ProxyStatus, now_ms: int) -> dict[int, Account]:
-    """The accounts that a provider can be asked about; of several logins of one the last that works, if any does."""
+    """The accounts that a provider can be asked about. Of several logins to one, the last that works is preferred."""
     return {
         credential: account
         for credential, account in sorted(status.accounts, key=lambda each: bool(each[1].is_up(now_ms)))

@@ -1,10 +1,10 @@
-"""From the body of a snapshot to entries in the ledger: only what is new is booked.
+"""Turns the body of a snapshot into entries in the ledger: only what is new is booked.
 
 A detail is new if its identity is not booked. So restarts, imports of old exports, repeated imports and another order
-of details need no care. Where a series only grew, only what follows the known details is decoded. What ended while the
-proxy sent no details was counted then, and is not booked again when the details appear.
+of details need no care. Where a series only grew, only the added details are decoded. What ended while the proxy sent
+no details was counted then, and is not booked again when the details appear.
 
-Of a snapshot without details (forks strip them) the rise of the counts is booked: see ``false_starts.py``.
+If a snapshot has no details (forks strip them), the growth of its counts is booked: see ``false_starts.py``.
 """
 
 from collections import Counter, defaultdict
@@ -92,14 +92,14 @@ class _Times:
         if before.taken_ms is None:
             self.live_from_ms = _NOTHING_IS_LIVE
         elif before.is_last_look and before.had_no_details and before.taken_ms <= taken_ms:
-            # What ended before its counts were read first is from the past; what ended since was counted, or is live.
+            # What ended before its counts were first read is from the past; what ended since was counted, or is live.
             was_counted = before.taken_ms in self.counted_ms
             self.live_from_ms = self.counted_ms.start if was_counted else before.taken_ms + _DATE_MS
         else:
             # The earlier of the two: the proxy's clock may have been set back in between.
             self.live_from_ms = min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS
 
-    def were_counted(self, part: _Part, ended_ms: int) -> bool:
+    def was_counted(self, part: _Part, ended_ms: int) -> bool:
         """Whether a detail of ``part`` was counted while the proxy sent none. Ask once for each detail."""
         if part.counted_ends is None or ended_ms not in self.end_of_counting_ms:
             return ended_ms in self.counted_ms
@@ -147,7 +147,7 @@ class SnapshotIngest:
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
         before = self._snapshots.last(self._proxy)
-        # An older version kept no sign: after it, a snapshot without any known name tells of another key.
+        # An older version kept no sign: after it, a snapshot without any known name means another key.
         may_be_another_key = before.key_sign or not any((each.key, each.model) in before.marks for each in snapshot)
         key_sign = sign_of_key(self._pseudonym)
         if may_be_another_key and before.key_sign != key_sign:
@@ -190,10 +190,10 @@ class SnapshotIngest:
         )
 
     def _handles_in(self, parts: Sequence[_Part]) -> set[str]:
-        """The credentials of what may be new.
+        """The credentials of the details that may be new.
 
-        Counting equal details in the whole body tells them apart, so a part in which a known one of them may have a
-        twin is read whole.
+        Only counting equal details in the whole body tells them apart, so a part that may hold the twin of a known
+        detail is read whole.
         """
         some_unread = any(part.added is not None for part in parts)
         handles: set[str] = set()
@@ -215,7 +215,7 @@ class SnapshotIngest:
         return handles
 
     def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
-        """See ``_Part``. Of the details ``risen`` are new, so the last snapshot did not count any of them."""
+        """See ``_Part``. As many details as ``risen`` says are new, so the last snapshot counted none of those."""
         ends = sorted(each.ended_ms for each in self._items([part]) if isinstance(each, _Found))
         doubtful = [ended_ms for ended_ms in ends if ended_ms in times.end_of_counting_ms]
         others = sum(ended_ms >= times.live_from_ms and ended_ms not in times.counted_ms for ended_ms in ends)
@@ -223,7 +223,7 @@ class SnapshotIngest:
         return Counter(doubtful[: max(0, len(doubtful) - new)])
 
     def _items(self, parts: Iterable[_Part]) -> Iterator[_Found | _Rejected]:
-        """What may be new."""
+        """The details that may be new."""
         for part in parts:
             details = part.series.details if part.added is None else part.added
             for item in read_details(details, part.series, self._pseudonym) if details is not None else ():
@@ -235,13 +235,13 @@ class SnapshotIngest:
                     yield _Found(part, item, ts_ms, ts_ms + duration(item.latency_ms))
 
     def _chunks(self, parts: Iterable[_Part]) -> Iterator[list[_Found | _Rejected]]:
-        """What may be new, in pieces for a transaction each."""
+        """The details that may be new, in pieces for one transaction each."""
         items = self._items(parts)
         while chunk := list(islice(items, _PER_TRANSACTION)):
             yield chunk
 
     def _book_chunk(self, chunk: Sequence[_Found | _Rejected], times: _Times, equal: Counter[int]) -> None:
-        """``equal`` counts how often each fingerprint has come up."""
+        """Book what is new in ``chunk``. ``equal`` counts how often each fingerprint has come up."""
         found: dict[Identity, _Found] = {}
         rejected: list[_Rejected] = []
         duplicates = 0
@@ -249,7 +249,7 @@ class SnapshotIngest:
             item.part.details += 1
             if isinstance(item, _Rejected):
                 rejected.append(item)
-            elif times.were_counted(item.part, item.ended_ms):
+            elif times.was_counted(item.part, item.ended_ms):
                 duplicates += 1
             else:
                 fingerprint = snapshot_fingerprint(self._proxy, item.wire)
@@ -317,7 +317,7 @@ def _began_anew(parts: Sequence[_Part]) -> bool:
 
 
 def _missed(part: _Part, *, restarted: bool) -> int:
-    """How many requests a series has counted since the last snapshot that no detail shows."""
+    """How many requests a series has counted since the last snapshot without showing a detail of them."""
     if part.added is not None:
         # The details that its mark remembers are there too, whatever became of the other series.
         return max(0, part.risen - part.details)

@@ -1,8 +1,8 @@
 """The body of a pop from the usage queue as redacted records. Pure.
 
-A body that does not decode as a whole is read element by element, so that none costs another. An element that does not
-fit ``Wire`` keeps only fields with an allowed name and a harmless value; one that is not a JSON object keeps only its
-length and hash.
+A body that does not decode as a whole is read element by element, so that no element costs the others. An element that
+does not fit ``Wire`` keeps only fields with an allowed name and a harmless value; one that is not a JSON object keeps
+only its length and hash.
 """
 
 import hashlib
@@ -127,7 +127,7 @@ _NUMERIC = re.compile(r"-?[0-9]{1,25}(\.[0-9]{1,25})?")
 def _harmless(value: Any, types: tuple[Any, ...]) -> Any:
     """What may stay of a field's value, given the types that it may have: numbers, text where text belongs.
 
-    In place of anything else a list with the type's name, which no field takes, so that the record stays a misfit.
+    A list with the type's name replaces anything else. No field takes such a list, so the record stays a misfit.
     """
     if value is None or (isinstance(value, bool | int | float) and abs(value) < 2**63):
         return value
@@ -142,7 +142,7 @@ def _harmless(value: Any, types: tuple[Any, ...]) -> Any:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which no UTF-8 text can hold."""
+    """The text with a question mark for each lone surrogate, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
 
 

@@ -1,4 +1,4 @@
-"""Reading the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
+"""Reads the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
 
 The answers hold raw keys, e-mail addresses and file names. Here they become pseudonyms, and no undeclared field is
 decoded, so nothing raw can stay. The one exception: ``AccountIds`` for a call about an account.
@@ -36,9 +36,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """A credential as the proxy lists it.
 
     ``identity`` is its place as ``(kind, value)``: its file, or its key at its provider. ``account_id`` identifies its
-    owner at the provider, across logins; empty if the proxy does not state it. Where the members of a workspace or an
-    organization have one (``shares_id``), ``member_id`` does: the id with the e-mail address, empty without one.
-    ``names`` are people's names for it, for aliases; several credentials can share an e-mail address or a key.
+    owner at the provider, across logins; empty if the proxy does not state it. The members of a workspace or an
+    organization share one (``shares_id``), so there ``member_id`` identifies the owner: the id with the e-mail address,
+    empty without an address. ``names`` are what people may call it in aliases; several credentials can share one.
     ``status`` is None for API keys: no CPA version states theirs. ``success`` and ``failed`` are the proxy's own counts
     since its start (CPA >= 6.9.49), else None. ``renewed_ms`` is when its login was last made or refreshed, 0 if the
     proxy does not state it. ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
@@ -150,7 +150,7 @@ def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> R
 
 
 def read_account_ids(body: bytes, auth_index: str) -> AccountIds | None:
-    """What a call about the account needs, unredacted; None if this ``/auth-files`` lacks it or has it disabled.
+    """What a call about the account needs, unredacted; None if this ``/auth-files`` lacks it or lists it as disabled.
 
     Raises BadAnswerError for another shape.
     """
@@ -184,13 +184,13 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
             listed = provider = "gemini-interactions" if kind == "interactions" else kind
             keys = None if key is None else [key]
         unread += keys is None
-        told = (key for key in keys or [] if key.api_key or key.auth_index)
-        accounts += [_from_key(key, provider, uses, pseudonym, listed=listed) for key in told]
+        identified = (key for key in keys or [] if key.api_key or key.auth_index)
+        accounts += [_from_key(key, provider, uses, pseudonym, listed=listed) for key in identified]
     return Read(accounts=accounts, unread=unread)
 
 
 def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
-    """``/api-key-usage``. Empty before CPA 6.9.49, which had no counts.
+    """The counts in ``/api-key-usage``; none before CPA 6.9.49, the first version that states them.
 
     The inner map's keys are ``<base URL>|<raw key>``. Raises BadAnswerError for another shape.
     """

@@ -1,6 +1,6 @@
 """Keyed hashes in place of keys, e-mail addresses and file names.
 
-A keyed hash replaces whatever names a person or opens a door before it is stored, logged or shown. Each installation
+A keyed hash replaces whatever names a person or grants access before it is stored, logged or shown. Each installation
 makes its own key once, so the hashes mean nothing elsewhere, and equal values stay equal here.
 """
 

@@ -1,7 +1,7 @@
 """Redacts wire records before anything is stored. Pure.
 
 ``source`` and ``api_key`` hold raw keys or e-mail addresses on the wire (CPA >= 6.9.38) and leave here as pseudonyms.
-Only the kind of ``fail.body`` stays, and only those response headers that report a provider's quota.
+Of ``fail.body`` only its cause stays, and of the response headers only those that report a provider's quota.
 """
 
 import re
@@ -18,7 +18,7 @@ from exporter.quotas.values import first
 
 _REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)
 _MOST_LOOKS = 3
-"""How many records of one credential and model are searched for quota headers. Most have them, or none has."""
+"""How many records of one credential and model are searched for quota headers. Either most have them, or none do."""
 _MAX_IDENTITY = 512
 _MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 _TRANSPORT_FAULT = re.compile(
@@ -49,9 +49,9 @@ def redact(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
 
 
 def _keep_quota_headers(reporting: list[tuple[bytes, Wire]], pseudonym: Pseudonym) -> None:
-    """Of records and the headers that they came with, keep the newest quota headers of each credential and model.
+    """Keep the newest quota headers of each credential and model, from records and the headers that came with them.
 
-    Older ones say the same. A failure may show another attempt's headers, so it also gets the identity of their
+    Older ones say nothing more. A failure may show another attempt's headers, so it also gets the identity of their
     response.
     """
     looks: dict[tuple[object, ...], int] = {}
@@ -77,9 +77,10 @@ def _keep_quota_headers(reporting: list[tuple[bytes, Wire]], pseudonym: Pseudony
 
 
 def _sent(reporting: tuple[bytes, Wire]) -> tuple[bytes, int, bytes]:
-    """The order in which upstreams sent the headers. A long stream ends after answers that began later.
+    """A sort key: when the upstream sent the headers. A long stream ends after answers that began later.
 
-    The year, month and rest of their HTTP date, since each record is asked. Headers without one come first.
+    It is the year, month and rest of the HTTP date, unparsed, because this runs for each record. Headers without a date
+    come first.
     """
     date = reporting[0].partition(b'"Date":')[2][:40].lstrip(b' ["')
     return date[12:16], _MONTHS.find(date[8:11]), date[5:7] + date[17:25]

@@ -89,7 +89,7 @@ class SnapshotSeries(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The memory of a series: its counts, and length and hash of its details without the closing bracket."""
+    """What is remembered of a series: its counts, and length and hash of its details without the closing bracket."""
 
     requests: int
     tokens: int
@@ -169,7 +169,7 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
 def renamed(
     marks: Mapping[tuple[str, str], Mark], snapshot: Sequence[SnapshotSeries]
 ) -> Mapping[tuple[str, str], Mark]:
-    """``marks``, with names of another hash key, under the names of ``snapshot`` if all their counts go on.
+    """``marks`` of another hash key, under the names in ``snapshot``; unchanged unless all counts continue there.
 
     Which series had which counts is a guess by their order, so two clients of one model may change places; the sums
     over a model are right.
@@ -198,7 +198,7 @@ def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, 
 
 
 def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
-    """Each detail as a redacted wire record; one of another shape as the line to keep of it."""
+    """Each detail as a redacted wire record; for one of another shape, the line to keep of it."""
     try:
         elements = _decode_elements(details)
     except UNDECODABLE:  # a bare number that has grown by some digits: those mean nothing by themselves
@@ -256,7 +256,7 @@ def rejected_line(wire: Wire) -> bytes:
 def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
     """The signed 64-bit fingerprint of a detail of the proxy named ``proxy``: identity v1 for snapshots.
 
-    The list of fields is fixed forever. CPA itself recognises an imported detail by them, except for the redacted ones.
+    The list of fields is fixed forever. CPA itself recognises an imported detail by these and by the redacted fields.
     The time is in UTC, because an import may write it in another zone.
     """
     tokens = wire.tokens
@@ -290,7 +290,7 @@ def _utc(timestamp: str | None) -> str | None:
 
 
 def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire:
-    """The record with the provider, which a snapshot leaves out: its credential's, else the model family's.
+    """The record with a provider, which snapshots leave out: its credential's, else the one that its model suggests.
 
     Changes ``wire`` and returns it.
     """

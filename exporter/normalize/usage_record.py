@@ -98,7 +98,7 @@ def _name(text: str) -> str:
 
 
 def billing_of(auth_type: str | None, provider: str) -> Billing:
-    """What the use of an account or key costs. A Vertex account is a login, but Google charges for its use."""
+    """How the use of an account or key is billed. A Vertex account is a login, but Google charges for its use."""
     if auth_type in ("apikey", "api_key") or provider == "vertex":
         return Billing.METERED
     return Billing.SUBSCRIPTION if auth_type == "oauth" else Billing.UNKNOWN

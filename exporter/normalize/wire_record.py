@@ -70,7 +70,7 @@ class WireBreakdown(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class WireFail(msgspec.Struct, gc=False, omit_defaults=True):
-    """``fail``, CPA >= 7.0.0. ``body`` serves only to find ``cause`` and is empty from then on."""
+    """``fail``, CPA >= 7.0.0. ``body`` serves only to find ``cause``, and is then dropped."""
 
     status_code: int | None = None
     body: str | None = None

@@ -65,7 +65,7 @@ class RefusedKey(msgspec.Struct, frozen=True):
         return self.count >= MAX_TRIES
 
     def at(self, now_ms: int, *, clock_set_by: int) -> "RefusedKey":
-        """The same after the wall clock was set by so many ms. A time in the future counts as now."""
+        """The same key after the wall clock was moved by ``clock_set_by`` ms. A time in the future counts as now."""
         refused_at_ms = min(self.refused_at_ms + clock_set_by, now_ms) if self.count else 0
         banned_at_ms = min(self.banned_at_ms + clock_set_by, now_ms) if self.blocked_until_ms else 0
         blocked_until_ms = banned_at_ms + self.blocked_until_ms - self.banned_at_ms
@@ -103,7 +103,7 @@ class KeyGuard:
         store: RefusalStore,
         clock: Clock,
     ) -> None:
-        """``known_as`` tells the key's fingerprints at its server now."""
+        """``known_as`` returns the key's fingerprints at its server now."""
         self._proxy = proxy
         self._known_as = known_as
         self._fingerprints = known_as()
@@ -116,7 +116,7 @@ class KeyGuard:
         self._before_try: RefusedKey | None = None
         """What was held before the call in progress; None once the proxy has accepted it."""
         self._asked = False
-        # Not at the first call: the monotonic clock has to watch over a stored refusal from now on.
+        # Now, not at the first call: from here on the monotonic clock measures the age of a stored refusal.
         self._recall()
 
     def ask(self) -> None:
@@ -125,10 +125,10 @@ class KeyGuard:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """A call to the proxy, made in this block. The block calls ``accepted`` if the proxy took the key.
+        """Guard a call to the proxy, made in this block. The block calls ``accepted`` if the proxy took the key.
 
-        It raises the ProxyError that the call ends in; without both, the answer may have come without a login. A
-        refusal or ban is stored when the block ends. A repeated try counts, too, if nobody knows what came of it.
+        It raises the ProxyError in which the call ends. If it does neither, the answer may have come without a login. A
+        refusal or ban is stored when the block ends. A repeated try counts even if nobody knows its result.
 
         Raises KeyRefusedError or BannedError if no call may go out now, and LedgerError if the store fails.
         """
@@ -148,7 +148,7 @@ class KeyGuard:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Let no other proxy of the server call it meanwhile, until it accepts the key."""
+        """Keep the server's other proxies waiting during this block, unless the server has accepted the key."""
         if self._is_accepted:
             yield
             return
@@ -176,7 +176,7 @@ class KeyGuard:
     def accepted(self) -> None:
         """The proxy took the key: forget its refusal. If the store fails, a later answer tries again.
 
-        Not an error: a pop's records are nowhere else, and would be lost over it.
+        That raises nothing: a pop's records exist nowhere else, and an error would lose them.
         """
         self._is_accepted, self._before_try = True, None
         if self._held is not None:
@@ -200,7 +200,7 @@ class KeyGuard:
             self._hold(before)
 
     def before_first_call(self) -> str | None:
-        """A sentence about the remaining tries, None if there will be none or only a ban is known."""
+        """A sentence about the remaining tries; None if the key was given up or only a ban is known."""
         held = self._held
         if held is None:
             known = "this key has never been refused here"
@@ -221,7 +221,7 @@ class KeyGuard:
         return None if held is None else self._sentence(held)
 
     def _now_ms(self) -> int:
-        """The time on a wall clock that nobody sets, but for ``_recall``."""
+        """The time on a wall clock that only ``_recall`` sets."""
         return self._began_ms + round((self._clock.monotonic() - self._began) * 1000)
 
     def _recall(self) -> RefusedKey | None:
@@ -264,7 +264,7 @@ class KeyGuard:
             return say(
                 "The ban of this address by proxy {proxy!r} should be over; the next call will show.", proxy=self._proxy
             )
-        told = counted(
+        refusals = counted(
             "The management key of proxy {proxy!r} was refused once at {last}.",
             "The management key of proxy {proxy!r} was refused {number} times, last at {last}.",
             held.count,
@@ -280,7 +280,7 @@ class KeyGuard:
                 " command cliproxy-exporter try-key tries it {once}.",
                 once=once,
             )
-            return joined(told, advice)
+            return joined(refusals, advice)
         when = say("with the next call") if has_rested else say("at {moment}", moment=_moment(again_ms))
         advice = say(
             "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
@@ -288,7 +288,7 @@ class KeyGuard:
             " cliproxy-exporter try-key tries this one now.",
             when=when,
         )
-        return joined(told, advice)
+        return joined(refusals, advice)
 
 
 def _moment(ms: int) -> str:

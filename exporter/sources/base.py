@@ -97,7 +97,7 @@ class Source(ABC):
 
     @abstractmethod
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
-        """Deliver everything new; whether nothing is left to read.
+        """Deliver everything new, and return whether nothing is left to read.
 
         Raises SourceGoneError if the source is gone, and the errors of the client and of ``receiver``.
         """
@@ -112,7 +112,7 @@ class Source(ABC):
         self.stopping.set()
 
     def close(self) -> None:
-        """End it: it delivers nothing more once this returns."""
+        """End the source: it delivers nothing more once this returns."""
         self.stop()
 
     def read_flags(self) -> Flags:

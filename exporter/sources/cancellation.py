@@ -1,4 +1,4 @@
-"""Ends an httpx call from another thread. Either it takes too long, or the program stops.
+"""Ends an httpx call from another thread, when it takes too long or the program stops.
 
 Closing a client does not wake the thread that waits in it, and httpx's time-outs restart with each piece that arrives.
 Shutting the socket down ends the call at once, as if the other side had gone.

@@ -133,7 +133,7 @@ def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -
         return BadAnswerError(
             joined(say("{where} sent a compressed answer that cannot be unpacked.", where=where), _REVERSE_PROXY)
         )
-    # Whether the other side closed the connection rather than sent something odd, only httpcore's text tells.
+    # Only httpcore's text tells whether the other side closed the connection or sent something odd.
     cut_off = "disconnected" in str(exc) or "closed connection" in str(exc)
     if isinstance(exc, httpx.RemoteProtocolError) and not cut_off:
         return BadAnswerError(joined(say("{where} does not speak HTTP as CPA does.", where=where), _REVERSE_PROXY))

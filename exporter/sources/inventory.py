@@ -1,4 +1,4 @@
-"""Fetches a proxy's inventory now and then, and for a terminal the real names in it.
+"""Fetches a proxy's inventory, and the real names in it for a terminal.
 
 The names are e-mail addresses, files and keys, for somebody who has the management key anyway. They must never be
 stored, logged or shown elsewhere.
@@ -89,7 +89,7 @@ class Names:
 
 
 def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_ms: int) -> Names:
-    """Fetch a proxy's lists. Raises the ProxyErrors that end all calls to it."""
+    """Fetch a proxy's lists with the real names in them. Raises the ProxyErrors that end all calls to it."""
     raw: dict[str, str] = {}
 
     def remember(value: str) -> str:

@@ -9,7 +9,7 @@ _V8 = "/v8/management"
 
 
 class Paths(msgspec.Struct, frozen=True):
-    """The paths of one API; those of v0, which v8 keeps where it documents no successor.
+    """The paths of one API. The defaults are those of v0; v8 keeps the ones for which it documents no successor.
 
     ``usage`` is the snapshot of CPA up to 6.9, else empty; ``key_lists`` are the lists of configured API keys, one per
     kind; ``client_keys`` lists the clients' keys. ``api_call`` sends a request to a provider with one of the proxy's

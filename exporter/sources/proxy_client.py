@@ -1,4 +1,4 @@
-"""Calls a proxy's Management API, one call at a time. Each failure has an error of ours.
+"""Calls a proxy's Management API, one call at a time. Each failure raises an error of ours.
 
 It GETs, and POSTs only where that changes nothing. A pop removes records from the proxy, so the client keeps as much of
 a broken body as arrived. No call holds its thread forever: ``Timeouts.total`` ends even an answer that drips, and
@@ -41,7 +41,7 @@ _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._+-]")
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to connect, without a byte of the answer, and for one call in all."""
+    """Seconds to connect, to wait for the next byte of the answer, and for one call in all."""
 
     connect: float = 5.0
     read: float = 20.0
@@ -52,7 +52,7 @@ class ProxyClient:
     """The connection to one proxy, for its lifetime. Any thread may call; calls wait for one another.
 
     ``guard`` decides about each call and belongs to this client alone. ``subscribes``: the user wants a subscription to
-    the proxy's usage. Raises SettingsError for a URL that httpx cannot read, such as one of ``256.1.1.1``.
+    the proxy's usage. Raises SettingsError for a URL that httpx cannot read, such as ``http://256.1.1.1``.
     """
 
     def __init__(
@@ -144,7 +144,8 @@ class ProxyClient:
     def logging_in(self) -> Iterator[tuple[httpx.URL, str]]:
         """The proxy's URL and the key, for a login by another protocol: the block is guarded like a call.
 
-        It raises a ProxyError if the proxy does not accept the key. Raises the guard's errors if it allows no login.
+        The block must raise a ProxyError if the proxy does not accept the key. Raises the guard's errors if it allows
+        no login.
         """
         with self._lock, self.guard.trying():
             yield self._url, self._key

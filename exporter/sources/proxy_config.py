@@ -1,4 +1,4 @@
-"""What a proxy's configuration says about usage, and whether a plugin has metrics, too."""
+"""What a proxy's configuration says about usage, and whether one of its plugins exports metrics, too."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class Flags(NamedTuple):
 
     @property
     def stated(self) -> dict[str, Any]:
-        """Those that it states, by name."""
+        """The settings that the proxy states, by name."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
@@ -59,7 +59,7 @@ class _Plugins(msgspec.Struct):
 
 
 def other_exporter(client: ProxyClient, paths: Paths) -> str:
-    """What to do about a plugin whose metrics share our names if the proxy runs it, else empty; makes one call.
+    """Advice if the proxy runs a plugin whose metrics share our names, else empty. Makes one call.
 
     Raises the errors of ``client`` that concern the whole proxy.
     """

@@ -137,8 +137,8 @@ class ProxyStatus:
     """State of one proxy. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
     ``source_is_cumulative`` and ``source_is_pushed`` are what ``exporter.sources.base.Source`` says of its source.
-    ``accounts`` are the credentials of the last inventory with their ids in the ledger; if that lacked a list, those
-    known before are among them.
+    ``accounts`` are the credentials of the last inventory with their ids in the ledger; if that was incomplete, also
+    those known before.
     """
 
     name: str
@@ -165,4 +165,4 @@ class ProxyStatus:
 
 
 Statuses = Callable[[], Iterable[ProxyStatus]]
-"""Tells the state of each proxy that is polled."""
+"""Returns the state of each proxy that is polled."""

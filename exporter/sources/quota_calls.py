@@ -1,9 +1,9 @@
-"""Asks a provider about one account, through the proxy, and reads the answer. Either by ``api-call``, which wraps the
-provider's status and body in the proxy's own (CPA >= 6.6.63), or by the quota API that plugins answer.
+"""Asks a provider about one account, through the proxy, and reads the answer. The question goes by ``api-call``, which
+wraps the provider's status and body in the proxy's own (CPA >= 6.6.63), or by the quota API that plugins answer.
 
-The proxy puts the account's token into the call; no token ever comes here, and none is renewed. The caller must not ask
-about an account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider. Reading an
-answer never raises, whatever the bytes.
+The proxy puts the account's token into the call, and renews only an expired one of Antigravity; no token ever comes
+here. The caller must not ask about an account that the proxy no longer lists: CPA would send the literal text
+``$TOKEN$`` to the provider. Reading an answer never raises, whatever the bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ _BALANCES = ("credits", "balance")
 def ask(
     client: ProxyClient, paths: Paths, auth_index: str, call: Call | None, ids: AccountIds, *, now_ms: Callable[[], int]
 ) -> Report:
-    """What ``call``, or without one the quota API, says about the account: nothing if its project is not known.
+    """What ``call`` says about the account, or the quota API without a call. A refusal if its project is not known.
 
     Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
@@ -209,5 +209,5 @@ def _retry_after(value: str, received_ms: int) -> int | None:
 
 
 def _decoded(content: bytes | str) -> Any:
-    """The JSON in an answer; None if it is too long or anything else."""
+    """The JSON in an answer; None if it is too long or not JSON."""
     return None if len(content) > MAX_ANSWER else decoded(content, object)

@@ -31,7 +31,7 @@ Reply = Any
 
 
 class RespConnection:
-    """A connection to the server at ``url``, whose path and query do not count. For one thread.
+    """A connection to the server at ``url``, whose path and query are ignored. For one thread.
 
     ``where`` begins all sentences. Raises ProxyUnreachableError if there is no connection or it ends, and
     BadAnswerError if the server does not speak RESP.
@@ -62,7 +62,7 @@ class RespConnection:
             self._socket.close()
 
     def ask(self, *words: str) -> Reply:
-        """The reply to a command while no other waits for one. An error after sending it has ``answer_lost``."""
+        """The reply to a command, if no other command awaits one. An error after sending has ``answer_lost`` set."""
         self.send(*words)
         deadline = time.monotonic() + _REPLY_SECONDS
         try:

@@ -30,7 +30,7 @@ class UsageQueue(Source):
     most_popped: ClassVar[int] = MOST_POPPED
     """Records in a later call, at four fifths of the cost per record. Larger bodies save nothing more."""
     most_bytes: ClassVar[int] = 4 * 1024 * 1024
-    """The expected most of a later call, judging by the records before it. Once read, it takes twice as much memory."""
+    """The most bytes expected in a later call, judging by the records before. Once read, they take twice the memory."""
     max_pops: ClassVar[int] = 10_000
     """Pops per poll, so that a poll ends even under endless traffic and its thread can do something else."""
 

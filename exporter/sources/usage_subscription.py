@@ -184,7 +184,7 @@ class UsageSubscription(UsageQueue):
             self._hand_over(receiver)
 
     def _take(self, replies: list[Reply], now: float) -> bool:
-        """Hold the records among ``replies``; whether they answer the PING that a poll waits for."""
+        """Hold the records among ``replies``, and return whether these answer the PING that a poll waits for."""
         is_answer = False
         for reply in replies:
             match reply:

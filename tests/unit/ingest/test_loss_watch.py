@@ -8,23 +8,23 @@ from tests.fakes.guarding import TurnableClock
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "logged"),
     [
-        pytest.param([(0, 3)], [], id="those that were told before"),
+        pytest.param([(0, 3)], [], id="those that were logged before"),
         pytest.param([(0, 4), (15, 4), (15, 4)], [1], id="one restart, one line"),
         pytest.param([(0, 4), (60, 5), (60, 9), (60, 12)], [1], id="a proxy that flaps"),
         pytest.param([(0, 4), (60, 5), (60, 9), (QUIET_SECONDS, 9)], [1, 5], id="those since the last line"),
         pytest.param([(0, 4), (QUIET_SECONDS, 5)], [1, 1], id="two that are far apart"),
     ],
 )
-def test_restarts_in_quick_succession_share_a_line(steps: list[tuple[float, int]], told: list[int]) -> None:
+def test_restarts_in_quick_succession_share_a_line(steps: list[tuple[float, int]], logged: list[int]) -> None:
     clock = TurnableClock()
     log = RestartLog("home", clock, restarts=3)
     with structlog.testing.capture_logs() as lines:
         for seconds, restarts in steps:
             clock.advance(seconds)
             log.follow(restarts, consequence="It is so.")
-    assert [line["restarts"] for line in lines] == told
+    assert [line["restarts"] for line in lines] == logged
     assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
 
 

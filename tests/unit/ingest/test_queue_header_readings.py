@@ -376,7 +376,7 @@ def test_the_last_of_several_answers_of_one_second_counts(bench: _Bench) -> None
     [(900, 4000, 900), (0, 4000, 4000), (0, 0, 0)],
     ids=["the first token", "the end", "the start"],
 )
-def test_without_a_date_an_answer_came_with(bench: _Bench, ttft_ms: int, latency_ms: int, after_ms: int) -> None:
+def test_an_undated_answer_is_dated_by_its_record(bench: _Bench, ttft_ms: int, latency_ms: int, after_ms: int) -> None:
     answer = _record(bench, u5h="0.2", r5h=str(_FIVE // 1000)) | {"ttft_ms": ttft_ms, "latency_ms": latency_ms}
     del answer["response_headers"]["Date"]
     started_ms = bench.now_ms

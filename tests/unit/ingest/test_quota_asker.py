@@ -1,4 +1,4 @@
-"""Accounts of several proxies take turns at their provider, grouped by the address that the calls come from."""
+"""Accounts of several proxies take turns at their provider if their calls come from one address."""
 
 import json
 from collections.abc import Iterator

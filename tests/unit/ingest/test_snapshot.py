@@ -1,4 +1,4 @@
-"""Intake of snapshots: the first contact, the past and the present, and how restarts and false starts are reported."""
+"""Intake of snapshots: the first contact, old and live requests, and how restarts and false starts are reported."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_requests_made_while_the_exporter_was_down_are_live(bench: SnapshotBench
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (3, 0)
 
 
-def test_an_import_of_requests_that_were_never_read_is_of_the_past(bench: SnapshotBench) -> None:
+def test_imported_requests_that_were_never_read_are_booked_and_in_no_counter(bench: SnapshotBench) -> None:
     old = LegacyProxy()
     bench.poll()
     bench.proxy, ours = old, bench.proxy
@@ -107,8 +107,8 @@ def test_records_after_a_change_of_the_proxys_clock_are_live(bench: SnapshotBenc
 # --- restarts ---------------------------------------------------------------------------------------------------------
 
 
-def _restarts_told(logged: list[Any]) -> list[Any]:
-    return [event for event in logged if "Restart detected" in str(event)]
+def _restarts_logged(lines: list[Any]) -> list[Any]:
+    return [event for event in lines if "Restart detected" in str(event)]
 
 
 @pytest.mark.parametrize("stripped", ["", "absent"])
@@ -116,24 +116,24 @@ def test_a_restart_is_reported_once_however_many_series_fell(bench: SnapshotBenc
     bench.proxy.stripped = stripped
     for model in "abcdef":
         bench.request(model=model)
-    assert not _restarts_told(bench.poll())
+    assert not _restarts_logged(bench.poll())
     bench.proxy.restart()
     bench.request(model="a")
-    told = _restarts_told(bench.poll())
-    assert [event["log_level"] for event in told] == ["warning"]
+    logged = _restarts_logged(bench.poll())
+    assert [event["log_level"] for event in logged] == ["warning"]
     assert flow_of(bench.ledger).restarts == 1
-    assert not _restarts_told(bench.poll())
+    assert not _restarts_logged(bench.poll())
 
 
 def test_a_flapping_proxy_is_reported_every_ten_minutes_and_counted_each_time(bench: SnapshotBench) -> None:
-    told: list[Any] = []
+    logged: list[Any] = []
     for _ in range(31):
         bench.request()
-        told += _restarts_told(bench.poll())
+        logged += _restarts_logged(bench.poll())
         bench.proxy.restart()
-        told += _restarts_told(bench.poll(after_s=0.0))
+        logged += _restarts_logged(bench.poll(after_s=0.0))
     assert flow_of(bench.ledger).restarts == 31
-    assert [event["restarts"] for event in told] == [1, 9, 10, 10], "at 0, 10, 20 and 30 minutes"
+    assert [event["restarts"] for event in logged] == [1, 9, 10, 10], "at 0, 10, 20 and 30 minutes"
 
 
 def test_a_restart_is_noticed_even_if_no_count_fell(bench: SnapshotBench) -> None:
@@ -144,9 +144,9 @@ def test_a_restart_is_noticed_even_if_no_count_fell(bench: SnapshotBench) -> Non
     bench.proxy.restart()
     for _ in range(8):
         bench.request()
-    assert _restarts_told(bench.poll())
+    assert _restarts_logged(bench.poll())
     assert flow_of(bench.ledger).restarts == 1
-    assert not _restarts_told(bench.poll())
+    assert not _restarts_logged(bench.poll())
 
 
 @pytest.mark.parametrize("cap", [None, 4])

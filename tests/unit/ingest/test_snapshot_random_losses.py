@@ -33,7 +33,7 @@ class _Life(StrippingLife):
         return self.ledger.backlog.stage("p") == RESTORED
 
     def request(self) -> None:
-        # Of what ends right after a look, nobody can tell later whether that counted it.
+        # Nobody can tell later whether a look counted what ended right after it.
         self.clock.advance(max(0.0, self.polled_at + LONGER_THAN_A_DATE_IS_OFF - self.clock.now()))
         super().request()
 

@@ -1,4 +1,4 @@
-"""A proxy that sends its details at times and strips them at others: each request counts once, in either way."""
+"""A proxy that sends its details at times and strips them at others: each request counts once, either way."""
 
 import tempfile
 from pathlib import Path

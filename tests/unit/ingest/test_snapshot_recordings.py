@@ -220,7 +220,7 @@ def test_two_thousand_details_agree_with_their_truth(tmp_path: Path) -> None:
 
 
 def _orders(version: str) -> list[tuple[str, ...]]:
-    """The polled states, in order: all of them, some pairs, some longer ones, also repetitions."""
+    """The polled states, in order: all of them, some pairs, some longer ones, and repetitions."""
     life = (*LIFE, BIGGEST[version])
     some = random.Random(6)
     longer = [
@@ -231,7 +231,7 @@ def _orders(version: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_detail_is_booked_once_in_whatever_order_of_polls_and_restarts(tmp_path: Path, version: str) -> None:
+def test_each_detail_is_booked_once_whatever_the_order_of_polls_and_restarts(tmp_path: Path, version: str) -> None:
     some = random.Random(7)
     for number, order in enumerate(_orders(version)):
         folder = tmp_path / str(number)

@@ -177,7 +177,7 @@ def test_of_two_requests_that_end_together_only_the_one_that_was_counted_is_left
 
 
 @pytest.mark.parametrize("hours_ago", [5, 0.05])
-def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(
+def test_the_history_of_a_proxy_that_shows_its_details_later_is_in_no_counter(
     stripped: SnapshotBench, hours_ago: float
 ) -> None:
     stripped.request(hours_ago=hours_ago)
@@ -214,7 +214,7 @@ def test_an_import_of_details_that_were_counted_before_books_nothing(
 
 
 @pytest.mark.parametrize("ended_after_poll", [False, True])
-def test_a_request_that_ended_in_the_second_of_the_last_counts_counts_once(
+def test_a_request_that_ended_in_the_second_of_the_last_look_counts_once(
     stripped: SnapshotBench, *, ended_after_poll: bool
 ) -> None:
     """The header Date gives only that second as the time of the snapshot."""

@@ -1,4 +1,4 @@
-"""What is kept of a record that cannot be read, to be read by a later version."""
+"""What is kept of a record that this version cannot read, so that a later version can."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pseudonyms are stable, keyed, and their key is made once."""
+"""Pseudonyms are stable and keyed, and their key is made once."""
 
 import errno
 import os

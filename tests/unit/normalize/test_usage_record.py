@@ -27,7 +27,7 @@ def _records(bodies: list[bytes]) -> list[UsageRecord]:
     return found
 
 
-def _told(records: list[UsageRecord]) -> _Sums:
+def _summed(records: list[UsageRecord]) -> _Sums:
     sums: _Sums = Counter()
     for record in records:
         key, tokens = (record.auth_index, record.model), record.tokens
@@ -57,7 +57,7 @@ _NOT_EQUAL = {
 
 @pytest.mark.parametrize("batch", [name for name in batches("v7.2.140") if name not in _NOT_EQUAL])
 def test_records_with_a_breakdown_agree_to_the_bucket(batch: str) -> None:
-    assert _told(_records(batch_bodies("v7.2.140", batch))) == _sent("v7.2.140", batch)
+    assert _summed(_records(batch_bodies("v7.2.140", batch))) == _sent("v7.2.140", batch)
 
 
 def _input_and_output(sums: _Sums) -> _Sums:
@@ -74,28 +74,28 @@ def _input_and_output(sums: _Sums) -> _Sums:
 
 @pytest.mark.parametrize("batch", [name for name in batches("v7.1.0") if name not in _NOT_EQUAL])
 def test_records_without_a_breakdown_agree_in_input_and_output(batch: str) -> None:
-    told, sent = _told(_records(batch_bodies("v7.1.0", batch))), _sent("v7.1.0", batch)
-    assert _input_and_output(told) == _input_and_output(sent)
+    found, sent = _summed(_records(batch_bodies("v7.1.0", batch))), _sent("v7.1.0", batch)
+    assert _input_and_output(found) == _input_and_output(sent)
     reads = {key: number for key, number in sent.items() if key[2] == "cache_read"}
-    assert {key: number for key, number in told.items() if key[2] == "cache_read"} == reads
+    assert {key: number for key, number in found.items() if key[2] == "cache_read"} == reads
 
 
 def test_broken_streams_lack_only_what_cpa_did_not_record() -> None:
-    told, sent = _told(_records(batch_bodies("v7.2.140", "broken-streams"))), _sent("v7.2.140", "broken-streams")
-    assert not told - sent, "nothing is invented"
-    missing = {model for _, model, _ in (sent - told)}
+    found, sent = _summed(_records(batch_bodies("v7.2.140", "broken-streams"))), _sent("v7.2.140", "broken-streams")
+    assert not found - sent, "nothing is invented"
+    missing = {model for _, model, _ in (sent - found)}
     assert missing == {"vendor/deepseek-v3.1", "kimi-k2.5"}, "the two families that fail after their usage"
 
 
 def test_contradictory_usage_is_unclassified_and_everything_else_agrees() -> None:
-    told, sent = _told(_records(batch_bodies("v7.2.140", "oddities"))), _sent("v7.2.140", "oddities")
+    found, sent = _summed(_records(batch_bodies("v7.2.140", "oddities"))), _sent("v7.2.140", "oddities")
     image = {"uncached": 70, "output": 900}
-    assert {b: n for (_, model, b), n in told.items() if model == "gpt-image-2"} == image
-    unclassified = [n for (_, _, bucket), n in told.items() if bucket == "unclassified"]
+    assert {b: n for (_, model, b), n in found.items() if model == "gpt-image-2"} == image
+    unclassified = [n for (_, _, bucket), n in found.items() if bucket == "unclassified"]
     assert unclassified == [4730, 4730], "two contradictory records, each with its total in unclassified"
-    both = {model for _, model, _ in told} & {model for _, model, _ in sent}
+    both = {model for _, model, _ in found} & {model for _, model, _ in sent}
     for model in both - {"vendor/deepseek-v3.1"}:
-        assert {k: n for k, n in told.items() if k[1] == model} == {k: n for k, n in sent.items() if k[1] == model}
+        assert {k: n for k, n in found.items() if k[1] == model} == {k: n for k, n in sent.items() if k[1] == model}
 
 
 def test_the_image_tools_record_and_a_prewarm_are_not_requests() -> None:

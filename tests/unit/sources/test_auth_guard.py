@@ -102,7 +102,7 @@ def test_a_person_may_ask_for_a_try_at_once(store: MemoryRefusals, clock: Turnab
     assert running.status() is None
 
 
-def test_asking_is_for_one_try_and_counts(store: MemoryRefusals, clock: TurnableClock) -> None:
+def test_asking_allows_one_try_which_counts(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
     for count in ("2 times", "3 times"):

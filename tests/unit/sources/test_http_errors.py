@@ -1,4 +1,4 @@
-"""The meaning of each answer of a proxy for the operator."""
+"""What each answer of a proxy means for the operator."""
 
 import re
 import socket

@@ -502,7 +502,7 @@ def test_an_account_that_is_not_listed_has_no_ids(files: Any) -> None:
     assert read_account_ids(json.dumps({"files": files}).encode(), "a") is None
 
 
-def test_what_only_a_call_needs_costs_no_account_and_what_it_does_not_need_no_call() -> None:
+def test_an_account_is_listed_without_a_readable_project_and_called_without_readable_counts() -> None:
     file = {"name": "a.json", "auth_index": "a", "project_id": ["p"]}
     read = read_auth_files(json.dumps({"files": [file]}).encode(), PSEUDONYMS.of, received_ms=0)
     assert (len(read.accounts), read.unread) == (1, 0)

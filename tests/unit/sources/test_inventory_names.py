@@ -65,14 +65,14 @@ def test_a_proxy_without_such_a_list_has_no_clients(server: SteeredServer) -> No
 
 
 @pytest.mark.parametrize(
-    ("odd", "told"),
+    ("odd", "sentence"),
     [
         pytest.param(b"[7]", "lists 1 credential in /v0/management/auth-files that cannot be read.", id="one"),
         pytest.param(b"[7, 8]", "lists 2 credentials in /v0/management/auth-files that cannot be read.", id="two"),
     ],
 )
-def test_accounts_that_cannot_be_read_are_counted(server: SteeredServer, odd: bytes, told: str) -> None:
+def test_accounts_that_cannot_be_read_are_counted(server: SteeredServer, odd: bytes, sentence: str) -> None:
     body = b'{"files": ' + odd + b"}"
     server.proxy.fault(path="auth-files", kind="status", status=200, body=body, times=None)
     (problem,) = _fetch(server).problems
-    assert problem.endswith(told)
+    assert problem.endswith(sentence)

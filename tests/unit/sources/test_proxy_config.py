@@ -63,7 +63,7 @@ def test_a_running_plugin_is_found(
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"plugins": [{"id": 5}]}', b'{"plugins": "sk-secret', b"\xff"])
-def test_an_answer_of_another_shape_costs_nothing(
+def test_an_answer_of_another_shape_raises_nothing(
     server: SteeredServer, connect: Callable[..., ProxyClient], body: bytes
 ) -> None:
     server.proxy.fault(path="plugins", kind="status", status=200, body=body)

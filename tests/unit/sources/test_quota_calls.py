@@ -250,8 +250,8 @@ def test_each_answer_of_the_proxy_has_a_meaning(status: int, body: str, refusal:
     assert _by_proxy(status, body) is refusal
 
 
-def test_an_account_that_is_gone_shows_by_the_placeholder_of_its_token() -> None:
-    # CPA 7 sends them on to the provider; recorded answers do not repeat them, so only the inventory can tell.
+def test_the_placeholder_of_a_token_shows_that_the_account_is_gone() -> None:
+    # CPA 7 sends the placeholder on; recorded answers do not repeat it, so only the inventory can tell.
     assert told(_USAGE, "invalid bearer token: $TOKEN$", status=401).refusal is Refusal.GONE
     assert told_by("error-unknown-auth-index").refusal is Refusal.UNAUTHORIZED
 
