@@ -173,6 +173,16 @@ def test_a_clean_stop_keeps_all_sent_records_and_the_next_start_reports_the_gap(
         assert scene.bench.logged("event=subscription_gap")
 
 
+def test_the_time_up_to_a_clean_stop_is_no_gap(tmp_path: Path) -> None:
+    """The last poll may be long past: a subscription brings records without one."""
+    clock = _clock()
+    with _scene(tmp_path, clock=clock):
+        clock.advance(1000)
+    clock.advance(7)
+    with _scene(tmp_path, clock=clock) as scene:
+        assert scene.bench.logged("event=subscription_gap", "seconds=7 ")
+
+
 # --- at once ----------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +236,26 @@ def test_a_restart_of_the_proxy_is_followed(tmp_path: Path) -> None:
         scene.bench.poll()
         assert scene.bench.metric("cliproxy_exporter_restarts_detected_total") == 1
         assert scene.bench.metric("cliproxy_proxy_info", source="subscription-v0") == 1
+
+
+@pytest.mark.parametrize("version", ["v7.2.140", "v7.2.141"], ids=["same", "newer"])
+def test_after_an_absence_a_proxy_of_any_version_has_one_subscriber(tmp_path: Path, version: str) -> None:
+    """With two, each record would be booked twice."""
+    with _scene(tmp_path) as scene:
+        scene.line.cut()
+        scene.wait_for_subscribers(0)
+        scene.proxy.upgrade(version)
+        scene.proxy.fault(path="usage-queue", kind="cut")
+        scene.line.mend()
+        scene.wait_for_subscribers(1)
+        scene.bench.poll()
+        assert scene.bench.state == "unreachable"
+        scene.bench.poll(3)
+        assert (scene.bench.state, scene.proxy.counts().subscribers) == ("ok", 1)
+        scene.use(50)
+        wait_until(lambda: scene.booked >= 50)
+        scene.bench.poll()
+        assert scene.booked == 50
 
 
 def test_calls_that_fail_do_not_end_the_subscription(tmp_path: Path) -> None:

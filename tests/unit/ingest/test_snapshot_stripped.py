@@ -36,6 +36,17 @@ def test_a_restart_of_the_whole_proxy_counts_what_every_series_has_since(strippe
     assert stripped.counted == 130
 
 
+def test_a_restart_after_more_requests_than_before_is_known_by_their_tokens(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    stripped.request(tokens=9000)
+    stripped.poll()
+    stripped.proxy.restart()
+    for _ in range(3):
+        stripped.request(tokens=10)
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (4, 1)
+
+
 @pytest.mark.parametrize("missing", ["absent", ""])
 def test_another_hash_key_is_no_restart(missing: Literal["absent", ""], stripped: SnapshotBench) -> None:
     """The clients have new pseudonyms, and nothing counts twice."""
