@@ -68,6 +68,23 @@ def test_another_hash_key_is_no_restart(missing: Literal["absent", ""], stripped
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (13, 0)
 
 
+def test_another_hash_key_is_no_restart_where_there_are_several_models_and_a_new_client(
+    stripped: SnapshotBench,
+) -> None:
+    stripped.request()
+    stripped.poll()
+    for model, client, tokens in (("a", "sk-a", 1000), ("a", "sk-b", 1), ("b", "sk-a", 1)):
+        for _ in range(3):
+            stripped.request(model=model, client=client, tokens=tokens)
+    stripped.poll()
+    stripped.restart()
+    stripped.intake._pseudonym = Pseudonyms(b"another key").of
+    stripped.request(model="a", client="sk-new")
+    stripped.request(model="b")
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).restarts) == (11, 0)
+
+
 def test_another_hash_key_since_an_older_version_is_no_restart(stripped: SnapshotBench) -> None:
     """It did not keep the sign of its key."""
     stripped.poll()

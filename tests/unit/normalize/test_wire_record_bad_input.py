@@ -11,7 +11,7 @@ from exporter.normalize.inventory import read_auth_files, read_key_list
 from exporter.normalize.snapshot import read_details, read_snapshot
 from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire_record import decode_line
-from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, UsageRecord
+from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, Tokens, UsageRecord
 from tests.fakes.recordings import recorded, secrets
 
 _NOW_MS = 1_795_540_000_000
@@ -367,6 +367,14 @@ def test_a_provider_whose_counts_the_proxy_has_split_needs_no_family() -> None:
     breakdown = {"quality": "complete", "input": {"uncached_tokens": 100}, "output": {"non_reasoning_tokens": 10}}
     assert _record(provider="plugin-x", token_breakdown=breakdown).known_family
     assert not _record(provider="plugin-x", token_breakdown=breakdown | {"quality": "new"}).known_family
+
+
+def test_a_breakdown_may_have_one_side_only() -> None:
+    """As of an embedding, or of a stream that broke."""
+    sent = {"quality": "complete", "input": {"uncached_tokens": 100}}
+    assert _record(token_breakdown=sent).tokens == Tokens(uncached=100)
+    sent = {"quality": "complete", "output": {"non_reasoning_tokens": 10, "reasoning_tokens": 4}}
+    assert _record(token_breakdown=sent).tokens == Tokens(output=14, reasoning=4)
 
 
 def test_google_charges_a_vertex_account_that_the_proxy_no_longer_lists() -> None:

@@ -120,6 +120,22 @@ def test_an_odd_entry_costs_only_itself(odd: dict[str, Any]) -> None:
     assert (len(read.accounts), read.unread) == (1, 2)
 
 
+@pytest.mark.parametrize("endpoint", ["claude-api-key", "openai-compatibility"])
+@pytest.mark.parametrize(
+    ("lists", "unread"),
+    [
+        pytest.param({}, 0, id="no list"),
+        pytest.param({"LIST": None}, 0, id="null"),
+        pytest.param({"LIST": [{}]}, 0, id="an entry without anything"),
+        pytest.param({"LIST": [None, "x"]}, 2, id="no entries"),
+    ],
+)
+def test_a_list_without_keys_costs_nothing(endpoint: str, lists: dict[str, Any], unread: int) -> None:
+    body = json.dumps(lists).replace("LIST", endpoint).encode()
+    read = read_key_list(endpoint, body, uses={}, pseudonym=PSEUDONYMS.of)
+    assert (read.accounts, read.unread) == ([], unread)
+
+
 def test_the_use_of_one_key_at_two_providers_is_kept_apart() -> None:
     uses = {"claude": {"u|sk-1": {"success": 5}}, "codex": {"u|sk-1": {"success": 7}, "v|sk-1": {"failed": 2}}}
     (claude,) = _keys("claude-api-key", {"api-key": "sk-1"}, uses=uses)
