@@ -83,6 +83,7 @@ def test_another_hash_key_is_no_restart_where_there_are_several_models_and_a_new
     stripped.request(model="b")
     stripped.poll()
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (11, 0)
+    assert sum(numbers[-1] for numbers in stripped.ledger.totals.series.values()) == 3000 + 3 + 3 + 2 * 100, "tokens"
 
 
 def test_another_hash_key_since_an_older_version_is_no_restart(stripped: SnapshotBench) -> None:
