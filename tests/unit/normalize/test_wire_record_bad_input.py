@@ -377,6 +377,31 @@ def test_a_breakdown_may_have_one_side_only() -> None:
     assert _record(token_breakdown=sent).tokens == Tokens(output=14, reasoning=4)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "reads"),
+    [
+        pytest.param({"cached_tokens": 60}, 60, id="up to 7.2.66"),
+        pytest.param({"cached_tokens": 0, "cache_read_tokens": 60}, 60, id="from 7.2.67"),
+        pytest.param({"cached_tokens": 60, "cache_read_tokens": 0, "cache_read_tokens_present": True}, 0, id="7.2.74"),
+        pytest.param({"cached_tokens": 160}, 160, id="more than the prompt"),
+    ],
+)
+@pytest.mark.parametrize("provider", ["codex", "gemini"])
+def test_cache_reads_are_read_from_the_field_that_the_version_fills(
+    provider: str, tokens: dict[str, Any], reads: int
+) -> None:
+    counted = _record(provider=provider, tokens={"input_tokens": 100} | tokens).tokens
+    assert (counted.uncached, counted.cache_read) == (max(0, 100 - reads), reads)
+
+
+def test_a_record_without_a_model_is_of_an_unknown_one() -> None:
+    assert _record(model=None).model == "unknown"
+
+
+def test_an_image_that_may_have_been_asked_for_counts_as_a_request() -> None:
+    assert _record(provider="codex", model="gpt-image-2", alias=None).counted
+
+
 def test_google_charges_a_vertex_account_that_the_proxy_no_longer_lists() -> None:
     assert _record(provider="vertex", auth_type="oauth").billing is Billing.METERED
     assert _record(provider="claude", auth_type="oauth").billing is Billing.SUBSCRIPTION

@@ -143,6 +143,23 @@ def test_the_use_of_one_key_at_two_providers_is_kept_apart() -> None:
     assert (claude.success, claude.failed, codex.success, codex.failed) == (5, 0, 7, 2)
 
 
+def test_the_use_of_a_key_that_one_provider_has_is_found_under_another_name() -> None:
+    """Before CPA 7.2.26 the use of a compatible upstream stands below a name that is not in its list."""
+    entry = {"name": "relay", "api-key-entries": [{"api-key": "sk-1"}]}
+    (account,) = _keys("openai-compatibility", entry, uses={"openai-compatibility": {"u|sk-1": {"success": 5}}})
+    assert account.success == 5
+
+
+def test_a_file_without_a_name_is_known_by_its_id() -> None:
+    one, other = _files({"id": "a.json"}, {"id": "b.json"})
+    assert one.identity != other.identity
+
+
+def test_keys_of_the_interactions_api_have_the_provider_that_records_have() -> None:
+    (account,) = _keys("interactions-api-key", {"api-key": "sk-1"})
+    assert account.facts.provider == "gemini-interactions"
+
+
 def test_an_upstream_that_needs_no_key_is_known_by_its_own_handle() -> None:
     local = {"name": "ollama", "base-url": "http://localhost:11434/v1", "models": [], "auth-index": "c" * 16}
     (account,) = _keys("openai-compatibility", local, uses={"ollama": {"http://other|": {"success": 1, "failed": 0}}})
