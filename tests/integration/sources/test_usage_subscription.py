@@ -18,6 +18,7 @@ from exporter.sources import resp_connection, usage_subscription
 from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.resp_connection import connect
+from tests.benches.booking import GOOD
 from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of
 from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
@@ -199,6 +200,23 @@ def test_records_are_booked_while_a_poll_hangs(tmp_path: Path) -> None:
         scene.use(50)
         wait_until(lambda: scene.booked == 100)
         assert scene.proxy.requests["auth-files"] == asked + 1, "the poll still waits"
+
+
+def test_records_of_an_account_in_no_list_wait_for_one_look_at_the_lists(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene:
+        asked = scene.proxy.requests["auth-files"]
+        clock.advance(10)
+        scene.proxy.enqueue([GOOD | {"auth_index": "f" * 16}])
+        wait_until(lambda: scene.received == 1)
+        assert scene.booked == 0
+        scene.bench.poll()
+        assert (scene.booked, scene.proxy.requests["auth-files"]) == (1, asked + 1)
+        clock.advance(10)
+        scene.proxy.enqueue([GOOD | {"auth_index": "f" * 16, "request_id": "00000002"}])
+        wait_until(lambda: scene.booked == 2)
+        scene.bench.poll()
+        assert scene.proxy.requests["auth-files"] == asked + 1
 
 
 # --- a connection that is none any more -------------------------------------------------------------------------------
