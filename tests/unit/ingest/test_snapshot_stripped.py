@@ -8,7 +8,7 @@ import pytest
 from exporter.ledger.sync.checkpoint import ExportedLimits
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
-from tests.benches.snapshots import SnapshotBench, false_starts_told
+from tests.benches.snapshots import SnapshotBench, false_starts_told, snapshot_intake
 
 # --- counts alone -----------------------------------------------------------------------------------------------------
 
@@ -149,6 +149,22 @@ def test_a_restart_after_which_only_other_clients_come_is_known_after_a_restore_
         stripped.request(client="sk-b")
     stripped.poll()
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (40, 1)
+
+
+def test_a_proxy_that_begins_anew_leaves_the_counts_of_another_one_alone(stripped: SnapshotBench) -> None:
+    """Its own are somebody else's from now on: the history says so."""
+    stripped.ledger.register("q")
+    other = snapshot_intake(stripped.ledger, "q", clock=stripped.clock)
+    for _ in range(2):
+        stripped.request()
+        stripped.poll()
+        other.take(stripped.proxy.body(), taken_ms=stripped.clock.now_ms())
+    assert stripped.counted == 2
+    stripped.ledger.snapshots.forget("p")
+    stripped.request()
+    stripped.poll()
+    other.take(stripped.proxy.body(), taken_ms=stripped.clock.now_ms())
+    assert stripped.counted == 3
 
 
 def test_counts_that_did_not_fall_continue_after_another_source(stripped: SnapshotBench) -> None:
