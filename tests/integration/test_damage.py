@@ -163,8 +163,10 @@ def test_damaged_totals_are_recomputed_and_the_log_says_so(tmp_path: Path) -> No
         ("update total set requests = requests + 7 where series = (select min(series) from total)", "total"),
         # No requests can have made such a histogram.
         ("update ttft_histogram set le_1000 = le_1000 - 85", "ttft_histogram"),
+        # It would hide a series for ever.
+        ("insert into birth (key) values ('[\"s\",9999]')", "birth"),
     ],
-    ids=["total", "ttft_histogram"],
+    ids=["total", "ttft_histogram", "birth"],
 )
 def test_damaged_totals_of_a_large_ledger_are_refused(
     tmp_path: Path, damage: str, table: str, monkeypatch: pytest.MonkeyPatch
