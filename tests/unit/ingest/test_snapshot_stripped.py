@@ -5,10 +5,12 @@ from typing import Literal
 
 import pytest
 
-from exporter.ledger.sync.checkpoint import ExportedLimits
+from exporter.ingest.snapshot import SnapshotIngest
+from exporter.ledger.sync.checkpoint import ExportedLimits, ProxyState
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
 from tests.benches.snapshots import SnapshotBench, false_starts_told, snapshot_intake
+from tests.fakes.legacy import Detail
 
 # --- counts alone -----------------------------------------------------------------------------------------------------
 
@@ -149,6 +151,52 @@ def test_a_restart_after_which_only_other_clients_come_is_known_after_a_restore_
         stripped.request(client="sk-b")
     stripped.poll()
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (40, 1)
+
+
+def test_two_proxies_continue_each_from_its_own_restored_counts(stripped: SnapshotBench) -> None:
+    states: list[tuple[str, ProxyState]] = []
+    others: list[SnapshotIngest] = []
+
+    def start() -> None:
+        stripped.ledger.register("q")
+        others.append(snapshot_intake(stripped.ledger, "q", clock=stripped.clock))
+
+    def look() -> None:
+        stripped.poll()
+        stripped.proxy.record("sk-other", "n", Detail(ts_ms=0, latency_ms=0, auth_index="a1", tokens=(1, 0)))
+        others[-1].take(stripped.proxy.body(), taken_ms=stripped.clock.now_ms())
+
+    start()
+    stripped.request()
+    look()
+    for name in ("p", "q"):
+        stripped.ledger.restoring(name).finish(ExportedLimits())  # the history is new
+        state = stripped.ledger.backlog.read(name, limit=1).state
+        assert state is not None
+        states.append((name, state))
+    stripped.folder /= "new"
+    stripped.restart()
+    start()
+    for name, state in states:
+        restoring = stripped.ledger.restoring(name)
+        snapshots = state.documents["snapshots"]
+        restoring.begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks=state.marks)
+        restoring.finish(ExportedLimits())
+    stripped.request()
+    look()
+    assert [flow_of(stripped.ledger, name).restarts for name in ("p", "q")] == [0, 0]
+    with stripped.ledger.reading() as connection:
+        counted = connection.execute(
+            "select p.name, sum(counted) from entry e join series s on s.id = e.series join route r on r.id = s.route"
+            " join proxy p on p.id = r.proxy group by 1"
+        )
+        assert dict(counted) == {"p": 2, "q": 2}, "one of each client since it was last read"
+    for name in ("p", "q"):
+        state = stripped.ledger.backlog.read(name, limit=9).state
+        assert state is not None
+        assert state.documents["snapshots"].snapshot_ms == stripped.clock.now_ms(), (
+            "the next ledger continues from here"
+        )
 
 
 def test_a_proxy_that_begins_anew_leaves_the_counts_of_another_one_alone(stripped: SnapshotBench) -> None:
