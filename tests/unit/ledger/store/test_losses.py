@@ -91,6 +91,15 @@ def test_a_suspicion_and_the_estimate_survive_restarts(proxy: _Proxy) -> None:
     assert flow_of(proxy.ledger).missed_ms == proxy.clock.now_ms()
 
 
+def test_what_another_proxy_lost_is_not_missed_here(proxy: _Proxy) -> None:
+    proxy.ledger.register("q")
+    proxy.ledger.take_inventory("q", _accounts(100))
+    proxy.look(100)
+    proxy.ledger.take_inventory("q", _accounts(200))
+    proxy.look(110, records=10, may_have_lost=True)
+    assert proxy.missed == 0
+
+
 def test_a_comparison_that_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.look(100)
     monkeypatch.setattr(losses, "compare", _fail)
