@@ -10,7 +10,7 @@ from exporter.ledger.sync.checkpoint import ExportedLimits, ProxyState
 from exporter.normalize.pseudonyms import Pseudonyms
 from tests.benches.booking import GOOD, flow_of, intake_of, take
 from tests.benches.snapshots import SnapshotBench, false_starts_told, snapshot_intake
-from tests.fakes.legacy import Detail
+from tests.fakes.legacy import Detail, LegacyProxy
 
 # --- counts alone -----------------------------------------------------------------------------------------------------
 
@@ -151,6 +151,19 @@ def test_a_restart_after_which_only_other_clients_come_is_known_after_a_restore_
         stripped.request(client="sk-b")
     stripped.poll()
     assert (stripped.counted, flow_of(stripped.ledger).restarts) == (40, 1)
+
+
+def test_what_another_proxy_counts_is_no_restart(stripped: SnapshotBench) -> None:
+    stripped.ledger.register("q")
+    other, proxy = snapshot_intake(stripped.ledger, "q", clock=stripped.clock), LegacyProxy()
+    proxy.stripped = "absent"
+    for ts_ms in range(3):
+        stripped.request()
+        proxy.record("sk-b", "b", Detail(ts_ms=ts_ms, latency_ms=0, auth_index="a1", tokens=(1, 0)))
+        stripped.poll()
+        other.take(proxy.body(), taken_ms=stripped.clock.now_ms())
+    assert [flow_of(stripped.ledger, name).restarts for name in ("p", "q")] == [0, 0]
+    assert stripped.counted == 4
 
 
 def test_two_proxies_continue_each_from_its_own_restored_counts(stripped: SnapshotBench) -> None:
