@@ -138,6 +138,8 @@ def test_an_account_that_was_removed_and_added_again_starts_at_its_new_counts(pr
     assert (proxy.missed, flow_of(proxy.ledger).restarts) == (0, 0)
     proxy.look(120, 10, records=10, may_have_lost=True)
     assert proxy.missed == 10, "ten of the twenty are missing"
+    counted = sorted(count.success for count in proxy.ledger.totals.attempts.values())
+    assert counted == [120, 510], "no counter falls"
 
 
 @pytest.mark.parametrize(
