@@ -100,6 +100,24 @@ def test_what_another_proxy_lost_is_not_missed_here(proxy: _Proxy) -> None:
     assert proxy.missed == 0
 
 
+def test_two_proxies_are_watched_apart(proxy: _Proxy) -> None:
+    """The one that the ledger met second is not taken for the first one, which restarts meanwhile."""
+    proxy.ledger.register("q")
+    for kind, name in (("queue", "p"), ("snapshot", "q")):
+        assert proxy.ledger.note_source(name, kind) is None
+    proxy.look(1000)
+    proxy.ledger.take_inventory("q", _accounts(100))
+    proxy.ledger.losses.compare("q", may_have_lost=False, publishing=True)
+    proxy.look(30, records=30)
+    proxy.records(3, timestamp="yesterday")
+    proxy.reopen()
+    assert proxy.ledger.note_source("q", "snapshot") == "snapshot"
+    proxy.ledger.take_inventory("q", _accounts(120))
+    proxy.ledger.losses.compare("q", may_have_lost=True, publishing=True)
+    flow = flow_of(proxy.ledger, "q")
+    assert (flow.missed, flow.restarts, flow.rejected) == (20, 0, {})
+
+
 def test_a_comparison_that_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.look(100)
     monkeypatch.setattr(losses, "compare", _fail)
