@@ -166,7 +166,8 @@ def test_what_another_proxy_counts_is_no_restart(stripped: SnapshotBench) -> Non
     assert stripped.counted == 4
 
 
-def test_two_proxies_continue_each_from_its_own_restored_counts(stripped: SnapshotBench) -> None:
+@pytest.mark.parametrize("looks_before", [0, 1])
+def test_two_proxies_continue_each_from_its_own_restored_counts(stripped: SnapshotBench, looks_before: int) -> None:
     states: list[tuple[str, ProxyState]] = []
     others: list[SnapshotIngest] = []
 
@@ -190,6 +191,9 @@ def test_two_proxies_continue_each_from_its_own_restored_counts(stripped: Snapsh
     stripped.folder /= "new"
     stripped.restart()
     start()
+    for _ in range(looks_before):
+        stripped.request()
+        look()
     for name, state in states:
         restoring = stripped.ledger.restoring(name)
         snapshots = state.documents["snapshots"]
@@ -203,7 +207,8 @@ def test_two_proxies_continue_each_from_its_own_restored_counts(stripped: Snapsh
             "select p.name, sum(counted) from entry e join series s on s.id = e.series join route r on r.id = s.route"
             " join proxy p on p.id = r.proxy group by 1"
         )
-        assert dict(counted) == {"p": 2, "q": 2}, "one of each client since it was last read"
+        new = 2 * (1 + looks_before)  # one of each client for each look since
+        assert dict(counted) == {"p": new, "q": new}
     for name in ("p", "q"):
         state = stripped.ledger.backlog.read(name, limit=9).state
         assert state is not None

@@ -442,6 +442,8 @@ def test_another_account_in_a_file_does_not_take_over_its_counts(tmp_path: Path)
     ledger = open_ledger(tmp_path)
     for name in (first["name"], _login("plus")["name"]):
         assert len(ledger.name_store.credentials_with("file", PSEUDONYMS.of(name))) == 1, name
+    _poll(ledger, first, _login("plus", "acc-2", success=104))
+    assert sorted(each.success for each in ledger.totals.attempts.values()) == [4, 50, 100]
 
 
 def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:

@@ -229,6 +229,15 @@ def test_a_replay_brings_no_missing_record(proxy: _Proxy) -> None:
     assert proxy.missed == 20
 
 
+def test_a_pop_that_a_kill_cut_is_counted_once_and_for_its_proxy(proxy: _Proxy) -> None:
+    proxy.ledger.register("q")
+    proxy.ledger.losses.mark_pop("p", at_ms=5)
+    proxy.reopen()
+    assert [proxy.ledger.losses.settle_pop_mark(name) for name in ("q", "p", "p")] == [False, True, False]
+    flow = flow_of(proxy.ledger)
+    assert (flow.retention_gaps, flow.gap_ms, flow_of(proxy.ledger, "q").retention_gaps) == (1, 5, 0)
+
+
 def test_gaps_are_counted_and_the_last_one_is_remembered(proxy: _Proxy) -> None:
     proxy.ledger.losses.note_gap("p", seconds=100)
     proxy.clock.advance(5)
