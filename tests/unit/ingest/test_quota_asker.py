@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 from prometheus_client import Counter
+from structlog.testing import capture_logs
 
 from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.ledger import Ledger
@@ -128,6 +129,28 @@ def test_an_account_that_was_refused_is_asked_again_after_a_new_login(
     bench.pass_time(600)
 
     assert len([page for _, page, _ in bench.calls if page == "usage"]) == (2 if asks_again else 1)
+
+
+def test_a_proxy_that_is_no_longer_configured_stops_nobody(bench: _Bench) -> None:
+    bench.pass_time(15)
+    bench.clients.pop("home").close()
+    bench.statuses = [status for status in bench.statuses if status.name != "home"]
+    bench.calls.clear()
+    bench.pass_time(600)
+    assert {name for name, _, _ in bench.calls} == URLS.keys() - {"home"}
+
+
+def test_without_leave_to_ask_only_the_accounts_without_a_reading_are_named(bench: _Bench) -> None:
+    for name in list(bench.clients):
+        bench.clients.pop(name).close()
+    bench.signal("hosted")
+    with capture_logs() as logged:
+        bench.asker.ask_next()
+    assert {name: len(accounts) for name, accounts in bench.asker.unknown.items()} == dict.fromkeys(URLS, 1) | {
+        "hosted": 0
+    }
+    told = [line["proxy"] for line in logged if line["event"] == "quotas_passive"]
+    assert sorted(told) == sorted(URLS.keys() - {"hosted"})
 
 
 def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:

@@ -174,6 +174,11 @@ def test_details_that_a_capped_proxy_dropped_before_the_first_contact_are_not_mi
         bench.request()
     bench.poll()
     assert (flow_of(bench.ledger).booked, flow_of(bench.ledger).missed) == (20, 2)
+    bench.proxy.restart()
+    for _ in range(13):
+        bench.request()
+    bench.poll()
+    assert (flow_of(bench.ledger).booked, flow_of(bench.ledger).missed) == (30, 5), "all that it counts is new"
 
 
 def test_a_restart_whose_export_was_imported_misses_nothing(bench: SnapshotBench) -> None:

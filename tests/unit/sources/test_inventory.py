@@ -434,6 +434,13 @@ def test_attempts_continue_over_restarts_of_both(tmp_path: Path) -> None:
     assert _attempts(ledger, 300, -5) == (405, 11), "no proxy counts below 0"
 
 
+def test_the_accounts_of_another_proxy_stay_listed(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for proxy in ("p", "q"):
+        ledger.take_inventory(proxy, _files(_ALICE))
+    assert [credential.gone for credential in ledger.name_store.credentials.values()] == [False, False]
+
+
 def test_an_account_is_born_only_at_a_known_proxy(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
