@@ -25,6 +25,15 @@ def test_the_first_contact_is_a_baseline(stripped: SnapshotBench) -> None:
     assert stripped.counted == 1
 
 
+def test_counts_are_of_the_provider_that_the_model_suggests(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    for model in ("claude-sonnet-4-5", "my-alias"):
+        stripped.request(model=model)
+    stripped.poll()
+    routes = stripped.ledger.name_store.routes.values()
+    assert {route.model: route.provider for route in routes} == {"claude-sonnet-4-5": "claude", "my-alias": "unknown"}
+
+
 def test_a_restart_of_the_whole_proxy_counts_what_every_series_has_since(stripped: SnapshotBench) -> None:
     for model, requests in (("a", 100), ("b", 50)):
         for _ in range(requests):
