@@ -153,6 +153,14 @@ def test_without_leave_to_ask_only_the_accounts_without_a_reading_are_named(benc
     assert sorted(told) == sorted(URLS.keys() - {"hosted"})
 
 
+@pytest.mark.parametrize("odd", [{"account_type": "api_key"}, {"disabled": True}, {"auth_index": None}])
+def test_only_logins_that_the_proxy_can_call_for_are_asked_about(bench: _Bench, odd: dict[str, Any]) -> None:
+    bench.files = {"files": [FILES["files"][0] | odd]}
+    bench.statuses = [bench.status("home")]
+    bench.pass_time(600)
+    assert bench.calls == []
+
+
 def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:
     bench.broken.add("home")
     bench.pass_time(15)

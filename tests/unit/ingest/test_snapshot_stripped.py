@@ -286,14 +286,20 @@ def test_details_that_appear_later_are_not_counted_again(stripped: SnapshotBench
     assert stripped.counted == 6
 
 
-def test_of_two_requests_that_end_together_only_the_one_that_was_counted_is_left_out(stripped: SnapshotBench) -> None:
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_two_requests_that_end_together_only_the_one_that_was_counted_is_left_out(
+    stripped: SnapshotBench, later: int
+) -> None:
     stripped.poll()
     stripped.request()
     stripped.poll(after_s=0)
     stripped.proxy.stripped = ""
     stripped.request()
+    stripped.clock.advance(30)
+    for _ in range(later):
+        stripped.request()
     stripped.poll()
-    assert (stripped.counted, flow_of(stripped.ledger).missed) == (2, 0)
+    assert (stripped.counted, flow_of(stripped.ledger).missed) == (2 + later, 0)
 
 
 @pytest.mark.parametrize("hours_ago", [5, 0.05])
