@@ -470,6 +470,15 @@ def test_an_alias_is_found_by_key_email_file_and_auth_index(tmp_path: Path) -> N
     assert set(_shown(ledger)) == masked, "without the alias the masked name is what it was"
 
 
+def test_one_account_at_two_proxies_has_its_alias_at_both(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for proxy in ("p", "q"):
+        ledger.take_inventory(proxy, _files(_ALICE))
+        take(intake_of(ledger, proxy), [_request("a" * 16, 1)])
+    alice = CredentialAlias(email=SecretStr("alice@example.com"), alias="Alice")
+    assert _shown(ledger, Aliases(credentials=(alice,))) == {"Alice": 2}
+
+
 def test_one_address_at_two_providers_gives_two_names(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     codex = _ALICE | {"name": "codex-alice.json", "provider": "codex", "auth_index": "d" * 16}
