@@ -212,9 +212,11 @@ def test_records_of_an_account_in_no_list_wait_for_one_look_at_the_lists(tmp_pat
         assert scene.booked == 0
         scene.bench.poll()
         assert (scene.booked, scene.proxy.requests["auth-files"]) == (1, asked + 1)
+        scene.proxy.enqueue([GOOD | {"auth_index": "e" * 16}])
+        wait_until(lambda: scene.booked == 2)  # the look is too young for another one
         clock.advance(10)
         scene.proxy.enqueue([GOOD | {"auth_index": "f" * 16, "request_id": "00000002"}])
-        wait_until(lambda: scene.booked == 2)
+        wait_until(lambda: scene.booked == 3)
         scene.bench.poll()
         assert scene.proxy.requests["auth-files"] == asked + 1
 
