@@ -20,6 +20,7 @@ from exporter.ledger.shown_names import ShownNames
 from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.normalize.inventory import read_auth_files
 from exporter.settings.proxies import Aliases
+from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import PSEUDONYMS, open_ledger
@@ -48,6 +49,7 @@ class _Bench:
         self.files = FILES
         self.calls: list[tuple[str, str, int]] = []
         self.logins: list[str] = []
+        self.gets: list[tuple[str, str]] = []
         self.broken: set[str] = set()
         self.answers = 200
         self._began = self.clock.now()
@@ -65,6 +67,8 @@ class _Bench:
 
     def _client(self, name: str, url: str) -> ProxyClient:
         def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                self.gets.append((name, request.url.path))
             if name in self.broken:
                 return httpx.Response(500)
             if request.method == "GET":
@@ -159,6 +163,12 @@ def test_only_logins_that_the_proxy_can_call_for_are_asked_about(bench: _Bench, 
     bench.statuses = [bench.status("home")]
     bench.pass_time(600)
     assert bench.calls == []
+
+
+def test_a_failing_proxy_is_looked_at_again_every_quarter_of_an_hour(bench: _Bench) -> None:
+    bench.broken.add("home")
+    bench.pass_time(2800)
+    assert bench.gets.count(("home", V0.quota_providers)) == 4
 
 
 def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:
