@@ -20,10 +20,13 @@ from exporter.ledger.shown_names import ShownNames
 from exporter.ledger.store import verification
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
+from exporter.normalize.inventory import Account
 from exporter.pricing.pricer import open_prices
+from exporter.records import Billing, CredentialFacts
 from exporter.settings.proxies import Aliases
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import intake_of
+from tests.benches.snapshots import SnapshotBench
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.traffic import Traffic
 
@@ -94,6 +97,11 @@ def _shown(ledger: Ledger) -> list[str]:
     ]
 
 
+def _account(number: int, *, success: int) -> Account:
+    facts = CredentialFacts(provider="claude", billing=Billing.SUBSCRIPTION)
+    return Account(facts=facts, identity=None, auth_index=f"{number:016}", auth_type="oauth", success=success, failed=0)
+
+
 def _flip(file: Path, chance: random.Random) -> None:
     content = bytearray(file.read_bytes())
     page = chance.randrange(len(content) // 4096) * 4096
@@ -155,8 +163,10 @@ def test_damaged_totals_are_recomputed_and_the_log_says_so(tmp_path: Path) -> No
         ("update total set requests = requests + 7 where series = (select min(series) from total)", "total"),
         # No requests can have made such a histogram.
         ("update ttft_histogram set le_1000 = le_1000 - 85", "ttft_histogram"),
+        # It would hide a series for ever.
+        ("insert into birth (key) values ('[\"s\",9999]')", "birth"),
     ],
-    ids=["total", "ttft_histogram"],
+    ids=["total", "ttft_histogram", "birth"],
 )
 def test_damaged_totals_of_a_large_ledger_are_refused(
     tmp_path: Path, damage: str, table: str, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +190,49 @@ def test_a_sound_ledger_starts_after_any_end(
         with capture_logs() as logs:
             _open(left).close()
         assert [log["event"] for log in logs] == [] if clean else ["ledger_checked"]
+
+
+def test_a_ledger_starts_after_a_kill_while_a_new_account_still_has_to_be_seen_at_0(tmp_path: Path) -> None:
+    used, left = tmp_path / "used", tmp_path / "left"
+    for each in (used, left):
+        each.mkdir()
+    ledger = _open(used)
+    ledger.take_inventory("p", [_account(1, success=5)])
+    ledger.take_inventory("p", [_account(1, success=5), _account(2, success=1)])
+    pending = set(ledger.births.pending)
+    assert [key[0] for key in pending] == ["a"]
+    for file in used.iterdir():
+        shutil.copy(file, left)
+    ledger.close()
+    after = _open(left)
+    assert set(after.births.pending) == pending
+    after.close()
+
+
+def test_a_total_that_fell_is_noticed_in_a_ledger_that_also_holds_a_past(tmp_path: Path) -> None:
+    """The roll-up sums the past, too, so a total below it may be right: only the entries tell."""
+    bench = SnapshotBench(tmp_path)
+    bench.request(hours_ago=1)
+    bench.poll()
+    bench.request()
+    bench.poll()
+    bench.ledger.close()
+    _open(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+        assert connection.execute("update total set uncached = uncached - 1 where uncached > 0").rowcount
+    with pytest.raises(LedgerCorruptError, match="damaged: what the tables total hold"):
+        _open(tmp_path)
+
+
+def test_an_index_that_does_not_match_its_table_is_noticed(tmp_path: Path) -> None:
+    """The usage page would show other failed requests than there are, without any error."""
+    left = _end(tmp_path, 2, clean=False)
+    with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
+        connection.execute("pragma writable_schema = on")
+        damage = "update sqlite_master set sql = replace(sql, 'code <> ', 'code = ') where name = 'entry_failed'"
+        assert connection.execute(damage).rowcount
+    with pytest.raises(LedgerCorruptError, match="damaged"):
+        _open(left)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_a_plugin_with_metrics_of_our_names_is_reported_once_at_the_start(tmp_pa
     with _scene(tmp_path, NEW) as scene:
         scene.proxy.plugins = {"cpa-prometheus": True}
         with scene.exporter() as bench:
+            assert bench.logged("event=other_exporter")
             scene.proxy.upgrade("v8.0.3")
             scene.step(bench, 61)
             scene.step(bench, 61)

@@ -18,6 +18,7 @@ from exporter.sources import resp_connection, usage_subscription
 from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.resp_connection import connect
+from tests.benches.booking import GOOD
 from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of
 from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
@@ -173,6 +174,16 @@ def test_a_clean_stop_keeps_all_sent_records_and_the_next_start_reports_the_gap(
         assert scene.bench.logged("event=subscription_gap")
 
 
+def test_the_time_up_to_a_clean_stop_is_no_gap(tmp_path: Path) -> None:
+    """The last poll may be long past: a subscription brings records without one."""
+    clock = _clock()
+    with _scene(tmp_path, clock=clock):
+        clock.advance(1000)
+    clock.advance(7)
+    with _scene(tmp_path, clock=clock) as scene:
+        assert scene.bench.logged("event=subscription_gap", "seconds=7 ")
+
+
 # --- at once ----------------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +200,24 @@ def test_records_are_booked_while_a_poll_hangs(tmp_path: Path) -> None:
         scene.use(50)
         wait_until(lambda: scene.booked == 100)
         assert scene.proxy.requests["auth-files"] == asked + 1, "the poll still waits"
+
+
+def test_records_of_an_account_in_no_list_wait_for_one_look_at_the_lists(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene:
+        asked = scene.proxy.requests["auth-files"]
+        clock.advance(10)
+        scene.proxy.enqueue([GOOD | {"auth_index": "f" * 16}])
+        wait_until(lambda: scene.received == 1)
+        scene.bench.poll()
+        assert (scene.booked, scene.proxy.requests["auth-files"]) == (1, asked + 1)
+        scene.proxy.enqueue([GOOD | {"auth_index": "e" * 16}])
+        wait_until(lambda: scene.booked == 2)  # the look is too young for another one
+        clock.advance(10)
+        scene.proxy.enqueue([GOOD | {"auth_index": "f" * 16, "request_id": "00000002"}])
+        wait_until(lambda: scene.booked == 3)
+        scene.bench.poll()
+        assert scene.proxy.requests["auth-files"] == asked + 1
 
 
 # --- a connection that is none any more -------------------------------------------------------------------------------
@@ -226,6 +255,26 @@ def test_a_restart_of_the_proxy_is_followed(tmp_path: Path) -> None:
         scene.bench.poll()
         assert scene.bench.metric("cliproxy_exporter_restarts_detected_total") == 1
         assert scene.bench.metric("cliproxy_proxy_info", source="subscription-v0") == 1
+
+
+@pytest.mark.parametrize("version", ["v7.2.140", "v7.2.141"], ids=["same", "newer"])
+def test_after_an_absence_a_proxy_of_any_version_has_one_subscriber(tmp_path: Path, version: str) -> None:
+    """With two, each record would be booked twice."""
+    with _scene(tmp_path) as scene:
+        scene.line.cut()
+        scene.wait_for_subscribers(0)
+        scene.proxy.upgrade(version)
+        scene.proxy.fault(path="usage-queue", kind="cut", times=2)  # one may hit a poll that is not ours
+        scene.line.mend()
+        scene.wait_for_subscribers(1)
+        scene.bench.poll()
+        assert scene.bench.state == "unreachable"
+        scene.bench.poll(4)
+        assert (scene.bench.state, scene.proxy.counts().subscribers) == ("ok", 1)
+        scene.use(50)
+        wait_until(lambda: scene.booked >= 50)
+        scene.bench.poll()
+        assert scene.booked == 50
 
 
 def test_calls_that_fail_do_not_end_the_subscription(tmp_path: Path) -> None:

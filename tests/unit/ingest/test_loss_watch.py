@@ -26,6 +26,9 @@ def test_restarts_in_quick_succession_share_a_line(steps: list[tuple[float, int]
             log.follow(restarts, consequence="It is so.")
     assert [line["restarts"] for line in lines] == logged
     assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
+    assert [f"({number} times since" in line["message"] for number, line in zip(told, lines, strict=True)] == [
+        number > 1 for number in told
+    ]
 
 
 def test_held_back_restarts_are_logged_at_the_end_with_the_cost_of_the_last_one() -> None:

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 from prometheus_client import Counter
+from structlog.testing import capture_logs
 
 from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.ledger import Ledger
@@ -19,6 +20,7 @@ from exporter.ledger.shown_names import ShownNames
 from exporter.metrics.credentials import QUOTA_FETCHES
 from exporter.normalize.inventory import read_auth_files
 from exporter.settings.proxies import Aliases
+from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import PSEUDONYMS, open_ledger
@@ -47,6 +49,7 @@ class _Bench:
         self.files = FILES
         self.calls: list[tuple[str, str, int]] = []
         self.logins: list[str] = []
+        self.gets: list[tuple[str, str]] = []
         self.broken: set[str] = set()
         self.answers = 200
         self._began = self.clock.now()
@@ -64,6 +67,8 @@ class _Bench:
 
     def _client(self, name: str, url: str) -> ProxyClient:
         def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                self.gets.append((name, request.url.path))
             if name in self.broken:
                 return httpx.Response(500)
             if request.method == "GET":
@@ -128,6 +133,42 @@ def test_an_account_that_was_refused_is_asked_again_after_a_new_login(
     bench.pass_time(600)
 
     assert len([page for _, page, _ in bench.calls if page == "usage"]) == (2 if asks_again else 1)
+
+
+def test_a_proxy_that_is_no_longer_configured_stops_nobody(bench: _Bench) -> None:
+    bench.pass_time(15)
+    bench.clients.pop("home").close()
+    bench.statuses = [status for status in bench.statuses if status.name != "home"]
+    bench.calls.clear()
+    bench.pass_time(600)
+    assert {name for name, _, _ in bench.calls} == URLS.keys() - {"home"}
+
+
+def test_without_leave_to_ask_only_the_accounts_without_a_reading_are_named(bench: _Bench) -> None:
+    for name in list(bench.clients):
+        bench.clients.pop(name).close()
+    bench.signal("hosted")
+    with capture_logs() as logged:
+        bench.asker.ask_next()
+    assert {name: len(accounts) for name, accounts in bench.asker.unknown.items()} == dict.fromkeys(URLS, 1) | {
+        "hosted": 0
+    }
+    told = [line["proxy"] for line in logged if line["event"] == "quotas_passive"]
+    assert sorted(told) == sorted(URLS.keys() - {"hosted"})
+
+
+@pytest.mark.parametrize("odd", [{"account_type": "api_key"}, {"disabled": True}, {"auth_index": None}])
+def test_only_logins_that_the_proxy_can_call_for_are_asked_about(bench: _Bench, odd: dict[str, Any]) -> None:
+    bench.files = {"files": [FILES["files"][0] | odd]}
+    bench.statuses = [bench.status("home")]
+    bench.pass_time(600)
+    assert bench.calls == []
+
+
+def test_a_failing_proxy_is_looked_at_again_every_quarter_of_an_hour(bench: _Bench) -> None:
+    bench.broken.add("home")
+    bench.pass_time(2800)
+    assert bench.gets.count(("home", V0.quota_providers)) == 4
 
 
 def test_a_failing_proxy_does_not_make_the_others_wait(bench: _Bench) -> None:

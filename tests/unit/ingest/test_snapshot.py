@@ -17,6 +17,8 @@ import pytest
 import exporter.ingest.snapshot
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
+from exporter.normalize.inventory import Account
+from exporter.records import Billing, CredentialFacts
 from tests.benches.booking import adds_up, check_sums, flow_of, intake_of, take
 from tests.benches.snapshots import HOUR_MS, NOON, SnapshotBench, booked
 from tests.fakes.legacy import Detail, LegacyProxy
@@ -172,6 +174,11 @@ def test_details_that_a_capped_proxy_dropped_before_the_first_contact_are_not_mi
         bench.request()
     bench.poll()
     assert (flow_of(bench.ledger).booked, flow_of(bench.ledger).missed) == (20, 2)
+    bench.proxy.restart()
+    for _ in range(13):
+        bench.request()
+    bench.poll()
+    assert (flow_of(bench.ledger).booked, flow_of(bench.ledger).missed) == (30, 5), "all that it counts is new"
 
 
 def test_a_restart_whose_export_was_imported_misses_nothing(bench: SnapshotBench) -> None:
@@ -237,6 +244,24 @@ def test_a_rejected_detail_that_is_replayed_is_not_booked_again_when_it_is_shown
     bench.proxy.import_(export)
     bench.poll()
     assert flow_of(bench.ledger).booked == 1
+
+
+def test_a_rejected_detail_is_counted_once_although_its_account_is_known_only_the_next_time(
+    bench: SnapshotBench,
+) -> None:
+    bench.poll()
+    bench.ahead_s = 4 * 86_400.0
+    bench.request()
+    bench.poll()
+    facts = CredentialFacts("kimi", Billing.SUBSCRIPTION)
+    account = Account(facts=facts, identity=None, auth_index="a1", auth_type="oauth")
+    bench.ledger.take_inventory("p", [account])
+    export = bench.proxy.export()
+    bench.proxy.restart()
+    bench.poll()
+    bench.proxy.import_(export)
+    bench.poll()
+    assert flow_of(bench.ledger).rejected == {"impossible_time": 1}
 
 
 def test_a_detail_that_was_rejected_and_is_read_later_is_not_booked_again_by_a_replay(bench: SnapshotBench) -> None:

@@ -114,6 +114,21 @@ def test_a_series_stays_at_0_for_the_slowest_interval(bench: Bench) -> None:
     assert bench.requests(PROMETHEUS, answered=False) == 1
 
 
+def test_a_slow_server_is_waited_for_after_a_restart_although_nothing_was_new_before(bench: Bench) -> None:
+    for scraper in ("fast", "slow"):
+        bench.scrape(PROMETHEUS, scraper=scraper)
+    _reveal(bench)
+    bench.reopen()
+    bench.book()
+    bench.scrape(PROMETHEUS, scraper="fast")
+    bench.clock.advance(_BIRTH_SECONDS)
+    _reveal(bench)
+    assert bench.requests(PROMETHEUS, answered=False) == 0
+    bench.scrape(PROMETHEUS, scraper="slow")
+    _reveal(bench)
+    assert bench.requests(PROMETHEUS, answered=False) == 1
+
+
 def test_the_exporter_waits_ten_minutes_for_a_scraper_that_stopped(bench: Bench) -> None:
     bench.book()
     bench.scrape(PROMETHEUS, scraper="gone")

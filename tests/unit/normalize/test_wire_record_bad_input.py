@@ -11,7 +11,7 @@ from exporter.normalize.inventory import read_auth_files, read_key_list
 from exporter.normalize.snapshot import read_details, read_snapshot
 from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire_record import decode_line
-from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, UsageRecord
+from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, Tokens, UsageRecord
 from tests.fakes.recordings import recorded, secrets
 
 _NOW_MS = 1_795_540_000_000
@@ -367,6 +367,39 @@ def test_a_provider_whose_counts_the_proxy_has_split_needs_no_family() -> None:
     breakdown = {"quality": "complete", "input": {"uncached_tokens": 100}, "output": {"non_reasoning_tokens": 10}}
     assert _record(provider="plugin-x", token_breakdown=breakdown).known_family
     assert not _record(provider="plugin-x", token_breakdown=breakdown | {"quality": "new"}).known_family
+
+
+def test_a_breakdown_may_have_one_side_only() -> None:
+    """As of an embedding, or of a stream that broke."""
+    sent = {"quality": "complete", "input": {"uncached_tokens": 100}}
+    assert _record(token_breakdown=sent).tokens == Tokens(uncached=100)
+    sent = {"quality": "complete", "output": {"non_reasoning_tokens": 10, "reasoning_tokens": 4}}
+    assert _record(token_breakdown=sent).tokens == Tokens(output=14, reasoning=4)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "reads"),
+    [
+        pytest.param({"cached_tokens": 60}, 60, id="up to 7.2.66"),
+        pytest.param({"cached_tokens": 0, "cache_read_tokens": 60}, 60, id="from 7.2.67"),
+        pytest.param({"cached_tokens": 60, "cache_read_tokens": 0, "cache_read_tokens_present": True}, 0, id="7.2.74"),
+        pytest.param({"cached_tokens": 160}, 160, id="more than the prompt"),
+    ],
+)
+@pytest.mark.parametrize("provider", ["codex", "gemini"])
+def test_cache_reads_are_read_from_the_field_that_the_version_fills(
+    provider: str, tokens: dict[str, Any], reads: int
+) -> None:
+    counted = _record(provider=provider, tokens={"input_tokens": 100} | tokens).tokens
+    assert (counted.uncached, counted.cache_read) == (max(0, 100 - reads), reads)
+
+
+def test_a_record_without_a_model_is_of_an_unknown_one() -> None:
+    assert _record(model=None).model == "unknown"
+
+
+def test_an_image_that_may_have_been_asked_for_counts_as_a_request() -> None:
+    assert _record(provider="codex", model="gpt-image-2", alias=None).counted
 
 
 def test_google_charges_a_vertex_account_that_the_proxy_no_longer_lists() -> None:

@@ -120,11 +120,44 @@ def test_an_odd_entry_costs_only_itself(odd: dict[str, Any]) -> None:
     assert (len(read.accounts), read.unread) == (1, 2)
 
 
+@pytest.mark.parametrize("endpoint", ["claude-api-key", "openai-compatibility"])
+@pytest.mark.parametrize(
+    ("lists", "unread"),
+    [
+        pytest.param({}, 0, id="no list"),
+        pytest.param({"LIST": None}, 0, id="null"),
+        pytest.param({"LIST": [{}]}, 0, id="an entry without anything"),
+        pytest.param({"LIST": [None, "x"]}, 2, id="no entries"),
+    ],
+)
+def test_a_list_without_keys_costs_nothing(endpoint: str, lists: dict[str, Any], unread: int) -> None:
+    body = json.dumps(lists).replace("LIST", endpoint).encode()
+    read = read_key_list(endpoint, body, uses={}, pseudonym=PSEUDONYMS.of)
+    assert (read.accounts, read.unread) == ([], unread)
+
+
 def test_the_use_of_one_key_at_two_providers_is_kept_apart() -> None:
     uses = {"claude": {"u|sk-1": {"success": 5}}, "codex": {"u|sk-1": {"success": 7}, "v|sk-1": {"failed": 2}}}
     (claude,) = _keys("claude-api-key", {"api-key": "sk-1"}, uses=uses)
     (codex,) = _keys("codex-api-key", {"api-key": "sk-1"}, uses=uses)
     assert (claude.success, claude.failed, codex.success, codex.failed) == (5, 0, 7, 2)
+
+
+def test_the_use_of_a_key_that_one_provider_has_is_found_under_another_name() -> None:
+    """Before CPA 7.2.26 the use of a compatible upstream stands below a name that is not in its list."""
+    entry = {"name": "relay", "api-key-entries": [{"api-key": "sk-1"}]}
+    (account,) = _keys("openai-compatibility", entry, uses={"openai-compatibility": {"u|sk-1": {"success": 5}}})
+    assert account.success == 5
+
+
+def test_a_file_without_a_name_is_known_by_its_id() -> None:
+    one, other = _files({"id": "a.json"}, {"id": "b.json"})
+    assert one.identity != other.identity
+
+
+def test_keys_of_the_interactions_api_have_the_provider_that_records_have() -> None:
+    (account,) = _keys("interactions-api-key", {"api-key": "sk-1"})
+    assert account.facts.provider == "gemini-interactions"
 
 
 def test_an_upstream_that_needs_no_key_is_known_by_its_own_handle() -> None:
@@ -401,6 +434,13 @@ def test_attempts_continue_over_restarts_of_both(tmp_path: Path) -> None:
     assert _attempts(ledger, 300, -5) == (405, 11), "no proxy counts below 0"
 
 
+def test_the_accounts_of_another_proxy_stay_listed(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for proxy in ("p", "q"):
+        ledger.take_inventory(proxy, _files(_ALICE))
+    assert [credential.gone for credential in ledger.name_store.credentials.values()] == [False, False]
+
+
 def test_an_account_is_born_only_at_a_known_proxy(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
@@ -428,6 +468,15 @@ def test_an_alias_is_found_by_key_email_file_and_auth_index(tmp_path: Path) -> N
         shown = _shown(ledger, Aliases(credentials=(who, CredentialAlias(key=SecretStr("sk-1"), alias="team"))))
         assert shown == {"Alice": 1, "team": 1}
     assert set(_shown(ledger)) == masked, "without the alias the masked name is what it was"
+
+
+def test_one_account_at_two_proxies_has_its_alias_at_both(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for proxy in ("p", "q"):
+        ledger.take_inventory(proxy, _files(_ALICE))
+        take(intake_of(ledger, proxy), [_request("a" * 16, 1)])
+    alice = CredentialAlias(email=SecretStr("alice@example.com"), alias="Alice")
+    assert _shown(ledger, Aliases(credentials=(alice,))) == {"Alice": 2}
 
 
 def test_one_address_at_two_providers_gives_two_names(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Connections over RESP: refused logins, and servers that end, stay silent, speak HTTP or never stop."""
 
+import socket
 from contextlib import closing
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -105,3 +107,17 @@ def test_an_address_where_nobody_listens_is_unreachable() -> None:
     with pytest.raises(ProxyUnreachableError, match="could not be reached over RESP") as caught:
         RespConnection(httpx.URL(url), where=_WHERE)
     assert not caught.value.answer_lost
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://cpa.example/", 80), ("https://cpa.example/", 443)])
+def test_a_url_without_a_port_has_that_of_its_scheme(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
+    dialled: list[tuple[str, int]] = []
+
+    def dial(address: tuple[str, int], **_: object) -> NoReturn:
+        dialled.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", dial)
+    with pytest.raises(ProxyUnreachableError):
+        RespConnection(httpx.URL(url), where=_WHERE)
+    assert dialled == [("cpa.example", port)]

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from exporter.errors import (
     LedgerFullError,
 )
+from exporter.sources import usage_subscription
 from exporter.sources.base import Receiver
 from exporter.sources.paths import V0
 from exporter.sources.proxy_client import ProxyClient
@@ -87,6 +89,62 @@ def test_what_was_sent_before_a_full_disk_ended_the_subscription_is_handed_over(
             wait_until(lambda: source.poll(receiver, 0) and False)
         source.close()
     assert handed_over == [{"timestamp": number} for number in "123"]
+
+
+def test_the_proxys_own_messages_are_no_records_and_what_cannot_be_read_counts_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed_over: list[object] = []
+    sent = [b'{"refresh": true}', b"\xff{", b'{"tokens": {}}', b'{"timestamp": "1"}']
+
+    def take(body: bytes | bytearray) -> int:
+        handed_over.extend(json.loads(body))
+        return 0
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(b"+OK\r\n")
+        connection.recv(1000)
+        connection.sendall(_frame(b"subscribe", b"usage", 1))
+        connection.sendall(b"".join(_frame(b"message", b"usage", body) for body in sent))
+        while connection.recv(1000):
+            pass
+
+    monkeypatch.setattr(UsageQueue, "poll", lambda *_: False)  # else the poll would wait for an answer to its PING
+    with RawServer(serve) as server:
+        source = UsageSubscription(_Client(url=server.url, store=MemoryRefusals()), V0)
+        source.poll(_receiver(take), 0)
+        wait_until(lambda: len(handed_over) >= 3)
+        source.close()
+    assert handed_over == ["\N{REPLACEMENT CHARACTER}{", {"tokens": {}}, {"timestamp": "1"}]
+
+
+def test_a_proxy_without_requests_stays_subscribed_as_long_as_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[int] = []
+    enough = threading.Event()
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connections.append(0)
+        connection.sendall(b"+OK\r\n")
+        connection.recv(1000)
+        connection.sendall(_frame(b"subscribe", b"usage", 1))
+        while b"PING" in connection.recv(1000):
+            connection.sendall(_frame(b"pong", b"0"))
+            connections[-1] += 1
+            if connections[-1] == 5:
+                enough.set()
+
+    monkeypatch.setattr(usage_subscription, "_PING_SECONDS", 0.0)
+    monkeypatch.setattr(UsageQueue, "poll", lambda *_: False)  # else the poll would send a PING of its own
+    with RawServer(serve) as server:
+        source = UsageSubscription(_Client(url=server.url, store=MemoryRefusals()), V0)
+        source.poll(_receiver(len), 0)
+        assert enough.wait(PATIENCE_SECONDS)
+        source.close()
+    assert len(connections) == 1
+
+
+def _receiver(take: Callable[[bytes | bytearray], int]) -> Receiver:
+    return Receiver(records=take, snapshot=lambda *_: None, missed=lambda _seconds: None)
 
 
 def _frame(*parts: bytes | int) -> bytes:

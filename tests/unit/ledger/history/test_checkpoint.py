@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.ledger.history.checkpoint import ExportedLimits, ProxyState, checkpoint
+from exporter.ledger.history.checkpoint import CLIENTS, ExportedLimits, ExportedSnapshots, ProxyState, checkpoint
 from exporter.ledger.views.limit_windows import Session
 from exporter.normalize.inventory import Account
 from exporter.normalize.snapshot import Mark
@@ -53,6 +53,23 @@ def test_the_first_checkpoint_is_whole_and_later_ones_have_only_changes(tmp_path
     back = checkpoint(replace(moved, marks={("c", "b"): mark}), moved, key_sign="a key")
     assert back is not None
     assert (back["state"], back["baselines"], back["gone"]) == ({}, [], [{"client": key[0], "model": "a"}])
+
+
+def test_the_state_of_a_proxy_has_nothing_of_another_one(tmp_path: Path) -> None:
+    """Restored, it would make the other one's accounts appear twice."""
+    ledger = open_ledger(tmp_path)
+    for proxy, number in (("q", "1"), ("p", "2"), ("r", "3")):
+        take(intake_of(ledger, proxy), [GOOD | {"auth_index": number * 16, "api_key": f"sk-{number}"}])
+    snapshot_intake(ledger, "q").take(_BODY % (b"a", 3), taken_ms=7)
+    state = ledger.backlog.read("p", limit=10).state
+    ledger.close()
+    assert state is not None
+    assert (state.marks, state.documents["snapshots"]) == ({}, ExportedSnapshots())
+    assert [each.long_names for each in state.documents["credentials"]] == [("claude-2222222222",)]
+    clients = [
+        client.pseudonym for kind, part in state.documents.items() if kind.startswith(CLIENTS) for client in part
+    ]
+    assert clients == [PSEUDONYMS.of("sk-2")]
 
 
 def test_a_credential_is_stored_with_everything_that_was_merged_into_it(tmp_path: Path) -> None:

@@ -434,9 +434,16 @@ def test_an_impossible_count_is_as_if_none_were_stated(impossible: int, tmp_path
 def test_another_account_in_a_file_does_not_take_over_its_counts(tmp_path: Path) -> None:
     """CPA keeps its counts when a file is updated."""
     ledger = open_ledger(tmp_path)
-    _poll(ledger, _login("plus", success=100))
-    _poll(ledger, _login("plus", "acc-2", success=103))
-    assert sorted(each.success for each in ledger.totals.attempts.values()) == [3, 100]
+    first = _login("pro", "acc-9", success=50)
+    _poll(ledger, first, _login("plus", success=100))
+    _poll(ledger, first, _login("plus", "acc-2", success=103))
+    assert sorted(each.success for each in ledger.totals.attempts.values()) == [3, 50, 100]
+    ledger.close()
+    ledger = open_ledger(tmp_path)
+    for name in (first["name"], _login("plus")["name"]):
+        assert len(ledger.name_store.credentials_with("file", PSEUDONYMS.of(name))) == 1, name
+    _poll(ledger, first, _login("plus", "acc-2", success=104))
+    assert sorted(each.success for each in ledger.totals.attempts.values()) == [4, 50, 100]
 
 
 def test_a_window_continues_with_the_next_login(tmp_path: Path) -> None:

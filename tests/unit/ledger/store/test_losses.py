@@ -91,6 +91,33 @@ def test_a_suspicion_and_the_estimate_survive_restarts(proxy: _Proxy) -> None:
     assert flow_of(proxy.ledger).missed_ms == proxy.clock.now_ms()
 
 
+def test_what_another_proxy_lost_is_not_missed_here(proxy: _Proxy) -> None:
+    proxy.ledger.register("q")
+    proxy.ledger.take_inventory("q", _accounts(100))
+    proxy.look(100)
+    proxy.ledger.take_inventory("q", _accounts(200))
+    proxy.look(110, records=10, may_have_lost=True)
+    assert proxy.missed == 0
+
+
+def test_two_proxies_are_watched_apart(proxy: _Proxy) -> None:
+    """The one that the ledger met second is not taken for the first one, which restarts meanwhile."""
+    proxy.ledger.register("q")
+    for kind, name in (("queue", "p"), ("snapshot", "q")):
+        assert proxy.ledger.note_source(name, kind) is None
+    proxy.look(1000)
+    proxy.ledger.take_inventory("q", _accounts(100))
+    proxy.ledger.losses.compare("q", may_have_lost=False, publishing=True)
+    proxy.look(30, records=30)
+    proxy.records(3, timestamp="yesterday")
+    proxy.reopen()
+    assert proxy.ledger.note_source("q", "snapshot") == "snapshot"
+    proxy.ledger.take_inventory("q", _accounts(120))
+    proxy.ledger.losses.compare("q", may_have_lost=True, publishing=True)
+    flow = flow_of(proxy.ledger, "q")
+    assert (flow.missed, flow.restarts, flow.rejected) == (20, 0, {})
+
+
 def test_a_comparison_that_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.look(100)
     monkeypatch.setattr(losses, "compare", _fail)
@@ -129,6 +156,8 @@ def test_an_account_that_was_removed_and_added_again_starts_at_its_new_counts(pr
     assert (proxy.missed, flow_of(proxy.ledger).restarts) == (0, 0)
     proxy.look(120, 10, records=10, may_have_lost=True)
     assert proxy.missed == 10, "ten of the twenty are missing"
+    counted = sorted(count.success for count in proxy.ledger.totals.attempts.values())
+    assert counted == [120, 510], "no counter falls"
 
 
 @pytest.mark.parametrize(
@@ -198,6 +227,15 @@ def test_a_replay_brings_no_missing_record(proxy: _Proxy) -> None:
     proxy.ledger.queue_rejected(reason=None, now_ms=proxy.clock.now_ms())
     proxy.look(140, may_have_lost=True)
     assert proxy.missed == 20
+
+
+def test_a_pop_that_a_kill_cut_is_counted_once_and_for_its_proxy(proxy: _Proxy) -> None:
+    proxy.ledger.register("q")
+    proxy.ledger.losses.mark_pop("p", at_ms=5)
+    proxy.reopen()
+    assert [proxy.ledger.losses.settle_pop_mark(name) for name in ("q", "p", "p")] == [False, True, False]
+    flow = flow_of(proxy.ledger)
+    assert (flow.retention_gaps, flow.gap_ms, flow_of(proxy.ledger, "q").retention_gaps) == (1, 5, 0)
 
 
 def test_gaps_are_counted_and_the_last_one_is_remembered(proxy: _Proxy) -> None:

@@ -24,7 +24,8 @@ LOOKS: dict[str, tuple[RestartDetector, bool]] = {
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with closing(open_ledger(tmp_path)) as ledger:
-        ledger.register("p")
+        for proxy in ("another", "p"):
+            ledger.register(proxy)
         yield ledger
 
 
@@ -42,10 +43,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ],
 )
 def test_each_restart_is_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:
-    proxy = ledger.name_store.proxies["p"]
-    for look in looks.replace(" ", ""):
-        witness, restarted = LOOKS[look]
-        with ledger._database.transaction() as connection:
-            record_observation(connection, proxy, witness, restarted=restarted)
-    assert ledger.register("p") == proxy
-    assert ledger.flow("p").restarts == restarts
+    for name, looked in (("another", "S"), ("p", looks.replace(" ", ""))):
+        proxy = ledger.name_store.proxies[name]
+        for look in looked:
+            witness, restarted = LOOKS[look]
+            with ledger._database.transaction() as connection:
+                record_observation(connection, proxy, witness, restarted=restarted)
+        assert ledger.register(name) == proxy
+    assert (ledger.flow("another").restarts, ledger.flow("p").restarts) == (1, restarts)
