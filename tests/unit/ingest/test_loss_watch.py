@@ -26,8 +26,8 @@ def test_restarts_in_quick_succession_share_a_line(steps: list[tuple[float, int]
             log.follow(restarts, consequence="It is so.")
     assert [line["restarts"] for line in lines] == logged
     assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
-    assert [f"({number} times since" in line["message"] for number, line in zip(told, lines, strict=True)] == [
-        number > 1 for number in told
+    assert [f"({number} times since" in line["message"] for number, line in zip(logged, lines, strict=True)] == [
+        number > 1 for number in logged
     ]
 
 
