@@ -284,5 +284,5 @@ Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]
 SecretText = Annotated[SecretStr, BeforeValidator(_text_of_file)]
 Secret = Annotated[SecretText, PRINTABLE, _UNQUOTED]
 ManagementKey = Annotated[Secret, _IS_NO_HASH]
-HashKey = Annotated[Secret, _IS_LONG]
+HashKey = Annotated[SecretText, PRINTABLE, _IS_LONG]  # in quotes, too: without them it would be another key
 SupabaseKey = Annotated[Secret, _MAY_WRITE, _IS_WHOLE]

@@ -193,12 +193,19 @@ def test_a_management_key_in_quotation_marks_is_refused_before_it_costs_a_login(
     assert "planted" not in str(problem)
 
 
-@pytest.mark.parametrize("name", ["EXPORTER_TOKEN", "EXPORTER_HASH_KEY"])
-def test_a_secret_in_quotation_marks_is_refused(tmp_path: Path, name: str) -> None:
-    (problem,) = load_settings({name: '"planted-secret-of-a-test"'}, cwd=tmp_path).problems
-    assert problem.setting == name
+def test_a_token_in_quotation_marks_is_refused(tmp_path: Path) -> None:
+    (problem,) = load_settings({"EXPORTER_TOKEN": '"planted-secret-of-a-test"'}, cwd=tmp_path).problems
+    assert problem.setting == "EXPORTER_TOKEN"
     assert "It has quotation marks around it, which would be part of the value. Remove them." in str(problem)
     assert "planted" not in str(problem)
+
+
+def test_a_hash_key_keeps_its_quotation_marks_because_without_them_everything_would_be_renamed(tmp_path: Path) -> None:
+    key = '"a-key-of-16-letters"'
+    settings = load_settings({"EXPORTER_HASH_KEY": key}, cwd=tmp_path).settings
+    assert settings is not None
+    assert settings.exporter_hash_key is not None
+    assert settings.exporter_hash_key.get_secret_value() == key
 
 
 @pytest.mark.parametrize(

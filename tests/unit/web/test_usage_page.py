@@ -250,9 +250,11 @@ def test_names_from_outside_are_shown_as_text(web: WebBench, hostile: str) -> No
 def test_counts_of_a_fork_without_details_are_not_shown_as_free(web: WebBench) -> None:
     bench, counted = UsageBench(web.ledger, TurnableClock(), UTC), "a model that is only counted"
     web.ledger.register("p")
-    record, cost = bench.record(int(bench.clock.now() * 1000), random.Random(1))
-    record = msgspec.structs.replace(record, code="", model=counted, tokens=Tokens(unclassified=900), counted=1)
-    bench.book((record, msgspec.structs.replace(cost, nano_usd=0, unpriced="unclassified_tokens")))
+    now_ms = int(bench.clock.now() * 1000)
+    for sent_ms in (now_ms - 3 * _DAY_MS, now_ms):
+        record, cost = bench.record(sent_ms, random.Random(1))
+        record = msgspec.structs.replace(record, code="", model=counted, tokens=Tokens(unclassified=900), counted=1)
+        bench.book((record, msgspec.structs.replace(cost, nano_usd=0, unpriced="unclassified_tokens")))
     web.ledger.periods.refresh()
     for path in ("/", "/usage?by=model&range=24h"):
         (row,) = re.findall(
@@ -260,6 +262,7 @@ def test_counts_of_a_fork_without_details_are_not_shown_as_free(web: WebBench) -
         )
         assert "900" in row
         assert "$" not in row, path
+    assert re.findall(r"By its end</dt><dd><span[^>]*>([^<]*)", web.client().get("/usage").text) == [formats.usd(None)]
 
 
 def test_the_pages_load_and_run_nothing(client: FlaskClient) -> None:
