@@ -83,6 +83,15 @@ def test_a_click_on_a_day_selects_that_day(bench: UsageBench) -> None:
     assert parse_qs(urlsplit(line.href).query) == {"since": ["2026-10-25"], "until": ["2026-10-26"], "by": ["model"]}
 
 
+@pytest.mark.parametrize("by", ["day", "model"])
+def test_a_click_on_a_row_leads_to_a_table_in_its_own_order(bench: UsageBench, by: str) -> None:
+    report = bench.answer({"range": "7d", "by": by})
+    address = Address("/usage", {"range": "7d", "by": by, "sort": "name", "order": "descending"})
+    asked = parse_qs(urlsplit(tabulate(report, address, sort="", order="", longest=1).lines[0].href).query)
+
+    assert asked.keys().isdisjoint({"sort", "order"})
+
+
 def test_a_click_on_a_repeated_hour_selects_one_of_the_two(bench: UsageBench) -> None:
     lines = _table(bench, by="hour", range="", since="2026-10-25", until="2026-10-26").lines
     asked = [parse_qs(urlsplit(line.href).query)["since"][0] for line in lines[1:4]]
