@@ -142,6 +142,16 @@ def test_the_most_expensive_come_first_and_money_comes_before_value(books: Books
     assert [row.name for row in books.overview.figures().tables["model"]] == ["dear", "cheap", "value", "free"]
 
 
+def test_an_account_is_listed_with_its_proxy_once_there_are_several(books: Books) -> None:
+    def notes() -> list[str]:
+        return [row.note for row in books.fresh().figures().tables["credential"]]
+
+    books.book(books.record())
+    assert notes() == [""]
+    books.ledger.register("q")
+    assert notes() == ["p"]
+
+
 def test_folded_label_sets_are_one_row(tmp_path: Path) -> None:
     books = Books(tmp_path, max_label_sets=1)
     books.book(*[books.record(model=f"m{number}", client=f"c{number}", code="429") for number in range(4)])

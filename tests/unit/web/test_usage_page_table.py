@@ -70,6 +70,14 @@ def test_a_second_click_reverses_the_order(bench: UsageBench) -> None:
     assert parse_qs(urlsplit(href).query) == {"sort": ["tokens"], "order": ["ascending"], "by": ["client"]}
 
 
+def test_a_click_on_another_column_sorts_it_in_its_own_order(bench: UsageBench) -> None:
+    report = bench.answer({"range": "7d", "by": "client"})
+    address = Address("/usage", {"by": "client", "sort": "tokens", "order": "ascending"})
+    table = tabulate(report, address, sort="tokens", order="ascending", longest=9)
+
+    assert parse_qs(urlsplit(table.columns["requests"]).query) == {"by": ["client"], "sort": ["requests"]}
+
+
 def test_a_long_table_is_cut(bench: UsageBench) -> None:
     table = _table(bench, by="model", longest=3)
 
