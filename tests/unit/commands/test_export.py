@@ -121,6 +121,18 @@ def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
     assert round(cost * 1e9) == nano
 
 
+def test_samples_of_the_past_are_at_the_quarters_of_an_hour_around_their_use(tmp_path: Path) -> None:
+    ledger, shown_names = _ledger_with(tmp_path, _traffic(300))
+    out = io.StringIO()
+    with ledger.reading() as connection:
+        write_openmetrics(connection, shown_names, _ALL, out)
+        used = [bucket for (bucket,) in connection.execute("select distinct bucket from rollup")]
+    moments = {float(sample.timestamp or 0) for sample in _samples(out.getvalue())}
+
+    assert len(used) > 4
+    assert moments == {edge * 900 for bucket in used for edge in (bucket, bucket + 1)}
+
+
 def test_usage_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) -> None:
     ledger, shown_names = _ledger_with(tmp_path, _traffic(300))
     whole, part = io.StringIO(), io.StringIO()

@@ -20,6 +20,36 @@ def test_a_long_key_shows_its_last_four_characters(key: str, shown: str) -> None
     assert _end_of(key) == shown
 
 
+def test_accounts_that_share_an_email_address_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    """An alias by the address would name both."""
+    emails = {"a": "team@example.com", "b": "team@example.com", "c": "own@example.com"}
+    accounts = [
+        Account(
+            facts=CredentialFacts(provider="claude"),
+            identity=("file", PSEUDONYMS.of(f"{handle}.json")),
+            names=(("email", PSEUDONYMS.of(email)), ("file", PSEUDONYMS.of(f"{handle}.json"))),
+            auth_index=handle * 16,
+            auth_type="oauth",
+            account_id=handle,
+        )
+        for handle, email in emails.items()
+    ]
+    raw = {PSEUDONYMS.of(text): text for text in (*emails.values(), *(f"{handle}.json" for handle in emails))}
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    ledger.take_inventory("p", accounts)
+    shown_names = ShownNames(ledger.name_store, Aliases(), PSEUDONYMS.of)
+    found = _Owners(ledger, shown_names).credentials("p", Names(accounts, raw=raw))
+    ledger.close()
+
+    suggested = [each.suggestion for each in found if each.suggestion is not None]
+    assert [(each.kind, each.value) for each in suggested] == [
+        ("file", "a.json"),
+        ("file", "b.json"),
+        ("email", "own@example.com"),
+    ]
+
+
 def test_an_alias_by_the_label_of_a_merged_account_is_the_accounts(tmp_path: Path) -> None:
     email = PSEUDONYMS.of("dev@example.com")
     account, another = (

@@ -122,6 +122,18 @@ def test_names_of_the_ledger_are_its_clients_and_credentials(ledger: Ledger, tmp
         assert _record(tmp_path, ledger=ledger, credential=shown).auth_index == handle
 
 
+def test_a_credential_that_records_name_by_its_account_is_that_account(ledger: Ledger, tmp_path: Path) -> None:
+    take(intake_of(ledger), [GOOD | {"auth_index": "", "source": "dev@example.com"}])
+    (credential,) = (
+        each.long_name
+        for each in ledger.name_store.credentials.values()
+        if PSEUDONYMS.of("dev@example.com")[:6] in each.long_name
+    )
+    record = _record(tmp_path, ledger=ledger, credential=credential)
+
+    assert (record.auth_index, record.source) == ("", PSEUDONYMS.of("dev@example.com"))
+
+
 def test_a_client_of_another_ledger_keeps_its_name_and_is_recognized_when_its_key_appears(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     masked = f"client-{PSEUDONYMS.of('sk-client')[:10]}"

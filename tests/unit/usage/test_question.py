@@ -39,6 +39,14 @@ def test_the_ledger_begins_with_its_oldest_quarter_of_an_hour(tmp_path: Path) ->
     assert _read(bench.questions).oldest_ms == (now_ms - 9_000_000) // BUCKET_MS * BUCKET_MS
 
 
+def test_a_start_or_an_end_alone_is_a_range(questions: Questions) -> None:
+    named = _read(questions, range="7d").range
+    since, until = _read(questions, since="2026-11-01").range, _read(questions, until="2026-11-20").range
+
+    assert (since.since_ms, since.until_ms) == (1_793_491_200_000, named.until_ms), "until the end of today"
+    assert until.until_ms == 1_795_132_800_000
+
+
 def test_filters_are_labels(questions: Questions) -> None:
     assert _read(questions, model="opus", proxy="p", by="day").filters == {"model": "opus", "proxy": "p"}
 

@@ -140,6 +140,22 @@ def test_a_free_range_has_days_or_moments_and_open_ends() -> None:
 
 
 @pytest.mark.parametrize(
+    ("since", "until", "before"),
+    [
+        ("2026-10-07", "2026-10-08T18:00", "2026-10-05T06:00"),
+        ("2026-10-07T06:00", "2026-10-08", "2026-10-06T12:00"),
+    ],
+)
+def test_a_range_of_which_one_end_is_a_midnight_is_compared_with_as_many_hours(
+    since: str, until: str, before: str
+) -> None:
+    now_ms = _ms("2026-11-24")
+    whole = free_range(since, until, oldest_ms=0, now_ms=now_ms, zone=_BERLIN)
+
+    assert range_before(whole, now_ms=now_ms, zone=_BERLIN) == Range(_ms(before), _ms(since))
+
+
+@pytest.mark.parametrize(
     ("since", "until", "words"),
     [
         ("2026-10-08", "2026-10-01", "is empty: 'until', which is not included"),

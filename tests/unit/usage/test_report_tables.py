@@ -9,9 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
-from exporter.records import Billing
+from exporter.records import Billing, Cost
 from exporter.usage.report import COLUMNS, as_csv, as_json
 from tests.benches.usage import UsageBench, usage_bench
 
@@ -40,6 +41,28 @@ def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
         )
         for billing in Billing:
             assert Decimal(line[f"{billing.word}_usd"]).scaleb(9) == row.usage.cost(billing)
+
+
+def test_names_come_dearest_first_and_those_of_equal_cost_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    bench = usage_bench(tmp_path / "few", now=_NOW.timestamp(), zone=_ZONE)
+    for model, nano_usd in (("z", 1), ("b", 7), ("a", 7), ("dear", 9)):
+        record, cost = bench.record(int(_NOW.timestamp() * 1000))
+        record = msgspec.structs.replace(record, model=model, billing=Billing.METERED, counted=1)
+        bench.book((record, Cost(nano_usd=nano_usd, basis=cost.basis, price=cost.price)))
+
+    assert [row["model"] for row in as_json(bench.answer({}))["rows"]] == ["dear", "a", "b", "z"]
+
+
+def test_csv_has_the_shares_of_failed_requests_and_of_the_cache(bench: UsageBench) -> None:
+    report = bench.answer({"by": "client", "range": "30d"})
+    lines = list(csv.DictReader(io.StringIO(as_csv(report))))
+
+    assert len(lines) > 1
+    for line in lines:
+        failed, cached = (int(line["failed_requests"]), int(line["cache_read_tokens"]))
+        assert float(line["failed_share"]) == pytest.approx(failed / int(line["requests"]), abs=1e-6)
+        assert float(line["cache_hit_share"]) == pytest.approx(cached / int(line["input_tokens"]), abs=1e-6)
 
 
 def test_a_name_that_a_spreadsheet_would_run_becomes_text(bench: UsageBench) -> None:

@@ -142,6 +142,24 @@ def test_the_most_expensive_come_first_and_money_comes_before_value(books: Books
     assert [row.name for row in books.overview.figures().tables["model"]] == ["dear", "cheap", "value", "free"]
 
 
+def test_a_name_that_was_not_used_this_month_is_not_listed(books: Books) -> None:
+    books.clock.at = datetime(2026, 12, 1, 12, tzinfo=UTC).timestamp()
+    books.book(books.record(), books.record(model="old", client="gone", hours_ago=24))
+    tables = books.overview.figures().tables
+
+    assert [[row.name for row in tables[table]] for table in ("model", "client")] == [["m"], ["client-alice"]]
+
+
+def test_an_account_is_listed_with_its_proxy_once_there_are_several(books: Books) -> None:
+    def notes() -> list[str]:
+        return [row.note for row in books.fresh().figures().tables["credential"]]
+
+    books.book(books.record())
+    assert notes() == [""]
+    books.ledger.register("q")
+    assert notes() == ["p"]
+
+
 def test_folded_label_sets_are_one_row(tmp_path: Path) -> None:
     books = Books(tmp_path, max_label_sets=1)
     books.book(*[books.record(model=f"m{number}", client=f"c{number}", code="429") for number in range(4)])
@@ -239,6 +257,7 @@ def test_the_last_day_is_drawn_once_there_is_a_request(books: Books) -> None:
     assert "No requests." not in text
     assert "Spent in each quarter of an hour of the last 24 hours: $3.00 in all, at most $2.00 in one." in text
     assert '<path d="M188 48v-24.0h3v24.0zM380 48v-48.0h3v48.0z" class="bars"/>' in text
+    assert '<path d="M188 48v-48.0h3v48.0zM380 48v-48.0h3v48.0z" class="bars"/>' in text, "a single request is a bar"
 
 
 @pytest.mark.parametrize(

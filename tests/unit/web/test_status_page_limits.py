@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from exporter.errors import LedgerError
-from exporter.ledger.shown_names import CredentialLabels
+from exporter.ledger.shown_names import CredentialLabels, ShownNames
 from exporter.ledger.store.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
@@ -20,7 +20,9 @@ from exporter.limits.model import LimitWindow, ProviderWindow, Thresholds
 from exporter.limits.pools import Pool, PoolKey
 from exporter.normalize.inventory import Account
 from exporter.records import Billing, CredentialFacts
+from exporter.settings.proxies import Aliases
 from exporter.sources.proxy_status import ProxyStatus
+from exporter.web.credential_states import credential_states
 from tests.benches.web import WebBench
 from tests.unit.web.test_status_page import HOSTILE
 
@@ -320,6 +322,35 @@ def test_an_account_whose_window_is_used_up_is_called_used_up_even_if_its_proxy_
     of_anna, of_carl = _cards(web, Board(at_ms=_NOW_MS, windows=(week, opus, other_models)))
     assert of_anna.startswith("claude-anna used up until 2026-11-18 ")
     assert of_carl == "claude-carl up"
+
+
+def test_accounts_that_do_not_work_come_first(web: WebBench) -> None:
+    _listed(web, "anna", "bob", "carl", "dora")
+    now = {"anna": "active", "bob": "active", "carl": "disabled", "dora": "active"}
+    accounts = tuple(
+        (id_, msgspec.structs.replace(account, status=now[name], disabled=now[name] == "disabled"))
+        for name, (id_, account) in zip(now, web.statuses[0].accounts, strict=True)
+    )
+    statuses = [replace(web.statuses[0], accounts=accounts)]
+    full = replace(_WINDOW, kind="provider", name="", proxy="p", credential="claude-dora", unit="share", used_ratio=1.0)
+    shown_names = ShownNames(web.ledger.name_store, Aliases(), str)
+    found = credential_states(
+        statuses, Board(windows=(full,)), ledger=web.ledger, shown_names=shown_names, now_ms=_NOW_MS
+    )
+
+    assert [(each.name, each.up) for each in found] == [
+        ("claude-carl", False),
+        ("claude-dora", False),
+        ("claude-anna", True),
+        ("claude-bob", True),
+    ]
+
+
+def test_a_limit_of_an_account_is_on_the_accounts_card(web: WebBench) -> None:
+    reported = replace(_WINDOW, kind="provider", name="", proxy="p", credential="claude-anna", unit="share")
+    own = replace(_WINDOW, name="Anna's budget", credential="claude-anna", used_ratio=0.4)
+
+    assert _cards(web, Board(at_ms=_NOW_MS, windows=(reported, own))) == ["claude-anna"]
 
 
 def test_an_account_is_used_up_until_its_window_resets_even_if_its_proxy_waits_less_long(web: WebBench) -> None:

@@ -49,6 +49,17 @@ def test_heights_are_shares_of_the_highest_bar_and_parts_are_stacked(bench: Usag
     assert chart.ends == ["step 0", "step 3", "step 6"]
 
 
+@pytest.mark.parametrize("until", ["2026-11-02", "2026-11-03", "2026-11-25"])
+def test_bars_fill_the_chart_and_do_not_overlap(bench: UsageBench, until: str) -> None:
+    bars = _draw(bench, range="", by="day", since="2026-11-01", until=until).bars
+    starts = [bar.x for bar in bars]
+    ends = [bar.x + bar.width for bar in bars]
+
+    assert starts[0] == 0
+    assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    assert 960 - 960 / len(bars) / 4 < ends[-1] <= 960
+
+
 def test_five_names_have_a_colour_and_the_rest_has_one(bench: UsageBench) -> None:
     for number in range(8):
         _book(bench, f"m{number}", days_ago=1, nano_usd=(8 - number) * 10**9)
@@ -58,6 +69,14 @@ def test_five_names_have_a_colour_and_the_rest_has_one(bench: UsageBench) -> Non
     assert [part.colour for part in chart.bars[5].parts] == list(chart.legend.values())
     assert chart.bars[5].parts[-1].y == 0.0
     assert sum(part.height for part in chart.bars[5].parts) == pytest.approx(160.0, abs=0.1)
+
+
+def test_a_name_without_a_figure_is_not_in_the_legend(bench: UsageBench) -> None:
+    _book(bench, "dear", days_ago=1, nano_usd=10**9)
+    for number in range(6):
+        _book(bench, f"free{number}", days_ago=1, nano_usd=0)
+
+    assert list(_draw(bench).legend) == ["dear"]
 
 
 def test_by_time_bars_have_one_part_and_no_legend(bench: UsageBench) -> None:

@@ -14,6 +14,7 @@ from exporter import formats
 from exporter.ledger.database import FILE_NAME
 from exporter.records import Billing, Tokens
 from exporter.usage.question import BY
+from exporter.usage.report import as_csv, as_json
 from tests.benches.usage import UsageBench
 from tests.benches.web import WebBench
 from tests.fakes.guarding import TurnableClock
@@ -151,6 +152,91 @@ def test_forms_keep_the_rest_of_the_question(client: FlaskClient) -> None:
     hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', form))
     assert hidden == {"by": "client", "model": "opus", "show": "tokens"}
     assert client.get("/usage", query_string={**hidden, "since": "2026-10-01", "until": ""}).status_code == 200
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("path", ["/usage", "/requests"])
+def test_a_page_without_a_range_in_its_address_passes_its_own_on(client: FlaskClient, path: str) -> None:
+    """The two pages have different ranges by default."""
+    own = "30d" if path == "/usage" else "7d"
+    other = {"/usage": "./requests", "/requests": "./usage"}[path]
+    links = [urlsplit(link) for link in _links(_page(client, f"{path}?model=opus"))]
+
+    asked = [parse_qs(link.query) for link in links if link.path == other and "model" in link.query]
+    assert asked == [{"range": [own], "model": ["opus"]}]
+
+
+@pytest.mark.usefixtures("bench")
+def test_the_form_has_the_days_of_the_range(client: FlaskClient) -> None:
+    text = client.get("/usage?range=2026-10").text
+
+    assert re.findall(r'name="(since|until)" value="([^"]*)"', text) == [
+        ("since", "2026-10-01"),
+        ("until", "2026-11-01"),
+    ]
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize(
+    ("address", "chosen"),
+    [
+        ("/usage?range=24h&by=client&show=tokens", ["24 hours", "Tokens", "Client"]),
+        ("/usage?range=2026-10&by=day", ["October 2026", "Spent", "Day"]),
+        ("/usage?since=2026-10-01", ["Spent", "Model"]),
+        ("/requests?range=30d", ["30 days"]),
+    ],
+)
+def test_what_is_chosen_is_marked(client: FlaskClient, address: str, chosen: list[str]) -> None:
+    assert re.findall(r'<a href="[^"]*" aria-current="true">([^<]*)</a>', client.get(address).text) == chosen
+
+
+@pytest.mark.usefixtures("bench")
+def test_another_way_to_sum_keeps_the_question_and_drops_the_order_of_the_table(client: FlaskClient) -> None:
+    page = _page(client, "/usage?range=7d&by=model&client=client-alice&show=tokens&sort=requests&order=ascending")
+    asked = [parse_qs(urlsplit(link).query) for link in _links(page) if link.startswith("./usage?")]
+
+    rest = {"range": ["7d"], "client": ["client-alice"], "show": ["tokens"]}
+    assert [each for each in asked if each["by"] != ["model"] and "model" not in each] == [
+        {**rest, "by": [by]} for by in BY if by != "model"
+    ]
+
+
+def test_usage_is_summed_by_proxy_only_if_there_are_several(web: WebBench, client: FlaskClient) -> None:
+    def sums_by_proxy() -> bool:
+        return any("by=proxy" in link for link in _links(_page(client, "/usage")))
+
+    web.ledger.register("p")
+    assert not sums_by_proxy()
+    web.ledger.register("q")
+    assert sums_by_proxy()
+
+
+def test_bars_can_show_the_kinds_of_cost_that_occurred(web: WebBench, client: FlaskClient) -> None:
+    bench = UsageBench(web.ledger, TurnableClock(), UTC)
+    web.ledger.register("p")
+    record, cost = bench.record(int(bench.clock.now() * 1000))
+    bench.book((msgspec.structs.replace(record, billing=Billing.SUBSCRIPTION, counted=1), cost))
+    links = [parse_qs(urlsplit(link).query) for link in _links(_page(client, "/usage?range=7d"))]
+
+    assert [asked["show"] for asked in links if "show" in asked] == [["subscription"], ["requests"], ["tokens"]]
+
+
+@pytest.mark.usefixtures("bench")
+def test_the_table_comes_as_csv_and_all_of_it_as_json(bench: UsageBench, client: FlaskClient) -> None:
+    page = _page(client, "/usage?range=7d&by=client&model=opus&sort=name&show=tokens")
+    answers = [client.get(link[1:]) for link in _links(page) if link.startswith("./api/usage?")]
+    report = bench.answer({"range": "7d", "by": "client", "model": "opus"})
+
+    assert [answer.content_type for answer in answers] == ["text/csv; charset=utf-8", "application/json"]
+    assert answers[0].text == as_csv(report)
+    assert answers[1].json == as_json(report)
+
+
+def test_an_unknown_format_is_refused(client: FlaskClient) -> None:
+    answer = client.get("/api/usage?format=xml")
+
+    assert answer.status_code == 400
+    assert "use json or csv" in answer.text
 
 
 @pytest.mark.usefixtures("bench")

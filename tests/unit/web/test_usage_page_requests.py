@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from exporter.usage.ranges import QuestionError
@@ -30,6 +31,17 @@ def test_requests_are_of_the_last_seven_days_by_default(bench: UsageBench) -> No
     assert oldest_ms >= week.range.since_ms == int(_NOW * 1000) - 6 * _DAY_MS - _DAY_MS // 2
     assert len(dearest_of_month) == len(failed_of_month) == MOST_REQUESTS
     assert dearest_of_month[0][1].nano_usd >= dearest[0][1].nano_usd
+
+
+def test_a_request_at_the_first_moment_of_a_range_is_in_its_lists_and_one_at_its_end_is_not(tmp_path: Path) -> None:
+    bench = usage_bench(tmp_path, now=_NOW, zone=UTC)
+    moments = [int(datetime(2026, 11, day, tzinfo=UTC).timestamp()) * 1000 for day in (20, 21)]
+    for moment in moments:
+        record, cost = bench.record(moment)
+        bench.book((msgspec.structs.replace(record, code="500", counted=1), cost))
+    _, failed, dearest = list_requests(bench.questions, {"since": "2026-11-20", "until": "2026-11-21"})
+
+    assert [request.ts_ms for _, request in failed] == [request.ts_ms for _, request in dearest] == moments[:1]
 
 
 def test_filters_are_the_labels_of_the_lists(bench: UsageBench) -> None:

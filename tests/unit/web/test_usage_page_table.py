@@ -70,6 +70,14 @@ def test_a_second_click_reverses_the_order(bench: UsageBench) -> None:
     assert parse_qs(urlsplit(href).query) == {"sort": ["tokens"], "order": ["ascending"], "by": ["client"]}
 
 
+def test_a_click_on_another_column_sorts_it_in_its_own_order(bench: UsageBench) -> None:
+    report = bench.answer({"range": "7d", "by": "client"})
+    address = Address("/usage", {"by": "client", "sort": "tokens", "order": "ascending"})
+    table = tabulate(report, address, sort="tokens", order="ascending", longest=9)
+
+    assert parse_qs(urlsplit(table.columns["requests"]).query) == {"by": ["client"], "sort": ["requests"]}
+
+
 def test_a_long_table_is_cut(bench: UsageBench) -> None:
     table = _table(bench, by="model", longest=3)
 
@@ -81,6 +89,15 @@ def test_a_click_on_a_day_selects_that_day(bench: UsageBench) -> None:
 
     assert line.name == "Sun 25 Oct 2026"
     assert parse_qs(urlsplit(line.href).query) == {"since": ["2026-10-25"], "until": ["2026-10-26"], "by": ["model"]}
+
+
+@pytest.mark.parametrize("by", ["day", "model"])
+def test_a_click_on_a_row_leads_to_a_table_in_its_own_order(bench: UsageBench, by: str) -> None:
+    report = bench.answer({"range": "7d", "by": by})
+    address = Address("/usage", {"range": "7d", "by": by, "sort": "name", "order": "descending"})
+    asked = parse_qs(urlsplit(tabulate(report, address, sort="", order="", longest=1).lines[0].href).query)
+
+    assert asked.keys().isdisjoint({"sort", "order"})
 
 
 def test_a_click_on_a_repeated_hour_selects_one_of_the_two(bench: UsageBench) -> None:
