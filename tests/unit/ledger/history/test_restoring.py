@@ -375,7 +375,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
             ExportedSession("u", ("model", "m"), 1, 2),
             ExportedSession("v", ("", ""), 1, None),
         ),
-        anchors={"a": 5},
+        anchors={"a": 5, "b": 7},
     )
     ledger.limits.set_anchor("a", 9)
     ledger.restoring("p").finish(past, precedes=precedes)
@@ -383,7 +383,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
     client = ledger.name_store.client_ids.get(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
     assert _sessions(ledger) == expected
-    assert ledger.limits.anchors() == {"a": 9}, "the newer reset"
+    assert ledger.limits.anchors() == {"a": 9, "b": 7}, "the newer reset, and the only one"
     state = ledger.backlog.read("p", limit=10).state
     assert state is not None
     assert {session.scope for session in state.documents["limits"].sessions} == {
