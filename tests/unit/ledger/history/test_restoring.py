@@ -317,6 +317,20 @@ def test_folded_and_anonymous_usage_comes_back_under_its_name(has_document: bool
     ledger.close()
 
 
+def test_an_account_does_not_take_a_name_that_another_one_has_here(tmp_path: Path) -> None:
+    """Records came back without a document on accounts; a later restore has the document."""
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    _take_inventory(ledger)
+    ledger.restoring("p").add_records([_past(1, "claude-old")], _begin(ledger))
+    before = [each.long_name for each in ledger.name_store.credentials.values()]
+    _restore_names(ledger)
+
+    assert [each.long_name for each in ledger.name_store.credentials.values()] == before
+    assert len(set(before)) == 2
+    ledger.close()
+
+
 @pytest.mark.parametrize("key_is_lost", [True, False])
 def test_a_client_keeps_its_name_and_session_unless_the_hash_key_was_lost_too(
     key_is_lost: bool, tmp_path: Path
