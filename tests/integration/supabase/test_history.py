@@ -11,10 +11,12 @@ from pydantic import SecretStr
 from exporter.history.preflight import SCHEMA_VERSION
 from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.booking import GOOD
-from tests.benches.history import Start
+from tests.benches.history import HistoryBench, Start
+from tests.benches.snapshots import snapshot_intake
+from tests.fakes.legacy import Detail, LegacyProxy
 from tests.stack.loopback import free_port
 from tests.stack.supabase.api import SupabaseApi
-from tests.stack.supabase.comparison import assert_equal, records
+from tests.stack.supabase.comparison import assert_equal, entries, records
 from tests.stack.supabase.gate import FAULTS, Gate
 from tests.stack.supabase.postgres import Database
 
@@ -121,6 +123,42 @@ def test_a_share_that_was_inferred_from_a_refusal_is_so_in_a_restored_ledger(
     windows = [*restored.ledger.quotas.current().values()]
 
     assert [(each.reading.used_ratio, each.reading.ratio_inferred) for each in windows] == [(1, True)]
+
+
+def test_each_of_two_proxies_gets_back_its_own_past_and_no_count_of_the_other_one(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    """Both have the same client and model, send no details, and go on while their exporter's ledger is lost."""
+    proxies = {"home": LegacyProxy(), "office": LegacyProxy()}
+
+    def look(bench: HistoryBench, **used: int) -> None:
+        bench.clock.advance(60)
+        now_ms = bench.clock.now_ms()
+        for name, number in used.items():
+            proxies[name].stripped = "absent"
+            for _ in range(number):
+                proxies[name].record("sk-client", "m", Detail(now_ms, 1, "index", (10, 1)))
+            snapshot_intake(bench.ledger, name, clock=bench.clock).take(proxies[name].body(), now_ms)
+
+    lost = start(proxy="home")
+    lost.ledger.register("office")
+    look(lost, home=1, office=1)
+    look(lost, home=2, office=7)
+    assert lost.work() == "ok"
+    lost.close()
+    supabase_api.database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
+
+    bench = start("two", proxy="home", clock=lost.clock)
+    bench.ledger.register("office")
+    assert bench.work(10) == "ok"
+    look(bench, home=3, office=4)
+    assert bench.work(20) == "ok"
+
+    for name, booked in (("home", 2 + 3), ("office", 7 + 4)):
+        rows = supabase_api.database.rows(f"select requests from usage_records where proxy = '{name}'")
+        assert sum(row["requests"] for row in rows) == booked
+        booked_here, there = entries(bench.data_dir, proxy=name), records(supabase_api.database, proxy=name)
+        assert {row[:2] for row in booked_here} == {row[:2] for row in there}
 
 
 # --- away -------------------------------------------------------------------------------------------------------------

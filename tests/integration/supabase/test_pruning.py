@@ -15,12 +15,15 @@ from exporter.history.supabase_client import Remote
 from exporter.ledger.ledger import Ledger
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
+from tests.benches.history import Start
 from tests.benches.program import running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
+from tests.stack.running import ledger_file
 from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.comparison import records
 from tests.stack.supabase.gate import Gate
 from tests.stack.supabase.postgres import Database
 from tests.stack.supabase.records import OWNER, Row, record
@@ -213,3 +216,27 @@ def test_the_exporter_prunes_by_its_setting(supabase_api: SupabaseApi, tmp_path:
 
     assert database.value(f"(select count(*) from usage_records where day < '{before}')") == 0
     assert database.value(f"(select count(*) from daily_stats where stat_date < '{before}')") > 0
+
+
+def test_a_restored_ledger_has_the_sums_of_a_day_that_was_deleted_by_an_exporter_far_in_the_west(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    """There, the morning of a day in UTC belongs to the day before."""
+    database = supabase_api.database
+    lost = start()
+    lost.book(3)
+    assert lost.work() == "ok"
+    moment = datetime.fromtimestamp(lost.clock.now(), UTC)
+    assert moment.hour < 12
+    database.run("update usage_records set day = day - 1")
+    owner = database.value("(select owner from exporter_proxies)")
+    database.call("exporter_prune", proxy="default", owner=owner, before=moment.date().isoformat())
+    assert records(database) == set()
+    lost.close()
+    database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
+
+    restored = start("two", clock=lost.clock)
+    assert restored.work(10) == "ok"
+
+    with ledger_file(restored.data_dir) as connection:
+        assert connection.execute("select sum(requests) from rollup").fetchone() == (3,)

@@ -1,5 +1,6 @@
 """The exporter sends the parts of a proxy's state that changed since the last time, and nothing that names anybody."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,14 +56,17 @@ def test_the_first_checkpoint_is_whole_and_later_ones_have_only_changes(tmp_path
     assert (back["state"], back["baselines"], back["gone"]) == ({}, [], [{"client": key[0], "model": "a"}])
 
 
-def test_the_state_of_a_proxy_has_nothing_of_another_one(tmp_path: Path) -> None:
-    """Restored, it would make the other one's accounts appear twice."""
+def test_what_is_sent_of_a_proxy_has_nothing_of_another_one(tmp_path: Path) -> None:
+    """Restored, its state would make the other one's accounts appear twice."""
     ledger = open_ledger(tmp_path)
     for proxy, number in (("q", "1"), ("p", "2"), ("r", "3")):
         take(intake_of(ledger, proxy), [GOOD | {"auth_index": number * 16, "api_key": f"sk-{number}"}])
     snapshot_intake(ledger, "q").take(_BODY % (b"a", 3), taken_ms=7)
-    state = ledger.backlog.read("p", limit=10).state
+    outgoing = ledger.backlog.read("p", limit=10)
+    state = outgoing.state
     ledger.close()
+    (entry,) = outgoing.entries
+    assert json.loads(entry[1])["credential"] == "claude-2222222222"
     assert state is not None
     assert (state.marks, state.documents["snapshots"]) == ({}, ExportedSnapshots())
     assert [each.long_names for each in state.documents["credentials"]] == [("claude-2222222222",)]

@@ -20,6 +20,7 @@ from exporter.ledger.labels import OF_ROUTE
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.limit_windows import Session
 from exporter.normalize.inventory import Account
+from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import CredentialFacts
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take
@@ -27,6 +28,8 @@ from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy
 
+_QUARTER = 2_000_000 * 900_000
+"""The beginning of a quarter of an hour after ``GOOD``."""
 _FILE = ("file", PSEUDONYMS.of("a.json"))
 _INDEX = GOOD["auth_index"]
 _PSEUDONYM = PSEUDONYMS.of("sk-client")
@@ -217,25 +220,135 @@ def test_what_a_fork_counted_since_its_last_snapshot_is_booked_even_if_that_was_
     ledger.close()
 
 
-def test_what_was_booked_before_the_restore_is_not_booked_again_after_a_second_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at_the_loss", "marks"),
+    [
+        (None, Mark(1, 10)),
+        (Mark(1, 10), Mark(2, 20)),  # nothing was counted between the loss and the first look
+        (Mark(5, 50), Mark(1, 10)),  # the proxy restarted in between, so all of the first look is new
+    ],
+)
+def test_after_a_second_loss_nothing_is_booked_again_and_nothing_is_left_out(
+    at_the_loss: Mark | None, marks: Mark, tmp_path: Path
+) -> None:
+    """The next ledger books what was counted before the first look, but not what the second one has booked."""
     proxy, ledger = LegacyProxy(), open_ledger(tmp_path)
     proxy.stripped = "absent"
     detail = Detail(ts_ms=1_500, latency_ms=0, auth_index="a1", tokens=(7, 3))
     ledger.register("p")
     intake = snapshot_intake(ledger)
-    for taken_ms in (2_000, 3_000):  # the second look books the rise since the first
+    for taken_ms in (2_000, 3_000):
         proxy.record("sk-client", "m", detail)
         intake.take(proxy.body(), taken_ms=taken_ms)
+    ((key, _),) = ledger.snapshots.last("p").marks.items()
     restoring, snapshots = ledger.restoring("p"), ExportedSnapshots(snapshot_ms=1_000)
-    restoring.begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks={})
+    restored = {} if at_the_loss is None else {key: at_the_loss}
+    restoring.begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks=restored)
     restoring.finish(ExportedLimits())
 
     outgoing = ledger.backlog.read("p", limit=10)
 
     assert len(outgoing.entries) == 1
     assert outgoing.state is not None
-    marks = [mark.requests for mark in outgoing.state.marks.values()]
-    assert marks == [1], "the next ledger books the one from before the first look, but not the second one again"
+    assert outgoing.state.marks == {key: marks}
+    ledger.close()
+
+
+@pytest.mark.parametrize(("lost", "both"), [((500, 2_500), (500, 3_000)), ((2_500, 5_000), (2_000, 5_000))])
+def test_details_of_usage_counted_before_or_after_a_loss_are_not_booked_as_well(
+    lost: tuple[int, int], both: tuple[int, int], tmp_path: Path
+) -> None:
+    proxy, ledger = LegacyProxy(), open_ledger(tmp_path)
+    proxy.stripped = "absent"
+    ledger.register("p")
+    intake = snapshot_intake(ledger)
+    for taken_ms in (2_000, 3_000):
+        proxy.record("sk-client", "m", Detail(ts_ms=1_500, latency_ms=0, auth_index="a1", tokens=(7, 3)))
+        intake.take(proxy.body(), taken_ms=taken_ms)
+    assert ledger.snapshots.last("p").counted_ms == (2_000, 3_000)
+
+    snapshots = ExportedSnapshots(1_000, *lost)
+    ledger.restoring("p").begin(since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=snapshots, marks={})
+
+    assert ledger.snapshots.last("p").counted_ms == both
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("deleted_before_ms", "from_ms"), [(None, _QUARTER), (_QUARTER - 1, _QUARTER), (_QUARTER + 1, _QUARTER + 900_000)]
+)
+@pytest.mark.parametrize("has_pruned", [True, False])
+def test_records_come_back_from_the_moment_at_which_the_roll_up_ends(
+    has_pruned: bool, deleted_before_ms: int | None, from_ms: int, tmp_path: Path
+) -> None:
+    """Otherwise, a record of that very moment is missing, or one from before it counts twice."""
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    if has_pruned:
+        _take_record(ledger)
+        ledger.retention.prune(entries_before_ms=_QUARTER, rejected_before_ms=0, stopping=lambda: False)
+    progress = ledger.restoring("p").begin(
+        since_ms=_QUARTER + 5,
+        newest_ms=None,
+        deleted_before_ms=deleted_before_ms,
+        snapshots=ExportedSnapshots(),
+        marks={},
+    )
+    ledger.close()
+
+    assert progress.from_ms == from_ms
+    assert progress.after == (from_ms - 1, 2**63 - 1)
+    assert (progress.rollups is None) is has_pruned
+
+
+@pytest.mark.parametrize("name", ["other", "anonymous"])
+@pytest.mark.parametrize("has_document", [True, False])
+def test_folded_and_anonymous_usage_comes_back_under_its_name(has_document: bool, name: str, tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    pseudonym = "" if name == "anonymous" else name
+    clients = [(ExportedClient(pseudonym, name), pseudonym)] if has_document else []
+    restoring = ledger.restoring("p")
+    restoring.take_names(credentials=[], clients=clients)
+    restoring.add_records([_past(1, "claude-old") | {"client": name}], _begin(ledger))
+
+    assert list(ledger.name_store.clients.values()) == [name]
+    assert ledger.name_store.client_ids.keys() == {pseudonym}
+    ledger.close()
+
+
+def test_an_account_does_not_take_a_name_that_another_one_has_here(tmp_path: Path) -> None:
+    """Records came back without a document on accounts; a later restore has the document."""
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    _take_inventory(ledger)
+    ledger.restoring("p").add_records([_past(1, "claude-old")], _begin(ledger))
+    before = [each.long_name for each in ledger.name_store.credentials.values()]
+    _restore_names(ledger)
+
+    assert [each.long_name for each in ledger.name_store.credentials.values()] == before
+    assert len(set(before)) == 2
+    ledger.close()
+
+
+@pytest.mark.parametrize("key_is_lost", [True, False])
+def test_a_client_keeps_its_name_and_session_unless_the_hash_key_was_lost_too(
+    key_is_lost: bool, tmp_path: Path
+) -> None:
+    """With a new key, its alias shows which client it is. The name is from a version that made longer ones."""
+    kept = ExportedClient(_PSEUDONYM, f"client-{_PSEUDONYM[:12]}")
+    pseudonym = PSEUDONYMS.of("sk-client, under the new key") if key_is_lost else _PSEUDONYM
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    restoring = ledger.restoring("p")
+    restoring.take_names(credentials=[], clients=[(kept, pseudonym)])
+    restoring.add_records([_past(1, "claude-old") | {"client": kept.masked}], _begin(ledger))
+    restoring.finish(ExportedLimits(sessions=(ExportedSession("s", ("client", _PSEUDONYM), 1, 2),)))
+
+    ((id_, name),) = ledger.name_store.clients.items()
+    assert name == (f"client-{pseudonym[:10]}" if key_is_lost else kept.masked)
+    assert ledger.name_store.client_ids == {pseudonym: id_}
+    assert _sessions(ledger) == {("s", f"client:{id_}", 1, 2)}
     ledger.close()
 
 
@@ -276,7 +389,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
             ExportedSession("u", ("model", "m"), 1, 2),
             ExportedSession("v", ("", ""), 1, None),
         ),
-        anchors={"a": 5},
+        anchors={"a": 5, "b": 7},
     )
     ledger.limits.set_anchor("a", 9)
     ledger.restoring("p").finish(past, precedes=precedes)
@@ -284,7 +397,7 @@ def test_sessions_from_before_the_loss_replace_later_ones(
     client = ledger.name_store.client_ids.get(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
     assert _sessions(ledger) == expected
-    assert ledger.limits.anchors() == {"a": 9}, "the newer reset"
+    assert ledger.limits.anchors() == {"a": 9, "b": 7}, "the newer reset, and the only one"
     state = ledger.backlog.read("p", limit=10).state
     assert state is not None
     assert {session.scope for session in state.documents["limits"].sessions} == {
