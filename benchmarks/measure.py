@@ -60,8 +60,13 @@ def resident_mib(pid: int) -> float:
 
 
 def peak_mib(pid: int) -> float:
-    """The highest resident memory that a process ever had, in MiB. Linux only."""
+    """The highest resident memory that a process had since it last forgot its peak, in MiB. Linux only."""
     return _number(Path(f"/proc/{pid}/status"), "VmHWM") / 1024
+
+
+def forget_peak() -> None:
+    """Let the peak of this process begin anew at its present resident memory. Linux only."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _number(file: Path, name: str) -> int:

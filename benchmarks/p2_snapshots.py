@@ -19,7 +19,7 @@ import msgspec
 from pydantic import SecretStr
 from supabase import ClientOptions, create_client
 
-from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
+from benchmarks.measure import by_turns, cpu_seconds, forget_peak, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program
 from benchmarks.report import Section
 from exporter.ingest.snapshot import SnapshotIngest
@@ -244,7 +244,7 @@ def _peak_of_a_poll(poll: Callable[[], None], _url: str) -> float:
     """The peak in MiB above the idle state."""
     gc.collect()
     idle = resident_mib(os.getpid())
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts over
+    forget_peak()
     poll()
     return peak_mib(os.getpid()) - idle
 
